@@ -1,0 +1,79 @@
+# Everything a fresh clone needs, with only Python >= 3.11 and make.
+# `make help` lists the targets; `make PYTHON=python3.12 VENV=.venv-3.12 test` uses another interpreter.
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS =
+ONCE =
+
+BIN = $(VENV)/bin
+
+all: check test
+
+help:
+	@echo 'make              check and test'
+	@echo 'make demo         start a relay before a small demo server, call it once, stay up; ONCE=1 ends after the call'
+	@echo 'make setup        virtual environment in $(VENV), the package and the tools in it'
+	@echo 'make check        ruff, mypy --strict, the floors of the house (import-linter)'
+	@echo 'make test         install the test peers, run pytest; ARGS="-k sse -x" is passed on'
+	@echo 'make cover        pytest under coverage: 95 % of all, 100 % of frames/ and routing/'
+	@echo 'make fuzz         the hypothesis tests with many examples'
+	@echo 'make bench        python -m bench $$(ARGS)'
+	@echo 'make fix          let ruff repair and format'
+	@echo 'make clean        remove what the targets above made'
+
+# The package alone: what `make demo` needs.
+$(VENV)/.package: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo 'mcp-relay needs Python 3.11 or newer; $(PYTHON) is not. Name one: make PYTHON=python3.12' >&2; exit 2; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+	  echo '$(PYTHON) cannot make virtual environments (no venv or ensurepip).' >&2; \
+	  echo 'On Debian and Ubuntu: apt install python3-venv. Or name another: make PYTHON=/path/to/python3' >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.tools: $(VENV)/.package
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+setup: $(VENV)/.tools
+
+check: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+peers: setup
+	$(BIN)/python tests/peers/install.py
+
+test: peers
+	$(BIN)/python -m pytest $(ARGS)
+
+cover: peers
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --fail-under=95
+	$(BIN)/coverage report --fail-under=100 --include='relay/frames/*,relay/routing/*'
+
+fuzz: setup
+	$(BIN)/python -m pytest -m hypothesis --hypothesis-profile=fuzz --timeout=3600 $(ARGS)
+
+bench: setup
+	$(BIN)/python -m bench $(ARGS)
+
+demo: $(VENV)/.package
+	@once='$(ONCE)'; exec $(BIN)/python -m relay.app.demo $${once:+--once} $(ARGS)
+
+fix: setup
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean:
+	rm -rf $(VENV) .peers bench/.peers build dist htmlcov .coverage .coverage.* .hypothesis .import_linter_cache
+	rm -rf .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: all help setup check peers test cover fuzz bench demo fix clean

@@ -1,0 +1,83 @@
+"""The command line: select, install, measure, report."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+
+from bench.bridges import BRIDGES, Bridge
+from bench.cells import CELLS, Cell
+from bench.launch import Launcher
+from bench.load import Timing
+from bench.output import Writer
+from bench.places import RESULTS
+from bench.programs import prepare_programs
+from bench.rounds import find_missing, run_rounds, say
+
+QUICK_BRIDGES = ("direct", "floor", "mcp-relay", "sparfenyuk")
+
+
+def _parse(words: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description="Measure what an MCP bridge costs: ours, its peers, no bridge, and the least possible.",
+        epilog="examples: --quick | --install | --only mcp-relay --only 'serve/calls/100B/*' --seconds 3",
+    )
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="GLOB", help="bridges or cells by name (repeatable)"
+    )
+    parser.add_argument("--quick", action="store_true", help="a few cells, four bridges, one round: under two minutes")
+    parser.add_argument("--seconds", type=float, help="length of each load (default 2; quick 1)")
+    parser.add_argument("--rounds", type=int, help="how often all of it is done (default 3; quick 1)")
+    parser.add_argument("--install", action="store_true", help="install the selected peers that are not installed")
+    parser.add_argument("--no-compiler", action="store_true", help="use the plain-Python programs")
+    parser.add_argument("--json", metavar="FILE", help="write every sample to FILE (- is stdout)")
+    parser.add_argument(
+        "--report", metavar="DIR", nargs="?", const=str(RESULTS), help="write the report (default bench/results)"
+    )
+    parser.add_argument("--list", action="store_true", help="list bridges and cells, and do nothing")
+    return parser.parse_args(words)
+
+
+def select(patterns: Sequence[str], *, is_quick: bool) -> tuple[list[Bridge], list[Cell]]:
+    """Return the bridges and cells that `patterns` name; a kind that no pattern names stays whole."""
+    named = [bridge for bridge in BRIDGES if any(fnmatch(bridge.name, pattern) for pattern in patterns)]
+    cells = [cell for cell in CELLS if any(fnmatch(cell.name, pattern) for pattern in patterns)]
+    for pattern in patterns:
+        if not any(fnmatch(name, pattern) for name in [*(b.name for b in BRIDGES), *(c.name for c in CELLS)]):
+            raise SystemExit(f"--only {pattern}: no bridge and no cell has such a name (see --list)")
+    default_bridges = [bridge for bridge in BRIDGES if not is_quick or bridge.name in QUICK_BRIDGES]
+    default_cells = [cell for cell in CELLS if not is_quick or cell.is_quick]
+    return named or default_bridges, cells or default_cells
+
+
+def main(words: Sequence[str]) -> int:
+    """Run the harness; 0 also when a bridge failed, because that is a result."""
+    options = _parse(words)
+    bridges, cells = select(options.only, is_quick=options.quick)
+    if options.list:
+        print(
+            "\n".join([*(f"{bridge.name:14} {bridge.title}" for bridge in bridges), "", *(cell.name for cell in cells)])
+        )
+        return 0
+    programs = prepare_programs(use_compiler=not options.no_compiler)
+    say(programs.note)
+    launcher = Launcher(programs)
+    missing = find_missing(bridges, launcher, may_install=options.install)
+    rounds = options.rounds if options.rounds is not None else 1 if options.quick else 3
+    timing = Timing(seconds=options.seconds or (1.0 if options.quick else 2.0))
+    results = run_rounds(launcher, bridges, cells, rounds=rounds, timing=timing, missing=missing)
+    notes = [programs.note, f"{timing.seconds:g} s each load, {rounds} round(s), interleaved by bridge"]
+    writer = Writer(bridges, cells, results, words=words, notes=notes)
+    if options.json:
+        writer.write_json(options.json)
+    if options.report:
+        say(writer.write_report(Path(options.report)) or f"report: {options.report}")
+    if options.json != "-":
+        print(writer.markdown())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,90 @@
+"""The order of a run: each group of cells on bridge A, B, C, and all of it again in the next round.
+
+So what disturbs the machine for a while disturbs all bridges, not one.
+"""
+
+import sys
+import time
+from collections.abc import Sequence
+from itertools import groupby
+
+from bench.bridges import Bridge
+from bench.cells import Cell
+from bench.install import InstallationFailed, install, is_installed
+from bench.launch import Launcher
+from bench.load import Timing
+from bench.measure import measure_group
+from bench.places import without_folders
+from bench.samples import Results, Sample
+
+SHOWN = {
+    "per_second": "{:,.0f}/s",
+    "p50_us": "p50 {:,.0f} us",
+    "p99_us": "p99 {:,.0f} us",
+    "first_answer_ms": "first answer {:,.1f} ms",
+    "notifications_per_second": "{:,.0f} notifications/s",
+    "idle_mib": "idle {:.1f} MiB",
+    "peak_mib": "peak {:.0f} MiB",
+    "cpu_seconds_per_10k": "{:.2f} CPU s/10k",
+    "kib_per_session": "{:.1f} KiB a session",
+}
+
+
+def say(text: str) -> None:
+    """Tell the person who waits."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def _tell(sample: Sample, begun: float) -> None:
+    shown = [form.format(sample.figures[name]) for name, form in SHOWN.items() if sample.figures.get(name)]
+    result = f"FAILED: {sample.failure}" if sample.failure else "  ".join(shown)
+    elapsed = time.monotonic() - begun
+    say(f"[{elapsed:5.0f} s] round {sample.round}  {sample.cell:34} {sample.bridge:13} {result}")
+
+
+def find_missing(bridges: Sequence[Bridge], launcher: Launcher, *, may_install: bool) -> dict[str, str]:
+    """Install what is wanted; return why which bridges cannot take part."""
+    missing = {}
+    for bridge in bridges:
+        if bridge.name == "floor" and not launcher.programs.has("floor_serve"):
+            missing[bridge.name] = "the floor needs a C compiler"
+        if bridge.installation is None or is_installed(bridge.name, bridge.installation):
+            continue
+        if not may_install:
+            missing[bridge.name] = "not installed (run with --install)"
+            continue
+        say(f"installing {bridge.installation.label}")
+        try:
+            install(bridge.name, bridge.installation)
+        except (InstallationFailed, OSError) as problem:
+            missing[bridge.name] = f"could not be installed: {without_folders(str(problem))}"
+            say(f"  {missing[bridge.name]}")
+    return missing
+
+
+def run_rounds(
+    launcher: Launcher,
+    bridges: Sequence[Bridge],
+    cells: Sequence[Cell],
+    *,
+    rounds: int,
+    timing: Timing,
+    missing: dict[str, str],
+) -> Results:
+    """Measure every cell on every bridge, `rounds` times; a row that failed once is not tried again."""
+    results, begun = Results(), time.monotonic()
+    for bridge in bridges:
+        for cell in cells:
+            if bridge.name in missing:
+                results.add(Sample(bridge.name, cell.name, 0, failure=missing[bridge.name]))
+    groups = [list(group) for _, group in groupby(cells, key=lambda cell: cell.group)]
+    for round_number in range(1, rounds + 1):
+        for group in groups:
+            for bridge in bridges:
+                if not bridge.find_way(group[0].path):
+                    continue
+                wanted = [cell for cell in group if not results.find_failure(bridge.name, cell.name)]
+                for sample in measure_group(launcher, bridge, wanted, timing, round_number):
+                    results.add(sample)
+                    _tell(sample, begun)
+    return results

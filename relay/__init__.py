@@ -1,0 +1,48 @@
+"""A relay of raw JSON-RPC frames between MCP transports.
+
+    import relay
+
+    await relay.pipe(relay.connect("stdio:"), relay.connect("https://example.com/mcp"))
+
+Floors, each importing only from those below it:
+
+    cli.py, app/     words and flags become a running relay
+    pipe.py          the one loop; knows only Endpoint
+    endpoints/       all I/O: stdio, children, HTTP, memory
+    routing/, auth/  pure tables; who may speak
+    frames/          bytes to frames and back
+    errors.py, limits.py
+"""
+
+from __future__ import annotations
+
+from relay.app.wiring import connect, listen
+from relay.endpoints.base import Endpoint, Listener
+from relay.endpoints.memory import memory_pair
+from relay.errors import RelayError
+from relay.frames.frame import Frame
+from relay.limits import Limits
+from relay.pipe import PipeReport, pipe
+
+__all__ = [
+    "Endpoint",
+    "Frame",
+    "Limits",
+    "Listener",
+    "PipeReport",
+    "RelayError",
+    "__version__",
+    "connect",
+    "listen",
+    "memory_pair",
+    "pipe",
+]
+
+
+def __getattr__(name: str) -> str:
+    """Read ``__version__`` from the installed package when somebody asks: importlib.metadata costs 20 ms."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("mcp-relay")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

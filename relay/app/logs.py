@@ -1,0 +1,208 @@
+"""What the relay says to its operator: lines on stderr, never a secret, never a wait.
+
+stderr may be a pipe that nobody reads; a blocked log line would stop every client. So lines go through a bounded
+buffer to a thread that writes them, and what does not fit is dropped and counted. Children's stderr goes the same way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import re
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+from relay.endpoints.base import Endpoint
+from relay.frames.frame import Frame
+
+__all__ = ["ChildStderr", "FrameLog", "StderrSink", "mask_secrets", "set_up_logging"]
+
+logger = logging.getLogger("relay")
+
+_MAX_BUFFERED = 1024 * 1024
+_CHILD_RATE = 256 * 1024  # bytes a second of children's stderr that are shown: a flood costs nothing but itself
+_SHOWN_FRAME = 2048
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_SECRET_MEMBERS = re.compile(
+    r'("[^"]*(?:authorization|cookie|token|secret|password|api[-_]?key|code_verifier|client_assertion)[^"]*"\s*:\s*")'
+    r'(?:[^"\\]|\\.)*"',
+    re.IGNORECASE,
+)
+
+
+class StderrSink:
+    """Writes to stderr from a thread of its own; ``write`` never waits."""
+
+    def __init__(self, fd: int = 2) -> None:
+        """Write to ``fd``; the thread starts with the first line."""
+        self._fd = fd
+        self._waiting: deque[bytes] = deque()
+        self._size = 0
+        self._dropped = 0
+        self._news = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._busy = False
+
+    def write(self, data: bytes) -> None:
+        """Write the data soon, or drop it if 1 MiB waits already."""
+        with self._news:
+            if self._size + len(data) > _MAX_BUFFERED:
+                self._dropped += len(data)
+                return
+            self._waiting.append(data)
+            self._size += len(data)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="stderr", daemon=True)
+                self._thread.start()
+            self._news.notify()
+
+    def flush(self, seconds: float = 1.0) -> None:
+        """Wait until everything is written, for at most ``seconds``."""
+        until = time.monotonic() + seconds
+        with self._news:
+            while (self._waiting or self._busy) and (left := until - time.monotonic()) > 0:
+                self._news.wait(min(left, 0.05))
+
+    def _run(self) -> None:
+        while True:
+            with self._news:
+                self._busy = False
+                self._news.notify_all()
+                while not self._waiting:
+                    self._news.wait()
+                data = b"".join(self._waiting)
+                self._waiting.clear()
+                self._size = 0
+                dropped, self._dropped = self._dropped, 0
+                self._busy = True
+            if dropped:
+                data += f"mcp-relay: {dropped} bytes of log dropped: stderr was not read\n".encode()
+            with contextlib.suppress(OSError):
+                while data:
+                    data = data[os.write(self._fd, data) :]
+
+
+class _Handler(logging.Handler):
+    def __init__(self, sink: StderrSink) -> None:
+        super().__init__()
+        self._sink = sink
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._sink.write(_escape(self.format(record)).encode("utf-8", "backslashreplace") + b"\n")
+        except Exception:
+            self.handleError(record)
+
+
+class _Masking(logging.Formatter):
+    def __init__(self, secrets: Iterable[str]) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S")
+        self._secrets = sorted(set(secrets), key=len, reverse=True)
+
+    def format(self, record: logging.LogRecord) -> str:
+        return mask_secrets(super().format(record), self._secrets)
+
+
+def mask_secrets(text: str, secrets: Iterable[str]) -> str:
+    """Replace each known secret, and each JSON member that is named like one, by ``***``."""
+    for secret in secrets:
+        text = text.replace(secret, "***")
+    return _SECRET_MEMBERS.sub(r'\1***"', text) if '"' in text else text
+
+
+def _escape(text: str) -> str:
+    """Show control characters instead of sending them to a terminal, or letting them forge a line."""
+    return _UNPRINTABLE.sub(lambda match: f"\\x{ord(match.group()):02x}", text.replace("\n", "\n  "))
+
+
+def set_up_logging(level: int, secrets: Iterable[str], sink: StderrSink) -> None:
+    """Send the program's log to ``sink``, at ``level`` and above, with these secrets masked."""
+    handler = _Handler(sink)
+    handler.setFormatter(_Masking(secret for secret in secrets if len(secret) >= 4))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    # asyncio's debug lines would drown ours.
+    logging.getLogger("asyncio").setLevel(max(level, logging.WARNING))
+
+
+class FrameLog:
+    """A pipe's observer: every frame as an arrow in the debug log."""
+
+    def frames_forwarded(self, source: Endpoint, sink: Endpoint, frames: Sequence[Frame]) -> None:
+        """Log the frames, each cut to 2 KiB."""
+        if not logger.isEnabledFor(logging.DEBUG):
+            return
+        for frame in frames:
+            text = frame.raw[:_SHOWN_FRAME].decode("utf-8", "backslashreplace")
+            more = f"… ({len(frame.raw)} bytes)" if len(frame.raw) > _SHOWN_FRAME else ""
+            logger.debug("%s > %s: %s%s", source.name, sink.name, text, more)
+
+
+class ChildStderr(asyncio.Protocol):
+    """One pipe into which all children of a server write their stderr; its lines go to ours, named and escaped."""
+
+    def __init__(self, name: str, sink: StderrSink, secrets: Sequence[str] = ()) -> None:
+        """Show lines as ``[name] line``; call ``open`` before ``fd`` is used."""
+        self._name = name
+        self._sink = sink
+        self._secrets = secrets
+        self._rest = b""
+        self._budget = _CHILD_RATE
+        self._refilled = 0.0
+        self._dropped = 0
+        self._transport: asyncio.BaseTransport | None = None
+        self.fd = -1
+        """The write end, for children."""
+
+    async def open(self) -> None:
+        """Make the pipe and read it."""
+        read_end, self.fd = os.pipe()
+        pipe = os.fdopen(read_end, "rb", buffering=0)
+        self._transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: self, pipe)
+
+    def data_received(self, data: bytes) -> None:
+        """Show what fits the rate; the rest is read and dropped, so that a flooding child does not block."""
+        now = time.monotonic()
+        if now - self._refilled >= 1:
+            self._refilled, self._budget = now, _CHILD_RATE
+            if self._dropped:
+                self._sink.write(f"[{self._name}] … {self._dropped} bytes of stderr dropped\n".encode())
+                self._dropped = 0
+        if self._budget <= 0:
+            self._dropped += len(data)
+            return
+        shown = data[: self._budget]
+        self._dropped += len(data) - len(shown)
+        self._budget -= len(shown)
+        *lines, self._rest = (self._rest + shown).split(b"\n")
+        if len(self._rest) > 8192:
+            lines.append(self._rest)
+            self._rest = b""
+        for line in lines:
+            self.show(line)
+
+    def show(self, line: bytes) -> None:
+        """Show one line of a child."""
+        text = mask_secrets(_escape(line[:8192].rstrip(b"\r").decode("utf-8", "backslashreplace")), self._secrets)
+        self._sink.write(f"[{self._name}] {text}\n".encode("utf-8", "backslashreplace"))
+
+    def close(self) -> None:
+        """Close both ends; what children have written is shown first, as far as it has come."""
+        if self._rest:
+            self.show(self._rest)
+        if self._transport is not None:
+            self._transport.close()
+            os.close(self.fd)
+
+
+def say(sink: StderrSink, message: str) -> None:
+    """Tell the operator one line, whatever the log level."""
+    sink.write(f"mcp-relay: {_escape(message)}\n".encode("utf-8", "backslashreplace"))
+    if not sys.flags.interactive:
+        sink.flush()

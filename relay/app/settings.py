@@ -1,0 +1,40 @@
+"""What one run of the program was asked to do, checked: the command line's words as values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from relay.limits import DEFAULT_LIMITS, Limits
+
+__all__ = ["BridgeSettings", "ServeSettings"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BridgeSettings:
+    """Own stdio to a URL."""
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    transport: Literal["auto", "sse", "streamablehttp"] = "auto"
+    limits: Limits = DEFAULT_LIMITS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeSettings:
+    """A command over HTTP."""
+
+    command: Sequence[str]
+    name: str
+    env: Mapping[str, str]
+    """The child's whole environment."""
+    cwd: str | None = None
+    host: str = "127.0.0.1"
+    port: int = 0
+    allowed_hosts: Sequence[str] = ()
+    allowed_origins: Sequence[str] = ()
+    secrets: Sequence[str] = ()
+    warnings: Sequence[str] = ()
+    """Said once the relay listens: what this configuration exposes."""
+    limits: Limits = DEFAULT_LIMITS

@@ -1,0 +1,150 @@
+"""From what the user names to endpoints: the only place, beside the package's door, that names concrete ones.
+
+Transports are imported when they are wanted: aiohttp costs 150 ms of start-up that a relay between stdio and a child
+need not pay.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
+
+from relay.auth.origin import OriginPolicy
+from relay.endpoints.base import Endpoint
+from relay.endpoints.child import Child, child_environment, resolve_program
+from relay.endpoints.guardian import Guardian
+from relay.endpoints.lazy import Lazy
+from relay.endpoints.own_stdio import OwnStdio
+from relay.errors import ConfigError
+from relay.limits import DEFAULT_LIMITS, Limits
+
+if TYPE_CHECKING:
+    from relay.app.logs import ChildStderr
+    from relay.endpoints.http_server import HttpListener
+
+__all__ = ["ChildTarget", "connect", "is_url", "listen"]
+
+logger = logging.getLogger("relay")
+
+SCHEMES = ("http://", "https://")
+
+
+def is_url(target: str) -> bool:
+    """Tell whether a target is a URL of an MCP server; anything else is a command."""
+    return target.lower().startswith(SCHEMES)
+
+
+def connect(
+    target: str | Sequence[str],
+    *,
+    headers: Mapping[str, str] | None = None,
+    transport: Literal["auto", "sse", "streamablehttp"] = "auto",
+    env: Mapping[str, str] | None = None,
+    cwd: str | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+) -> Endpoint:
+    """Return an endpoint for a target; it is started or connected when first used.
+
+    ``"https://host/mcp"`` is a server by HTTP (``headers`` go with every request, ``transport`` is found out),
+    ``"stdio:"`` this process's own stdin and stdout, a list a command to start (in ``cwd``, with ``env`` added to the
+    short environment that MCP's SDKs give). Raises ConfigError for anything else.
+    """
+    if not isinstance(target, str):
+        command = [str(word) for word in target]
+
+        async def start() -> Endpoint:
+            return await Child.start(command, env=child_environment(env), cwd=cwd, limits=limits)
+
+        return Lazy(os.path.basename(command[0]) if command else "command", start)
+    if target == "stdio:":
+        return Lazy("stdio", lambda: OwnStdio.open(limits=limits))
+    if is_url(target):
+
+        async def dial() -> Endpoint:
+            from relay.endpoints.remote import Remote
+
+            return Remote(target, headers=headers, transport=transport, limits=limits)
+
+        return Lazy(target, dial)
+    raise ConfigError(f"cannot connect to {target!r}: known are http(s)://host/path, stdio:, and a command as a list")
+
+
+async def listen(
+    host: str = "127.0.0.1",
+    port: int = 0,
+    *,
+    allowed_hosts: Sequence[str] = (),
+    allowed_origins: Sequence[str] = (),
+    limits: Limits = DEFAULT_LIMITS,
+    status: Callable[[], dict[str, object]] | None = None,
+) -> HttpListener:
+    """Listen for MCP clients by HTTP (``/mcp`` and ``/sse``); iterate over the result for an endpoint per session.
+
+    Raises ConfigError if the address cannot be had.
+    """
+    from relay.endpoints.http_server import HttpListener
+
+    policy = OriginPolicy(host, allowed_hosts, allowed_origins)
+    listener = HttpListener(host, port, limits=limits, policy=policy, status=status)
+    await listener.start()
+    return listener
+
+
+class ChildTarget:
+    """A command that is started for each session, and its children that live."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        cwd: str | None,
+        limits: Limits,
+        stderr: ChildStderr,
+    ) -> None:
+        """Check that the command can be found. Raises ConfigError."""
+        self.command = resolve_program(command, env, cwd)
+        self.name = os.path.basename(command[0])
+        self.children: set[Child] = set()
+        self.started = 0
+        self._env = env
+        self._cwd = cwd
+        self._limits = limits
+        self._stderr = stderr
+        self._guardian = Guardian.hold()  # one for all children, not one for each
+
+    def endpoint(self) -> Endpoint:
+        """Return an endpoint whose child is started when first used."""
+        return Lazy(self.name, self._start)
+
+    async def _start(self) -> Endpoint:
+        child = await Child.start(
+            self.command,
+            env=self._env,
+            cwd=self._cwd,
+            name=self.name,
+            limits=self._limits,
+            stderr=self._stderr.fd,
+            on_noise=self._stderr.show,
+        )
+        self.started += 1
+        self.children.add(child)
+        logger.info("%s: started, pid %d", self.name, child.pid)
+        return child
+
+    def forget(self, endpoint: Endpoint) -> None:
+        """Forget a child whose pipe has ended."""
+        self.children = {child for child in self.children if child.is_alive}
+
+    def status(self) -> dict[str, object]:
+        """Return what ``/status`` says of it: never arguments or environment."""
+        alive = sum(child.is_alive for child in self.children)
+        return {"command": self.name, "children": alive, "started": self.started}
+
+    def close(self) -> None:
+        """Let go of the guardian."""
+        if self._guardian is not None:
+            self._guardian.release()
+            self._guardian = None

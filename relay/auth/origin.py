@@ -1,0 +1,113 @@
+"""Decide by Host and Origin whether an HTTP request may come in: the defence against web pages and DNS rebinding.
+
+Pure. A page of any site may make a browser send requests to 127.0.0.1, and with DNS rebinding even under its own
+name; a browser cannot lie in ``Host`` and ``Origin``. MCP 2025-11-25, Streamable HTTP, "Security Warning".
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+__all__ = ["OriginPolicy", "is_loopback"]
+
+_LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a name or address to bind is of this machine only."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _host_name(value: str) -> str | None:
+    """Return the host of ``host[:port]``, lower case and without brackets, or None if it is not one."""
+    try:
+        parts = urlsplit("//" + value)
+        _ = parts.port  # raises ValueError for a port that is none
+    except ValueError:
+        return None
+    if parts.path or parts.query or parts.fragment or parts.username is not None:
+        return None
+    return parts.hostname
+
+
+class OriginPolicy:
+    """Which hosts and origins a listener admits.
+
+    Bound to loopback, it answers to loopback names alone. Bound elsewhere it cannot know its own names: it checks
+    ``Host`` only if ``allowed_hosts`` says which they are.
+    """
+
+    def __init__(self, bind_host: str, allowed_hosts: Iterable[str] = (), allowed_origins: Iterable[str] = ()) -> None:
+        """Admit ``allowed_hosts`` (``name`` or ``name:port``) and ``allowed_origins`` (exact, or ``*``) besides."""
+        self._loopback = is_loopback(bind_host)
+        self._hosts = {host.lower() for host in allowed_hosts}
+        self._origins = {origin.lower().rstrip("/") for origin in allowed_origins}
+        self.any_origin = "*" in self._origins
+        # The same few values come with every request; the answer is remembered, bounded against made-up ones.
+        self._known_hosts: set[str] = set()
+
+    def admits_host(self, host: str | None) -> bool:
+        """Tell whether a request with this ``Host`` header is meant for us (else 421)."""
+        if host is None:
+            return not self._loopback and not self._hosts
+        if host in self._known_hosts:
+            return True
+        if not self._check_host(host):
+            return False
+        if len(self._known_hosts) < 64:
+            self._known_hosts.add(host)
+        return True
+
+    def _check_host(self, host: str) -> bool:
+        name = _host_name(host)
+        if name is None:
+            return False
+        if name in self._hosts or host.lower() in self._hosts:
+            return True
+        if self._loopback:
+            return name in _LOOPBACK_NAMES
+        return not self._hosts
+
+    def admits_origin(self, origin: str | None, fetch_site: str | None = None) -> bool:
+        """Tell whether the page that sent a request may (else 403); requests of programs have no Origin."""
+        if origin is None:
+            return fetch_site != "cross-site"
+        if self.any_origin or origin.lower().rstrip("/") in self._origins:
+            return True
+        scheme, separator, authority = origin.partition("://")
+        if not separator or scheme.lower() not in ("http", "https"):
+            return False
+        name = _host_name(authority)
+        if name is None:
+            return False
+        if name in self._hosts or authority.lower() in self._hosts:
+            return True
+        return self._loopback and name in _LOOPBACK_NAMES
+
+    def cors_headers(self, origin: str | None, requested_headers: str | None = None) -> dict[str, str]:
+        """Return the CORS headers for a request of ``origin``; empty unless the operator allowed that origin.
+
+        A preflight (``requested_headers``) admits every header asked for: browsers list ``Mcp-*`` ones of revisions
+        yet unwritten. Never with credentials.
+        """
+        if origin is None or not (self.any_origin or origin.lower().rstrip("/") in self._origins):
+            return {}
+        headers = {
+            "Access-Control-Allow-Origin": "*" if self.any_origin else origin,
+            "Access-Control-Expose-Headers": "Mcp-Session-Id, WWW-Authenticate",
+            "Vary": "Origin",
+        }
+        if requested_headers is not None:
+            headers["Access-Control-Allow-Methods"] = "GET, POST, DELETE, OPTIONS"
+            headers["Access-Control-Allow-Headers"] = requested_headers or (
+                "Content-Type, Accept, Authorization, Last-Event-ID, Mcp-Session-Id, MCP-Protocol-Version"
+            )
+            headers["Access-Control-Max-Age"] = "600"
+        return headers

@@ -1,0 +1,380 @@
+"""A child process as an endpoint: frames to its stdin and from its stdout.
+
+MCP, Transports, "stdio", and Lifecycle, "Shutdown": close its stdin, give it time, then SIGTERM, then SIGKILL; here to
+its whole process group, because ``npx`` and shells leave grandchildren. An argv list, never a shell.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from relay.endpoints.byte_stream import FrameReader, FrameWriter, OnOversized
+from relay.endpoints.guardian import Guardian
+from relay.errors import ConfigError, EndpointBroken, EndpointUnavailable, RelayError
+from relay.frames import replies
+from relay.frames.frame import Frame, Head, Kind
+from relay.frames.lines import Oversized
+from relay.limits import DEFAULT_LIMITS, Limits
+
+__all__ = ["Child", "child_environment", "resolve_program"]
+
+logger = logging.getLogger("relay")
+
+_WINDOWS = os.name == "nt"
+_EXIT_AFTER_EOF = (
+    0.5  # between the two signs of an end, EOF on stdout and the exit: one without the other is an end too
+)
+_GROUP_POLL = 0.02
+
+# What both official SDKs hand to servers they start, and no more: the relay's own secrets stay here.
+_POSIX_VARIABLES = ("HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER")
+_WINDOWS_VARIABLES = (
+    "APPDATA", "HOMEDRIVE", "HOMEPATH", "LOCALAPPDATA", "PATH", "PATHEXT", "PROCESSOR_ARCHITECTURE", "PROGRAMFILES",
+    "SYSTEMDRIVE", "SYSTEMROOT", "TEMP", "USERNAME", "USERPROFILE",
+)  # fmt: skip
+# Never handed on, not even when everything is: they speak to the relay itself.
+_OWN_VARIABLES = ("API_ACCESS_TOKEN", "PROXY_TOKEN", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET")
+_OWN_PREFIX = "MCP_RELAY_"
+_CMD_METACHARACTERS = frozenset('&|<>^%"!')
+
+
+def child_environment(
+    extra: Mapping[str, str] | None = None, *, pass_all: bool = False, base: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Return the environment for a child: the SDKs' short list, or everything but our own, and ``extra`` over it."""
+    source = os.environ if base is None else base
+    if pass_all:
+        chosen = {
+            name: value
+            for name, value in source.items()
+            if name not in _OWN_VARIABLES and not name.startswith(_OWN_PREFIX)
+        }
+    else:
+        names = _WINDOWS_VARIABLES if _WINDOWS else _POSIX_VARIABLES
+        # A value that starts with "()" is an exported shell function: code, not data.
+        chosen = {name: source[name] for name in names if name in source and not source[name].startswith("()")}
+    return {**chosen, **(extra or {})}
+
+
+def resolve_program(command: Sequence[str], env: Mapping[str, str], cwd: str | None = None) -> list[str]:
+    """Return the argv with its program found on the child's PATH. Raises ConfigError if there is none.
+
+    On Windows this finds ``npx.cmd`` for ``npx``; cmd.exe re-parses a batch file's arguments, so those that it would
+    read as operators are refused.
+    """
+    if not command or not command[0]:
+        raise ConfigError("no command given")
+    if cwd is not None and not os.path.isdir(cwd):
+        raise ConfigError(f"working directory {cwd!r} does not exist")
+    program = command[0]
+    if os.path.dirname(program):
+        found = shutil.which(os.path.join(cwd, program) if cwd and not os.path.isabs(program) else program)
+    else:
+        found = shutil.which(program, path=env.get("PATH"))
+    if found is None:
+        raise ConfigError(f"command {program!r} was not found or cannot be run; give its full path, or add it to PATH")
+    if found.lower().endswith((".cmd", ".bat")) and any(_CMD_METACHARACTERS & set(word) for word in command[1:]):
+        raise ConfigError(f"{found}: a batch file's arguments must not contain any of & | < > ^ % \" !")
+    return [os.path.abspath(found), *command[1:]]
+
+
+class _ChildReader(FrameReader):
+    """Reads the child's stdout and sets aside what is not JSON-RPC."""
+
+    def __init__(
+        self, name: str, limits: Limits, on_oversized: OnOversized, on_noise: Callable[[bytes], None] | None
+    ) -> None:
+        super().__init__(name, limits, on_oversized=on_oversized)
+        self._on_noise = on_noise
+        self.noise = 0
+
+    def accept(self, pieces: list[Frame | Oversized]) -> list[Frame]:
+        frames: list[Frame] = []
+        for piece in pieces:
+            if isinstance(piece, Oversized):
+                self.report_oversized(piece)
+            elif piece.head.kind is Kind.INVALID:
+                self._set_aside(piece)
+            else:
+                frames.append(piece)
+        return frames
+
+    def _set_aside(self, frame: Frame) -> None:
+        self.noise += 1
+        if self.noise == 1:
+            logger.warning("%s: wrote a line on stdout that is not JSON-RPC; such lines go to stderr", self.name)
+        if self._on_noise is not None:
+            self._on_noise(frame.raw)
+
+
+class _ChildProtocol(asyncio.SubprocessProtocol):
+    """Hands asyncio's events about the process to the endpoint."""
+
+    def __init__(self, reader: FrameReader, writer: FrameWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._reads = 0
+        self._stdout_ended = False
+        self.exited = asyncio.Event()
+        self.on_end: Callable[[], None] = lambda: None
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        self._reads += 1
+        self._reader.data_received(data)
+
+    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
+        if fd == 0:
+            self._writer.connection_lost(exc)
+        else:
+            self._stdout_ended = True
+            self._ended()
+
+    def process_exited(self) -> None:
+        self.exited.set()
+        self._ended()
+
+    def _ended(self) -> None:
+        if self._stdout_ended and self.exited.is_set():
+            self.on_end()
+        else:
+            self._wait_for_other_sign()
+
+    def _wait_for_other_sign(self) -> None:
+        asyncio.get_running_loop().call_later(_EXIT_AFTER_EOF, self._look_again, self._reads)
+
+    def _look_again(self, reads: int) -> None:
+        """A child may close stdout and live on; a grandchild may hold stdout open after the child has gone."""
+        if not self._stdout_ended and (reads != self._reads or self._reader.inbox.is_paused):
+            self._wait_for_other_sign()  # what the child had written before it exited is still coming
+        else:
+            self.on_end()
+
+    def pause_writing(self) -> None:
+        self._writer.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._writer.resume_writing()
+
+
+class Child:
+    """A running child process; made by ``Child.start``."""
+
+    def __init__(
+        self,
+        name: str,
+        limits: Limits,
+        transport: asyncio.SubprocessTransport,
+        protocol: _ChildProtocol,
+        reader: _ChildReader,
+        writer: FrameWriter,
+    ) -> None:
+        """Take over a process that was just started; use ``Child.start``."""
+        self.name = name
+        self._limits = limits
+        self._transport = transport
+        self._protocol = protocol
+        self._reader = reader
+        self._writer = writer
+        self._closing = False
+        self._closed = asyncio.Event()
+        self._guardian: Guardian | None = None
+        self.pid = transport.get_pid()
+
+    @classmethod
+    async def start(
+        cls,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        name: str | None = None,
+        limits: Limits = DEFAULT_LIMITS,
+        stderr: int | None = None,
+        on_noise: Callable[[bytes], None] | None = None,
+    ) -> Child:
+        """Start ``command`` in a process group of its own, with ``env`` as its whole environment (None: short list).
+
+        ``stderr`` is a file descriptor for its stderr (None: ours); ``on_noise`` gets each line of its stdout that is
+        not JSON-RPC. Raises ConfigError if there is no such program, EndpointUnavailable if it cannot be started.
+        """
+        environment = child_environment() if env is None else dict(env)
+        argv = resolve_program(command, environment, cwd)
+        name = name or os.path.basename(command[0])
+        child: Child | None = None
+
+        def oversized(head: Head, piece: Oversized) -> None:
+            assert child is not None, "nothing is read before the child is made"
+            child._answer_oversized(head, piece)
+
+        reader = _ChildReader(name, limits, oversized, on_noise)
+        writer = FrameWriter(name, limits)
+        protocol = _ChildProtocol(reader, writer)
+        own_group: dict[str, Any] = (
+            {"creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)}
+            if _WINDOWS
+            else {"start_new_session": True}
+        )
+        try:
+            transport, _ = await asyncio.get_running_loop().subprocess_exec(
+                lambda: protocol,
+                *argv,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                env=environment,
+                cwd=cwd,
+                **own_group,
+            )
+        except OSError as exc:
+            raise EndpointUnavailable(f"{name}: cannot be started: {exc}") from exc
+        # No await between the start and here: a cancellation in between would leave the process to itself.
+        child = cls(name, limits, transport, protocol, reader, writer)
+        child._begin()
+        return child
+
+    def _begin(self) -> None:
+        if not _WINDOWS:
+            self._guardian = Guardian.hold()
+            if self._guardian is not None:
+                self._guardian.watch(self.pid)
+        stdout = self._transport.get_pipe_transport(1)
+        stdin = self._transport.get_pipe_transport(0)
+        assert stdout is not None and stdin is not None, "both are pipes"
+        self._reader.connection_made(stdout)
+        self._writer.connection_made(stdin)
+        self._protocol.on_end = self._ended
+
+    @property
+    def noise(self) -> int:
+        """Lines of its stdout that were not JSON-RPC."""
+        return self._reader.noise
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process has not exited."""
+        return self._transport.get_returncode() is None
+
+    def _ended(self) -> None:
+        """Finish the inbox: stdout has ended, or the process has exited and a moment has passed."""
+        status = self._transport.get_returncode()
+        if self._closing or status in (None, 0):
+            self._reader.eof_received()
+        else:
+            assert status is not None, "None was handled"
+            # Its last line may be half of one: it is discarded with the reader.
+            self._reader.inbox.finish(EndpointBroken(f"{self.name}: {_describe_exit(status)}"))
+
+    def _answer_oversized(self, head: Head, piece: Oversized) -> None:
+        """Give a request whose answer was too large an error in its place; the child's other work goes on."""
+        limit = self._limits.max_frame_bytes
+        message = f"{self.name}: a frame of {piece.size} bytes; max_frame_bytes is {limit}"
+        if head.kind is Kind.RESPONSE and head.id is not None:
+            answer = replies.error(head.id, replies.TOO_LARGE, message, delivered="unknown")
+            self._reader.inbox.put([Frame(answer.raw)])
+        elif head.kind is Kind.REQUEST and head.id is not None:
+            refusal = replies.error(head.id, replies.TOO_LARGE, message, delivered="no")
+            self._writer.write_soon(refusal)
+
+    async def receive(self) -> Sequence[Frame]:
+        """Return what the child wrote. Raises EndpointBroken if it exited with a status other than 0."""
+        return await self._reader.inbox.receive()
+
+    async def send(self, frames: Sequence[Frame]) -> None:
+        """Write to the child's stdin; waits while the child does not read."""
+        await self._writer.send(frames)
+
+    async def send_eof(self) -> None:
+        """Close the child's stdin: it answers what is in flight and ends."""
+        self._closing = True
+        self._writer.send_eof()
+
+    async def aclose(self, reason: RelayError | None = None) -> None:
+        """End the process and its group: stdin closed, then SIGTERM, then SIGKILL, ``close_grace`` seconds apart."""
+        if self._closing and self._closed.is_set():
+            return
+        self._closing = True
+        self._writer.send_eof()
+        # A child blocked on a full pipe cannot see that its stdin has ended: read on, and drop what it says.
+        self._reader.inbox.finish()
+        self._reader.resume()
+        try:
+            await self._stop_process()
+        except BaseException:
+            # A second cancellation is an operator who insists.
+            self._signal_group(signal.SIGTERM if _WINDOWS else signal.SIGKILL)
+            raise
+        finally:
+            self._release()
+
+    async def _stop_process(self) -> None:
+        grace = self._limits.close_grace
+        if not await self._exits_within(grace):
+            logger.info("%s: still runs %g s after its stdin was closed: SIGTERM", self.name, grace)
+            self._signal_group(signal.SIGTERM)
+            if not await self._exits_within(grace):
+                logger.warning("%s: still runs %g s after SIGTERM: killing it", self.name, grace)
+                self._kill_group()
+                await self._exits_within(grace)
+        await self._end_rest_of_group(grace)
+
+    async def _end_rest_of_group(self, grace: float) -> None:
+        """End grandchildren that outlived the child."""
+        if _WINDOWS or not self._signal_group(0):
+            return
+        self._signal_group(signal.SIGTERM)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace):
+                while self._signal_group(0):  # noqa: ASYNC110
+                    await asyncio.sleep(_GROUP_POLL)  # nothing tells of the end of a process that is not our child
+                return
+        self._kill_group()
+
+    async def _exits_within(self, seconds: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._protocol.exited.wait()
+        return self._protocol.exited.is_set()
+
+    def _signal_group(self, number: int) -> bool:
+        """Send a signal to the process group (Windows: to the child); return whether there was anybody to get it."""
+        try:
+            if _WINDOWS:
+                if self.is_alive:
+                    self._transport.terminate()
+                return self.is_alive
+            os.killpg(self.pid, number)
+        except (ProcessLookupError, PermissionError):
+            return False
+        return True
+
+    def _kill_group(self) -> None:
+        if _WINDOWS:
+            with contextlib.suppress(ProcessLookupError):
+                self._transport.kill()
+        else:
+            self._signal_group(signal.SIGKILL)
+
+    def _release(self) -> None:
+        self._transport.close()
+        if self._guardian is not None:
+            self._guardian.unwatch(self.pid)
+            self._guardian.release()
+            self._guardian = None
+        self._closed.set()
+
+
+def _describe_exit(status: int) -> str:
+    if status >= 0:
+        return f"exited with status {status}"
+    try:
+        return f"was killed by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"was killed by signal {-status}"

@@ -1,0 +1,182 @@
+"""What both HTTP clients share: the connections to one server, and what its answers mean.
+
+One origin, no redirects: credentials and session ids never go anywhere else. No read timeout: a stream may be silent
+for hours. aiohttp's errors stop here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import aiohttp
+import msgspec
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.resolver import DefaultResolver
+from yarl import URL
+
+from relay.errors import ConfigError, EndpointBroken, EndpointUnavailable, FrameTooLarge
+from relay.limits import Limits
+
+__all__ = ["Dial", "describe_error_body"]
+
+# Servers close idle connections, many after 5 s. A POST that meets the close may or may not have been executed and
+# must not be sent again, so ours are closed first.
+_KEEP_IDLE = 4.0
+_LOOPBACK = (("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6))
+
+
+class _Resolver(AbstractResolver):
+    """Knows that localhost is both loopback addresses (RFC 6761), whatever the hosts file says; asks for the rest."""
+
+    def __init__(self) -> None:
+        self._default = DefaultResolver()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        if host.rstrip(".").lower() != "localhost":
+            return await self._default.resolve(host, port, family)
+        return [
+            ResolveResult(hostname=host, host=address, port=port, family=its_family, proto=0, flags=0)
+            for address, its_family in _LOOPBACK
+            if family in (socket.AF_UNSPEC, its_family)
+        ]
+
+    async def close(self) -> None:
+        await self._default.close()
+
+
+class Dial:
+    """The connections to one MCP server by HTTP."""
+
+    def __init__(self, url: str, headers: Mapping[str, str], limits: Limits) -> None:
+        """Speak to ``url`` with these headers on every request. Raises ConfigError if it is not an http(s) URL."""
+        try:
+            self.url = URL(url)
+        except ValueError as exc:
+            raise ConfigError(f"{url!r} is not a URL: {exc}") from exc
+        if self.url.scheme not in ("http", "https") or not self.url.host:
+            raise ConfigError(f"{url!r} is not a URL of the form http://host/path or https://host/path")
+        self.limits = limits
+        self._headers = dict(headers)
+        if self.url.user is not None:
+            self._headers.setdefault(
+                "Authorization", aiohttp.BasicAuth(self.url.user, self.url.password or "").encode()
+            )
+            self.url = self.url.with_user(None)
+        self.name = f"{self.url.origin()}{self.url.path}"
+        self._session: aiohttp.ClientSession | None = None
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_IDLE, resolver=_Resolver()),
+                headers={"Accept-Encoding": "identity", "User-Agent": "mcp-relay", **self._headers},
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=self.limits.connect),
+                max_line_size=65536,
+                max_field_size=65536,
+            )
+        return self._session
+
+    @contextlib.asynccontextmanager
+    async def request(
+        self, method: str, headers: Mapping[str, str], *, url: URL | None = None, body: bytes | None = None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Send one request and yield its answer once its headers are here.
+
+        Raises EndpointUnavailable if no connection was made, EndpointBroken if it failed after that, here or while
+        the caller reads.
+        """
+        try:
+            async with self._open().request(
+                method, url or self.url, data=body, headers=headers, allow_redirects=False
+            ) as response:
+                yield response
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientSSLError) as exc:
+            raise EndpointUnavailable(f"{self.name}: cannot connect: {_reason(exc)}") from exc
+        except (aiohttp.ClientError, ConnectionError, TimeoutError) as exc:
+            raise EndpointBroken(f"{self.name}: {_reason(exc)}") from exc
+        except ValueError as exc:  # a header that cannot be sent
+            raise EndpointUnavailable(f"{self.name}: {exc}") from exc
+
+    async def chunks(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+        """Yield an answer's body as it comes. Raises EndpointBroken if the connection breaks in the middle."""
+        try:
+            async for chunk in response.content.iter_any():
+                yield chunk
+        except (aiohttp.ClientError, ConnectionError, TimeoutError) as exc:
+            raise EndpointBroken(f"{self.name}: {_reason(exc)}") from exc
+
+    async def read_body(self, response: aiohttp.ClientResponse) -> bytes:
+        """Read an answer's body. Raises FrameTooLarge beyond ``max_frame_bytes``, EndpointBroken."""
+        limit = self.limits.max_frame_bytes
+        pieces: list[bytes] = []
+        size = 0
+        async for piece in self.chunks(response):
+            size += len(piece)
+            if size > limit:
+                raise FrameTooLarge(f"{self.name}: an answer of more than {limit} bytes; see max_frame_bytes")
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    async def read_error_body(self, response: aiohttp.ClientResponse) -> bytes:
+        """Read the first ``max_error_body`` bytes of an error page."""
+        data = b""
+        async for piece in self.chunks(response):
+            data += piece
+            if len(data) >= self.limits.max_error_body:
+                break
+        return data[: self.limits.max_error_body]
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        if self._session is not None:
+            await self._session.close()
+
+
+def _reason(exc: Exception) -> str:
+    """Say what happened without the headers and URLs that aiohttp puts into some of its messages."""
+    if isinstance(exc, aiohttp.ClientConnectorCertificateError):
+        return f"its certificate is not trusted: {exc.certificate_error}"
+    if isinstance(exc, aiohttp.ClientConnectorDNSError):
+        return f"no address for {exc.host!r}"
+    if isinstance(exc, aiohttp.ClientConnectorError):
+        inner: Any = exc.os_error
+        return inner.strerror or str(inner) or type(inner).__name__
+    if isinstance(exc, ssl.SSLError):
+        return str(exc)
+    if isinstance(exc, aiohttp.ServerDisconnectedError):
+        return "the server closed the connection before it had answered"
+    if isinstance(exc, aiohttp.ClientPayloadError):
+        return "the connection broke in the middle of an answer"
+    if isinstance(exc, (TimeoutError, asyncio.TimeoutError)):
+        return "timed out"
+    return str(exc) or type(exc).__name__
+
+
+class _ErrorObject(msgspec.Struct):
+    message: str = ""
+
+
+class _ErrorBody(msgspec.Struct):
+    error: _ErrorObject | str | None = None
+    detail: str | None = None
+
+
+_decode_error_body = msgspec.json.Decoder(_ErrorBody).decode
+
+
+def describe_error_body(body: bytes) -> str:
+    """Return the message in an error page, if it is JSON of a known kind; else its first line, shortened."""
+    with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
+        parsed = _decode_error_body(body)
+        text = parsed.error.message if isinstance(parsed.error, _ErrorObject) else parsed.error or parsed.detail
+        if text:
+            return text[:500]
+    line = body.strip().partition(b"\n")[0][:200].decode("utf-8", "replace")
+    return "" if line.startswith("<") else "".join(c if c.isprintable() else " " for c in line)

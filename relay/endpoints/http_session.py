@@ -1,0 +1,360 @@
+"""One client of the HTTP listener, as an endpoint: a session, its open exchanges and its streams.
+
+Each POSTed request opens an exchange. Its answer is plain JSON if it is the first thing that comes; the moment
+something related comes first, or nothing came for ``limits.answer_wait``, it becomes an SSE stream. The session
+decides; the HTTP handlers carry it out. MCP 2025-11-25, Transports, "Streamable HTTP".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from relay.endpoints.http_stream import EventStream
+from relay.endpoints.inbox import FrameInbox
+from relay.errors import EndpointClosed, RelayError
+from relay.frames import replies
+from relay.frames.frame import Frame, Head, Kind, RequestId
+from relay.frames.http_rules import has_priming
+from relay.limits import Limits
+from relay.routing.event_log import parse_event_id
+from relay.routing.exchanges import Exchanges
+from relay.routing.sessions import new_session_id
+
+__all__ = ["Exchange", "HttpSession", "SseSession"]
+
+logger = logging.getLogger("relay")
+
+_STANDALONE = 0  # the number of the GET stream
+
+
+class _InitializeResult(msgspec.Struct):
+    protocolVersion: str = ""
+
+
+class _InitializeAnswer(msgspec.Struct):
+    result: _InitializeResult | None = None
+
+
+_decode_initialize_answer = msgspec.json.Decoder(_InitializeAnswer).decode
+
+
+class _Session:
+    """What sessions of both HTTP transports share: an inbox, an id, a clock and an end."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.id = new_session_id()
+        # The id is a secret: logs name the session by a hash of it.
+        self.name = f"session {hashlib.sha256(self.id.encode()).hexdigest()[:8]}"
+        self.version: str | None = None
+        self.inbox = FrameInbox(self.name, limits)
+        self.is_closing = False
+        self._is_closed = False
+        self._limits = limits
+        self._last_used = asyncio.get_running_loop().time()
+
+    def touch(self) -> None:
+        """Restart the idle clock."""
+        self._last_used = asyncio.get_running_loop().time()
+
+    async def receive(self) -> Sequence[Frame]:
+        """Return what the client has POSTed; ``()`` once it has ended the session."""
+        return await self.inbox.receive()
+
+    def finish(self) -> None:
+        """Take no more from the client: it has ended the session, or the session has expired."""
+        self.is_closing = True
+        self.inbox.finish()
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise EndpointClosed(f"{self.name}: send after its end")
+
+
+class Exchange:
+    """One POST that waits for answers: to one request, or to those of a batch."""
+
+    __slots__ = ("ids", "is_abandoned", "outcome", "stream")
+
+    def __init__(self, outcome: asyncio.Future[Frame | EventStream]) -> None:
+        """``outcome`` becomes the frame to answer with, or the stream to answer as."""
+        self.outcome = outcome
+        self.ids: set[RequestId] = set()
+        self.stream: EventStream | None = None
+        self.is_abandoned = False
+
+
+class HttpSession(_Session):
+    """A Streamable HTTP session of the revisions 2025-03-26 to 2025-11-25."""
+
+    def __init__(
+        self, limits: Limits, on_ready: Callable[[HttpSession], None], on_end: Callable[[HttpSession], None]
+    ) -> None:
+        """Call ``on_ready`` when ``initialize`` has succeeded, ``on_end`` when the session is over."""
+        super().__init__(limits)
+        self._on_ready = on_ready
+        self._on_end = on_end
+        self.exchanges: Exchanges[Exchange] = Exchanges()
+        self._initialize_id: RequestId | None = None
+        self.is_initialized = False
+        self._streams: dict[int, EventStream] = {}
+        self._last_stream = _STANDALONE
+        self._standalone = EventStream(_STANDALONE, limits, has_ids=True)
+        self._streams[_STANDALONE] = self._standalone
+        self.dropped = 0
+
+    # What the HTTP handlers ask for.
+
+    async def accept(self, frame: Frame) -> Exchange | None:
+        """Take a frame the client has POSTed; return the exchange that waits for its answers, if it asks for any.
+
+        Waits while the upstream does not take what came before. Raises IdInUse.
+        """
+        self.touch()
+        head = frame.head
+        if head.kind is not Kind.NOTIFICATION or head.target is None:
+            # A cancellation passes a queue that is full: it may be what empties it.
+            await self.inbox.wait_for_room()
+        if head.kind is Kind.NOTIFICATION and head.method == "notifications/cancelled":
+            self._expect_cancelled(head.target)
+        exchange = self._open(head)
+        self.inbox.put((frame,))
+        return exchange
+
+    def _open(self, head: Head) -> Exchange | None:
+        if not any(message.kind is Kind.REQUEST for message in head.messages):
+            return None
+        exchange = Exchange(asyncio.get_running_loop().create_future())
+        exchange.ids.update(self.exchanges.open(exchange, head.messages))
+        if head.method == "initialize" and not self.is_initialized:
+            self._initialize_id = head.id
+        return exchange
+
+    def begin_stream(self, exchange: Exchange) -> None:
+        """Answer this exchange as an SSE stream."""
+        if exchange.stream is None:
+            self._last_stream += 1
+            stream = EventStream(self._last_stream, self._limits, has_ids=True, has_priming=has_priming(self.version))
+            exchange.stream = self._streams[self._last_stream] = stream
+            if not exchange.outcome.done():
+                exchange.outcome.set_result(stream)
+
+    def abandon(self, exchange: Exchange) -> None:
+        """Note that the client left before any answer began: it has no event id to ask for it with."""
+        exchange.is_abandoned = True
+        if not self.is_initialized and self._initialize_id in exchange.ids:
+            logger.info("%s: the client left during initialize", self.name)
+            self.finish()
+
+    def standalone_stream(self) -> EventStream:
+        """Return the stream of GET requests."""
+        self._standalone.set_priming(has_priming=has_priming(self.version))
+        return self._standalone
+
+    def find_stream(self, event_id: str) -> tuple[EventStream, int] | None:
+        """Return the stream that sent an event id and the event's number, or None if it is not kept (any more)."""
+        position = parse_event_id(event_id)
+        if position is None:
+            return None
+        stream = self.standalone_stream() if position[0] == _STANDALONE else self._streams.get(position[0])
+        if stream is None or position[1] > stream.log.last:
+            return None
+        return stream, position[1]
+
+    def idle_since(self) -> float | None:
+        """Return when the session was last used, or None while a request or a stream is open."""
+        if len(self.exchanges) or any(stream.has_reader for stream in self._streams.values()):
+            self.touch()
+            return None
+        return self._last_used
+
+    def tidy(self, now: float) -> None:
+        """Forget events too old to be asked for, and streams that have none left."""
+        for number, stream in list(self._streams.items()):
+            stream.log.trim(has_reader=stream.has_reader, before=now - self._limits.replay_age)
+            if stream.is_ended and not stream.has_reader and not len(stream.log):
+                del self._streams[number]
+
+    def finish(self) -> None:
+        """Take no more from the client: it has ended the session, or the session has expired."""
+        super().finish()
+        self._on_end(self)
+
+    # What the pipe asks for.
+
+    async def send(self, frames: Sequence[Frame]) -> None:
+        """Put each frame on the stream it belongs to; waits for clients that read slowly, up to ``limits.stall``."""
+        self._check_open()
+        full: EventStream | None = None
+        for frame in frames:
+            stream = self._route(frame)
+            if stream is not None and stream.is_full:
+                full = stream
+        if full is not None:
+            await full.wait_for_room()
+
+    def _route(self, frame: Frame) -> EventStream | None:
+        head = frame.head
+        if head.kind is Kind.RESPONSE:
+            return self._settle(frame, head.id)
+        if head.kind is Kind.BATCH:
+            return self._route_batch(frame)
+        exchange = self.exchanges.related(head, frame.belongs_to)
+        if exchange is None and not self._standalone.has_reader:
+            # Better on the stream of another call than where nobody looks: a server may wait for the answer.
+            exchange = self.exchanges.latest()
+        if exchange is None or exchange.is_abandoned:
+            self._standalone.push(frame.line)
+            return self._standalone
+        self.begin_stream(exchange)
+        assert exchange.stream is not None, "begun"
+        exchange.stream.push(frame.line)
+        return exchange.stream
+
+    def _route_batch(self, frame: Frame) -> EventStream | None:
+        """Answer with a batch as it came if it is all that its exchange waits for; else member by member."""
+        ids = {message.id for message in frame.head.messages if message.kind is Kind.RESPONSE}
+        exchange = next((found for i in ids if (found := self.exchanges.find(i)) is not None), None)
+        if exchange is not None and exchange.ids == ids and len(ids) == len(frame.head.messages):
+            for request_id in ids:
+                self.exchanges.settle(request_id)
+            exchange.ids.clear()
+            return self._answer(exchange, frame)
+        stream = None
+        for member in frame.split():
+            stream = self._route(member)
+        return stream
+
+    def _settle(self, frame: Frame, request_id: RequestId | None) -> EventStream | None:
+        exchange = self.exchanges.settle(request_id)
+        if exchange is None or request_id is None:
+            self.dropped += 1
+            logger.warning("%s: dropped an answer to %r, for which nobody waits", self.name, request_id)
+            return None
+        exchange.ids.discard(request_id)
+        if request_id == self._initialize_id:
+            self._take_initialize_answer(frame)
+        return self._answer(exchange, frame)
+
+    def _answer(self, exchange: Exchange, frame: Frame) -> EventStream | None:
+        """Pass an answer on: as the plain JSON body if it is the whole answer and the first thing, else as an event."""
+        if exchange.stream is None:
+            if not exchange.ids:
+                if not exchange.outcome.done():
+                    exchange.outcome.set_result(frame)
+                return None
+            self.begin_stream(exchange)
+        assert exchange.stream is not None, "begun"
+        exchange.stream.push(frame.line)
+        if not exchange.ids:
+            exchange.stream.end()
+        return exchange.stream
+
+    def _take_initialize_answer(self, frame: Frame) -> None:
+        self._initialize_id = None
+        try:
+            answer = _decode_initialize_answer(frame.raw)
+        except msgspec.MsgspecError:
+            answer = _InitializeAnswer()
+        if answer.result is None:
+            logger.info("%s: initialize failed: no session", self.name)
+            self.finish()
+            return
+        self.version = answer.result.protocolVersion
+        self.is_initialized = True
+        self._on_ready(self)
+
+    def _expect_cancelled(self, request_id: RequestId | None) -> None:
+        """Give a cancelled request an end if its server does not: a server need not answer it any more."""
+        if request_id is not None and self.exchanges.find(request_id) is not None:
+            asyncio.get_running_loop().call_later(self._limits.cancel_grace, self._end_cancelled, request_id)
+
+    def _end_cancelled(self, request_id: RequestId) -> None:
+        if self.exchanges.find(request_id) is not None:
+            self._settle(replies.error(request_id, replies.CANCELLED, "the request was cancelled"), request_id)
+
+    async def send_eof(self) -> None:
+        """Take the upstream's end: no answer can come any more, so the open requests get their errors."""
+        await self.aclose(EndpointClosed("the server has ended"))
+
+    async def aclose(self, reason: RelayError | None = None) -> None:
+        """End the session: every open request gets an error that carries ``reason``, every stream ends."""
+        if self._is_closed:
+            return
+        message = f"the request was lost: {reason or 'the session was closed'}"
+        for request_id, exchange in self.exchanges.fail_all():
+            exchange.ids.discard(request_id)
+            self._answer(exchange, replies.error(request_id, replies.LOST, message, delivered="unknown"))
+        for stream in self._streams.values():
+            stream.end()
+        self.finish()
+        self._is_closed = True
+
+
+class SseSession(_Session):
+    """An HTTP+SSE session of 2024-11-05: one stream carries everything to the client, POSTs carry the rest."""
+
+    def __init__(self, limits: Limits, on_end: Callable[[SseSession], None]) -> None:
+        """Call ``on_end`` when the session is over."""
+        super().__init__(limits)
+        self._on_end = on_end
+        self.stream = EventStream(_STANDALONE, limits, has_ids=False)
+        self.exchanges: Exchanges[SseSession] = Exchanges()
+        self._began = self._last_used
+        self.is_initialized = False
+
+    async def accept(self, frame: Frame) -> None:
+        """Take a frame the client has POSTed. Waits while the upstream takes no more. Raises IdInUse."""
+        self.touch()
+        await self.inbox.wait_for_room()
+        head = frame.head
+        self.exchanges.open(self, head.messages)
+        if head.method == "initialize":
+            self.is_initialized = True
+        if head.method == "notifications/cancelled" and head.target is not None:
+            self.exchanges.settle(head.target)  # the stream stays open without an answer: nothing hangs
+        self.inbox.put((frame,))
+
+    def idle_since(self) -> float | None:
+        """Return None: a session lives as long as its stream, which the keep-alive probes."""
+        return None
+
+    def tidy(self, now: float) -> None:
+        """End a session whose client opened a stream and never said ``initialize``."""
+        if not self.is_initialized and now - self._began > self._limits.handshake:
+            self.finish()
+
+    async def send(self, frames: Sequence[Frame]) -> None:
+        """Write frames to the stream; waits while the client does not read."""
+        self._check_open()
+        for frame in frames:
+            for message in frame.head.messages:
+                if message.kind is Kind.RESPONSE:
+                    self.exchanges.settle(message.id)
+            self.stream.push(frame.line)
+        if self.stream.is_full:
+            await self.stream.wait_for_room()
+
+    def finish(self) -> None:
+        """Take no more from the client and let its stream end."""
+        super().finish()
+        self.stream.end()
+        self._on_end(self)
+
+    async def send_eof(self) -> None:
+        """Take the upstream's end: the open requests get their errors, then the stream ends."""
+        await self.aclose(EndpointClosed("the server has ended"))
+
+    async def aclose(self, reason: RelayError | None = None) -> None:
+        """End the session: every open request gets an error that carries ``reason``, then the stream ends."""
+        if self._is_closed:
+            return
+        message = f"the request was lost: {reason or 'the session was closed'}"
+        for request_id, _ in self.exchanges.fail_all():
+            self.stream.push(replies.error(request_id, replies.LOST, message, delivered="unknown").line)
+        self.finish()
+        self._is_closed = True

@@ -1,0 +1,120 @@
+"""Received frames that wait for their one receiver, with a high and a low mark.
+
+The mechanism beneath every endpoint's ``receive``. Whoever reads the transport puts frames in from a callback; above
+the high mark the inbox pauses the transport, below the low mark it resumes it, so that a slow receiver holds its own
+source back and nothing is dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from relay.errors import EndpointBusy, RelayError
+from relay.frames.frame import Frame
+from relay.limits import Limits
+
+__all__ = ["FrameInbox"]
+
+
+class FrameInbox:
+    """A bounded queue of frames between a transport and a pipe."""
+
+    def __init__(
+        self,
+        name: str,
+        limits: Limits,
+        *,
+        pause: Callable[[], None] | None = None,
+        resume: Callable[[], None] | None = None,
+    ) -> None:
+        """Call ``pause`` above ``limits.buffer_high`` waiting bytes and ``resume`` at or below ``buffer_low``."""
+        self._name = name
+        self._high = limits.buffer_high
+        self._low = limits.buffer_low
+        self._pause = pause
+        self._resume = resume
+        self._paused = False
+        self._frames: list[Frame] = []
+        self._bytes = 0
+        self._finished = False
+        self._failure: RelayError | None = None
+        self._receiver: asyncio.Future[None] | None = None
+        self._room: asyncio.Event | None = None
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether no more frames will be put in."""
+        return self._finished
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the source is held back until the receiver has taken what is here."""
+        return self._paused
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes put in and not yet received."""
+        return self._bytes
+
+    def put(self, frames: Sequence[Frame]) -> None:
+        """Add frames; pauses the transport above the high mark. Frames after ``finish`` are dropped."""
+        if self._finished or not frames:
+            return
+        self._frames += frames
+        for frame in frames:
+            self._bytes += len(frame.raw)
+        self._wake()
+        if self._bytes > self._high and not self._paused:
+            self._paused = True
+            if self._pause is not None:
+                self._pause()
+
+    async def wait_for_room(self) -> None:
+        """Wait until the inbox is no longer above its high mark: backpressure for sources that await."""
+        while self._paused and not self._finished:
+            if self._room is None:
+                self._room = asyncio.Event()
+            await self._room.wait()
+
+    def finish(self, failure: RelayError | None = None) -> None:
+        """Say that no more will come; ``failure`` is raised to the receiver once it has taken what is there."""
+        if self._finished:
+            return
+        self._finished = True
+        self._failure = failure
+        self._wake()
+        if self._room is not None:
+            self._room.set()
+
+    async def receive(self) -> Sequence[Frame]:
+        """Return all that is there, waiting for the first; ``()`` once finished, or the failure raised.
+
+        Raises EndpointBusy if another task is waiting here.
+        """
+        if self._receiver is not None:
+            raise EndpointBusy(f"{self._name}: another task is receiving; an endpoint has one receiver")
+        while not self._frames:
+            if self._finished:
+                if self._failure is not None:
+                    raise self._failure
+                return ()
+            self._receiver = asyncio.get_running_loop().create_future()
+            try:
+                await self._receiver
+            finally:
+                self._receiver = None
+        frames, self._frames = self._frames, []
+        self._bytes = 0
+        if self._paused:
+            self._paused = False
+            if self._resume is not None:
+                self._resume()
+            if self._room is not None:
+                self._room.set()
+                self._room = None
+        return frames
+
+    def _wake(self) -> None:
+        if self._receiver is not None and not self._receiver.done():
+            self._receiver.set_result(None)

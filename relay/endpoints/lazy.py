@@ -1,0 +1,53 @@
+"""An endpoint that is made when it is first used: a pipe can be described before anything is started or connected."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+from relay.endpoints.base import Endpoint
+from relay.errors import EndpointClosed, RelayError
+from relay.frames.frame import Frame
+
+__all__ = ["Lazy"]
+
+
+class Lazy:
+    """Stands for an endpoint until ``receive`` or ``send`` needs it."""
+
+    def __init__(self, name: str, make: Callable[[], Awaitable[Endpoint]]) -> None:
+        """Make the endpoint with ``make``, once; what that raises, the first use raises."""
+        self.name = name
+        self._make = make
+        self._making = asyncio.Lock()
+        self._endpoint: Endpoint | None = None
+        self._is_closed = False
+
+    async def _get(self) -> Endpoint:
+        if self._endpoint is None:
+            async with self._making:
+                if self._is_closed:
+                    raise EndpointClosed(f"{self.name}: used after its end")
+                if self._endpoint is None:
+                    self._endpoint = await self._make()
+                    self.name = self._endpoint.name
+        return self._endpoint
+
+    async def receive(self) -> Sequence[Frame]:
+        """As the endpoint's."""
+        return await (await self._get()).receive()
+
+    async def send(self, frames: Sequence[Frame]) -> None:
+        """As the endpoint's."""
+        await (await self._get()).send(frames)
+
+    async def send_eof(self) -> None:
+        """As the endpoint's; an endpoint never used is made, to be told."""
+        await (await self._get()).send_eof()
+
+    async def aclose(self, reason: RelayError | None = None) -> None:
+        """As the endpoint's; an endpoint never used is never made."""
+        self._is_closed = True
+        async with self._making:
+            if self._endpoint is not None:
+                await self._endpoint.aclose(reason)

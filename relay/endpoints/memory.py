@@ -1,0 +1,58 @@
+"""Two endpoints joined in memory: for tests, and for embedding a peer that lives in the same process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from relay.endpoints.inbox import FrameInbox
+from relay.errors import EndpointBroken, EndpointClosed, RelayError
+from relay.frames.frame import Frame
+from relay.limits import DEFAULT_LIMITS, Limits
+
+__all__ = ["MemoryEndpoint", "memory_pair"]
+
+
+class MemoryEndpoint:
+    """One end of a pair: what one sends, the other receives."""
+
+    def __init__(self, name: str, limits: Limits) -> None:
+        """Make an end that ``memory_pair`` joins to another."""
+        self.name = name
+        self._inbox = FrameInbox(name, limits)
+        self._other = self
+        self._sent_eof = False
+        self._closed = False
+
+    async def receive(self) -> Sequence[Frame]:
+        """Return the frames the other end has sent; ``()`` after its end."""
+        return await self._inbox.receive()
+
+    async def send(self, frames: Sequence[Frame]) -> None:
+        """Put frames before the other end; waits while it does not receive.
+
+        Raises EndpointClosed after our end, EndpointBroken after the other end has closed.
+        """
+        if self._closed or self._sent_eof:
+            raise EndpointClosed(f"{self.name}: send after {'aclose' if self._closed else 'send_eof'}")
+        if self._other._closed:
+            raise EndpointBroken(f"{self.name}: the other end has closed")
+        self._other._inbox.put(frames)
+        await self._other._inbox.wait_for_room()
+
+    async def send_eof(self) -> None:
+        """Let the other end receive ``()`` after what was sent."""
+        self._sent_eof = True
+        self._other._inbox.finish()
+
+    async def aclose(self, reason: RelayError | None = None) -> None:
+        """End both directions of this end."""
+        self._closed = True
+        self._inbox.finish()
+        self._other._inbox.finish()
+
+
+def memory_pair(*, limits: Limits = DEFAULT_LIMITS) -> tuple[MemoryEndpoint, MemoryEndpoint]:
+    """Make two endpoints, each of which receives what the other sends."""
+    a, b = MemoryEndpoint("memory a", limits), MemoryEndpoint("memory b", limits)
+    a._other, b._other = b, a
+    return a, b

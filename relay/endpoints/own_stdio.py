@@ -1,0 +1,228 @@
+"""This process's own stdin and stdout as an endpoint: what an MCP client that launched the relay talks to.
+
+Pipes and sockets are read by the event loop. Regular files (``mcp-relay URL < file``), terminals and Windows consoles
+cannot be, or must not be made non-blocking under their other users: a thread reads or writes those.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import stat
+import threading
+from collections.abc import Sequence
+
+from relay.endpoints.byte_stream import FrameReader, FrameWriter
+from relay.errors import EndpointBroken, EndpointClosed, RelayError
+from relay.frames import replies
+from relay.frames.frame import Frame, Head, Kind
+from relay.frames.lines import Oversized
+from relay.frames.ndjson import encode_lines
+from relay.limits import DEFAULT_LIMITS, Limits
+
+__all__ = ["OwnStdio"]
+
+_READ_SIZE = 256 * 1024
+
+
+def _is_pollable(fd: int) -> bool:
+    if os.name != "posix":
+        return False
+    mode = os.fstat(fd).st_mode
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
+
+
+def _take_stdout() -> int:
+    """Return stdout under another descriptor and put the null device in its place.
+
+    stdout is the protocol: whatever a library prints from now on goes nowhere, and closing ours is an end that the
+    client sees.
+    """
+    ours = os.dup(1)
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.close(null)
+    return ours
+
+
+class OwnStdio:
+    """stdin and stdout of this process; made by ``OwnStdio.open``. Nobody else may write to that stdout."""
+
+    name = "stdio"
+
+    def __init__(self, limits: Limits) -> None:
+        """Use ``OwnStdio.open``."""
+        self._limits = limits
+        self._reader = FrameReader(self.name, limits, on_oversized=self._refuse_oversized)
+        self._read_transport: asyncio.ReadTransport | None = None
+        self._thread: _ReadingThread | None = None
+        self._writer: FrameWriter | _ThreadWriter
+        self._replies: list[Frame] = []
+        self._closed = False
+
+    @classmethod
+    async def open(
+        cls, *, limits: Limits = DEFAULT_LIMITS, stdin: int | None = None, stdout: int | None = None
+    ) -> OwnStdio:
+        """Take over the process's stdin and stdout, or the two file descriptors given."""
+        self = cls(limits)
+        await self._open_stdout(_take_stdout() if stdout is None else os.dup(stdout))
+        await self._open_stdin(os.dup(0 if stdin is None else stdin))
+        return self
+
+    async def _open_stdin(self, fd: int) -> None:
+        if _is_pollable(fd):
+            loop = asyncio.get_running_loop()
+            pipe = os.fdopen(fd, "rb", buffering=0)
+            self._read_transport, _ = await loop.connect_read_pipe(lambda: self._reader, pipe)
+        else:
+            self._thread = _ReadingThread(fd, self._reader)
+            self._reader.connection_made(self._thread)
+            self._thread.start()
+
+    async def _open_stdout(self, fd: int) -> None:
+        if _is_pollable(fd):
+            writer = FrameWriter(self.name, self._limits)
+            pipe = os.fdopen(fd, "wb", buffering=0)
+            await asyncio.get_running_loop().connect_write_pipe(lambda: writer, pipe)
+            self._writer = writer
+        else:
+            self._writer = _ThreadWriter(self.name, fd)
+
+    async def receive(self) -> Sequence[Frame]:
+        """Return what the client wrote; ``()`` once it has closed our stdin."""
+        return await self._reader.inbox.receive()
+
+    async def send(self, frames: Sequence[Frame]) -> None:
+        """Write to stdout; waits while the client does not read. Raises EndpointBroken once nobody reads."""
+        await self._writer.send(frames)
+
+    def finish(self) -> None:
+        """Take no more from stdin, as if the client had closed it: the relay is to end."""
+        self._reader.inbox.finish()
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the client has closed our stdin."""
+        return self._reader.inbox.is_finished
+
+    async def send_eof(self) -> None:
+        """Flush and close stdout: the client sees its end."""
+        self._writer.send_eof()
+
+    async def aclose(self, reason: RelayError | None = None) -> None:
+        """Flush stdout (for at most ``close_grace`` seconds) and let go of both."""
+        if self._closed:
+            return
+        self._closed = True
+        self._reader.inbox.finish()
+        self._writer.send_eof()
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._limits.close_grace):
+                    await self._writer.lost.wait()
+        finally:
+            self._writer.abort()
+            if self._read_transport is not None:
+                self._read_transport.close()
+            if self._thread is not None:
+                self._thread.close()
+
+    def _refuse_oversized(self, head: Head, piece: Oversized) -> None:
+        """Answer a request that was too large to read; the rest of the client's work goes on."""
+        limit = self._limits.max_frame_bytes
+        if head.kind is Kind.REQUEST and head.id is not None and not self._closed:
+            message = f"the request has {piece.size} bytes; max_frame_bytes is {limit}"
+            self._writer.write_soon(replies.error(head.id, replies.TOO_LARGE, message, delivered="no"))
+
+
+class _ReadingThread(asyncio.ReadTransport):
+    """Reads a file descriptor that the event loop cannot, as if it were a transport."""
+
+    def __init__(self, fd: int, reader: FrameReader) -> None:
+        super().__init__()
+        self._fd = fd
+        self._reader = reader
+        self._loop = asyncio.get_running_loop()
+        self._may_read = threading.Event()
+        self._may_read.set()
+        self._closing = False
+
+    def start(self) -> None:
+        # A daemon: a read from a terminal cannot be interrupted, and must not keep the process.
+        threading.Thread(target=self._read, name="read stdin", daemon=True).start()
+
+    def _read(self) -> None:
+        while not self._closing:
+            self._may_read.wait()
+            try:
+                data = os.read(self._fd, _READ_SIZE)
+            except OSError:
+                data = b""
+            with contextlib.suppress(RuntimeError):  # the loop has been closed: nobody listens any more
+                if not data:
+                    self._loop.call_soon_threadsafe(self._reader.eof_received)
+                    return
+                self._loop.call_soon_threadsafe(self._reader.data_received, data)
+                continue
+            return
+
+    def pause_reading(self) -> None:
+        self._may_read.clear()
+
+    def resume_reading(self) -> None:
+        self._may_read.set()
+
+    def is_closing(self) -> bool:
+        return self._closing
+
+    def close(self) -> None:
+        self._closing = True
+        self._may_read.set()
+
+
+class _ThreadWriter:
+    """Writes to a file descriptor that the event loop cannot, in a worker thread, one batch at a time."""
+
+    def __init__(self, name: str, fd: int) -> None:
+        self._name = name
+        self._fd = fd
+        self._order = asyncio.Lock()
+        self._failure: RelayError | None = None
+        self._sent_eof = False
+        self._early: list[Frame] = []
+        self.lost = asyncio.Event()
+
+    async def send(self, frames: Sequence[Frame]) -> None:
+        if self._failure is not None:
+            raise self._failure
+        if self._sent_eof:
+            raise EndpointClosed(f"{self._name}: send after its end")
+        async with self._order:
+            early, self._early = self._early, []
+            try:
+                await asyncio.to_thread(self._write, encode_lines([*early, *frames]))
+            except OSError as exc:
+                self._failure = EndpointBroken(f"{self._name}: {exc}")
+                raise self._failure from exc
+
+    def write_soon(self, frame: Frame) -> None:
+        """Send the frame before the next batch."""
+        self._early.append(frame)
+
+    def _write(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._fd, view) :]
+
+    def send_eof(self) -> None:
+        if not self._sent_eof:
+            self._sent_eof = True
+            with contextlib.suppress(OSError):
+                self._write(encode_lines(self._early))
+                os.close(self._fd)
+            self.lost.set()
+
+    def abort(self) -> None:
+        self.send_eof()

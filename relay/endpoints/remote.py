@@ -1,0 +1,97 @@
+"""A URL as an endpoint, whose transport is found out when the first frame goes.
+
+MCP 2025-11-25, Transports, "Backwards Compatibility": POST first; if that is refused with 400, 404 or 405 and no
+JSON-RPC error, GET and wait for the ``endpoint`` event of HTTP+SSE.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from relay.endpoints.http_client import HttpClient
+from relay.endpoints.http_dial import Dial
+from relay.endpoints.inbox import FrameInbox
+from relay.endpoints.sse_client import SseClient
+from relay.errors import EndpointClosed, RelayError
+from relay.frames.frame import Frame, Kind
+from relay.limits import DEFAULT_LIMITS, Limits
+
+__all__ = ["Remote", "Transport"]
+
+logger = logging.getLogger("relay")
+
+Transport = Literal["auto", "sse", "streamablehttp"]
+
+
+class Remote:
+    """An MCP server at a URL; connects on the first frame."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        transport: Transport = "auto",
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
+        """Send ``headers`` with every request. Raises ConfigError if ``url`` is not an http(s) URL."""
+        self._dial = Dial(url, headers or {}, limits)
+        self.name = self._dial.name
+        self._inbox = FrameInbox(self.name, limits)
+        self._client: HttpClient | SseClient | None = None
+        self._transport = transport
+        self._is_closed = False
+
+    async def receive(self) -> Sequence[Frame]:
+        """Return what the server sent, and an error for each request that it cannot answer any more."""
+        return await self._inbox.receive()
+
+    async def send(self, frames: Sequence[Frame]) -> None:
+        """Send frames to the server. Waits while too many requests are open."""
+        if self._is_closed:
+            raise EndpointClosed(f"{self.name}: send after its end")
+        if self._client is None:
+            frames = await self._choose(frames)
+        if frames:
+            assert self._client is not None, "chosen"
+            await self._client.send(frames)
+
+    async def _choose(self, frames: Sequence[Frame]) -> Sequence[Frame]:
+        """Make the client for this server; return the frames that it has still to send."""
+        if self._transport == "sse":
+            self._client = SseClient(self._dial, self._inbox)
+            return frames
+        client = HttpClient(self._dial, self._inbox)
+        self._client = client
+        if self._transport == "streamablehttp" or frames[0].head.kind is not Kind.REQUEST:
+            return frames
+        if await client.probe(frames[0]):
+            if client.is_undecided:
+                self._client = None  # the server could not be reached: ask again with the next frame
+            return frames[1:]
+        logger.info("%s: no Streamable HTTP here; trying HTTP+SSE", self.name)
+        self._client = SseClient(self._dial, self._inbox)
+        return frames
+
+    async def settle(self) -> None:
+        """Wait until no request is open."""
+        if self._client is not None:
+            await self._client.settle()
+
+    async def send_eof(self) -> None:
+        """Send no more; ``receive`` finishes once every open request has its answer."""
+        if self._client is None:
+            self._inbox.finish()
+        else:
+            await self._client.send_eof()
+
+    async def aclose(self, reason: RelayError | None = None) -> None:
+        """End the session and every connection; open requests get an error that carries ``reason``."""
+        self._is_closed = True
+        if self._client is not None:
+            await self._client.aclose(reason)
+        else:
+            self._inbox.finish()
+            await self._dial.aclose()

@@ -1,0 +1,307 @@
+"""What both HTTP clients are: requests that wait for answers, a recorded handshake, and one outcome for each request.
+
+Subclasses say how a frame is sent and where answers come from; here is what must hold for every one of them: an
+answer reaches the client once, an answer nobody waits for is dropped, and a request that cannot be answered any more
+gets an error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+import msgspec
+
+from relay.endpoints.http_dial import Dial
+from relay.endpoints.inbox import FrameInbox
+from relay.endpoints.tasks import TaskScope
+from relay.errors import EndpointClosed, EndpointUnavailable, FrameTooLarge, RelayError
+from relay.frames import replies
+from relay.frames.frame import Frame, Head, Kind, RequestId, salvage_head
+from relay.frames.lines import Oversized
+from relay.frames.sse import SseEvent
+from relay.routing.exchanges import Exchanges, IdInUse
+
+__all__ = ["Post", "RemoteClient", "StreamCursor", "protocol_version"]
+
+logger = logging.getLogger("relay")
+
+_INITIALIZED = Frame(b'{"jsonrpc":"2.0","method":"notifications/initialized"}')
+
+
+class _Result(msgspec.Struct):
+    protocolVersion: str = ""
+
+
+class _Answer(msgspec.Struct):
+    result: _Result | None = None
+
+
+_decode_answer = msgspec.json.Decoder(_Answer).decode
+
+
+def protocol_version(answer: Frame) -> str | None:
+    """Return the version in an answer to ``initialize``; None if that answer is an error."""
+    try:
+        result = _decode_answer(answer.raw).result
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    return result.protocolVersion if result is not None else None
+
+
+class StreamCursor:
+    """Where an SSE stream stands: what to ask for when it is opened again, and after how many seconds."""
+
+    __slots__ = ("last_event_id", "retry")
+
+    def __init__(self) -> None:
+        """Start at the beginning."""
+        self.last_event_id: str | None = None
+        self.retry: float | None = None
+
+    def advance(self, event: SseEvent) -> None:
+        """Note what an event says of the stream."""
+        if event.retry is not None:
+            self.retry = event.retry / 1000
+        if event.id is not None:
+            self.last_event_id = event.id or None
+
+
+class Post:
+    """One frame on its way to the server, and the request ids in it that still wait for an answer."""
+
+    __slots__ = ("cursor", "frame", "ids", "is_handshake", "is_resent", "task")
+
+    def __init__(self, frame: Frame) -> None:
+        """Send ``frame``; its requests are registered by ``RemoteClient``."""
+        self.frame = frame
+        self.ids: set[RequestId] = set()
+        self.is_handshake = frame.head.kind is Kind.REQUEST and frame.head.method == "initialize"
+        self.is_resent = False
+        self.cursor = StreamCursor()
+        self.task: asyncio.Task[None] | None = None
+
+
+class RemoteClient:
+    """The part of an endpoint behind which an HTTP server is."""
+
+    def __init__(self, dial: Dial, inbox: FrameInbox) -> None:
+        """Speak through ``dial``; put what the server says into ``inbox``, which may be shared."""
+        self.name = dial.name
+        self.dial = dial
+        self.inbox = inbox
+        self.version: str | None = None
+        self.dropped = 0
+        self._limits = dial.limits
+        self._tasks = TaskScope()
+        self._exchanges: Exchanges[Post] = Exchanges()
+        self._places = asyncio.Semaphore(self._limits.max_in_flight)
+        self._ready = asyncio.Event()  # not while a handshake is under way
+        self._ready.set()
+        self._renewing = asyncio.Lock()
+        self._initialize: Frame | None = None
+        self._initialized: Frame = _INITIALIZED
+        self._has_eof = False
+        self._is_closed = False
+
+    # The endpoint's four verbs.
+
+    async def receive(self) -> Sequence[Frame]:
+        """Return what the server sent, and our errors for what it cannot answer any more."""
+        return await self.inbox.receive()
+
+    async def send(self, frames: Sequence[Frame]) -> None:
+        """POST each frame: requests at the same time, the others in order, each accepted before the next goes.
+
+        Waits while ``limits.max_in_flight`` requests are open, and while a handshake is under way.
+        """
+        if self._is_closed or self._has_eof:
+            raise EndpointClosed(f"{self.name}: send after its end")
+        for frame in frames:
+            head = frame.head
+            if head.kind is Kind.INVALID:
+                fault = replies.error(head.id, replies.INVALID_REQUEST, f"not a JSON-RPC message: {head.fault}")
+                self.inbox.put((fault,))
+                continue
+            if head.kind is not Kind.RESPONSE:
+                await self._ready.wait()
+            await self._send_one(Post(frame))
+
+    async def _send_one(self, post: Post) -> None:
+        head = post.frame.head
+        if not any(message.kind is Kind.REQUEST for message in head.messages):
+            self._note_notification(post.frame)
+            task = self._tasks.spawn(self._run(post), name=f"{self.name}: POST {head.method or head.kind.value}")
+            # In order, but not held up for ever by a server that does not accept one.
+            await asyncio.wait((task,), timeout=self._limits.linger)
+            return
+        await self._places.acquire()
+        try:
+            post.ids.update(self._exchanges.open(post, head.messages))
+        except IdInUse as exc:
+            self._places.release()
+            self.inbox.put((replies.error(exc.request_id, replies.INVALID_REQUEST, str(exc), delivered="no"),))
+            return
+        if post.is_handshake:
+            self._initialize = post.frame
+            self._ready.clear()
+        post.task = self._tasks.spawn(self._run_request(post), name=f"{self.name}: POST {head.method or 'batch'}")
+
+    async def send_eof(self) -> None:
+        """Open no further requests; ``receive`` finishes once every open one has its answer."""
+        if not self._has_eof:
+            self._has_eof = True
+            self._tasks.spawn(self._finish_when_settled(), name=f"{self.name}: last answers")
+
+    async def aclose(self, reason: RelayError | None = None) -> None:
+        """End the session: every open request gets an error that carries ``reason``, then the server is told."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        message = f"the request was lost: {reason or 'the relay is shutting down'}"
+        for request_id, _ in self._exchanges.fail_all():
+            self.inbox.put((replies.error(request_id, replies.LOST, message, delivered="unknown"),))
+        self.inbox.finish()
+        try:
+            await self._tasks.aclose()
+            await self._say_goodbye()
+        finally:
+            await self.dial.aclose()
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that wait for an answer."""
+        return len(self._exchanges)
+
+    async def settle(self) -> None:
+        """Wait until no request is open."""
+        while len(self._exchanges):  # noqa: ASYNC110 - asked once, at the end; the hot path need not tell
+            await asyncio.sleep(0.01)
+
+    async def _finish_when_settled(self) -> None:
+        await self.settle()
+        self.inbox.finish()
+
+    # For subclasses to say.
+
+    async def _deliver(self, post: Post) -> None:
+        """Send one frame, and see its answers come if they come on the same connection."""
+        raise NotImplementedError
+
+    async def _say_goodbye(self) -> None:
+        """Tell the server that the session is over; bounded and quiet."""
+
+    def _after_initialized(self) -> None:
+        """Begin what may begin once the session is initialized."""
+
+    # One outcome for each request.
+
+    async def _run_request(self, post: Post) -> None:
+        try:
+            await self._run(post)
+        finally:
+            self._places.release()
+            if post.is_handshake:
+                self._ready.set()
+
+    async def _run(self, post: Post) -> None:
+        """Deliver a frame; whatever goes wrong becomes an error for each of its requests."""
+        try:
+            await self._deliver(post)
+        except EndpointUnavailable as exc:
+            self.fail(post, replies.UNAVAILABLE, str(exc), "no")
+        except FrameTooLarge as exc:
+            self.fail(post, replies.TOO_LARGE, str(exc), "unknown")
+        except RelayError as exc:
+            self.fail(post, replies.LOST, f"the request was lost: {exc}", "unknown")
+
+    def fail(self, post: Post, code: int, message: str, delivered: replies.Delivered, **data: object) -> None:
+        """Give every request of ``post`` that is still open an error; log what had no request."""
+        if not post.ids:
+            logger.warning("%s: %s was not accepted: %s", self.name, _describe(post.frame.head), message)
+        for request_id in tuple(post.ids):
+            if self._exchanges.settle(request_id) is not None:
+                self.inbox.put((replies.error(request_id, code, message, delivered=delivered, **data),))
+        post.ids.clear()
+
+    def take(self, frame: Frame) -> None:
+        """Take one frame from the server: an answer goes on once, to whom waits for it; all else goes on."""
+        head = frame.head
+        if head.kind is Kind.BATCH:
+            frame = self._take_batch(frame)
+            head = frame.head
+            if not head.messages:
+                return
+        elif head.kind is Kind.INVALID:
+            logger.warning("%s: sent a message that is not JSON-RPC (%s): dropped", self.name, head.fault)
+            return
+        elif head.kind is Kind.RESPONSE and not self._settle(frame, head.id):
+            return
+        self.inbox.put((frame,))
+
+    def _take_batch(self, frame: Frame) -> Frame:
+        for member in frame.split():
+            if member.head.kind is Kind.RESPONSE:
+                self._settle(member, member.head.id)
+        return frame
+
+    def _settle(self, frame: Frame, request_id: RequestId | None) -> bool:
+        post = self._exchanges.settle(request_id)
+        if post is None or request_id is None:
+            self.dropped += 1
+            logger.warning("%s: dropped an answer to %r, for which nobody waits", self.name, request_id)
+            return False
+        post.ids.discard(request_id)
+        if post.is_handshake:
+            self._take_handshake(frame)
+        return True
+
+    def _take_handshake(self, answer: Frame) -> None:
+        self.version = protocol_version(answer)
+        if self.version is None:
+            self._initialize = None
+        self._ready.set()
+
+    def _note_notification(self, frame: Frame) -> None:
+        head = frame.head
+        if head.method == "notifications/initialized":
+            self._initialized = frame
+        elif head.method == "notifications/cancelled" and head.target is not None:
+            post = self._exchanges.find(head.target)
+            if post is not None:
+                loop = asyncio.get_running_loop()
+                loop.call_later(self._limits.cancel_grace, self._end_cancelled, post, head.target)
+
+    def _end_cancelled(self, post: Post, request_id: RequestId) -> None:
+        """Give a cancelled request an end if the server does not: it need not answer it any more."""
+        if self._exchanges.find(request_id) is not post:
+            return
+        self.fail(post, replies.CANCELLED, "the request was cancelled", "unknown")
+        if post.task is not None:
+            post.task.cancel()
+
+    def take_event(self, event: SseEvent, post: Post | None = None) -> None:
+        """Take one SSE event: a frame, or only an id and a retry time."""
+        if isinstance(event.data, Oversized):
+            self._take_oversized(event.data, post)
+        elif event.data and event.event == "message":
+            ids = post.frame.head.id if post is not None else None
+            self.take(Frame(event.data, ids))
+
+    def _take_oversized(self, piece: Oversized, post: Post | None) -> None:
+        head = salvage_head(piece.start, piece.end)
+        message = f"{self.name}: a frame of {piece.size} bytes; max_frame_bytes is {self._limits.max_frame_bytes}"
+        logger.warning("%s: dropped", message)
+        if head.kind is Kind.RESPONSE and head.id is not None:
+            owner = self._exchanges.find(head.id)
+            if owner is not None:
+                self._exchanges.settle(head.id)
+                owner.ids.discard(head.id)
+                self.inbox.put((replies.error(head.id, replies.TOO_LARGE, message, delivered="unknown"),))
+        elif post is not None and head.kind is Kind.INVALID:
+            self.fail(post, replies.TOO_LARGE, message, "unknown")
+
+
+def _describe(head: Head) -> str:
+    return head.method or f"an answer to {head.id!r}"

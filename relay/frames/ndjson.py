@@ -1,0 +1,59 @@
+"""Split a byte stream into JSON-RPC frames, one per line.
+
+Sans-I/O: feed it whatever the transport read; it never waits and never looks at the JSON.
+MCP, Transports, "stdio": messages are delimited by newlines and must not contain any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from relay.frames.frame import Frame
+from relay.frames.lines import LineBuffer, Oversized
+
+__all__ = ["LineSplitter", "encode_lines"]
+
+_BOM = b"\xef\xbb\xbf"
+
+
+class LineSplitter:
+    """Turn bytes into frames; empty lines are no frames, CRLF ends a line as LF does."""
+
+    def __init__(self, max_frame_bytes: int) -> None:
+        """Frames of up to ``max_frame_bytes`` bytes; a longer line comes out as an ``Oversized``."""
+        self._lines = LineBuffer(max_frame_bytes)
+        self._started = False
+
+    @property
+    def pending(self) -> int:
+        """Bytes of the unfinished line."""
+        return self._lines.pending
+
+    def feed(self, data: bytes) -> list[Frame | Oversized]:
+        """Take what the transport read; return the frames it completed."""
+        frames: list[Frame | Oversized] = []
+        for line in self._lines.feed(data):
+            if isinstance(line, Oversized):
+                frames.append(line)
+                continue
+            if line[-1:] == b"\r":
+                line = line[:-1]
+            if not self._started:
+                self._started = True
+                line = line.removeprefix(_BOM)  # Windows programs write one; JSON has none
+            if line:
+                frames.append(Frame(line))
+        return frames
+
+    def finish(self) -> list[Frame | Oversized]:
+        """Return the last line if the stream ended without a newline after it."""
+        return self.feed(b"\n") if self._lines.pending else []
+
+
+def encode_lines(frames: Iterable[Frame]) -> bytes:
+    """Write frames as lines, ready for one write to the transport."""
+    parts: list[bytes] = []
+    for frame in frames:
+        parts.append(frame.line)
+        parts.append(b"\n")
+    return b"".join(parts)

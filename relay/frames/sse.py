@@ -1,0 +1,141 @@
+"""Server-Sent Events, read and written as bytes.
+
+Sans-I/O and bounded. Lines end at CRLF, LF or CR only (WHATWG HTML, "Server-sent events"): splitting on what Unicode
+calls a line end would cut JSON that holds U+2028. Nothing is decoded: an event's data is a frame's bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from relay.frames.lines import LineBuffer, Oversized
+
+__all__ = ["KEEP_ALIVE", "SseDecoder", "SseEvent", "encode_event"]
+
+KEEP_ALIVE = b": keep-alive\n\n"
+"""A comment: keeps middleboxes awake and shows a dead client, and no client sees it as an event."""
+
+_BOM = b"\xef\xbb\xbf"
+_FIELD_SLACK = 64  # "data: " and other field names before a frame of the largest size
+
+
+@dataclass(frozen=True, slots=True)
+class SseEvent:
+    """One event; ``data`` is None if it had no data line, ``Oversized`` if it passed the limit."""
+
+    event: str
+    data: bytes | Oversized | None
+    id: str | None
+    """The last event id of the stream, with or before this event."""
+    retry: int | None
+    """Milliseconds to wait before reconnecting, if this event said so."""
+
+
+class SseDecoder:
+    """Turn bytes into events, wherever they were cut."""
+
+    def __init__(self, max_event_bytes: int) -> None:
+        """Accept events with up to ``max_event_bytes`` bytes of data."""
+        self._max_event_bytes = max_event_bytes
+        self._lines = LineBuffer(max_event_bytes + _FIELD_SLACK)
+        self._after_cr = False
+        self._started = False
+        self._last_id: str | None = None
+        self._reset()
+
+    def _reset(self) -> None:
+        self._event = ""
+        self._data: list[bytes] = []
+        self._size = 0
+        self._oversized: Oversized | None = None
+        self._retry: int | None = None
+        self._has_fields = False
+
+    def feed(self, data: bytes) -> list[SseEvent]:
+        """Take what the transport read; return the events it completed."""
+        if self._after_cr or b"\r" in data:
+            data = self._normalise(data)
+        events: list[SseEvent] = []
+        for line in self._lines.feed(data):
+            if not self._started:
+                self._started = True
+                line = line.removeprefix(_BOM) if isinstance(line, bytes) else line
+            if isinstance(line, Oversized):
+                self._take_oversized(line)
+            elif line:
+                self._take(line)
+            elif self._has_fields:
+                events.append(self._dispatch())
+        return events
+
+    def _normalise(self, data: bytes) -> bytes:
+        """Make every line end an LF; a CR that ends one chunk and an LF that begins the next are one end."""
+        if self._after_cr and data:
+            data = data.removeprefix(b"\n")
+            self._after_cr = False
+        if data.endswith(b"\r"):
+            self._after_cr = True
+        return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+    def _take(self, line: bytes) -> None:
+        name, colon, value = line.partition(b":")
+        if not name and colon:
+            return  # a comment
+        value = value.removeprefix(b" ")
+        if name == b"data":
+            self._take_data(value)
+        elif name == b"event":
+            self._event = value.decode("utf-8", "replace")
+        elif name == b"id":
+            if b"\0" in value:
+                return
+            self._last_id = value.decode("utf-8", "replace")
+        elif name == b"retry":
+            if not (value.isdigit() and len(value) <= 9):
+                return
+            self._retry = int(value)
+        else:
+            return
+        self._has_fields = True
+
+    def _take_data(self, value: bytes) -> None:
+        self._size += len(value) + 1
+        if self._size > self._max_event_bytes + 1:
+            if self._oversized is None:
+                whole = b"\n".join((*self._data, value))
+                self._oversized = Oversized(whole[:4096], whole[-4096:], self._size - 1)
+                self._data.clear()
+        else:
+            self._data.append(value)
+
+    def _take_oversized(self, line: Oversized) -> None:
+        if line.start.startswith(b"data:"):
+            start = line.start[5:].removeprefix(b" ")
+            self._size += line.size
+            self._oversized = Oversized(start, line.end, line.size)
+            self._data.clear()
+            self._has_fields = True
+
+    def _dispatch(self) -> SseEvent:
+        data: bytes | Oversized | None = self._oversized
+        if data is None and self._data:
+            data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
+        event = SseEvent(self._event or "message", data, self._last_id, self._retry)
+        self._reset()
+        return event
+
+
+def encode_event(
+    line: bytes, *, event: bytes = b"message", event_id: bytes | None = None, retry: float | None = None
+) -> bytes:
+    """Write one event; ``line`` must hold no CR or LF (``Frame.line``), ``retry`` is in seconds.
+
+    ``event: message`` is always written: lenient clients broke where it was left out (toolhive #5655).
+    """
+    assert b"\n" not in line and b"\r" not in line, "data on one line: a newline would let a peer write fields"
+    head = b"event: " + event + b"\n"
+    if event_id is not None:
+        head += b"id: " + event_id + b"\n"
+    if retry is not None:
+        head += b"retry: %d\n" % round(retry * 1000)
+    return head + b"data: " + line + b"\n\n"

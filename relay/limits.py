@@ -1,0 +1,85 @@
+"""Every size, watermark and deadline of the relay, in one place, each with its reason.
+
+Sizes are bytes, times are seconds. A caller changes one with ``Limits(stall=5)`` or ``dataclasses.replace``.
+"""
+
+from dataclasses import dataclass
+
+__all__ = ["DEFAULT_LIMITS", "Limits"]
+
+KIB = 1024
+MIB = 1024 * KIB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one relay will hold, wait for and put up with."""
+
+    # Sizes of what peers may send.
+    max_frame_bytes: int = 64 * MIB
+    """One JSON-RPC frame, in any direction: room for base64 images; a peer that never ends a line stops here."""
+    max_json_nodes: int = 500_000
+    """Arrays and objects in one frame that must be parsed: 16 MiB of ``{},`` would hold the loop otherwise."""
+    max_batch: int = 100
+    """Messages in one JSON-RPC batch (2025-03-26): each may open an exchange."""
+    max_error_body: int = 64 * KIB
+    """What is read of an upstream's error page: enough for any JSON-RPC error, too little to hurt."""
+
+    # Flow control.
+    buffer_high: int = 256 * KIB
+    """Bytes waiting in one direction at which the source is paused; one frame may exceed it."""
+    buffer_low: int = 64 * KIB
+    """Bytes waiting at which a paused source goes on; below high so that it does not flutter."""
+    stall: float = 30.0
+    """How long a client may leave its stream unread before it loses that connection."""
+
+    # Ends.
+    linger: float = 5.0
+    """How long the other direction may go on once one has finished: late answers, not for ever."""
+    drain: float = 20.0
+    """How long SIGTERM waits for answers in flight; below the 90 s after which systemd kills."""
+    close_grace: float = 2.0
+    """How long a close may take to flush or to say goodbye, and each step of a child's stop ladder."""
+
+    # The HTTP listener.
+    answer_wait: float = 0.1
+    """How long a POST waits for a plain JSON answer before it becomes an SSE stream."""
+    keep_alive: float = 15.0
+    """Between two comments on an idle SSE stream: below the 30-60 s after which middleboxes forget it."""
+    sse_retry: float = 1.0
+    """What a client is told to wait before it reconnects to a stream."""
+    cancel_grace: float = 5.0
+    """How long a cancelled request may still get its own answer before we give it one (the server need not)."""
+    header_deadline: float = 30.0
+    """How long a connection may be idle or take to send one request's headers (slow loris)."""
+    body_deadline: float = 30.0
+    """How long a request body may take, plus one second for each 64 KiB."""
+    max_connections: int = 2048
+    """Open HTTP connections; one more is answered 503."""
+    max_sessions: int = 1024
+    """Sessions at one time, each with a child of its own by default."""
+    max_in_flight: int = 256
+    """Requests waiting for an answer in one session."""
+    session_idle: float = 1800.0
+    """A session without a request or an open stream for so long is closed."""
+    handshake: float = 30.0
+    """How long a session may take from its first byte to a successful ``initialize``."""
+    replay_bytes: int = 4 * MIB
+    """What one session keeps for clients that come back with ``Last-Event-ID``."""
+    replay_events: int = 1000
+    """The same, counted in events: small ones cost more than their bytes."""
+    replay_age: float = 300.0
+    """How long an event is kept for replay."""
+
+    # The HTTP client.
+    connect: float = 10.0
+    """How long a TCP or TLS connection may take to be made."""
+    endpoint_wait: float = 10.0
+    """How long an HTTP+SSE server may take to send its ``endpoint`` event."""
+    reconnect_min: float = 0.2
+    """The first wait before a lost stream is opened again; doubled each time, with jitter."""
+    reconnect_max: float = 30.0
+    """The longest such wait."""
+
+
+DEFAULT_LIMITS = Limits()

@@ -1,0 +1,6 @@
+"""Pure tables: which answer is whose. No I/O, no clock (callers pass the time), no asyncio.
+
+exchanges.py   request id → the exchange that waits for its answer
+event_log.py   one SSE stream's events, kept for a client that comes back, within bounds
+sessions.py    session id → session, with a cap and an idle clock
+"""

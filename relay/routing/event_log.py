@@ -1,0 +1,112 @@
+"""One SSE stream's events: those not yet written to its client, and those kept for a client that comes back.
+
+Pure: bounded in bytes, events and age; the caller says what time it is. One structure serves the live queue and the
+replay log, so that no event can be in neither: an event is written from here, and stays until the bounds push it out.
+MCP 2025-11-25, Streamable HTTP, "Resumability and Redelivery".
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+__all__ = ["Event", "EventLog", "parse_event_id"]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event of a stream: its number there, its data on one line, and when it came (seconds, any clock)."""
+
+    number: int
+    line: bytes
+    came: float
+
+
+def parse_event_id(value: str) -> tuple[int, int] | None:
+    """Read an event id of ours, ``stream-number``; None if it is not one."""
+    stream, dash, number = value.partition("-")
+    if dash and stream.isascii() and stream.isdigit() and number.isascii() and number.isdigit():
+        return (int(stream), int(number)) if len(value) <= 40 else None
+    return None
+
+
+class EventLog:
+    """The events of one stream, numbered from 1; number 0 is the priming event."""
+
+    def __init__(self, stream: int, max_bytes: int, max_events: int) -> None:
+        """Keep at most ``max_bytes`` and ``max_events`` of what has been written, or has no reader."""
+        self.stream = stream
+        self._max_bytes = max_bytes
+        self._max_events = max_events
+        self._events: deque[Event] = deque()
+        self._bytes = 0
+        self._last = 0
+        self._written = 0
+        self.unwritten_bytes = 0
+        """Bytes that wait for the stream's reader: what backpressure looks at."""
+        self.dropped = 0
+        """Events pushed out before anybody had read them."""
+
+    @property
+    def last(self) -> int:
+        """The number of the newest event."""
+        return self._last
+
+    @property
+    def written(self) -> int:
+        """The number of the last event that was written."""
+        return self._written
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether every event has been written once."""
+        return self._written == self._last
+
+    def event_id(self, number: int) -> bytes:
+        """Return the id under which an event of this stream is sent."""
+        return b"%d-%d" % (self.stream, number)
+
+    def append(self, line: bytes, now: float, *, has_reader: bool) -> None:
+        """Add an event. With a reader attached nothing unread is pushed out: the caller holds the source back."""
+        self._last += 1
+        self._events.append(Event(self._last, line, now))
+        self._bytes += len(line)
+        self.unwritten_bytes += len(line)
+        self.trim(has_reader=has_reader)
+
+    def next_unwritten(self) -> Event | None:
+        """Take the oldest event that has not been written; it stays in the log."""
+        if self._written >= self._last:
+            return None
+        first = self._events[0].number
+        index = max(self._written + 1 - first, 0)
+        # Unwritten events are the tail of the log: with an eager reader that is the last one.
+        event = self._events[-1] if index == len(self._events) - 1 else self._events[index]
+        self._written = event.number
+        self.unwritten_bytes -= len(event.line)
+        return event
+
+    def rewind(self, number: int) -> None:
+        """Let the stream go on after event ``number``: its client comes back and has seen that one."""
+        self._written = max(0, min(number, self._last))
+        self.unwritten_bytes = sum(len(event.line) for event in self._events if event.number > self._written)
+
+    def trim(self, *, has_reader: bool, before: float | None = None) -> None:
+        """Push out the oldest events beyond the bounds, and those that came before ``before``."""
+        while self._events:
+            oldest = self._events[0]
+            is_over = self._bytes > self._max_bytes or len(self._events) > self._max_events
+            if not is_over and (before is None or oldest.came >= before):
+                return
+            if oldest.number > self._written:
+                if has_reader:
+                    return
+                self._written = oldest.number
+                self.unwritten_bytes -= len(oldest.line)
+                self.dropped += 1
+            self._events.popleft()
+            self._bytes -= len(oldest.line)
+
+    def __len__(self) -> int:
+        """Count the events kept."""
+        return len(self._events)

@@ -1,0 +1,103 @@
+"""Which exchange waits for which answer.
+
+An exchange is whatever waits for the answers to one HTTP request's frames: one id, or several for a batch. The table
+is pure: it says where a frame goes and who is left without an answer; the caller acts on it. Every id that was opened
+is settled exactly once, by an answer, by ``abandon`` or by ``fail_all``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from typing import Generic, TypeVar
+
+from relay.frames.frame import Head, Kind, RequestId
+
+__all__ = ["Exchanges", "IdInUse"]
+
+Waiter = TypeVar("Waiter", bound=Hashable)
+
+
+class IdInUse(Exception):
+    """A request came with an id that still waits for an answer: the two could not be told apart."""
+
+    def __init__(self, request_id: RequestId) -> None:
+        """Name the id."""
+        super().__init__(f"request id {request_id!r} is already waiting for its answer")
+        self.request_id = request_id
+
+
+class Exchanges(Generic[Waiter]):
+    """Open request ids of one session, and the progress tokens that came with them."""
+
+    def __init__(self) -> None:
+        """Start with no exchange."""
+        self._by_id: dict[RequestId, Waiter] = {}
+        self._by_token: dict[RequestId, Waiter] = {}
+        self._token_of: dict[RequestId, RequestId] = {}
+
+    def __len__(self) -> int:
+        """Count the requests that wait for an answer."""
+        return len(self._by_id)
+
+    def open(self, waiter: Waiter, heads: Iterable[Head]) -> tuple[RequestId, ...]:
+        """Let ``waiter`` wait for the answers to the requests among ``heads``; return their ids.
+
+        Raises IdInUse, and opens nothing, if one of the ids waits already.
+        """
+        requests = [head for head in heads if head.kind is Kind.REQUEST]
+        ids: dict[RequestId, Head] = {}
+        for head in requests:
+            assert head.id is not None, "a request has an id"
+            if head.id in self._by_id or head.id in ids:
+                raise IdInUse(head.id)
+            ids[head.id] = head
+        for request_id, head in ids.items():
+            self._by_id[request_id] = waiter
+            if head.token is not None:
+                self._by_token[head.token] = waiter
+                self._token_of[request_id] = head.token
+        return tuple(ids)
+
+    def find(self, request_id: RequestId | None) -> Waiter | None:
+        """Return who waits for the answer to ``request_id``, if anybody."""
+        return None if request_id is None else self._by_id.get(request_id)
+
+    def settle(self, request_id: RequestId | None) -> Waiter | None:
+        """Take the answer to ``request_id``: return who waited for it, or None if nobody did (any more)."""
+        if request_id is None:
+            return None
+        waiter = self._by_id.pop(request_id, None)
+        if waiter is not None and self._token_of:
+            token = self._token_of.pop(request_id, None)
+            if token is not None and self._by_token.get(token) is waiter:
+                del self._by_token[token]
+        return waiter
+
+    def related(self, head: Head, belongs_to: RequestId | None) -> Waiter | None:
+        """Return the exchange that a request or notification from upstream is part of, if it can be told.
+
+        In order: its progress token; the request the transport tied it to; the only exchange that is open.
+        """
+        if head.token is not None and head.kind is Kind.NOTIFICATION:
+            waiter = self._by_token.get(head.token)
+            if waiter is not None:
+                return waiter
+        waiter = self.find(belongs_to)
+        if waiter is None and self._by_id:
+            waiters = iter(self._by_id.values())
+            waiter = next(waiters)
+            if any(other is not waiter for other in waiters):
+                return None
+        return waiter
+
+    def latest(self) -> Waiter | None:
+        """Return the exchange that was opened last, if any is open."""
+        return next(reversed(self._by_id.values()), None)
+
+    def fail_all(self) -> list[tuple[RequestId, Waiter]]:
+        """Settle everything at once; return the ids that are left without an answer, and who waited."""
+        left = list(self._by_id.items())
+        self._by_id.clear()
+        self._by_token.clear()
+        self._token_of.clear()
+        return left

@@ -1,0 +1,212 @@
+"""Run `async def` tests on asyncio and on uvloop, each bounded in time and checked for leaks.
+
+An async test needs no marker and no plugin:
+
+    async def test_answer_arrives() -> None: ...                   # runs twice: [asyncio] and [uvloop]
+    @given(chunks()) async def test_any_chunking(…) -> None: ...   # hypothesis: a fresh loop for each example
+
+    @pytest.mark.async_timeout(60)           # instead of 20 s
+    @pytest.mark.only_loop("asyncio")        # where the law is about one loop
+    @pytest.mark.allow_leaks("why")          # where a leak is the subject
+
+Such a test opens what it needs with `async with`; there are no async fixtures. When it ends, no task, descriptor or
+child process that it did not find may be left, and nothing may have reached the loop's exception handler.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+try:
+    import uvloop
+except ImportError:  # Windows, PyPy: everything must work on plain asyncio
+    uvloop = None  # type: ignore[assignment]  # absent module
+
+AsyncTest = Callable[..., Awaitable[object]]
+
+TEST_TIMEOUT = 20.0  # nothing a test waits for takes longer on a loaded CI machine, unless it says so
+LEAK_GRACE = 2.0  # closing takes a few turns of the loop, a killed child until it is reaped
+
+settings.register_profile("default", deadline=None)  # a busy machine is no failure
+settings.register_profile(
+    "fuzz", deadline=None, max_examples=20_000, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+settings.load_profile("default")
+
+
+# -- which tests, on which loop ---------------------------------------------------------------------------------------
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give every async test, and every other that asks for `loop_name`, one run per event loop."""
+    if _coroutine_in(metafunc.function) is None and "loop_name" not in metafunc.fixturenames:
+        return
+    if "loop_name" not in metafunc.fixturenames:
+        metafunc.fixturenames.append("loop_name")
+    only = metafunc.definition.get_closest_marker("only_loop")
+    names = only.args if only else ("asyncio", "uvloop")
+    metafunc.parametrize("loop_name", [_loop_param(name) for name in names], indirect=True)
+
+
+@pytest.fixture
+def loop_name(request: pytest.FixtureRequest) -> str:
+    """Name the event loop this test runs on: asyncio or uvloop."""
+    return str(request.param)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run an async test to its end on its loop; leave every other test to pytest."""
+    test = _coroutine_in(pyfuncitem.obj)
+    if test is None:
+        return None
+
+    def run(*args: object, **kwargs: object) -> None:
+        _run(test, pyfuncitem, *args, **kwargs)
+
+    hypothesis_handle = getattr(pyfuncitem.obj, "hypothesis", None)
+    if hypothesis_handle is None:
+        run(**{name: pyfuncitem.funcargs[name] for name in inspect.signature(test).parameters})
+        return True
+    hypothesis_handle.inner_test = run  # hypothesis calls it once per example
+    try:
+        pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in inspect.signature(pyfuncitem.obj).parameters})
+    finally:
+        hypothesis_handle.inner_test = test
+    return True
+
+
+def _coroutine_in(function: Any) -> AsyncTest | None:
+    handle = getattr(function, "hypothesis", None)
+    test = function if handle is None else handle.inner_test
+    return test if inspect.iscoroutinefunction(test) else None
+
+
+def _loop_param(name: str) -> Any:
+    absent = name == "uvloop" and uvloop is None
+    return pytest.param(name, marks=pytest.mark.skipif(absent, reason="uvloop is not importable here"))
+
+
+def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
+    return uvloop.new_event_loop if name == "uvloop" else asyncio.new_event_loop
+
+
+# -- one run ----------------------------------------------------------------------------------------------------------
+
+
+def _run(test: AsyncTest, item: pytest.Function, *args: object, **kwargs: object) -> None:
+    """Run one async test on a new loop: bounded, in debug mode on asyncio, checked for leaks."""
+    loop_name = str(item.callspec.params["loop_name"])
+    timeout_marker = item.get_closest_marker("async_timeout")
+    seconds: float = timeout_marker.args[0] if timeout_marker else TEST_TIMEOUT
+    may_leak = item.get_closest_marker("allow_leaks") is not None
+
+    async def bounded() -> None:
+        unhandled: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: unhandled.append(context))
+        before = Belongings.now(loop_name)
+        await _within(seconds, test(*args, **kwargs))
+        if not may_leak:
+            await _fail_on_leaks(before, loop_name)
+        if unhandled:
+            told = "\n  ".join(f"{context['message']}: {context.get('exception')!r}" for context in unhandled)
+            pytest.fail(f"reached the loop's exception handler:\n  {told}")
+
+    # uvloop's own debug mode only warns of slow callbacks, at the price of a traceback for every handle.
+    with asyncio.Runner(debug=loop_name == "asyncio", loop_factory=_loop_factory(loop_name)) as runner:
+        runner.run(bounded())
+
+
+async def _within(seconds: float, test: Awaitable[object]) -> None:
+    bound = asyncio.timeout(seconds)
+    try:
+        async with bound:
+            await test
+    except TimeoutError as exc:
+        if not bound.expired():
+            raise
+        # The chained traceback shows where the test was waiting.
+        raise AssertionError(f"the test did not end within {seconds:g} s (marker: async_timeout)") from exc
+
+
+# -- leaks ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Belongings:
+    """What this process holds at one moment: tasks, open descriptors, direct children."""
+
+    tasks: frozenset[asyncio.Task[Any]]
+    descriptors: frozenset[str]
+    children: frozenset[str]
+
+    @classmethod
+    def now(cls, loop_name: str) -> Belongings:
+        """Look around; where there is no /proc, descriptors and children go unseen."""
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        return cls(frozenset(tasks), frozenset(_open_descriptors(loop_name)), frozenset(_child_processes()))
+
+    def beyond(self, before: Belongings) -> list[str]:
+        """Describe what is here now and was not before."""
+        return [
+            *(f"task {task!r}" for task in self.tasks - before.tasks),
+            *(f"descriptor {descriptor}" for descriptor in self.descriptors - before.descriptors),
+            *(f"child process {child} {_command_of(child)}" for child in self.children - before.children),
+        ]
+
+
+async def _fail_on_leaks(before: Belongings, loop_name: str) -> None:
+    deadline = asyncio.get_running_loop().time() + LEAK_GRACE
+    while leaks := Belongings.now(loop_name).beyond(before):
+        if asyncio.get_running_loop().time() > deadline:
+            pytest.fail("left behind:\n  " + "\n  ".join(sorted(leaks)))
+        await asyncio.sleep(0.01)
+
+
+def _open_descriptors(loop_name: str) -> list[str]:
+    """List open descriptors as `7 -> socket:[4711]`, without those that interpreter and loop open when they like."""
+    lazily_opened = {"/dev/urandom"}
+    if loop_name == "uvloop":
+        lazily_opened.add("/dev/null")  # libuv's reserve against EMFILE, held from the first listen to the loop's end
+    found = []
+    for descriptor in Path("/proc/self/fd").iterdir() if sys.platform == "linux" else ():
+        try:
+            target = os.readlink(descriptor).removesuffix(" (deleted)")
+        except OSError:  # the one this listing itself used
+            continue
+        if target not in lazily_opened:
+            found.append(f"{descriptor.name} -> {target}")
+    return found
+
+
+def _child_processes() -> list[str]:
+    """List direct children, zombies too, by process id."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat") if sys.platform == "linux" else ():
+        try:
+            text = status.read_text()
+        except OSError:  # gone since the listing
+            continue
+        head, _, rest = text.rpartition(")")  # the name may hold anything, brackets too
+        parent = rest.split()[1]
+        if int(parent) == os.getpid():
+            found.append(head.partition(" ")[0])
+    return found
+
+
+def _command_of(process: str) -> str:
+    try:
+        words = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return "(gone)"
+    return b" ".join(words).decode(errors="replace").strip() or "(zombie)"

@@ -1,0 +1,69 @@
+"""Start a Python test server on the transport its command line names, whatever the SDK."""
+
+# mypy: disable-error-code="import-not-found"
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import socket
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount, Route
+
+ServeStreams = Callable[[Any, Any], Awaitable[None]]
+OpenStdio = Callable[[], contextlib.AbstractAsyncContextManager[Any]]
+MakeHttpApp = Callable[[], Any]
+
+
+def main(name: str, make: Callable[[asyncio.TaskGroup], tuple[ServeStreams, OpenStdio, MakeHttpApp, Any]]) -> None:
+    """Serve until stdin ends or a signal comes; `make` gets the group in which work goes on between calls."""
+    parser = argparse.ArgumentParser(
+        prog=f"server_{name}.py", description="MCP test server; stdio unless told otherwise"
+    )
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--http", type=int, metavar="PORT", help="Streamable HTTP at /mcp")
+    where.add_argument("--sse", type=int, metavar="PORT", help="HTTP+SSE at /sse")
+    options = parser.parse_args()
+
+    async def serve() -> None:
+        async with asyncio.TaskGroup() as background:
+            serve_streams, open_stdio, http_app, sse_transport = make(background)
+            if options.http is not None:
+                await serve_app(http_app(), options.http, "/mcp")
+            elif options.sse is not None:
+                await serve_app(sse_app(sse_transport("/messages/"), serve_streams), options.sse, "/sse")
+            else:
+                async with open_stdio() as (reading, writing):
+                    await serve_streams(reading, writing)
+
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(serve())
+
+
+def sse_app(transport: Any, serve_streams: ServeStreams) -> Starlette:
+    """Put an SDK's 2024-11-05 transport behind /sse and /messages/."""
+
+    async def handle_sse(request: Request) -> Response:
+        async with transport.connect_sse(request.scope, request.receive, request._send) as (reading, writing):
+            await serve_streams(reading, writing)
+        return Response()
+
+    routes = [Route("/sse", endpoint=handle_sse), Mount("/messages/", app=transport.handle_post_message)]
+    return Starlette(routes=routes)
+
+
+async def serve_app(app: Any, port: int, path: str) -> None:
+    """Listen first, say so, then serve: whoever connects after the line waits in the backlog."""
+    listener = socket.create_server(("127.0.0.1", port))
+    sys.stderr.write(f"listening http://127.0.0.1:{listener.getsockname()[1]}{path}\n")
+    sys.stderr.flush()
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
+    await uvicorn.Server(config).serve(sockets=[listener])
