@@ -104,6 +104,7 @@ class RemoteClient:
         self._initialized: Frame = _INITIALIZED
         self._has_eof = False
         self._is_closed = False
+        self._cancelled: dict[RequestId, Post] = {}
 
     # The endpoint's four verbs.
 
@@ -152,6 +153,10 @@ class RemoteClient:
         """Open no further requests; ``receive`` finishes once every open one has its answer."""
         if not self._has_eof:
             self._has_eof = True
+            # A client that has cancelled a request and closed its end waits for nothing: what was written now could
+            # meet its half-closed stdin reader (Python SDK 1.x raises BrokenResourceError there).
+            for request_id in self._cancelled:
+                self._exchanges.settle(request_id)
             self._tasks.spawn(self._finish_when_settled(), name=f"{self.name}: last answers")
 
     async def aclose(self, reason: RelayError | None = None) -> None:
@@ -270,11 +275,13 @@ class RemoteClient:
         elif head.method == "notifications/cancelled" and head.target is not None:
             post = self._exchanges.find(head.target)
             if post is not None:
+                self._cancelled[head.target] = post
                 loop = asyncio.get_running_loop()
                 loop.call_later(self._limits.cancel_grace, self._end_cancelled, post, head.target)
 
     def _end_cancelled(self, post: Post, request_id: RequestId) -> None:
         """Give a cancelled request an end if the server does not: it need not answer it any more."""
+        self._cancelled.pop(request_id, None)
         if self._exchanges.find(request_id) is not post:
             return
         self.fail(post, replies.CANCELLED, "the request was cancelled", "unknown")
