@@ -194,13 +194,18 @@ def _headers(options: argparse.Namespace) -> dict[str, str]:
     for name, value in options.headers:
         if not name or not all(c.isascii() and (c.isalnum() or c in "!#$%&'*+-.^_`|~") for c in name):
             raise ConfigError(f"-H: {name!r} is not a header name; write: -H Name 'value'")
-        if any(c in value for c in "\r\n\0"):
-            raise ConfigError(f"-H: the value of {name!r} has a line break in it")
+        _check_header_value(f"-H: the value of {name!r}", value)
         headers[name] = value
     if token := os.environ.get("API_ACCESS_TOKEN"):
+        _check_header_value("API_ACCESS_TOKEN", token)
         headers = {name: value for name, value in headers.items() if name.lower() != "authorization"}
         headers["Authorization"] = f"Bearer {token}"
     return headers
+
+
+def _check_header_value(what: str, value: str) -> None:
+    if any(c in value for c in "\r\n\0"):
+        raise ConfigError(f"{what} has a line break in it")
 
 
 def _secrets(options: argparse.Namespace, headers: dict[str, str]) -> list[str]:
@@ -250,9 +255,10 @@ def _job(options: argparse.Namespace, command: list[str], sink: StderrSink) -> C
         if len(command) > 1:
             raise ConfigError(f"nothing may follow the URL, but {command[1]!r} does; see mcp-relay --help")
         transport = options.transport.replace("-", "")
-        return bridge(
-            BridgeSettings(url=command[0], headers=headers, transport=transport, limits=_limits(options)), sink
+        settings = BridgeSettings(
+            url=command[0], headers=headers, transport=transport, secrets=secrets, limits=_limits(options)
         )
+        return bridge(settings, sink)
     from relay.app.serve import serve
 
     return serve(_serve_settings(options, command, secrets), sink)

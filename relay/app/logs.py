@@ -30,7 +30,7 @@ _SHOWN_FRAME = 2048
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _SECRET_MEMBERS = re.compile(
     r'("[^"]*(?:authorization|cookie|token|secret|password|api[-_]?key|code_verifier|client_assertion)[^"]*"\s*:\s*")'
-    r'(?:[^"\\]|\\.)*"',
+    r'(?:[^"\\]|\\.)*+"?',  # the closing quote may have been cut off
     re.IGNORECASE,
 )
 
@@ -134,14 +134,26 @@ def set_up_logging(level: int, secrets: Iterable[str], sink: StderrSink) -> None
 class FrameLog:
     """A pipe's observer: every frame as an arrow in the debug log."""
 
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        """Cut no frame in the middle of one of ``secrets``: half of one would not be masked."""
+        self._secrets = [secret.encode("utf-8", "surrogateescape") for secret in secrets]
+
     def frames_forwarded(self, source: Endpoint, sink: Endpoint, frames: Sequence[Frame]) -> None:
         """Log the frames, each cut to 2 KiB."""
         if not logger.isEnabledFor(logging.DEBUG):
             return
         for frame in frames:
-            text = frame.raw[:_SHOWN_FRAME].decode("utf-8", "backslashreplace")
-            more = f"… ({len(frame.raw)} bytes)" if len(frame.raw) > _SHOWN_FRAME else ""
+            raw = frame.raw
+            text = raw[: self._cut(raw)].decode("utf-8", "backslashreplace")
+            more = f"… ({len(raw)} bytes)" if len(raw) > _SHOWN_FRAME else ""
             logger.debug("%s > %s: %s%s", source.name, sink.name, text, more)
+
+    def _cut(self, raw: bytes) -> int:
+        cut = _SHOWN_FRAME
+        for secret in self._secrets:
+            at = raw.find(secret, max(0, _SHOWN_FRAME - len(secret) + 1), _SHOWN_FRAME + len(secret) - 1)
+            cut = min(cut, at) if at >= 0 else cut
+        return cut
 
 
 class ChildStderr(asyncio.Protocol):

@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from relay.app.logs import ChildStderr, FrameLog, StderrSink, say
@@ -60,11 +61,15 @@ async def serve(settings: ServeSettings, sink: StderrSink) -> int:
     stop.install()
     stderr = ChildStderr(settings.name, sink, settings.secrets)
     await stderr.open()
-    target = ChildTarget(settings.command, env=settings.env, cwd=settings.cwd, limits=settings.limits, stderr=stderr)
     try:
-        await _Serving(settings, target, sink).run(stop.stopped)
+        target = ChildTarget(
+            settings.command, env=settings.env, cwd=settings.cwd, limits=settings.limits, stderr=stderr
+        )
+        try:
+            await _Serving(settings, target, sink).run(stop.stopped)
+        finally:
+            target.close()
     finally:
-        target.close()
         stderr.close()
     return 0
 
@@ -110,7 +115,7 @@ class _Serving:
         """Join one session to a child of its own; whatever happens to it stays its own."""
         upstream = self._target.endpoint()
         self._last_activity = datetime.now(UTC)
-        report = await pipe(session, upstream, limits=self._settings.limits, observer=_frame_log())
+        report = await pipe(session, upstream, limits=self._settings.limits, observer=_frame_log(self._settings.secrets))
         self._target.forget(upstream)
         if report.failure is not None:
             logger.warning("%s: ended: %s", session.name, report.failure)
@@ -144,12 +149,12 @@ async def bridge(settings: BridgeSettings, sink: StderrSink) -> int:
 
     async with asyncio.TaskGroup() as group:
         stopping = group.create_task(stop_in_order(), name="stop in order")
-        report = await pipe(stdio, remote, limits=settings.limits, observer=_frame_log())
+        report = await pipe(stdio, remote, limits=settings.limits, observer=_frame_log(settings.secrets))
         stopping.cancel()
     if report.failure is not None and not isinstance(report.failure, EndpointClosed):
         logger.warning("ended: %s", report.failure)
     return 0
 
 
-def _frame_log() -> FrameLog | None:
-    return FrameLog() if logger.isEnabledFor(logging.DEBUG) else None
+def _frame_log(secrets: Sequence[str]) -> FrameLog | None:
+    return FrameLog(secrets) if logger.isEnabledFor(logging.DEBUG) else None

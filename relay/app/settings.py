@@ -18,6 +18,7 @@ class BridgeSettings:
     url: str
     headers: Mapping[str, str] = field(default_factory=dict)
     transport: Literal["auto", "sse", "streamablehttp"] = "auto"
+    secrets: Sequence[str] = ()
     limits: Limits = DEFAULT_LIMITS
 
 

@@ -12,9 +12,6 @@ from urllib.parse import urlsplit
 
 __all__ = ["OriginPolicy", "is_loopback"]
 
-_LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
-
-
 def is_loopback(host: str) -> bool:
     """Tell whether a name or address to bind is of this machine only."""
     if host.lower() == "localhost":
@@ -37,6 +34,10 @@ def _host_name(value: str) -> str | None:
     return parts.hostname
 
 
+def _without_brackets(host: str) -> str:
+    return host[1:-1] if host.startswith("[") and host.endswith("]") else host
+
+
 class OriginPolicy:
     """Which hosts and origins a listener admits.
 
@@ -47,7 +48,7 @@ class OriginPolicy:
     def __init__(self, bind_host: str, allowed_hosts: Iterable[str] = (), allowed_origins: Iterable[str] = ()) -> None:
         """Admit ``allowed_hosts`` (``name`` or ``name:port``) and ``allowed_origins`` (exact, or ``*``) besides."""
         self._loopback = is_loopback(bind_host)
-        self._hosts = {host.lower() for host in allowed_hosts}
+        self._hosts = {_without_brackets(host.lower()) for host in allowed_hosts}
         self._origins = {origin.lower().rstrip("/") for origin in allowed_origins}
         self.any_origin = "*" in self._origins
         # The same few values come with every request; the answer is remembered, bounded against made-up ones.
@@ -72,7 +73,7 @@ class OriginPolicy:
         if name in self._hosts or host.lower() in self._hosts:
             return True
         if self._loopback:
-            return name in _LOOPBACK_NAMES
+            return is_loopback(name)  # an address in Host is no name that could be rebound
         return not self._hosts
 
     def admits_origin(self, origin: str | None, fetch_site: str | None = None) -> bool:
@@ -89,7 +90,7 @@ class OriginPolicy:
             return False
         if name in self._hosts or authority.lower() in self._hosts:
             return True
-        return self._loopback and name in _LOOPBACK_NAMES
+        return self._loopback and is_loopback(name)
 
     def cors_headers(self, origin: str | None, requested_headers: str | None = None) -> dict[str, str]:
         """Return the CORS headers for a request of ``origin``; empty unless the operator allowed that origin.

@@ -14,9 +14,9 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
-from relay.endpoints.byte_stream import FrameReader, FrameWriter, OnOversized
+from relay.endpoints.byte_stream import FrameReader, FrameWriter
 from relay.endpoints.guardian import Guardian
 from relay.errors import ConfigError, EndpointBroken, EndpointUnavailable, RelayError
 from relay.frames import replies
@@ -90,9 +90,10 @@ class _ChildReader(FrameReader):
     """Reads the child's stdout and sets aside what is not JSON-RPC."""
 
     def __init__(
-        self, name: str, limits: Limits, on_oversized: OnOversized, on_noise: Callable[[bytes], None] | None
+        self, name: str, limits: Limits, writer: FrameWriter, on_noise: Callable[[bytes], None] | None
     ) -> None:
-        super().__init__(name, limits, on_oversized=on_oversized)
+        super().__init__(name, limits, on_oversized=self._answer_oversized)
+        self._writer = writer
         self._on_noise = on_noise
         self.noise = 0
 
@@ -114,6 +115,15 @@ class _ChildReader(FrameReader):
         if self._on_noise is not None:
             self._on_noise(frame.raw)
 
+    def _answer_oversized(self, head: Head, piece: Oversized) -> None:
+        """Give a request whose answer was too large an error in its place; the child's other work goes on."""
+        message = f"{self.name}: a frame of {piece.size} bytes; max_frame_bytes is {self._limits.max_frame_bytes}"
+        if head.kind is Kind.RESPONSE and head.id is not None:
+            answer = replies.error(head.id, replies.TOO_LARGE, message, delivered="unknown")
+            self.inbox.put([Frame(answer.raw)])
+        elif head.kind is Kind.REQUEST and head.id is not None:
+            self._writer.write_soon(replies.error(head.id, replies.TOO_LARGE, message, delivered="no"))
+
 
 class _ChildProtocol(asyncio.SubprocessProtocol):
     """Hands asyncio's events about the process to the endpoint."""
@@ -125,6 +135,14 @@ class _ChildProtocol(asyncio.SubprocessProtocol):
         self._stdout_ended = False
         self.exited = asyncio.Event()
         self.on_end: Callable[[], None] = lambda: None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # Comes before the first data, which may come before ``Child.start`` goes on: pausing must work from there.
+        pipes = cast(asyncio.SubprocessTransport, transport)  # uvloop's is one without saying so
+        stdout, stdin = pipes.get_pipe_transport(1), pipes.get_pipe_transport(0)
+        assert stdout is not None and stdin is not None, "both are pipes"
+        self._reader.connection_made(stdout)
+        self._writer.connection_made(stdin)
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         self._reads += 1
@@ -141,8 +159,12 @@ class _ChildProtocol(asyncio.SubprocessProtocol):
         self.exited.set()
         self._ended()
 
+    @property
+    def has_ended(self) -> bool:
+        return self._stdout_ended and self.exited.is_set()
+
     def _ended(self) -> None:
-        if self._stdout_ended and self.exited.is_set():
+        if self.has_ended:
             self.on_end()
         else:
             self._wait_for_other_sign()
@@ -208,14 +230,8 @@ class Child:
         environment = child_environment() if env is None else dict(env)
         argv = resolve_program(command, environment, cwd)
         name = name or os.path.basename(command[0])
-        child: Child | None = None
-
-        def oversized(head: Head, piece: Oversized) -> None:
-            assert child is not None, "nothing is read before the child is made"
-            child._answer_oversized(head, piece)
-
-        reader = _ChildReader(name, limits, oversized, on_noise)
         writer = FrameWriter(name, limits)
+        reader = _ChildReader(name, limits, writer, on_noise)
         protocol = _ChildProtocol(reader, writer)
         own_group: dict[str, Any] = (
             {"creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)}
@@ -245,12 +261,9 @@ class Child:
             self._guardian = Guardian.hold()
             if self._guardian is not None:
                 self._guardian.watch(self.pid)
-        stdout = self._transport.get_pipe_transport(1)
-        stdin = self._transport.get_pipe_transport(0)
-        assert stdout is not None and stdin is not None, "both are pipes"
-        self._reader.connection_made(stdout)
-        self._writer.connection_made(stdin)
         self._protocol.on_end = self._ended
+        if self._protocol.has_ended:
+            self._ended()  # before anybody could be told
 
     @property
     def noise(self) -> int:
@@ -271,17 +284,6 @@ class Child:
             assert status is not None, "None was handled"
             # Its last line may be half of one: it is discarded with the reader.
             self._reader.inbox.finish(EndpointBroken(f"{self.name}: {_describe_exit(status)}"))
-
-    def _answer_oversized(self, head: Head, piece: Oversized) -> None:
-        """Give a request whose answer was too large an error in its place; the child's other work goes on."""
-        limit = self._limits.max_frame_bytes
-        message = f"{self.name}: a frame of {piece.size} bytes; max_frame_bytes is {limit}"
-        if head.kind is Kind.RESPONSE and head.id is not None:
-            answer = replies.error(head.id, replies.TOO_LARGE, message, delivered="unknown")
-            self._reader.inbox.put([Frame(answer.raw)])
-        elif head.kind is Kind.REQUEST and head.id is not None:
-            refusal = replies.error(head.id, replies.TOO_LARGE, message, delivered="no")
-            self._writer.write_soon(refusal)
 
     async def receive(self) -> Sequence[Frame]:
         """Return what the child wrote. Raises EndpointBroken if it exited with a status other than 0."""

@@ -13,7 +13,7 @@ import random
 
 import aiohttp
 
-from relay.endpoints.http_dial import Dial, describe_error_body
+from relay.endpoints.http_dial import Dial
 from relay.endpoints.inbox import FrameInbox
 from relay.endpoints.remote_client import Post, RemoteClient, StreamCursor, protocol_version
 from relay.errors import EndpointBroken, EndpointUnavailable, RelayError
@@ -114,7 +114,7 @@ class HttpClient(RemoteClient):
         elif kind == JSON:
             self._take_body(post, await self.dial.read_body(response))
         else:
-            body = describe_error_body(await self.dial.read_error_body(response))
+            body = self.dial.describe_error_body(await self.dial.read_error_body(response))
             self._fail_with_status(post, status, f"answered with content type {kind or 'none'!r} {body}".strip())
 
     def _take_session_id(self, response: aiohttp.ClientResponse) -> None:
@@ -145,7 +145,7 @@ class HttpClient(RemoteClient):
         if is_error and frame.head.id is not None and post.ids == {frame.head.id}:
             self.take(frame)
             return
-        self._fail_with_status(post, status, describe_error_body(body))
+        self._fail_with_status(post, status, self.dial.describe_error_body(body))
 
     def _take_back(self, post: Post) -> None:
         """Forget a request that was not delivered, so that another transport can send it."""

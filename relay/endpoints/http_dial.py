@@ -22,11 +22,14 @@ from yarl import URL
 from relay.errors import ConfigError, EndpointBroken, EndpointUnavailable, FrameTooLarge
 from relay.limits import Limits
 
-__all__ = ["Dial", "describe_error_body"]
+__all__ = ["Dial"]
 
 # Servers close idle connections, many after 5 s. A POST that meets the close may or may not have been executed and
 # must not be sent again, so ours are closed first.
 _KEEP_IDLE = 4.0
+_SHOWN_ERROR = 500  # characters of an error page that are passed on
+# What a connection raises that was made and then failed; the second is no ClientError.
+_BROKEN = (aiohttp.ClientError, aiohttp.http_exceptions.HttpProcessingError, ConnectionError, TimeoutError)
 _LOOPBACK = (("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6))
 
 
@@ -70,6 +73,7 @@ class Dial:
             )
             self.url = self.url.with_user(None)
         self.name = f"{self.url.origin()}{self.url.path}"
+        self._secrets = _secrets_in(self._headers)
         self._session: aiohttp.ClientSession | None = None
 
     def _open(self) -> aiohttp.ClientSession:
@@ -92,24 +96,28 @@ class Dial:
         Raises EndpointUnavailable if no connection was made, EndpointBroken if it failed after that, here or while
         the caller reads.
         """
+        has_answer = False
         try:
             async with self._open().request(
                 method, url or self.url, data=body, headers=headers, allow_redirects=False
             ) as response:
+                has_answer = True
                 yield response
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientSSLError) as exc:
             raise EndpointUnavailable(f"{self.name}: cannot connect: {_reason(exc)}") from exc
-        except (aiohttp.ClientError, ConnectionError, TimeoutError) as exc:
+        except _BROKEN as exc:
             raise EndpointBroken(f"{self.name}: {_reason(exc)}") from exc
-        except ValueError as exc:  # a header that cannot be sent
-            raise EndpointUnavailable(f"{self.name}: {exc}") from exc
+        except ValueError as exc:
+            if has_answer:
+                raise
+            raise EndpointUnavailable(f"{self.name}: a header cannot be sent: {exc}") from exc
 
     async def chunks(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
         """Yield an answer's body as it comes. Raises EndpointBroken if the connection breaks in the middle."""
         try:
             async for chunk in response.content.iter_any():
                 yield chunk
-        except (aiohttp.ClientError, ConnectionError, TimeoutError) as exc:
+        except _BROKEN as exc:
             raise EndpointBroken(f"{self.name}: {_reason(exc)}") from exc
 
     async def read_body(self, response: aiohttp.ClientResponse) -> bytes:
@@ -133,6 +141,13 @@ class Dial:
                 break
         return data[: self.limits.max_error_body]
 
+    def describe_error_body(self, body: bytes) -> str:
+        """Return what an error page says, without the secrets of ours that it may repeat."""
+        text = _message_in(body)
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text[:_SHOWN_ERROR]
+
     async def aclose(self) -> None:
         """Close every connection."""
         if self._session is not None:
@@ -154,6 +169,8 @@ def _reason(exc: Exception) -> str:
         return "the server closed the connection before it had answered"
     if isinstance(exc, aiohttp.ClientPayloadError):
         return "the connection broke in the middle of an answer"
+    if isinstance(exc, aiohttp.ClientResponseError | aiohttp.http_exceptions.HttpProcessingError):
+        return "the server's answer is not HTTP"
     if isinstance(exc, (TimeoutError, asyncio.TimeoutError)):
         return "timed out"
     return str(exc) or type(exc).__name__
@@ -171,12 +188,18 @@ class _ErrorBody(msgspec.Struct):
 _decode_error_body = msgspec.json.Decoder(_ErrorBody).decode
 
 
-def describe_error_body(body: bytes) -> str:
-    """Return the message in an error page, if it is JSON of a known kind; else its first line, shortened."""
+def _message_in(body: bytes) -> str:
+    """Return the message in an error page, if it is JSON of a known kind; else its first line, unless it is HTML."""
     with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
         parsed = _decode_error_body(body)
         text = parsed.error.message if isinstance(parsed.error, _ErrorObject) else parsed.error or parsed.detail
         if text:
-            return text[:500]
-    line = body.strip().partition(b"\n")[0][:200].decode("utf-8", "replace")
+            return text
+    line = body.strip().partition(b"\n")[0].decode("utf-8", "replace")
     return "" if line.startswith("<") else "".join(c if c.isprintable() else " " for c in line)
+
+
+def _secrets_in(headers: Mapping[str, str]) -> list[str]:
+    """Return the values of our headers, and what follows the scheme in them: the longer first."""
+    values = {part for value in headers.values() for part in (value, value.partition(" ")[2]) if len(part) >= 4}
+    return sorted(values, key=len, reverse=True)

@@ -18,6 +18,7 @@ import orjson
 from aiohttp import http_parser, web
 
 from relay.auth.origin import OriginPolicy
+from relay.endpoints.http_fast_lane import FastLane
 from relay.endpoints.http_session import Exchange, HttpSession, SseSession
 from relay.endpoints.http_stream import EventStream, Stalled
 from relay.errors import ConfigError, EndpointClosed
@@ -89,7 +90,11 @@ class _Server(web.Server):
 
     def __init__(self, listener: HttpListener, max_connections: int, **kwargs: Any) -> None:
         super().__init__(listener.handle, **kwargs)
+        self._rules = listener
         self._max_connections = max_connections
+
+    def __call__(self) -> web.RequestHandler:
+        return FastLane(self, loop=self._loop, rules=self._rules, **self._kwargs)
 
     def connection_made(self, handler: Any, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
@@ -131,6 +136,7 @@ class HttpListener:
         self._host = host
         self._port = port
         self._limits = limits
+        self.answer_wait = limits.answer_wait
         self._policy = policy or OriginPolicy(host)
         self._status = status or (dict)
         self._sessions: Sessions[HttpSession | SseSession] = Sessions(limits.max_sessions)
@@ -315,23 +321,60 @@ class HttpListener:
     # Streamable HTTP.
 
     async def _post(self, request: web.BaseRequest) -> web.StreamResponse:
+        lane = request.protocol
+        if isinstance(lane, FastLane) and (adopted := lane.adopt()) is not None:
+            session, stream = adopted
+            return await self._stream(request, stream, {SESSION_ID: session.id, **self._cors(request)})
         headers = request.headers
         self._check_post(headers)
-        session = self._find_session(headers) if SESSION_ID in headers else None
-        frame = await self._read_frame(request, session.version if session else None)
-        if session is None:
-            session = self._begin_session(frame.head)
-        elif self.is_draining and frame.head.kind is Kind.REQUEST:
-            raise self._draining(frame.head)
-        if len(session.exchanges) + len(frame.head.messages) > self._limits.max_in_flight:
-            raise Refused(503, f"{self._limits.max_in_flight} requests are in flight already", request_id=frame.head.id)
-        try:
-            exchange = await session.accept(frame)
-        except IdInUse as exc:
-            raise Refused(400, str(exc), code=replies.INVALID_REQUEST, request_id=frame.head.id) from exc
+        known = self._find_session(headers) if SESSION_ID in headers else None
+        frame = self._check_frame(await self._read_body(request), known.version if known else None)
+        session = known or self._begin_session(frame.head)
+        await session.wait_for_room(frame)
+        outcome: asyncio.Future[Frame | EventStream] = asyncio.get_running_loop().create_future()
+        exchange = self._accept(session, frame, outcome.set_result)
         if exchange is None:
             return web.Response(status=202, headers=self._cors(request))
-        return await self._answer(request, session, exchange)
+        return await self._answer(request, session, exchange, outcome)
+
+    def accept_at_once(self, lane: FastLane, headers: Mapping[str, str], body: bytes) -> bool:
+        """Check a POST by the same rules as any other and hand it to its session; False where those say more.
+
+        What is refused, begins a session, comes from a browser or meets a full inbox goes the ordinary way, which
+        finds the same and says so.
+        """
+        if "Origin" in headers:
+            return False
+        try:
+            self._check_source(headers)
+            self._check_post(headers)
+            session = self._find_session(headers)
+            frame = self._check_frame(body, session.version)
+            if session.inbox.is_paused:
+                return False
+            exchange = self._accept(session, frame, lane.answered)
+        except Refused:
+            return False
+        self._counts.requests += 1
+        if exchange is None:
+            lane.accepted()
+        else:
+            lane.expect(session, exchange)
+        return True
+
+    def _accept(
+        self, session: HttpSession, frame: Frame, on_outcome: Callable[[Frame | EventStream], None]
+    ) -> Exchange | None:
+        head = frame.head
+        if head.kind is not Kind.NOTIFICATION and head.kind is not Kind.RESPONSE:
+            if self.is_draining:
+                raise self._draining(head)
+            if len(session.exchanges) + len(head.messages) > self._limits.max_in_flight:
+                raise Refused(503, f"{self._limits.max_in_flight} requests are in flight already", request_id=head.id)
+        try:
+            return session.accept(frame, on_outcome)
+        except IdInUse as exc:
+            raise Refused(400, str(exc), code=replies.INVALID_REQUEST, request_id=head.id) from exc
 
     def _check_post(self, headers: Mapping[str, str]) -> None:
         content_type = headers.get("Content-Type")
@@ -382,10 +425,9 @@ class HttpListener:
     def _draining(self, head: Head) -> Refused:
         return Refused(503, "the relay is shutting down", request_id=head.id, headers={"Connection": "close"})
 
-    async def _read_frame(self, request: web.BaseRequest, version: str | None) -> Frame:
-        """Read the body within its bounds and see that it is one frame that may come here."""
-        frame = Frame(await self._read_body(request))
-        raw = frame.raw
+    def _check_frame(self, raw: bytes, version: str | None) -> Frame:
+        """See that a body is one frame that may come here. Raises Refused."""
+        frame = Frame(raw)
         # Cheap for nearly all: a frame must be some size before its nodes can hold the loop.
         if len(raw) > self._limits.max_json_nodes and raw.count(b"{") + raw.count(b"[") > self._limits.max_json_nodes:
             raise Refused(
@@ -400,7 +442,7 @@ class HttpListener:
         if head.kind is Kind.INVALID:
             code = replies.INVALID_REQUEST if head.is_json else replies.PARSE_ERROR
             raise Refused(400, f"not a JSON-RPC message: {head.fault}", code=code, request_id=head.id)
-        if (key := repeated_key(raw)) is not None:
+        if (key := repeated_key(frame)) is not None:
             raise Refused(400, f"the key {key!r} stands twice", code=replies.INVALID_REQUEST)
         if head.kind is Kind.BATCH:
             self._check_batch(head, version)
@@ -442,11 +484,17 @@ class HttpListener:
             headers={"Connection": "close"},
         )
 
-    async def _answer(self, request: web.BaseRequest, session: HttpSession, exchange: Exchange) -> web.StreamResponse:
+    async def _answer(
+        self,
+        request: web.BaseRequest,
+        session: HttpSession,
+        exchange: Exchange,
+        decided: asyncio.Future[Frame | EventStream],
+    ) -> web.StreamResponse:
         headers = self._cors(request)
         timer = asyncio.get_running_loop().call_later(self._limits.answer_wait, session.begin_stream, exchange)
         try:
-            outcome = await exchange.outcome
+            outcome = await decided
         except asyncio.CancelledError:
             session.abandon(exchange)
             raise
@@ -539,7 +587,7 @@ class HttpListener:
         session = self._sessions.find(session_id)
         if not isinstance(session, SseSession) or session.is_closing:
             raise Refused(404, "no such session: its stream has ended, or never was; begin a new one at " + SSE_PATH)
-        frame = await self._read_frame(request, None)
+        frame = self._check_frame(await self._read_body(request), None)
         if self.is_draining and frame.head.kind is Kind.REQUEST:
             raise self._draining(frame.head)
         is_first = not session.is_initialized

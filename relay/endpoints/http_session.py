@@ -78,14 +78,20 @@ class _Session:
 class Exchange:
     """One POST that waits for answers: to one request, or to those of a batch."""
 
-    __slots__ = ("ids", "is_abandoned", "outcome", "stream")
+    __slots__ = ("ids", "is_abandoned", "on_outcome", "stream")
 
-    def __init__(self, outcome: asyncio.Future[Frame | EventStream]) -> None:
-        """``outcome`` becomes the frame to answer with, or the stream to answer as."""
-        self.outcome = outcome
+    def __init__(self, on_outcome: Callable[[Frame | EventStream], None]) -> None:
+        """Call ``on_outcome`` once: with the frame to answer with, or the stream to answer as."""
+        self.on_outcome: Callable[[Frame | EventStream], None] | None = on_outcome
         self.ids: set[RequestId] = set()
         self.stream: EventStream | None = None
         self.is_abandoned = False
+
+    def decide(self, outcome: Frame | EventStream) -> None:
+        """Say how the POST is answered; only the first time counts."""
+        on_outcome, self.on_outcome = self.on_outcome, None
+        if on_outcome is not None and not self.is_abandoned:
+            on_outcome(outcome)
 
 
 class HttpSession(_Session):
@@ -109,30 +115,32 @@ class HttpSession(_Session):
 
     # What the HTTP handlers ask for.
 
-    async def accept(self, frame: Frame) -> Exchange | None:
+    async def wait_for_room(self, frame: Frame) -> None:
+        """Wait until the upstream takes more; a cancellation need not, for it may be what makes room."""
+        if frame.head.target is None:
+            await self.inbox.wait_for_room()
+
+    def accept(self, frame: Frame, on_outcome: Callable[[Frame | EventStream], None]) -> Exchange | None:
         """Take a frame the client has POSTed; return the exchange that waits for its answers, if it asks for any.
 
-        Waits while the upstream does not take what came before. Raises IdInUse.
+        ``on_outcome`` is told how that exchange is answered. Raises IdInUse.
         """
         self.touch()
         head = frame.head
-        if head.kind is not Kind.NOTIFICATION or head.target is None:
-            # A cancellation passes a queue that is full: it may be what empties it.
-            await self.inbox.wait_for_room()
-        if head.kind is Kind.NOTIFICATION and head.method == "notifications/cancelled":
+        if head.target is not None and head.method == "notifications/cancelled":
             self._expect_cancelled(head.target)
-        exchange = self._open(head)
+        exchange = None
+        if head.kind is Kind.REQUEST or head.kind is Kind.BATCH:
+            exchange = self._open(head, on_outcome)
         self.inbox.put((frame,))
         return exchange
 
-    def _open(self, head: Head) -> Exchange | None:
-        if not any(message.kind is Kind.REQUEST for message in head.messages):
-            return None
-        exchange = Exchange(asyncio.get_running_loop().create_future())
+    def _open(self, head: Head, on_outcome: Callable[[Frame | EventStream], None]) -> Exchange | None:
+        exchange = Exchange(on_outcome)
         exchange.ids.update(self.exchanges.open(exchange, head.messages))
         if head.method == "initialize" and not self.is_initialized:
             self._initialize_id = head.id
-        return exchange
+        return exchange if exchange.ids else None
 
     def begin_stream(self, exchange: Exchange) -> None:
         """Answer this exchange as an SSE stream."""
@@ -140,8 +148,7 @@ class HttpSession(_Session):
             self._last_stream += 1
             stream = EventStream(self._last_stream, self._limits, has_ids=True, has_priming=has_priming(self.version))
             exchange.stream = self._streams[self._last_stream] = stream
-            if not exchange.outcome.done():
-                exchange.outcome.set_result(stream)
+            exchange.decide(stream)
 
     def abandon(self, exchange: Exchange) -> None:
         """Note that the client left before any answer began: it has no event id to ask for it with."""
@@ -244,8 +251,7 @@ class HttpSession(_Session):
         """Pass an answer on: as the plain JSON body if it is the whole answer and the first thing, else as an event."""
         if exchange.stream is None:
             if not exchange.ids:
-                if not exchange.outcome.done():
-                    exchange.outcome.set_result(frame)
+                exchange.decide(frame)
                 return None
             self.begin_stream(exchange)
         assert exchange.stream is not None, "begun"

@@ -34,7 +34,9 @@ class Lazy:
         return self._endpoint
 
     async def receive(self) -> Sequence[Frame]:
-        """As the endpoint's."""
+        """As the endpoint's; ``()`` if it was closed before it was made."""
+        if self._is_closed and self._endpoint is None:
+            return ()
         return await (await self._get()).receive()
 
     async def send(self, frames: Sequence[Frame]) -> None:

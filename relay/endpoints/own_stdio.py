@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import queue
 import stat
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from relay.endpoints.byte_stream import FrameReader, FrameWriter
 from relay.errors import EndpointBroken, EndpointClosed, RelayError
@@ -57,7 +59,7 @@ class OwnStdio:
         self._reader = FrameReader(self.name, limits, on_oversized=self._refuse_oversized)
         self._read_transport: asyncio.ReadTransport | None = None
         self._thread: _ReadingThread | None = None
-        self._writer: FrameWriter | _ThreadWriter
+        self._writer: FrameWriter | _WritingThread
         self._replies: list[Frame] = []
         self._closed = False
 
@@ -88,7 +90,7 @@ class OwnStdio:
             await asyncio.get_running_loop().connect_write_pipe(lambda: writer, pipe)
             self._writer = writer
         else:
-            self._writer = _ThreadWriter(self.name, fd)
+            self._writer = _WritingThread(self.name, fd, self._limits)
 
     async def receive(self) -> Sequence[Frame]:
         """Return what the client wrote; ``()`` once it has closed our stdin."""
@@ -147,6 +149,7 @@ class _ReadingThread(asyncio.ReadTransport):
         self._loop = asyncio.get_running_loop()
         self._may_read = threading.Event()
         self._may_read.set()
+        self._paused = False
         self._closing = False
 
     def start(self) -> None:
@@ -154,24 +157,37 @@ class _ReadingThread(asyncio.ReadTransport):
         threading.Thread(target=self._read, name="read stdin", daemon=True).start()
 
     def _read(self) -> None:
-        while not self._closing:
-            self._may_read.wait()
-            try:
-                data = os.read(self._fd, _READ_SIZE)
-            except OSError:
-                data = b""
-            with contextlib.suppress(RuntimeError):  # the loop has been closed: nobody listens any more
-                if not data:
-                    self._loop.call_soon_threadsafe(self._reader.eof_received)
+        try:
+            while True:
+                self._may_read.wait()
+                if self._closing:
                     return
-                self._loop.call_soon_threadsafe(self._reader.data_received, data)
-                continue
+                self._may_read.clear()  # one piece at a time: the loop says when it has taken this one
+                try:
+                    data = os.read(self._fd, _READ_SIZE)
+                except OSError:
+                    data = b""
+                self._loop.call_soon_threadsafe(self._deliver, data)
+                if not data:
+                    return
+        except RuntimeError:
+            pass  # the loop has been closed: nobody listens any more
+        finally:
+            os.close(self._fd)
+
+    def _deliver(self, data: bytes) -> None:
+        if not data:
+            self._reader.eof_received()
             return
+        self._reader.data_received(data)
+        if not self._paused:
+            self._may_read.set()
 
     def pause_reading(self) -> None:
-        self._may_read.clear()
+        self._paused = True
 
     def resume_reading(self) -> None:
+        self._paused = False
         self._may_read.set()
 
     def is_closing(self) -> bool:
@@ -182,47 +198,82 @@ class _ReadingThread(asyncio.ReadTransport):
         self._may_read.set()
 
 
-class _ThreadWriter:
-    """Writes to a file descriptor that the event loop cannot, in a worker thread, one batch at a time."""
+class _WritingThread:
+    """Writes to a file descriptor that the event loop cannot; the thread alone touches it, and closes it at the end."""
 
-    def __init__(self, name: str, fd: int) -> None:
+    def __init__(self, name: str, fd: int, limits: Limits) -> None:
         self._name = name
         self._fd = fd
-        self._order = asyncio.Lock()
+        self._high = limits.buffer_high
+        self._loop = asyncio.get_running_loop()
+        self._queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._unwritten = 0
+        self._news = asyncio.Event()
         self._failure: RelayError | None = None
         self._sent_eof = False
-        self._early: list[Frame] = []
+        self._aborted = False
         self.lost = asyncio.Event()
+        # A daemon: a write to a terminal that was stopped cannot be interrupted, and must not keep the process.
+        threading.Thread(target=self._run, name="write stdout", daemon=True).start()
 
     async def send(self, frames: Sequence[Frame]) -> None:
+        self._check()
+        self._put(encode_lines(frames))
+        while self._unwritten > self._high and not self.lost.is_set():
+            self._news.clear()
+            await self._news.wait()
         if self._failure is not None:
             raise self._failure
-        if self._sent_eof:
-            raise EndpointClosed(f"{self._name}: send after its end")
-        async with self._order:
-            early, self._early = self._early, []
-            try:
-                await asyncio.to_thread(self._write, encode_lines([*early, *frames]))
-            except OSError as exc:
-                self._failure = EndpointBroken(f"{self._name}: {exc}")
-                raise self._failure from exc
 
     def write_soon(self, frame: Frame) -> None:
-        """Send the frame before the next batch."""
-        self._early.append(frame)
-
-    def _write(self, data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self._fd, view) :]
+        """Write one small frame without waiting: an answer of our own, from a callback."""
+        if not self._sent_eof and self._failure is None:
+            self._put(frame.line + b"\n")
 
     def send_eof(self) -> None:
         if not self._sent_eof:
             self._sent_eof = True
-            with contextlib.suppress(OSError):
-                self._write(encode_lines(self._early))
-                os.close(self._fd)
-            self.lost.set()
+            self._queue.put(None)
 
     def abort(self) -> None:
+        self._aborted = True
         self.send_eof()
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+        if self._sent_eof:
+            raise EndpointClosed(f"{self._name}: send after its end")
+
+    def _put(self, data: bytes) -> None:
+        self._unwritten += len(data)
+        self._queue.put(data)
+
+    def _run(self) -> None:
+        failure: OSError | None = None
+        try:
+            while (data := self._queue.get()) is not None and not self._aborted:
+                view = memoryview(data)
+                while view:
+                    view = view[os.write(self._fd, view) :]
+                self._tell(self._written, len(data))
+        except OSError as exc:
+            failure = exc
+        finally:
+            with contextlib.suppress(OSError):
+                os.close(self._fd)
+            self._tell(self._ended, failure)
+
+    def _tell(self, callback: Callable[[Any], None], fact: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has been closed: nobody listens any more
+            self._loop.call_soon_threadsafe(callback, fact)
+
+    def _written(self, size: int) -> None:
+        self._unwritten -= size
+        self._news.set()
+
+    def _ended(self, failure: OSError | None) -> None:
+        if failure is not None:
+            self._failure = EndpointBroken(f"{self._name}: {failure}")
+        self.lost.set()
+        self._news.set()

@@ -14,7 +14,7 @@ import random
 import aiohttp
 from yarl import URL
 
-from relay.endpoints.http_dial import Dial, describe_error_body
+from relay.endpoints.http_dial import Dial
 from relay.endpoints.inbox import FrameInbox
 from relay.endpoints.remote_client import Post, RemoteClient, protocol_version
 from relay.errors import EndpointBroken, EndpointUnavailable, RelayError
@@ -97,7 +97,7 @@ class SseClient(RemoteClient):
         async with self.dial.request("GET", headers) as response:
             kind = media_type(response.headers.get("Content-Type"))
             if response.status != 200 or kind != EVENT_STREAM:
-                detail = describe_error_body(await self.dial.read_error_body(response))
+                detail = self.dial.describe_error_body(await self.dial.read_error_body(response))
                 seen = f"HTTP {response.status} {kind or ''}".rstrip()
                 raise EndpointUnavailable(f"{self.name}: {seen} where an SSE stream was expected {detail}".rstrip())
             decoder = SseDecoder(self._limits.max_frame_bytes)
@@ -180,4 +180,4 @@ class SseClient(RemoteClient):
 
     async def _detail(self, response: aiohttp.ClientResponse) -> str:
         body = await self.dial.read_error_body(response)
-        return describe_error_body(body) if response.status >= 300 else ""
+        return self.dial.describe_error_body(body) if response.status >= 300 else ""

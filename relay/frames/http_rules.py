@@ -5,6 +5,7 @@ Pure. MCP, Transports, "Streamable HTTP" of 2025-03-26, 2025-06-18 and 2025-11-2
 
 from __future__ import annotations
 
+import functools
 import re
 
 __all__ = [
@@ -34,11 +35,13 @@ LEGACY_VERSIONS = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
 _VISIBLE_ASCII = re.compile(r"[\x21-\x7e]{1,1024}")
 
 
+@functools.lru_cache(128)  # a client sends the same value with each request
 def media_type(value: str | None) -> str:
     """Return the type of a Content-Type header, in lower case and without its parameters."""
     return (value or "").partition(";")[0].strip().lower()
 
 
+@functools.lru_cache(128)
 def accepts(accept: str | None, wanted: str) -> bool:
     """Tell whether an Accept header admits ``wanted``; none at all admits everything (RFC 9110 §12.5.1)."""
     if accept is None:

@@ -76,10 +76,10 @@ class EventLog:
 
     def next_unwritten(self) -> Event | None:
         """Take the oldest event that has not been written; it stays in the log."""
-        if self._written >= self._last:
+        if self.is_drained:
             return None
         first = self._events[0].number
-        index = max(self._written + 1 - first, 0)
+        index = self._written + 1 - first
         # Unwritten events are the tail of the log: with an eager reader that is the last one.
         event = self._events[-1] if index == len(self._events) - 1 else self._events[index]
         self._written = event.number
@@ -87,8 +87,12 @@ class EventLog:
         return event
 
     def rewind(self, number: int) -> None:
-        """Let the stream go on after event ``number``: its client comes back and has seen that one."""
-        self._written = max(0, min(number, self._last))
+        """Let the stream go on after event ``number``: its client comes back and has seen that one.
+
+        What has been pushed out since cannot be sent again: the stream goes on with the oldest event kept.
+        """
+        pushed_out = self._events[0].number - 1 if self._events else self._last
+        self._written = max(pushed_out, min(number, self._last))
         self.unwritten_bytes = sum(len(event.line) for event in self._events if event.number > self._written)
 
     def trim(self, *, has_reader: bool, before: float | None = None) -> None:
