@@ -15,6 +15,7 @@ from bench.places import RESULTS
 from bench.programs import prepare_programs
 from bench.rounds import find_missing, run_rounds, say
 
+OVERHEAD = 1.2  # seconds around each load: warm-up, drain, and its share of a start
 QUICK_BRIDGES = ("direct", "floor", "mcp-relay", "sparfenyuk")
 
 
@@ -67,6 +68,8 @@ def main(words: Sequence[str]) -> int:
     missing = find_missing(bridges, launcher, may_install=options.install)
     rounds = options.rounds if options.rounds is not None else 1 if options.quick else 3
     timing = Timing(seconds=options.seconds or (1.0 if options.quick else 2.0))
+    loads = rounds * sum(bridge.find_way(cell.path) is not None for bridge in bridges for cell in cells)
+    say(f"{loads} measurements, about {loads * (timing.seconds + OVERHEAD) / 60:.0f} minutes")
     results = run_rounds(launcher, bridges, cells, rounds=rounds, timing=timing, missing=missing)
     notes = [programs.note, f"{timing.seconds:g} s each load, {rounds} round(s), interleaved by bridge"]
     writer = Writer(bridges, cells, results, words=words, notes=notes)

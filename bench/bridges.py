@@ -82,7 +82,7 @@ BRIDGES: tuple[Bridge, ...] = (
         serve=Way(("{floor_serve}", "{port}", "{command}")),
         connect=Way(("{floor_connect}", "{url}")),
         hop=Way(("{floor_hop}", "{port}", "{url}")),
-        note="serve: one child for all sessions; hop: bytes passed on unread",
+        note="serve: one child and one event stream for all sessions; hop: bytes passed on unread",
     ),
     Bridge(
         name="mcp-relay",

@@ -87,7 +87,10 @@ def _path_cells(path: str) -> Iterator[Cell]:
         yield Cell(path, "start", "first-answer", is_quick=path != "hop")
     yield from _calls(path)
     yield Cell(path, "latency", f"{FIXED_RATE}-a-second", _options(in_flight=4, rate=FIXED_RATE, result_size=100))
-    yield Cell(path, "memory", "resident", is_quick=path == "serve")
+    yield Cell(path, "memory", "resident", is_quick=path in ("serve", "connect-json"))
+    if path.startswith("connect"):
+        # One stdio session cannot be looked at between two loads, so its peak is a cell of its own.
+        yield Cell(path, "memory", "peak", _options(in_flight=32, result_size=100_000))
     yield from _notifications(path)
     if path in ("serve", "hop"):
         yield from _sessions(path)

@@ -57,7 +57,7 @@ class Stage:
             )
         except CellFailed as failure:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(timeout=0.2)
+                self.process.wait(timeout=1)  # it may be ending just now
             if self.process.returncode is None:
                 raise
             raise CellFailed(

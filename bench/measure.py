@@ -10,6 +10,7 @@ from bench.bridges import Bridge
 from bench.cells import IDLE_SESSIONS, Cell
 from bench.launch import Launcher, Stage
 from bench.load import CellFailed, Timing
+from bench.places import without_folders
 from bench.samples import Sample
 
 START_TIMING = Timing(seconds=0.1, warm_up=0, drain=30)  # a Node program on a busy machine may take seconds
@@ -19,10 +20,6 @@ MEMORY_LOADS = ({"--in-flight": "32"}, {"--in-flight": "8", "--result-size": "10
 
 class StartFailed(CellFailed):
     """The bridge gave no first answer."""
-
-
-def _is_stdio(cell: Cell) -> bool:
-    return cell.path.startswith("connect")
 
 
 def _start(stage: Stage) -> dict[str, float]:
@@ -57,26 +54,25 @@ def _notify(stage: Stage, cell: Cell, timing: Timing) -> dict[str, float]:
 
 def _memory(stage: Stage, cell: Cell, timing: Timing) -> dict[str, float]:
     """Resident memory when idle after the first answer, and the most it ever was under two loads."""
-    if not _is_stdio(cell):
-        _start(stage)
-    else:
+    if cell.what == "peak":
+        return {"peak_mib": _under_load(stage, cell, timing).get("peak_mib", 0.0)}
+    is_stdio = cell.path.startswith("connect")
+    if is_stdio:
         stage.load({"--limit": "1"}, Timing(seconds=0.2, warm_up=0, drain=timing.drain))
     idle = stage.usage()
-    figures: dict[str, float] = {}
-    if not _is_stdio(cell):  # a stdio bridge has had its one handshake; it is measured idle only
-        for load in MEMORY_LOADS:
-            stage.load(load, timing)
-        peak = stage.usage()
-        if peak:
-            figures["peak_mib"] = peak.peak_kib / 1024
     if not idle:
         raise CellFailed("this system tells nothing about memory (no /proc)")
-    return {**figures, "idle_mib": idle.resident_kib / 1024, "processes": float(idle.processes)}
+    figures = {"idle_mib": idle.resident_kib / 1024, "processes": float(idle.processes)}
+    if not is_stdio:
+        for load in MEMORY_LOADS:
+            stage.load(load, timing)
+        after = stage.usage()
+        figures["peak_mib"] = after.peak_kib / 1024 if after else 0.0
+    return figures
 
 
 def _idle_sessions(stage: Stage, cell: Cell, timing: Timing) -> dict[str, float]:
     """Memory for each of many idle sessions, the far ends' own left out."""
-    _start(stage)
     before = stage.usage()
     held: list[float] = []
 
@@ -124,11 +120,11 @@ def measure_group(
                 left.pop(0)
             else:
                 yield from _measure_on_one(launcher, bridge, left, timing, round_number)
-        except CellFailed as failure:
+        except (CellFailed, OSError) as failure:
             # A bridge that did not even start will not for the rest of the group either.
             failed = len(left) if isinstance(failure, StartFailed) else 1
             for cell in left[:failed]:
-                yield Sample(bridge.name, cell.name, round_number, failure=str(failure))
+                yield Sample(bridge.name, cell.name, round_number, failure=without_folders(str(failure)))
             del left[:failed]
 
 

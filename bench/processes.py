@@ -46,8 +46,8 @@ def _is_far_end(pid: int) -> bool:
         words = (PROC / str(pid) / "cmdline").read_bytes().split(b"\0")
     except OSError:
         return True  # it is gone, so it counts for nothing
-    # A shell that runs the far end names it too, but in one word with others; that shell is the bridge's.
-    return any(Path(os.fsdecode(word)).stem == "far_stdio" for word in words[:2])
+    # A shell that runs the far end names it too, but as part of a line; that shell is the bridge's.
+    return Path(os.fsdecode(words[0])).name == "far_stdio" or b"far_stdio" in words[:3]
 
 
 def _read_one(pid: int) -> Iterator[tuple[int, int, float]]:

@@ -8,11 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from bench.bars import OURS, bar_lines
 from bench.bridges import Bridge
 from bench.cells import Cell
 from bench.samples import Results
-
-OURS = "mcp-relay"
 
 
 def _short(value: float) -> str:
@@ -134,6 +133,9 @@ class Report:
             label = bridge.installation.label if bridge.installation else "–"
             yield f"| {bridge.name} | {label} | {bridge.title} | {bridge.note} |"
         yield ""
+        yield "## The bars of mcp-relay, as far as this run shows them\n"
+        yield from bar_lines(self.results)
+        yield ""
         for path, path_cells in groupby(self.cells, key=lambda cell: cell.path):
             everything = list(path_cells)
             yield f"## {path}\n"
@@ -151,7 +153,7 @@ OTHER_KINDS: dict[str, tuple[str, Sequence[tuple[str, str, Callable[[float], str
         "start-up, milliseconds",
         (("listening", "listening_ms", _short), ("first answer", "first_answer_ms", _short)),
     ),
-    "latency": ("latency at a fixed rate", _LATENCY),
+    "latency": ("latency at a fixed rate", (*_LATENCY, ("added p50", "added_p50_us", _microseconds))),
     "memory": ("resident memory, MiB", (("idle", "idle_mib", _short), ("peak", "peak_mib", _short))),
     "notify": ("notifications a second, by listeners", (("per second", "notifications_per_second", _short),)),
     "sessions": ("64 clients with a session each", (("calls a second", "per_second", _short), *_LATENCY)),

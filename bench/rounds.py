@@ -5,7 +5,8 @@ So what disturbs the machine for a while disturbs all bridges, not one.
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 
 from bench.bridges import Bridge
@@ -21,6 +22,7 @@ SHOWN = {
     "per_second": "{:,.0f}/s",
     "p50_us": "p50 {:,.0f} us",
     "p99_us": "p99 {:,.0f} us",
+    "added_p50_us": "added p50 {:,.0f} us",
     "first_answer_ms": "first answer {:,.1f} ms",
     "notifications_per_second": "{:,.0f} notifications/s",
     "idle_mib": "idle {:.1f} MiB",
@@ -40,6 +42,15 @@ def _tell(sample: Sample, begun: float) -> None:
     result = f"FAILED: {sample.failure}" if sample.failure else "  ".join(shown)
     elapsed = time.monotonic() - begun
     say(f"[{elapsed:5.0f} s] round {sample.round}  {sample.cell:34} {sample.bridge:13} {result}")
+
+
+def _with_added_latency(sample: Sample, results: Results) -> Sample:
+    """Take from a latency at a fixed rate what the client and the far end alone need in the same round."""
+    for direct in results.samples if sample.figures and "/latency/" in sample.cell else ():
+        if (direct.bridge, direct.cell, direct.round) == ("direct", sample.cell, sample.round) and direct.figures:
+            added = {f"added_{name}": sample.figures[name] - direct.figures[name] for name in ("p50_us", "p99_us")}
+            return replace(sample, figures={**sample.figures, **added})
+    return sample
 
 
 def find_missing(bridges: Sequence[Bridge], launcher: Launcher, *, may_install: bool) -> dict[str, str]:
@@ -71,20 +82,38 @@ def run_rounds(
     timing: Timing,
     missing: dict[str, str],
 ) -> Results:
-    """Measure every cell on every bridge, `rounds` times; a row that failed once is not tried again."""
+    """Measure every cell on every bridge, `rounds` times; Ctrl-C ends it with what there is.
+
+    A row that failed once is not tried again.
+    """
     results, begun = Results(), time.monotonic()
     for bridge in bridges:
         for cell in cells:
             if bridge.name in missing:
                 results.add(Sample(bridge.name, cell.name, 0, failure=missing[bridge.name]))
-    groups = [list(group) for _, group in groupby(cells, key=lambda cell: cell.group)]
-    for round_number in range(1, rounds + 1):
-        for group in groups:
-            for bridge in bridges:
-                if not bridge.find_way(group[0].path):
-                    continue
-                wanted = [cell for cell in group if not results.find_failure(bridge.name, cell.name)]
-                for sample in measure_group(launcher, bridge, wanted, timing, round_number):
-                    results.add(sample)
-                    _tell(sample, begun)
+    try:
+        for round_number in range(1, rounds + 1):
+            for sample in _one_round(launcher, bridges, cells, timing, results, round_number):
+                results.add(sample)
+                _tell(sample, begun)
+    except KeyboardInterrupt:
+        say("interrupted; the report has what was measured so far")
     return results
+
+
+def _one_round(
+    launcher: Launcher,
+    bridges: Sequence[Bridge],
+    cells: Sequence[Cell],
+    timing: Timing,
+    results: Results,
+    round_number: int,
+) -> Iterator[Sample]:
+    for _, group in groupby(cells, key=lambda cell: cell.group):
+        together = list(group)
+        for bridge in bridges:
+            if not bridge.find_way(together[0].path):
+                continue
+            wanted = [cell for cell in together if not results.find_failure(bridge.name, cell.name)]
+            for sample in measure_group(launcher, bridge, wanted, timing, round_number):
+                yield _with_added_latency(sample, results)

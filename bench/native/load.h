@@ -181,7 +181,8 @@ static void check_answer(struct span answer, int64_t id, int is_emit) {
 
 /* Count a frame that is no answer of ours; the emitted ones must come in order on each stream. */
 static void count_notification(struct span frame, int64_t *expected) {
-    struct span data = json_string(json_get(json_get(frame, "params"), "data"));
+    struct span value = json_get(json_get(frame, "params"), "data");
+    struct span data = json_string(value.length && *value.at == '{' ? json_get(value, "msg") : value);     /* FastMCP wraps it */
     if (!span_is(json_string(json_get(frame, "method")), "notifications/message") || !data.length) return;
     struct span number = {data.at + 1, data.length - 1};
     if (json_integer(number, -1) != *expected)
