@@ -27,6 +27,7 @@ __all__ = ["bridge", "serve"]
 logger = logging.getLogger("relay")
 
 _INTERRUPTED = 130
+_LOOK_EVERY = 1.0  # seconds
 
 
 class StopSignals:
@@ -115,7 +116,9 @@ class _Serving:
         """Join one session to a child of its own; whatever happens to it stays its own."""
         upstream = self._target.endpoint()
         self._last_activity = datetime.now(UTC)
-        report = await pipe(session, upstream, limits=self._settings.limits, observer=_frame_log(self._settings.secrets))
+        report = await pipe(
+            session, upstream, limits=self._settings.limits, observer=_frame_log(self._settings.secrets)
+        )
         self._target.forget(upstream)
         if report.failure is not None:
             logger.warning("%s: ended: %s", session.name, report.failure)

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 __all__ = ["OriginPolicy", "is_loopback"]
 
+
 def is_loopback(host: str) -> bool:
     """Tell whether a name or address to bind is of this machine only."""
     if host.lower() == "localhost":

@@ -11,9 +11,8 @@ import contextlib
 import logging
 import random
 
-import aiohttp
-
-from relay.endpoints.http_dial import Dial
+from relay.endpoints.http_client_lane import Answer, Line
+from relay.endpoints.http_dial import Dial, Response
 from relay.endpoints.inbox import FrameInbox
 from relay.endpoints.remote_client import Post, RemoteClient, StreamCursor, protocol_version
 from relay.errors import EndpointBroken, EndpointUnavailable, RelayError
@@ -35,6 +34,9 @@ __all__ = ["HttpClient"]
 logger = logging.getLogger("relay")
 
 _POST_HEADERS = {"Content-Type": JSON, "Accept": f"{JSON}, {EVENT_STREAM}"}
+# Refusals that pass: 409 while the server has not yet seen that the stream before is gone (TypeScript SDK).
+_TRANSIENT = (408, 409, 425, 429)
+_LEAST_WAIT = 0.05  # whatever time a server names: one that ends its streams at once must not keep us busy
 _RESUME_TRIES = 3  # failed attempts in a row to get a broken stream back; each success starts the count anew
 
 
@@ -46,9 +48,9 @@ class HttpClient(RemoteClient):
         super().__init__(dial, inbox)
         self._session_id: str | None = None
         self._listener: asyncio.Task[None] | None = None
+        self._failed_renewals = 0
+        self._lane_headers: tuple[str | None, str | None] | None = None
         self._probed: asyncio.Future[bool] | None = None
-        self.is_undecided = True
-        """Whether the server has never been reached, so that its transport is not known."""
 
     async def probe(self, frame: Frame) -> bool:
         """Send the first frame; return whether the server speaks Streamable HTTP.
@@ -82,17 +84,18 @@ class HttpClient(RemoteClient):
         if post.is_handshake:
             self._session_id = session_id = self.version = None
         async with self.dial.request("POST", self._headers(_POST_HEADERS), body=post.frame.raw) as response:
-            if response.status == 404 and session_id is not None and not post.is_resent:
-                await response.read()
-            else:
+            if response.status != 404 or session_id is None or post.is_resent:
                 await self._take_answer(post, response)
                 return
+        await self._deliver_again(post, session_id)
+
+    async def _deliver_again(self, post: Post, session_id: str) -> None:
         # MCP 2025-11-25, "Session Management" 4: 404 for a session means that nothing of the request was executed.
         await self._renew(session_id)
         post.is_resent = True
         await self._deliver(post)
 
-    async def _take_answer(self, post: Post, response: aiohttp.ClientResponse) -> None:
+    async def _take_answer(self, post: Post, response: Response) -> None:
         self.is_undecided = False
         status = response.status
         if not 200 <= status < 300:
@@ -117,7 +120,7 @@ class HttpClient(RemoteClient):
             body = self.dial.describe_error_body(await self.dial.read_error_body(response))
             self._fail_with_status(post, status, f"answered with content type {kind or 'none'!r} {body}".strip())
 
-    def _take_session_id(self, response: aiohttp.ClientResponse) -> None:
+    def _take_session_id(self, response: Response) -> None:
         session_id = response.headers.get(SESSION_ID)
         if session_id is not None and not is_session_id(session_id):
             logger.warning("%s: sent a session id that is not visible ASCII: ignored", self.name)
@@ -130,7 +133,7 @@ class HttpClient(RemoteClient):
         if post.ids:
             self.fail(post, replies.UPSTREAM_STATUS, f"{self.name}: the answer is not one to this request", "unknown")
 
-    async def _take_refusal(self, post: Post, response: aiohttp.ClientResponse) -> None:
+    async def _take_refusal(self, post: Post, response: Response) -> None:
         """Pass on a refusal that is a JSON-RPC error to this request; make one of any other."""
         status = response.status
         body = await self.dial.read_error_body(response)
@@ -162,11 +165,68 @@ class HttpClient(RemoteClient):
         delivered: replies.Delivered = "no" if 300 <= status < 500 else "unknown"
         self.fail(post, replies.UPSTREAM_STATUS, message, delivered, status=status)
 
+    # POST without a task.
+
+    def _send_at_once(self, post: Post) -> bool:
+        lane = self.dial.lane(self._tasks)
+        if lane is None or self.is_undecided:
+            return False
+        if self._lane_headers != (self._session_id, self.version):
+            self._lane_headers = (self._session_id, self.version)
+            lane.set_headers(self._headers(_POST_HEADERS))
+        line = lane.take()
+        if line is None:
+            lane.grow(len(self._exchanges))
+            return False
+        body = post.frame.raw
+        session_id = self._session_id
+        post.cancel = line.abort
+        line.ask(lane.head(body), body, lambda answer: self._take_at_once(post, line, answer, session_id))
+        return True
+
+    def _take_at_once(self, post: Post, line: Line, answer: Answer | None, session_id: str | None) -> None:
+        """Take what came on a kept connection: a whole answer now, anything else in a task, the ordinary way."""
+        if answer is not None and answer.status == 200 and answer.is_whole:
+            kind = media_type(answer.headers.get("Content-Type"))
+            if kind == JSON:
+                self._take_body(post, answer.whole_body())
+            elif kind == EVENT_STREAM:
+                self._take_events(post, answer.whole_body())
+        if not post.ids or self._is_closed:
+            if answer is not None:
+                line.release()
+            self._request_ended(post)
+            return
+        task = self._tasks.spawn(
+            self._take_in_task(post, line, answer, session_id), name=f"{self.name}: POST {post.frame.head.method}"
+        )
+        post.cancel = task.cancel
+
+    def _take_events(self, post: Post, body: bytes) -> None:
+        for event in SseDecoder(self._limits.max_frame_bytes).feed(body):
+            post.cursor.advance(event)
+            self.take_event(event, post)
+
+    async def _take_in_task(self, post: Post, line: Line, answer: Answer | None, session_id: str | None) -> None:
+        async def take() -> None:
+            if answer is None:
+                raise EndpointBroken(f"{self.name}: the server closed the connection before it had answered")
+            if answer.status == 404 and session_id is not None:
+                await self._deliver_again(post, session_id)
+            elif answer.is_whole and media_type(answer.headers.get("Content-Type")) == EVENT_STREAM:
+                await self._resume(post, ended_well=True)
+            else:
+                await self._take_answer(post, answer)
+
+        try:
+            await self._settling(post, take())
+        finally:
+            line.release()
+            self._request_ended(post)
+
     # Streams.
 
-    async def _read_stream(
-        self, response: aiohttp.ClientResponse, cursor: StreamCursor, post: Post | None = None
-    ) -> None:
+    async def _read_stream(self, response: Response, cursor: StreamCursor, post: Post | None = None) -> None:
         """Take events until the stream ends, or every request of ``post`` is answered. Raises EndpointBroken."""
         decoder = SseDecoder(self._limits.max_frame_bytes)
         async for data in self.dial.chunks(response):
@@ -177,7 +237,7 @@ class HttpClient(RemoteClient):
                 return
             await self.inbox.wait_for_room()
 
-    async def _read_answers(self, post: Post, response: aiohttp.ClientResponse) -> bool:
+    async def _read_answers(self, post: Post, response: Response) -> bool:
         """Take events of a POST's stream; return whether it ended as its server meant it to."""
         try:
             await self._read_stream(response, post.cursor, post)
@@ -198,86 +258,121 @@ class HttpClient(RemoteClient):
             if cursor.last_event_id is None:
                 raise EndpointBroken(f"{self.name}: the stream ended without an answer, and cannot be resumed")
             if ended_well or failures:
-                await asyncio.sleep(cursor.retry if cursor.retry is not None else self._limits.reconnect_min)
-            headers = self._headers({"Accept": EVENT_STREAM, LAST_EVENT_ID: cursor.last_event_id})
-            try:
-                async with self.dial.request("GET", headers) as response:
-                    status = response.status
-                    if status == 200 and media_type(response.headers.get("Content-Type")) == EVENT_STREAM:
-                        failures = 0
-                        ended_well = await self._read_answers(post, response)
-                        continue
-            except EndpointUnavailable as exc:
-                # Nobody listens there any more: who began the request is gone, and what became of it is unknown.
-                raise EndpointBroken(f"the stream broke; {exc}") from exc
-            failures += 1
-            if status < 500 or failures >= _RESUME_TRIES:
-                raise EndpointBroken(f"{self.name}: HTTP {status} when its stream was to be resumed")
+                await asyncio.sleep(max(cursor.retry or self._limits.reconnect_min, _LEAST_WAIT))
+            seen = cursor.last_event_id
+            ended_well = await self._resume_once(post, seen)
+            failures = 0 if ended_well or cursor.last_event_id != seen else failures + 1
+            if failures >= _RESUME_TRIES:
+                raise EndpointBroken(f"{self.name}: the stream broke, and could not be resumed {failures} times")
+
+    async def _resume_once(self, post: Post, last_event_id: str) -> bool:
+        """Ask for the rest of a stream; return whether that ended as meant. Raises EndpointBroken if there is none."""
+        headers = self._headers({"Accept": EVENT_STREAM, LAST_EVENT_ID: last_event_id})
+        try:
+            async with self.dial.request("GET", headers) as response:
+                status = response.status
+                if status == 200 and media_type(response.headers.get("Content-Type")) == EVENT_STREAM:
+                    return await self._read_answers(post, response)
+        except EndpointUnavailable as exc:
+            # Nobody listens there any more: who began the request is gone, and what became of it is unknown.
+            raise EndpointBroken(f"the stream broke; {exc}") from exc
+        except EndpointBroken:
+            return False  # a GET may be repeated
+        if status < 500 and status not in _TRANSIENT:
+            raise EndpointBroken(f"{self.name}: HTTP {status} when its stream was to be resumed")
+        return False
 
     def _after_initialized(self) -> None:
-        if self._listener is None or self._listener.done():
-            self._listener = self._tasks.spawn(self._listen(), name=f"{self.name}: GET stream")
+        """Listen for what the server says unasked in this session, and no more in the one before it."""
+        if self._listener is not None:
+            self._listener.cancel()
+        self._listener = self._tasks.spawn(self._listen(self._session_id), name=f"{self.name}: GET stream")
 
-    async def _listen(self) -> None:
-        """Keep a GET stream open for what the server says unasked, for as long as the session lives."""
+    async def _listen(self, session_id: str | None) -> None:
+        """Keep a GET stream open, for as long as the session lives."""
         delay = self._limits.reconnect_min
-        session_id, cursor, was_open = self._session_id, StreamCursor(), False
+        cursor, was_open = StreamCursor(), False
+        clock = asyncio.get_running_loop().time
         while not self._is_closed:
-            if session_id != self._session_id:
-                session_id, cursor, was_open = self._session_id, StreamCursor(), False
+            began = clock()
             headers = {"Accept": EVENT_STREAM}
             if cursor.last_event_id is not None:
                 headers[LAST_EVENT_ID] = cursor.last_event_id
+            status = 0
             try:
                 async with self.dial.request("GET", self._headers(headers)) as response:
                     status = response.status
                     if status == 200 and media_type(response.headers.get("Content-Type")) == EVENT_STREAM:
-                        was_open, delay = True, self._limits.reconnect_min
+                        was_open = True
                         await self._read_stream(response, cursor)
-                if status == 404 and was_open and session_id is not None:
-                    await self._renew(session_id)
-                    continue
-                if 400 <= status < 500 and status not in (408, 425, 429):
-                    logger.info("%s: no GET stream here (HTTP %d)", self.name, status)
-                    return
             except RelayError as exc:
                 logger.info("%s: GET stream lost: %s", self.name, exc)
+            if status == 404 and was_open and session_id is not None:
+                # In a task of its own: it ends this one when it begins to listen in the new session.
+                self._tasks.spawn(self._renew_quietly(session_id), name=f"{self.name}: new session")
+                return
+            if status in (404, 405) or (not was_open and 400 <= status < 500 and status not in _TRANSIENT):
+                logger.info("%s: no GET stream here (HTTP %d)", self.name, status)
+                return
+            if 400 <= status < 500:
+                cursor.last_event_id = None  # it may be that which the server does not accept (any more)
+            has_lived = status == 200 and clock() - began > delay
+            delay = self._limits.reconnect_min if has_lived else min(delay * 2, self._limits.reconnect_max)
             # Jitter: a server that restarts must not get all its clients back in one moment.
             own_wait = delay * random.uniform(0.5, 1.0)
-            await asyncio.sleep(cursor.retry if cursor.retry is not None else own_wait)
-            delay = min(delay * 2, self._limits.reconnect_max)
+            if cursor.retry is None:
+                await asyncio.sleep(own_wait)
+            else:
+                await asyncio.sleep(max(cursor.retry, _LEAST_WAIT if status == 200 else own_wait))
+
+    async def _renew_quietly(self, session_id: str) -> None:
+        try:
+            await self._renew(session_id)
+        except RelayError as exc:
+            logger.warning("%s", exc)  # the next request asks for a session again
 
     # Sessions.
 
     async def _renew(self, session_id: str | None) -> None:
-        """Begin a new session from the recorded handshake, one at a time. Raises RelayError if that fails."""
+        """Begin a new session from the recorded handshake, one at a time; those that waited share its outcome.
+
+        Raises EndpointUnavailable if that fails: what was to be sent in the new session was not executed.
+        """
+        failures = self._failed_renewals
         async with self._renewing:
             if self._session_id != session_id:
                 return  # another request has done it
-            if self._initialize is None:
-                raise EndpointBroken(f"{self.name}: the server has forgotten the session, and no handshake is known")
+            if self._failed_renewals != failures:
+                raise EndpointUnavailable(f"{self.name}: the session is lost, and a new one was refused")
             logger.warning("%s: the server has forgotten the session; beginning a new one", self.name)
             self._ready.clear()
             try:
-                await self._repeat_handshake(self._initialize)
+                async with asyncio.timeout(self._limits.handshake):
+                    await self._repeat_handshake()
+            except (RelayError, TimeoutError) as exc:
+                self._failed_renewals += 1
+                seen = exc if isinstance(exc, RelayError) else f"no answer within {self._limits.handshake:g} s"
+                raise EndpointUnavailable(f"the session is lost, and a new one could not be had: {seen}") from exc
             finally:
                 self._ready.set()
 
-    async def _repeat_handshake(self, initialize: Frame) -> None:
-        self._session_id = self.version = None
-        async with self.dial.request("POST", self._headers(_POST_HEADERS), body=initialize.raw) as response:
+    async def _repeat_handshake(self) -> None:
+        initialize = self._initialize
+        if initialize is None:
+            raise EndpointUnavailable(f"{self.name}: no handshake is known")
+        async with self.dial.request("POST", _POST_HEADERS, body=initialize.raw) as response:
             if response.status != 200:
                 raise EndpointUnavailable(f"{self.name}: HTTP {response.status} to a new initialize")
-            session_id = response.headers.get(SESSION_ID)
-            self.version = await self._read_version(response, initialize)
-        if self.version is None:
+            version = await self._read_version(response, initialize)
+        if version is None:
             raise EndpointUnavailable(f"{self.name}: the server refused a new initialize")
-        self._session_id = session_id
+        self.version = version
+        self._take_session_id(response)
         async with self.dial.request("POST", self._headers(_POST_HEADERS), body=self._initialized.raw) as response:
             await response.read()
         self._after_initialized()
 
-    async def _read_version(self, response: aiohttp.ClientResponse, initialize: Frame) -> str | None:
+    async def _read_version(self, response: Response, initialize: Frame) -> str | None:
         if media_type(response.headers.get("Content-Type")) != EVENT_STREAM:
             return protocol_version(Frame(await self.dial.read_body(response)))
         decoder = SseDecoder(self._limits.max_frame_bytes)

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
 import aiohttp
@@ -19,10 +19,12 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import DefaultResolver
 from yarl import URL
 
+from relay.endpoints.http_client_lane import Answer, Lane
+from relay.endpoints.tasks import TaskScope
 from relay.errors import ConfigError, EndpointBroken, EndpointUnavailable, FrameTooLarge
 from relay.limits import Limits
 
-__all__ = ["Dial"]
+__all__ = ["Dial", "Response"]
 
 # Servers close idle connections, many after 5 s. A POST that meets the close may or may not have been executed and
 # must not be sent again, so ours are closed first.
@@ -31,6 +33,10 @@ _SHOWN_ERROR = 500  # characters of an error page that are passed on
 # What a connection raises that was made and then failed; the second is no ClientError.
 _BROKEN = (aiohttp.ClientError, aiohttp.http_exceptions.HttpProcessingError, ConnectionError, TimeoutError)
 _LOOPBACK = (("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6))
+
+
+Response = aiohttp.ClientResponse | Answer
+"""An answer whose headers are here, from aiohttp's session or from the lane of kept connections."""
 
 
 class _Resolver(AbstractResolver):
@@ -75,12 +81,17 @@ class Dial:
         self.name = f"{self.url.origin()}{self.url.path}"
         self._secrets = _secrets_in(self._headers)
         self._session: aiohttp.ClientSession | None = None
+        self._lane: Lane | None = None
+
+    @property
+    def _all_headers(self) -> dict[str, str]:
+        return {"Accept-Encoding": "identity", "User-Agent": "mcp-relay", **self._headers}
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_IDLE, resolver=_Resolver()),
-                headers={"Accept-Encoding": "identity", "User-Agent": "mcp-relay", **self._headers},
+                headers=self._all_headers,
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=self.limits.connect),
                 max_line_size=65536,
                 max_field_size=65536,
@@ -102,7 +113,8 @@ class Dial:
                 method, url or self.url, data=body, headers=headers, allow_redirects=False
             ) as response:
                 has_answer = True
-                yield response
+                with _watched(response):
+                    yield response
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientSSLError) as exc:
             raise EndpointUnavailable(f"{self.name}: cannot connect: {_reason(exc)}") from exc
         except _BROKEN as exc:
@@ -112,7 +124,7 @@ class Dial:
                 raise
             raise EndpointUnavailable(f"{self.name}: a header cannot be sent: {exc}") from exc
 
-    async def chunks(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    async def chunks(self, response: Response) -> AsyncIterator[bytes]:
         """Yield an answer's body as it comes. Raises EndpointBroken if the connection breaks in the middle."""
         try:
             async for chunk in response.content.iter_any():
@@ -120,7 +132,7 @@ class Dial:
         except _BROKEN as exc:
             raise EndpointBroken(f"{self.name}: {_reason(exc)}") from exc
 
-    async def read_body(self, response: aiohttp.ClientResponse) -> bytes:
+    async def read_body(self, response: Response) -> bytes:
         """Read an answer's body. Raises FrameTooLarge beyond ``max_frame_bytes``, EndpointBroken."""
         limit = self.limits.max_frame_bytes
         pieces: list[bytes] = []
@@ -132,7 +144,7 @@ class Dial:
             pieces.append(piece)
         return b"".join(pieces)
 
-    async def read_error_body(self, response: aiohttp.ClientResponse) -> bytes:
+    async def read_error_body(self, response: Response) -> bytes:
         """Read the first ``max_error_body`` bytes of an error page."""
         data = b""
         async for piece in self.chunks(response):
@@ -148,10 +160,52 @@ class Dial:
             text = text.replace(secret, "***")
         return text[:_SHOWN_ERROR]
 
+    def lane(self, tasks: TaskScope) -> Lane | None:
+        """Return the lane of kept connections to this server, if it may be used.
+
+        Not with TLS, and not once the server has set cookies: aiohttp's session knows both.
+        """
+        if self._lane is None and self.url.scheme == "http":
+            self._lane = Lane(self.url, self._all_headers, tasks)
+        return None if self._session is None or len(self._session.cookie_jar) else self._lane
+
     async def aclose(self) -> None:
         """Close every connection."""
+        if self._lane is not None:
+            self._lane.close()
         if self._session is not None:
             await self._session.close()
+
+
+@contextlib.contextmanager
+def _watched(response: aiohttp.ClientResponse) -> Iterator[None]:
+    """See that a body comes to an end when its connection does.
+
+    aiohttp 3.14 closes the connection on bytes that are no chunk, and leaves whoever reads the body waiting for ever.
+    """
+    protocol = response.connection.protocol if response.connection is not None else None
+    closed = protocol.closed if protocol is not None else None
+    if closed is None:  # the body is complete already
+        yield
+        return
+
+    def end_body(_: asyncio.Future[None]) -> None:
+        if not response.content.is_eof() and response.content.exception() is None:
+            response.content.set_exception(aiohttp.ClientPayloadError())
+
+    closed.remove_done_callback(_look_at)
+    closed.add_done_callback(_look_at)
+    closed.add_done_callback(end_body)
+    try:
+        yield
+    finally:
+        closed.remove_done_callback(end_body)
+
+
+def _look_at(closed: asyncio.Future[None]) -> None:
+    """Look at how a connection ended: asyncio logs a failure at which nobody has looked."""
+    if not closed.cancelled():
+        closed.exception()
 
 
 def _reason(exc: Exception) -> str:

@@ -18,7 +18,7 @@ import orjson
 from aiohttp import http_parser, web
 
 from relay.auth.origin import OriginPolicy
-from relay.endpoints.http_fast_lane import FastLane
+from relay.endpoints.http_server_lane import FastLane
 from relay.endpoints.http_session import Exchange, HttpSession, SseSession
 from relay.endpoints.http_stream import EventStream, Stalled
 from relay.errors import ConfigError, EndpointClosed

@@ -55,11 +55,12 @@ class _Session:
         self.is_closing = False
         self._is_closed = False
         self._limits = limits
-        self._last_used = asyncio.get_running_loop().time()
+        self._loop = asyncio.get_running_loop()
+        self._last_used = self._loop.time()
 
     def touch(self) -> None:
         """Restart the idle clock."""
-        self._last_used = asyncio.get_running_loop().time()
+        self._last_used = self._loop.time()
 
     async def receive(self) -> Sequence[Frame]:
         """Return what the client has POSTed; ``()`` once it has ended the session."""
@@ -277,7 +278,7 @@ class HttpSession(_Session):
     def _expect_cancelled(self, request_id: RequestId | None) -> None:
         """Give a cancelled request an end if its server does not: a server need not answer it any more."""
         if request_id is not None and self.exchanges.find(request_id) is not None:
-            asyncio.get_running_loop().call_later(self._limits.cancel_grace, self._end_cancelled, request_id)
+            self._loop.call_later(self._limits.cancel_grace, self._end_cancelled, request_id)
 
     def _end_cancelled(self, request_id: RequestId) -> None:
         if self.exchanges.find(request_id) is not None:

@@ -38,6 +38,7 @@ class EventStream:
         # Without ids nothing can be asked for again: written events need not be kept.
         self.log = EventLog(number, limits.replay_bytes if has_ids else 0, limits.replay_events if has_ids else 0)
         self.is_ended = False
+        self._loop = asyncio.get_running_loop()
         self._news = asyncio.Event()
         self._room = asyncio.Event()
         self._reader: object | None = None
@@ -53,7 +54,7 @@ class EventStream:
 
     def push(self, line: bytes) -> None:
         """Add an event; without a reader the oldest are dropped beyond the log's bounds."""
-        now = asyncio.get_running_loop().time()
+        now = self._loop.time()
         self.log.append(line, now, has_reader=self.has_reader)
         self._news.set()
 

@@ -41,6 +41,7 @@ class FrameInbox:
         self._failure: RelayError | None = None
         self._receiver: asyncio.Future[None] | None = None
         self._room: asyncio.Event | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def is_finished(self) -> bool:
@@ -99,7 +100,9 @@ class FrameInbox:
                 if self._failure is not None:
                     raise self._failure
                 return ()
-            self._receiver = asyncio.get_running_loop().create_future()
+            if self._loop is None:
+                self._loop = asyncio.get_running_loop()  # once: it asks for the process id each time
+            self._receiver = self._loop.create_future()
             try:
                 await self._receiver
             finally:

@@ -43,20 +43,33 @@ class Remote:
         self._client: HttpClient | SseClient | None = None
         self._transport = transport
         self._is_closed = False
+        self.received = 0
+        """Frames that came so far."""
 
     async def receive(self) -> Sequence[Frame]:
         """Return what the server sent, and an error for each request that it cannot answer any more."""
-        return await self._inbox.receive()
+        frames = await self._inbox.receive()
+        self.received += len(frames)
+        return frames
 
     async def send(self, frames: Sequence[Frame]) -> None:
         """Send frames to the server. Waits while too many requests are open."""
         if self._is_closed:
             raise EndpointClosed(f"{self.name}: send after its end")
+        if self._client is not None and self._is_undecided:
+            client, self._client = self._client, None
+            await client.abandon()
         if self._client is None:
             frames = await self._choose(frames)
         if frames:
             assert self._client is not None, "chosen"
             await self._client.send(frames)
+
+    @property
+    def _is_undecided(self) -> bool:
+        """Whether the server could not be reached, or spoke neither transport: it is asked again with the next frame."""
+        client = self._client
+        return self._transport == "auto" and client is not None and client.is_undecided and not client.in_flight
 
     async def _choose(self, frames: Sequence[Frame]) -> Sequence[Frame]:
         """Make the client for this server; return the frames that it has still to send."""
@@ -68,8 +81,6 @@ class Remote:
         if self._transport == "streamablehttp" or frames[0].head.kind is not Kind.REQUEST:
             return frames
         if await client.probe(frames[0]):
-            if client.is_undecided:
-                self._client = None  # the server could not be reached: ask again with the next frame
             return frames[1:]
         logger.info("%s: no Streamable HTTP here; trying HTTP+SSE", self.name)
         self._client = SseClient(self._dial, self._inbox)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
@@ -71,7 +71,7 @@ class StreamCursor:
 class Post:
     """One frame on its way to the server, and the request ids in it that still wait for an answer."""
 
-    __slots__ = ("cursor", "frame", "ids", "is_handshake", "is_resent", "task")
+    __slots__ = ("cursor", "cancel", "frame", "ids", "is_handshake", "is_resent")
 
     def __init__(self, frame: Frame) -> None:
         """Send ``frame``; its requests are registered by ``RemoteClient``."""
@@ -80,7 +80,8 @@ class Post:
         self.is_handshake = frame.head.kind is Kind.REQUEST and frame.head.method == "initialize"
         self.is_resent = False
         self.cursor = StreamCursor()
-        self.task: asyncio.Task[None] | None = None
+        self.cancel: Callable[[], object] | None = None
+        """Ends what is under way for it, once nobody waits."""
 
 
 class RemoteClient:
@@ -93,6 +94,8 @@ class RemoteClient:
         self.inbox = inbox
         self.version: str | None = None
         self.dropped = 0
+        self.is_undecided = True
+        """Whether the server has not shown yet that it speaks this transport."""
         self._limits = dial.limits
         self._tasks = TaskScope()
         self._exchanges: Exchanges[Post] = Exchanges()
@@ -147,7 +150,9 @@ class RemoteClient:
         if post.is_handshake:
             self._initialize = post.frame
             self._ready.clear()
-        post.task = self._tasks.spawn(self._run_request(post), name=f"{self.name}: POST {head.method or 'batch'}")
+        if post.is_handshake or not self._send_at_once(post):
+            task = self._tasks.spawn(self._run_request(post), name=f"{self.name}: POST {head.method or 'batch'}")
+            post.cancel = task.cancel
 
     async def send_eof(self) -> None:
         """Open no further requests; ``receive`` finishes once every open one has its answer."""
@@ -174,6 +179,10 @@ class RemoteClient:
         finally:
             await self.dial.aclose()
 
+    async def abandon(self) -> None:
+        """Stop what runs, and leave the connections and the inbox to a successor."""
+        await self._tasks.aclose()
+
     @property
     def in_flight(self) -> int:
         """Requests that wait for an answer."""
@@ -197,6 +206,10 @@ class RemoteClient:
     async def _say_goodbye(self) -> None:
         """Tell the server that the session is over; bounded and quiet."""
 
+    def _send_at_once(self, post: Post) -> bool:
+        """Send a request without a task if that can be done now; who does must call ``_request_ended`` once."""
+        return False
+
     def _after_initialized(self) -> None:
         """Begin what may begin once the session is initialized."""
 
@@ -206,14 +219,20 @@ class RemoteClient:
         try:
             await self._run(post)
         finally:
-            self._places.release()
-            if post.is_handshake:
-                self._ready.set()
+            self._request_ended(post)
+
+    def _request_ended(self, post: Post) -> None:
+        self._places.release()
+        if post.is_handshake:
+            self._ready.set()
 
     async def _run(self, post: Post) -> None:
-        """Deliver a frame; whatever goes wrong becomes an error for each of its requests."""
+        await self._settling(post, self._deliver(post))
+
+    async def _settling(self, post: Post, delivery: Awaitable[None]) -> None:
+        """See a frame delivered; whatever goes wrong becomes an error for each of its requests."""
         try:
-            await self._deliver(post)
+            await delivery
         except EndpointUnavailable as exc:
             self.fail(post, replies.UNAVAILABLE, str(exc), "no")
         except FrameTooLarge as exc:
@@ -234,22 +253,20 @@ class RemoteClient:
         """Take one frame from the server: an answer goes on once, to whom waits for it; all else goes on."""
         head = frame.head
         if head.kind is Kind.BATCH:
-            frame = self._take_batch(frame)
-            head = frame.head
-            if not head.messages:
-                return
-        elif head.kind is Kind.INVALID:
+            self.inbox.put(self._take_batch(frame))
+            return
+        if head.kind is Kind.INVALID:
             logger.warning("%s: sent a message that is not JSON-RPC (%s): dropped", self.name, head.fault)
             return
-        elif head.kind is Kind.RESPONSE and not self._settle(frame, head.id):
+        if head.kind is Kind.RESPONSE and not self._settle(frame, head.id):
             return
         self.inbox.put((frame,))
 
-    def _take_batch(self, frame: Frame) -> Frame:
-        for member in frame.split():
-            if member.head.kind is Kind.RESPONSE:
-                self._settle(member, member.head.id)
-        return frame
+    def _take_batch(self, frame: Frame) -> list[Frame]:
+        """Return the batch as it came, or what is left of it without the answers nobody waits for."""
+        members = frame.split()
+        kept = [one for one in members if one.head.kind is not Kind.RESPONSE or self._settle(one, one.head.id)]
+        return [frame] if len(kept) == len(members) else kept
 
     def _settle(self, frame: Frame, request_id: RequestId | None) -> bool:
         post = self._exchanges.settle(request_id)
@@ -285,8 +302,8 @@ class RemoteClient:
         if self._exchanges.find(request_id) is not post:
             return
         self.fail(post, replies.CANCELLED, "the request was cancelled", "unknown")
-        if post.task is not None:
-            post.task.cancel()
+        if post.cancel is not None:
+            post.cancel()
 
     def take_event(self, event: SseEvent, post: Post | None = None) -> None:
         """Take one SSE event: a frame, or only an id and a retry time."""

@@ -110,6 +110,7 @@ class SseClient(RemoteClient):
         if event.event == "endpoint" and isinstance(event.data, bytes):
             if not messages.done():
                 url = self._check_endpoint(event.data)
+                self.is_undecided = False
                 if repeat_handshake and self._initialize is not None:
                     self._tasks.spawn(self._repeat_handshake(url, messages), name=f"{self.name}: handshake")
                 else:
@@ -135,7 +136,9 @@ class SseClient(RemoteClient):
         self._ready.clear()
         self._repeated = asyncio.get_running_loop().create_future()
         try:
-            await self._post(url, self._initialize)
+            status, detail = await self._post(url, self._initialize)
+            if not 200 <= status < 300:
+                raise EndpointUnavailable(f"HTTP {status} {detail}".rstrip())
             async with asyncio.timeout(self._limits.handshake):
                 answer = await self._repeated
             self.version = protocol_version(answer)

@@ -32,6 +32,7 @@ LAST_EVENT_ID = "Last-Event-ID"
 LEGACY_VERSIONS = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
 """The session-based revisions."""
 
+_EXCLUDES = re.compile(r"q=0(?:\.0*)?")
 _VISIBLE_ASCII = re.compile(r"[\x21-\x7e]{1,1024}")
 
 
@@ -46,12 +47,12 @@ def accepts(accept: str | None, wanted: str) -> bool:
     """Tell whether an Accept header admits ``wanted``; none at all admits everything (RFC 9110 §12.5.1)."""
     if accept is None:
         return True
+    admitted: dict[str, bool] = {}
+    for element in accept.lower().split(","):
+        name, *parameters = (part.strip() for part in element.split(";"))
+        admitted[name] = not any(_EXCLUDES.fullmatch(parameter) for parameter in parameters)
     family = wanted.partition("/")[0] + "/*"
-    for element in accept.split(","):
-        name, _, parameters = element.partition(";")
-        if name.strip().lower() in (wanted, family, "*/*"):
-            return "q=0" not in parameters.replace(" ", "").split(";")
-    return False
+    return next((admitted[name] for name in (wanted, family, "*/*") if name in admitted), False)
 
 
 def has_batches(version: str | None) -> bool:

@@ -61,6 +61,8 @@ class LineBuffer:
     def _add(self, piece: bytes) -> None:
         self._size += len(piece)
         if self._dropping:
+            if len(self._start) < _KEPT:
+                self._start = (self._start + piece)[:_KEPT]
             self._end = (self._end + piece)[-_KEPT:]
             return
         self._pieces.append(piece)
