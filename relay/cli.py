@@ -15,6 +15,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from relay.app.logs import StderrSink, say, set_up_logging
+from relay.app.quick_start import import_aiohttp
 from relay.app.settings import BridgeSettings, ServeSettings
 from relay.app.wiring import is_url
 from relay.auth.origin import is_loopback
@@ -250,6 +251,7 @@ def _job(options: argparse.Namespace, command: list[str], sink: StderrSink) -> C
     level = logging.DEBUG if options.debug else getattr(logging, options.log_level)
     set_up_logging(level, secrets, sink)
     if is_url(command[0]):
+        import_aiohttp()
         from relay.app.serve import bridge
 
         if len(command) > 1:
@@ -259,6 +261,7 @@ def _job(options: argparse.Namespace, command: list[str], sink: StderrSink) -> C
             url=command[0], headers=headers, transport=transport, secrets=secrets, limits=_limits(options)
         )
         return bridge(settings, sink)
+    import_aiohttp()
     from relay.app.serve import serve
 
     return serve(_serve_settings(options, command, secrets), sink)

@@ -150,10 +150,23 @@ async def bridge(settings: BridgeSettings, sink: StderrSink) -> int:
         await remote.aclose(EndpointClosed("the relay is shutting down"))
         stdio.finish()
 
+    async def leave_with_client() -> None:
+        # A send that waits for a silent server does not see that stdin has ended: nobody would end an orphan.
+        still, received = 0.0, 0
+        while still < settings.limits.linger:
+            await asyncio.sleep(_LOOK_EVERY)
+            is_still = stdio.is_finished and remote.received == received
+            still, received = still + _LOOK_EVERY if is_still else 0.0, remote.received
+        await remote.aclose(EndpointClosed("the client has gone"))
+
     async with asyncio.TaskGroup() as group:
-        stopping = group.create_task(stop_in_order(), name="stop in order")
+        watching = [
+            group.create_task(stop_in_order(), name="stop in order"),
+            group.create_task(leave_with_client(), name="leave with the client"),
+        ]
         report = await pipe(stdio, remote, limits=settings.limits, observer=_frame_log(settings.secrets))
-        stopping.cancel()
+        for task in watching:
+            task.cancel()
     if report.failure is not None and not isinstance(report.failure, EndpointClosed):
         logger.warning("ended: %s", report.failure)
     return 0

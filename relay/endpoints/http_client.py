@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import random
+from collections.abc import Awaitable, Callable
 
 from relay.endpoints.http_client_lane import Answer, Line
 from relay.endpoints.http_dial import Dial, Response
@@ -172,8 +174,11 @@ class HttpClient(RemoteClient):
         if lane is None or self.is_undecided:
             return False
         if self._lane_headers != (self._session_id, self.version):
+            try:
+                lane.set_headers(self._headers(_POST_HEADERS))
+            except ValueError:
+                return False  # the ordinary way says what is wrong with them
             self._lane_headers = (self._session_id, self.version)
-            lane.set_headers(self._headers(_POST_HEADERS))
         line = lane.take()
         if line is None:
             lane.grow(len(self._exchanges))
@@ -186,19 +191,31 @@ class HttpClient(RemoteClient):
 
     def _take_at_once(self, post: Post, line: Line, answer: Answer | None, session_id: str | None) -> None:
         """Take what came on a kept connection: a whole answer now, anything else in a task, the ordinary way."""
-        if answer is not None and answer.status == 200 and answer.is_whole:
+        limit = self._limits.max_frame_bytes
+        are_events_taken = False
+        if answer is not None and answer.status == 200 and answer.is_whole and answer.size <= limit:
             kind = media_type(answer.headers.get("Content-Type"))
             if kind == JSON:
                 self._take_body(post, answer.whole_body())
             elif kind == EVENT_STREAM:
                 self._take_events(post, answer.whole_body())
+                are_events_taken = True
         if not post.ids or self._is_closed:
             if answer is not None:
                 line.release()
             self._request_ended(post)
             return
+        taking: Callable[[], Awaitable[None]]
+        if answer is None:
+            taking = self._raise_lost
+        elif answer.status == 404 and session_id is not None:
+            taking = functools.partial(self._deliver_again, post, session_id)
+        elif are_events_taken:
+            taking = functools.partial(self._resume, post, ended_well=True)
+        else:
+            taking = functools.partial(self._take_answer, post, answer)
         task = self._tasks.spawn(
-            self._take_in_task(post, line, answer, session_id), name=f"{self.name}: POST {post.frame.head.method}"
+            self._take_in_task(post, line, taking), name=f"{self.name}: POST {post.frame.head.method}"
         )
         post.cancel = task.cancel
 
@@ -207,22 +224,15 @@ class HttpClient(RemoteClient):
             post.cursor.advance(event)
             self.take_event(event, post)
 
-    async def _take_in_task(self, post: Post, line: Line, answer: Answer | None, session_id: str | None) -> None:
-        async def take() -> None:
-            if answer is None:
-                raise EndpointBroken(f"{self.name}: the server closed the connection before it had answered")
-            if answer.status == 404 and session_id is not None:
-                await self._deliver_again(post, session_id)
-            elif answer.is_whole and media_type(answer.headers.get("Content-Type")) == EVENT_STREAM:
-                await self._resume(post, ended_well=True)
-            else:
-                await self._take_answer(post, answer)
-
+    async def _take_in_task(self, post: Post, line: Line, taking: Callable[[], Awaitable[None]]) -> None:
         try:
-            await self._settling(post, take())
+            await self._settling(post, taking())
         finally:
             line.release()
             self._request_ended(post)
+
+    async def _raise_lost(self) -> None:
+        raise EndpointBroken(f"{self.name}: the server closed the connection before it had answered")
 
     # Streams.
 

@@ -12,15 +12,16 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
 
+from aiohttp import ClientPayloadError
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import RawResponseMessage
 from aiohttp.streams import StreamReader
-from multidict import CIMultiDictProxy
+from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from relay.endpoints.tasks import TaskScope
 
-__all__ = ["Answer", "Lane", "Line"]
+__all__ = ["Answer", "Lane", "Line", "end_body"]
 
 _KEEP_IDLE = 4.0  # see http_dial: a server that closes an idle connection must not meet a POST
 _JOINED = 16 * 1024
@@ -42,9 +43,23 @@ class Answer:
         """Whether the body is here to its end."""
         return self.content.is_eof()
 
+    @property
+    def size(self) -> int:
+        """Bytes of the body that have come."""
+        return self.content.total_bytes
+
     def whole_body(self) -> bytes:
         """Take the body of a whole answer."""
         return self.content.read_nowait(-1)
+
+
+def end_body(content: StreamReader) -> None:
+    """See that a body ends when its connection does.
+
+    aiohttp 3.14 closes the connection on bytes that are no chunk, and leaves whoever reads the body waiting for ever.
+    """
+    if not content.is_eof() and content.exception() is None:
+        content.set_exception(ClientPayloadError())
 
 
 OnAnswer = Callable[[Answer | None], None]
@@ -59,6 +74,7 @@ class Line(ResponseHandler):
         super().__init__(loop)
         self._lane = lane
         self._on_answer: OnAnswer | None = None
+        self._content: StreamReader | None = None
         self.idle_since = 0.0
 
     def ask(self, head: bytes, body: bytes, on_answer: OnAnswer) -> None:
@@ -80,13 +96,16 @@ class Line(ResponseHandler):
         if on_answer is None:
             self.abort()  # an answer to nothing: whatever this peer speaks, it is not what we asked
             return
-        self._answer = Answer(message, content)
-        self._loop.call_soon(on_answer, self._answer) if not content.is_eof() else on_answer(self._answer)
+        self._content = content
+        answer = Answer(message, content)
+        self._loop.call_soon(on_answer, answer) if not content.is_eof() else on_answer(answer)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Let who waits for an answer know that none will come."""
         self._lane.forget(self)
         super().connection_lost(exc)
+        if self._content is not None:
+            end_body(self._content)
         on_answer, self._on_answer = self._on_answer, None
         if on_answer is not None:
             on_answer(None)
@@ -118,8 +137,11 @@ class Lane:
 
     def set_headers(self, extra: Mapping[str, str]) -> None:
         """Send these headers besides with every request from now on. Raises ValueError if one cannot be sent."""
-        lines = [f"POST {self._url.raw_path_qs} HTTP/1.1", f"Host: {self._url.host_port_subcomponent}"]
-        for name, value in {**self._headers, **extra}.items():
+        headers = CIMultiDict({"Host": self._url.host_port_subcomponent or ""})
+        headers.update(self._headers)
+        headers.update(extra)
+        lines = [f"POST {self._url.raw_path_qs} HTTP/1.1"]
+        for name, value in headers.items():
             if any(c in name + value for c in "\r\n\0"):
                 raise ValueError(f"header {name!r} has a line break in it")
             lines.append(f"{name}: {value}")
@@ -163,7 +185,9 @@ class Lane:
             for address in ("127.0.0.1", "::1") if host == "localhost" else (host,):
                 with contextlib.suppress(OSError):
                     _, line = await loop.create_connection(lambda: Line(loop, self), address, port)
-                    line.set_response_params(read_until_eof=True, auto_decompress=False)
+                    line.set_response_params(
+                        read_until_eof=True, auto_decompress=False, max_line_size=65536, max_field_size=65536
+                    )
                     self._lines.add(line)
                     self.release(line)
                     return

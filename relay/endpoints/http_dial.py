@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -17,9 +18,10 @@ import aiohttp
 import msgspec
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import DefaultResolver
+from multidict import CIMultiDict
 from yarl import URL
 
-from relay.endpoints.http_client_lane import Answer, Lane
+from relay.endpoints.http_client_lane import Answer, Lane, end_body
 from relay.endpoints.tasks import TaskScope
 from relay.errors import ConfigError, EndpointBroken, EndpointUnavailable, FrameTooLarge
 from relay.limits import Limits
@@ -84,13 +86,21 @@ class Dial:
         self._lane: Lane | None = None
 
     @property
-    def _all_headers(self) -> dict[str, str]:
-        return {"Accept-Encoding": "identity", "User-Agent": "mcp-relay", **self._headers}
+    def _all_headers(self) -> CIMultiDict[str]:
+        headers = CIMultiDict({"Accept-Encoding": "identity", "User-Agent": "mcp-relay"})
+        headers.update(self._headers)
+        return headers
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_IDLE, resolver=_Resolver()),
+                connector=aiohttp.TCPConnector(
+                    limit=0,
+                    keepalive_timeout=_KEEP_IDLE,
+                    resolver=_Resolver(),
+                    # Our own, made when it is needed: the program leaves aiohttp's without certificates (quick_start).
+                    ssl=ssl.create_default_context() if self.url.scheme == "https" else True,
+                ),
                 headers=self._all_headers,
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=self.limits.connect),
                 max_line_size=65536,
@@ -179,27 +189,23 @@ class Dial:
 
 @contextlib.contextmanager
 def _watched(response: aiohttp.ClientResponse) -> Iterator[None]:
-    """See that a body comes to an end when its connection does.
-
-    aiohttp 3.14 closes the connection on bytes that are no chunk, and leaves whoever reads the body waiting for ever.
-    """
+    """See that a body ends when its connection does."""
     protocol = response.connection.protocol if response.connection is not None else None
     closed = protocol.closed if protocol is not None else None
     if closed is None:  # the body is complete already
         yield
         return
 
-    def end_body(_: asyncio.Future[None]) -> None:
-        if not response.content.is_eof() and response.content.exception() is None:
-            response.content.set_exception(aiohttp.ClientPayloadError())
+    def connection_lost(_: asyncio.Future[None]) -> None:
+        end_body(response.content)
 
     closed.remove_done_callback(_look_at)
     closed.add_done_callback(_look_at)
-    closed.add_done_callback(end_body)
+    closed.add_done_callback(connection_lost)
     try:
         yield
     finally:
-        closed.remove_done_callback(end_body)
+        closed.remove_done_callback(connection_lost)
 
 
 def _look_at(closed: asyncio.Future[None]) -> None:
@@ -216,7 +222,7 @@ def _reason(exc: Exception) -> str:
         return f"no address for {exc.host!r}"
     if isinstance(exc, aiohttp.ClientConnectorError):
         inner: Any = exc.os_error
-        return inner.strerror or str(inner) or type(inner).__name__
+        return (inner.errno and os.strerror(inner.errno)) or str(inner) or type(inner).__name__
     if isinstance(exc, ssl.SSLError):
         return str(exc)
     if isinstance(exc, aiohttp.ServerDisconnectedError):

@@ -85,6 +85,31 @@ class _Counts:
     active_streams: int = 0
 
 
+class _Connection(FastLane):
+    """A connection that says no in one line of the log and a JSON-RPC error, whatever aiohttp stumbled over."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what is not proper HTTP, or what we failed at, and close the connection."""
+        if status < 500:
+            logger.info("http: %s: %d %s", request.remote, status, message or "a malformed request")
+        else:
+            logger.error("http: %s %s: unexpected %s", request.method, request.path, type(exc).__name__, exc_info=exc)
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer has begun")
+        said = "the request is not proper HTTP" if status < 500 else "the relay failed at this request"
+        response = web.Response(status=status, body=replies.error(None, replies.REFUSED, said).raw, content_type=JSON)
+        response.force_close()
+        return response
+
+
 class _Server(web.Server):
     """aiohttp's server with a cap on connections, which it lacks."""
 
@@ -94,7 +119,7 @@ class _Server(web.Server):
         self._max_connections = max_connections
 
     def __call__(self) -> web.RequestHandler:
-        return FastLane(self, loop=self._loop, rules=self._rules, **self._kwargs)
+        return _Connection(self, loop=self._loop, rules=self._rules, **self._kwargs)
 
     def connection_made(self, handler: Any, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
@@ -162,6 +187,7 @@ class HttpListener:
             limits.max_connections,
             handler_cancellation=True,
             keepalive_timeout=limits.header_deadline,
+            lingering_time=limits.close_grace,
             access_log=None,
             auto_decompress=False,
             logger=logger,
@@ -215,6 +241,7 @@ class HttpListener:
             await session.aclose(EndpointClosed("the relay is shutting down"))
         self._offered.put_nowait(None)
         if self._http is not None:
+            self._http.pre_shutdown()  # connections that are idle end at once
             await self._http.shutdown(self._limits.close_grace)
 
     @property
@@ -251,7 +278,10 @@ class HttpListener:
 
     def _refusal(self, refused: Refused) -> web.Response:
         body = replies.error(refused.request_id, refused.code, str(refused)).raw
-        return web.Response(status=refused.status, body=body, content_type=JSON, headers=refused.headers)
+        response = web.Response(status=refused.status, body=body, content_type=JSON, headers=refused.headers)
+        if refused.headers.get("Connection") == "close":
+            response.force_close()
+        return response
 
     def _cors(self, request: web.BaseRequest, requested: str | None = None) -> dict[str, str]:
         return self._policy.cors_headers(request.headers.get("Origin"), requested)
@@ -328,6 +358,8 @@ class HttpListener:
         headers = request.headers
         self._check_post(headers)
         known = self._find_session(headers) if SESSION_ID in headers else None
+        if known is not None:
+            await self._wait_to_read(known, request)
         frame = self._check_frame(await self._read_body(request), known.version if known else None)
         session = known or self._begin_session(frame.head)
         await session.wait_for_room(frame)
@@ -337,13 +369,20 @@ class HttpListener:
             return web.Response(status=202, headers=self._cors(request))
         return await self._answer(request, session, exchange, outcome)
 
+    async def _wait_to_read(self, session: HttpSession | SseSession, request: web.BaseRequest) -> None:
+        """Leave a large body in the network while its server does not read, and let only so many small ones wait."""
+        if session.waiting >= self._limits.max_in_flight:
+            raise Refused(503, f"{session.waiting} messages wait for the server already")
+        if (request.content_length or self._limits.buffer_low + 1) > self._limits.buffer_low:
+            await session.wait_for_room()
+
     def accept_at_once(self, lane: FastLane, headers: Mapping[str, str], body: bytes) -> bool:
         """Check a POST by the same rules as any other and hand it to its session; False where those say more.
 
         What is refused, begins a session, comes from a browser or meets a full inbox goes the ordinary way, which
         finds the same and says so.
         """
-        if "Origin" in headers:
+        if "Origin" in headers or len(body) > self._limits.max_frame_bytes:
             return False
         try:
             self._check_source(headers)
@@ -367,14 +406,19 @@ class HttpListener:
     ) -> Exchange | None:
         head = frame.head
         if head.kind is not Kind.NOTIFICATION and head.kind is not Kind.RESPONSE:
-            if self.is_draining:
-                raise self._draining(head)
-            if len(session.exchanges) + len(head.messages) > self._limits.max_in_flight:
-                raise Refused(503, f"{self._limits.max_in_flight} requests are in flight already", request_id=head.id)
+            self._check_load(session, head)
         try:
             return session.accept(frame, on_outcome)
         except IdInUse as exc:
             raise Refused(400, str(exc), code=replies.INVALID_REQUEST, request_id=head.id) from exc
+        except EndpointClosed as exc:
+            raise Refused(404, "the session has ended; begin a new one with initialize", request_id=head.id) from exc
+
+    def _check_load(self, session: HttpSession | SseSession, head: Head) -> None:
+        if self.is_draining:
+            raise self._draining(head)
+        if len(session.exchanges) + len(head.messages) > self._limits.max_in_flight:
+            raise Refused(503, f"{self._limits.max_in_flight} requests are in flight already", request_id=head.id)
 
     def _check_post(self, headers: Mapping[str, str]) -> None:
         content_type = headers.get("Content-Type")
@@ -465,10 +509,12 @@ class HttpListener:
             raise self._too_large(length)
         pieces: list[bytes] = []
         size = 0
+        began = asyncio.get_running_loop().time() + self._limits.body_deadline
         try:
-            async with asyncio.timeout(self._limits.body_deadline + (length or limit) / 65536):
+            async with asyncio.timeout_at(began) as deadline:
                 async for piece in request.content.iter_any():
                     size += len(piece)
+                    deadline.reschedule(began + size / 65536)
                     if size > limit:
                         raise self._too_large(size)
                     pieces.append(piece)
@@ -500,10 +546,16 @@ class HttpListener:
             raise
         finally:
             timer.cancel()
-        headers[SESSION_ID] = session.id
+        is_initialized = session.is_initialized
+        if is_initialized or not isinstance(outcome, Frame):
+            headers[SESSION_ID] = session.id
         if isinstance(outcome, Frame):
             return web.Response(body=outcome.raw, content_type=JSON, headers=headers)
-        return await self._stream(request, outcome, headers)
+        try:
+            return await self._stream(request, outcome, headers)
+        finally:
+            if not is_initialized:
+                session.abandon(exchange)
 
     async def _get(self, request: web.BaseRequest) -> web.StreamResponse:
         accept = request.headers.get("Accept")
@@ -587,14 +639,21 @@ class HttpListener:
         session = self._sessions.find(session_id)
         if not isinstance(session, SseSession) or session.is_closing:
             raise Refused(404, "no such session: its stream has ended, or never was; begin a new one at " + SSE_PATH)
+        await self._wait_to_read(session, request)
         frame = self._check_frame(await self._read_body(request), None)
-        if self.is_draining and frame.head.kind is Kind.REQUEST:
-            raise self._draining(frame.head)
+        await session.wait_for_room(frame)
+        head = frame.head
         is_first = not session.is_initialized
+        if head.kind is Kind.REQUEST or head.kind is Kind.BATCH:
+            self._check_load(session, head)
+            if is_first and head.method != "initialize":
+                raise Refused(400, "a session begins with initialize", request_id=head.id)
         try:
-            await session.accept(frame)
+            session.accept(frame)
         except IdInUse as exc:
-            raise Refused(400, str(exc), code=replies.INVALID_REQUEST, request_id=frame.head.id) from exc
+            raise Refused(400, str(exc), code=replies.INVALID_REQUEST, request_id=head.id) from exc
+        except EndpointClosed as exc:
+            raise Refused(404, "the session has ended; begin a new one at " + SSE_PATH, request_id=head.id) from exc
         if is_first and session.is_initialized:
             self._offered.put_nowait(session)
         return web.Response(status=202, text="Accepted", headers=self._cors(request))

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from aiohttp import web
 from aiohttp.helpers import rfc822_formatted_time
 from aiohttp.http import HttpVersion11, RawRequestMessage
+from aiohttp.streams import EMPTY_PAYLOAD
 from multidict import CIMultiDictProxy
 
 from relay.endpoints.http_session import Exchange, HttpSession
@@ -77,6 +78,7 @@ class FastLane(web.RequestHandler):
             or message.should_close
             or message.upgrade
             or not payload.is_eof()
+            or payload is EMPTY_PAYLOAD
             or self._paused
         ):
             return False
@@ -87,6 +89,8 @@ class FastLane(web.RequestHandler):
     def expect(self, session: HttpSession, exchange: Exchange) -> None:
         """Wait for the answer to what was accepted: for so long, then as a stream."""
         self._session, self._exchange = session, exchange
+        # aiohttp takes a connection whose task waits for idle: it must not close it just before the answer.
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         self._timer = self._loop.call_later(self._rules.answer_wait, session.begin_stream, exchange)
 
     def answered(self, outcome: Frame | EventStream) -> None:

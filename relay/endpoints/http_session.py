@@ -52,6 +52,8 @@ class _Session:
         self.name = f"session {hashlib.sha256(self.id.encode()).hexdigest()[:8]}"
         self.version: str | None = None
         self.inbox = FrameInbox(self.name, limits)
+        self.waiting = 0
+        """Frames whose senders wait for room in the inbox."""
         self.is_closing = False
         self._is_closed = False
         self._limits = limits
@@ -62,6 +64,15 @@ class _Session:
         """Restart the idle clock."""
         self._last_used = self._loop.time()
 
+    async def wait_for_room(self, frame: Frame | None = None) -> None:
+        """Wait until the upstream takes more; a cancellation need not, for it may be what makes room."""
+        if frame is None or frame.head.target is None:
+            self.waiting += 1
+            try:
+                await self.inbox.wait_for_room()
+            finally:
+                self.waiting -= 1
+
     async def receive(self) -> Sequence[Frame]:
         """Return what the client has POSTed; ``()`` once it has ended the session."""
         return await self.inbox.receive()
@@ -70,6 +81,11 @@ class _Session:
         """Take no more from the client: it has ended the session, or the session has expired."""
         self.is_closing = True
         self.inbox.finish()
+
+    def _check_taking(self) -> None:
+        """See that the session has not ended while a body was on its way: nobody would answer it."""
+        if self.is_closing:
+            raise EndpointClosed(f"{self.name}: a frame after its end")
 
     def _check_open(self) -> None:
         if self._is_closed:
@@ -116,16 +132,12 @@ class HttpSession(_Session):
 
     # What the HTTP handlers ask for.
 
-    async def wait_for_room(self, frame: Frame) -> None:
-        """Wait until the upstream takes more; a cancellation need not, for it may be what makes room."""
-        if frame.head.target is None:
-            await self.inbox.wait_for_room()
-
     def accept(self, frame: Frame, on_outcome: Callable[[Frame | EventStream], None]) -> Exchange | None:
         """Take a frame the client has POSTed; return the exchange that waits for its answers, if it asks for any.
 
-        ``on_outcome`` is told how that exchange is answered. Raises IdInUse.
+        ``on_outcome`` is told how that exchange is answered. Raises IdInUse, EndpointClosed.
         """
+        self._check_taking()
         self.touch()
         head = frame.head
         if head.target is not None and head.method == "notifications/cancelled":
@@ -149,10 +161,12 @@ class HttpSession(_Session):
             self._last_stream += 1
             stream = EventStream(self._last_stream, self._limits, has_ids=True, has_priming=has_priming(self.version))
             exchange.stream = self._streams[self._last_stream] = stream
+            if len(self._streams) > self._limits.replay_events:
+                self._forget_oldest_stream()
             exchange.decide(stream)
 
     def abandon(self, exchange: Exchange) -> None:
-        """Note that the client left before any answer began: it has no event id to ask for it with."""
+        """Note that the client left before any answer began, or during ``initialize``: it cannot come back for it."""
         exchange.is_abandoned = True
         if not self.is_initialized and self._initialize_id in exchange.ids:
             logger.info("%s: the client left during initialize", self.name)
@@ -171,11 +185,16 @@ class HttpSession(_Session):
         stream = self.standalone_stream() if position[0] == _STANDALONE else self._streams.get(position[0])
         if stream is None or position[1] > stream.log.last:
             return None
+        if stream is not self._standalone and stream.log.has_gap_after(position[1]):
+            return None  # going on behind the gap would let the client wait for an answer that was in it
         return stream, position[1]
 
     def idle_since(self) -> float | None:
-        """Return when the session was last used, or None while a request or a stream is open."""
-        if len(self.exchanges) or any(stream.has_reader for stream in self._streams.values()):
+        """Return when the session was last used, or None while a client reads a stream.
+
+        A call whose client has left does not count: its server may never answer it.
+        """
+        if any(stream.has_reader for stream in self._streams.values()):
             self.touch()
             return None
         return self._last_used
@@ -187,6 +206,27 @@ class HttpSession(_Session):
             if stream.is_ended and not stream.has_reader and not len(stream.log):
                 del self._streams[number]
 
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes of events that wait for their reader, or for a client that comes back."""
+        return sum(stream.log.size for stream in self._streams.values())
+
+    def _bound_replay(self) -> None:
+        """Keep of all streams together what one session may keep: the oldest streams give way."""
+        excess = self.kept_bytes - self._limits.replay_bytes
+        for stream in self._streams.values():
+            if excess <= 0:
+                return
+            size = stream.log.size
+            stream.log.trim(has_reader=stream.has_reader, max_bytes=max(size - excess, 0))
+            excess -= size - stream.log.size
+
+    def _forget_oldest_stream(self) -> None:
+        for number, stream in self._streams.items():
+            if stream.is_ended and not stream.has_reader:
+                del self._streams[number]
+                return
+
     def finish(self) -> None:
         """Take no more from the client: it has ended the session, or the session has expired."""
         super().finish()
@@ -197,13 +237,11 @@ class HttpSession(_Session):
     async def send(self, frames: Sequence[Frame]) -> None:
         """Put each frame on the stream it belongs to; waits for clients that read slowly, up to ``limits.stall``."""
         self._check_open()
-        full: EventStream | None = None
-        for frame in frames:
-            stream = self._route(frame)
-            if stream is not None and stream.is_full:
-                full = stream
-        if full is not None:
-            await full.wait_for_room()
+        streams = {stream for frame in frames if (stream := self._route(frame)) is not None}
+        if streams:
+            self._bound_replay()
+        for stream in streams:
+            await stream.wait_for_room()
 
     def _route(self, frame: Frame) -> EventStream | None:
         head = frame.head
@@ -234,7 +272,7 @@ class HttpSession(_Session):
             return self._answer(exchange, frame)
         stream = None
         for member in frame.split():
-            stream = self._route(member)
+            stream = self._route(member) or stream
         return stream
 
     def _settle(self, frame: Frame, request_id: RequestId | None) -> EventStream | None:
@@ -277,11 +315,12 @@ class HttpSession(_Session):
 
     def _expect_cancelled(self, request_id: RequestId | None) -> None:
         """Give a cancelled request an end if its server does not: a server need not answer it any more."""
-        if request_id is not None and self.exchanges.find(request_id) is not None:
-            self._loop.call_later(self._limits.cancel_grace, self._end_cancelled, request_id)
+        exchange = self.exchanges.find(request_id)
+        if request_id is not None and exchange is not None:
+            self._loop.call_later(self._limits.cancel_grace, self._end_cancelled, request_id, exchange)
 
-    def _end_cancelled(self, request_id: RequestId) -> None:
-        if self.exchanges.find(request_id) is not None:
+    def _end_cancelled(self, request_id: RequestId, exchange: Exchange) -> None:
+        if self.exchanges.find(request_id) is exchange:  # and not another that uses the id again
             self._settle(replies.error(request_id, replies.CANCELLED, "the request was cancelled"), request_id)
 
     async def send_eof(self) -> None:
@@ -314,10 +353,10 @@ class SseSession(_Session):
         self._began = self._last_used
         self.is_initialized = False
 
-    async def accept(self, frame: Frame) -> None:
-        """Take a frame the client has POSTed. Waits while the upstream takes no more. Raises IdInUse."""
+    def accept(self, frame: Frame) -> None:
+        """Take a frame the client has POSTed. Raises IdInUse, EndpointClosed."""
+        self._check_taking()
         self.touch()
-        await self.inbox.wait_for_room()
         head = frame.head
         self.exchanges.open(self, head.messages)
         if head.method == "initialize":

@@ -67,7 +67,7 @@ class Remote:
 
     @property
     def _is_undecided(self) -> bool:
-        """Whether the server could not be reached, or spoke neither transport: it is asked again with the next frame."""
+        """Whether the server was not reached, or spoke neither transport: it is asked again with the next frame."""
         client = self._client
         return self._transport == "auto" and client is not None and client.is_undecided and not client.in_flight
 

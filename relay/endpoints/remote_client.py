@@ -134,7 +134,7 @@ class RemoteClient:
 
     async def _send_one(self, post: Post) -> None:
         head = post.frame.head
-        if not any(message.kind is Kind.REQUEST for message in head.messages):
+        if not head.asks:
             self._note_notification(post.frame)
             task = self._tasks.spawn(self._run(post), name=f"{self.name}: POST {head.method or head.kind.value}")
             # In order, but not held up for ever by a server that does not accept one.
@@ -239,6 +239,9 @@ class RemoteClient:
             self.fail(post, replies.TOO_LARGE, str(exc), "unknown")
         except RelayError as exc:
             self.fail(post, replies.LOST, f"the request was lost: {exc}", "unknown")
+        except Exception:  # a bug of ours, but whoever waits for this request would wait for ever
+            self.fail(post, replies.LOST, "the request was lost: the relay failed", "unknown")
+            raise
 
     def fail(self, post: Post, code: int, message: str, delivered: replies.Delivered, **data: object) -> None:
         """Give every request of ``post`` that is still open an error; log what had no request."""

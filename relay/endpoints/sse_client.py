@@ -47,9 +47,7 @@ class SseClient(RemoteClient):
             async with asyncio.timeout(self._limits.connect + self._limits.endpoint_wait):
                 return await asyncio.shield(self._messages)
         except TimeoutError:
-            raise EndpointUnavailable(
-                f"{self.name}: no endpoint event within {self._limits.endpoint_wait:g} s"
-            ) from None
+            raise EndpointUnavailable(f"{self.name}: there is no stream") from None
 
     # The stream.
 
@@ -68,7 +66,10 @@ class SseClient(RemoteClient):
             if not self._messages.done():
                 self._messages.set_exception(failure)
                 self._messages.exception()  # somebody may wait for it, or nobody
-            self._fail_open(failure)
+            if was_open:
+                self._fail_open(failure)
+            if self._repeated is not None:
+                self._repeated.cancel()
             if is_first and not was_open:
                 self._messages = None  # the next frame tries again
                 return
@@ -88,23 +89,31 @@ class SseClient(RemoteClient):
             post.ids.discard(request_id)
             message = f"the request was lost: {failure}"
             self.inbox.put((replies.error(request_id, replies.LOST, message, delivered="unknown"),))
-        if self._repeated is not None and not self._repeated.done():
-            self._repeated.cancel()
         self._ready.set()
 
     async def _read_stream(self, messages: asyncio.Future[URL], *, repeat_handshake: bool) -> None:
-        headers = {"Accept": EVENT_STREAM, "Cache-Control": "no-store"}
-        async with self.dial.request("GET", headers) as response:
-            kind = media_type(response.headers.get("Content-Type"))
-            if response.status != 200 or kind != EVENT_STREAM:
-                detail = self.dial.describe_error_body(await self.dial.read_error_body(response))
-                seen = f"HTTP {response.status} {kind or ''}".rstrip()
-                raise EndpointUnavailable(f"{self.name}: {seen} where an SSE stream was expected {detail}".rstrip())
-            decoder = SseDecoder(self._limits.max_frame_bytes)
-            async for data in self.dial.chunks(response):
-                for event in decoder.feed(data):
-                    self._take_stream_event(event, messages, repeat_handshake=repeat_handshake)
-                await self.inbox.wait_for_room()
+        wait = self._limits.endpoint_wait
+        try:
+            async with asyncio.timeout(self._limits.connect + wait) as patience:
+                headers = {"Accept": EVENT_STREAM, "Cache-Control": "no-store"}
+                async with self.dial.request("GET", headers) as response:
+                    await self._check_stream(response)
+                    decoder = SseDecoder(self._limits.max_frame_bytes)
+                    async for data in self.dial.chunks(response):
+                        for event in decoder.feed(data):
+                            self._take_stream_event(event, messages, repeat_handshake=repeat_handshake)
+                            if event.event == "endpoint":
+                                patience.reschedule(None)
+                        await self.inbox.wait_for_room()
+        except TimeoutError:
+            raise EndpointUnavailable(f"{self.name}: no endpoint event within {wait:g} s") from None
+
+    async def _check_stream(self, response: aiohttp.ClientResponse) -> None:
+        kind = media_type(response.headers.get("Content-Type"))
+        if response.status != 200 or kind != EVENT_STREAM:
+            detail = self.dial.describe_error_body(await self.dial.read_error_body(response))
+            seen = f"HTTP {response.status} {kind or ''}".rstrip()
+            raise EndpointUnavailable(f"{self.name}: {seen} where an SSE stream was expected {detail}".rstrip())
 
     def _take_stream_event(self, event: SseEvent, messages: asyncio.Future[URL], *, repeat_handshake: bool) -> None:
         if event.event == "endpoint" and isinstance(event.data, bytes):

@@ -47,6 +47,11 @@ class Head(msgspec.Struct, frozen=True, gc=False):  # made for every frame: 0.08
     """Bytes of a large message's params, result or error; 0 if it was not looked at."""
 
     @property
+    def asks(self) -> bool:
+        """Whether it is a request, or a batch with one in it: whether answers are due."""
+        return self.kind is Kind.REQUEST or any(member.kind is Kind.REQUEST for member in self.members)
+
+    @property
     def messages(self) -> tuple[Head, ...]:
         """The messages of a batch, or this one."""
         return self.members if self.kind is Kind.BATCH else (self,)

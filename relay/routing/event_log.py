@@ -58,6 +58,15 @@ class EventLog:
         return self._written
 
     @property
+    def size(self) -> int:
+        """Bytes of the events kept."""
+        return self._bytes
+
+    def has_gap_after(self, number: int) -> bool:
+        """Whether the event after this one has been pushed out: who has seen ``number`` cannot go on from here."""
+        return number < (self._events[0].number - 1 if self._events else self._last)
+
+    @property
     def is_drained(self) -> bool:
         """Whether every event has been written once."""
         return self._written == self._last
@@ -95,11 +104,12 @@ class EventLog:
         self._written = max(pushed_out, min(number, self._last))
         self.unwritten_bytes = sum(len(event.line) for event in self._events if event.number > self._written)
 
-    def trim(self, *, has_reader: bool, before: float | None = None) -> None:
-        """Push out the oldest events beyond the bounds, and those that came before ``before``."""
+    def trim(self, *, has_reader: bool, before: float | None = None, max_bytes: int | None = None) -> None:
+        """Push out the oldest events beyond the bounds (``max_bytes``: a tighter one), and those before ``before``."""
+        bound = self._max_bytes if max_bytes is None else min(max_bytes, self._max_bytes)
         while self._events:
             oldest = self._events[0]
-            is_over = self._bytes > self._max_bytes or len(self._events) > self._max_events
+            is_over = self._bytes > bound or len(self._events) > self._max_events
             if not is_over and (before is None or oldest.came >= before):
                 return
             if oldest.number > self._written:

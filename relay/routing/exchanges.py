@@ -44,18 +44,20 @@ class Exchanges(Generic[Waiter]):
 
         Raises IdInUse, and opens nothing, if one of the ids waits already.
         """
-        requests = [head for head in heads if head.kind is Kind.REQUEST]
-        ids: dict[RequestId, Head] = {}
-        for head in requests:
+        ids: list[RequestId] = []
+        for head in heads:
+            if head.kind is not Kind.REQUEST:
+                continue
             assert head.id is not None, "a request has an id"
-            if head.id in self._by_id or head.id in ids:
+            if head.id in self._by_id:
+                for request_id in ids:
+                    self.settle(request_id)
                 raise IdInUse(head.id)
-            ids[head.id] = head
-        for request_id, head in ids.items():
-            self._by_id[request_id] = waiter
+            ids.append(head.id)
+            self._by_id[head.id] = waiter
             if head.token is not None:
                 self._by_token[head.token] = waiter
-                self._token_of[request_id] = head.token
+                self._token_of[head.id] = head.token
         return tuple(ids)
 
     def find(self, request_id: RequestId | None) -> Waiter | None:

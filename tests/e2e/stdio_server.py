@@ -1,0 +1,196 @@
+"""Be a stdio MCP server that does on demand whatever a server may do to a relay. Run as a script; imports nothing heavy.
+
+The method of a request names what happens; ``params`` say how much. Ids and params are echoed as the bytes they came as.
+
+    initialize                  an answer of the version asked for (--version V, --initialize-delay S, --initialize-fails)
+    echo                        {"params": …} with the very bytes of the request's params
+    delay {seconds}             an echo, later; other requests are answered meanwhile
+    silent                      nothing, ever
+    progress {count, silent}    that many notifications/progress on the request's token, then an echo (or silence)
+    notify {count, size, after} an echo, then notifications/message numbered 0… (``after`` seconds later)
+    log {count, size}           notifications/message numbered 0…, then an echo
+    ask                         a request to the client first; its answer's bytes are in ours
+    noise {count}               lines that are not JSON-RPC, then an echo
+    big {bytes}                 an answer of at least that many bytes
+    flood {count, size}         as ``notify``, written by a thread that never stops for anything but a full pipe
+    partial {bytes}             the beginning of an answer, no newline; then nothing
+    exit {code}                 the end of the process
+    deaf                        an echo; stdin is never read again
+    grandchild                  {"pid", "child"}: starts a process that would outlive us
+    pid                         {"pid"}
+    seen                        {"lines": […]}: every notification and response that came, as strings
+
+A batch is answered as one batch; one whose first params have ``"apart": true``, member by member.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+
+_decode = json.JSONDecoder().raw_decode
+_output = os.fdopen(os.dup(1), "wb", 0)
+_writing = threading.Lock()
+_seen: "list[str]" = []
+_asking: "dict[str, tuple[str, str]]" = {}
+
+
+def option(name: str) -> "str | None":
+    return sys.argv[sys.argv.index(name) + 1] if name in sys.argv else None
+
+
+def members(text: str) -> "dict[str, str]":
+    """Return the text of each member of a JSON object: the bytes as they came, the first of two that are equal."""
+    found: dict[str, str] = {}
+    at = text.index("{") + 1
+    while True:
+        at = skip(text, at)
+        if text[at] == "}":
+            return found
+        key, at = _decode(text, at)
+        at = skip(text, skip(text, at) + 1)
+        begin = at
+        _, at = _decode(text, at)
+        found.setdefault(key, text[begin:at])
+        at = skip(text, at)
+        if text[at] == ",":
+            at += 1
+
+
+def skip(text: str, at: int) -> int:
+    while text[at] in " \t\r\n":
+        at += 1
+    return at
+
+
+def say(line: str, end: str = "\n") -> None:
+    data = memoryview((line + end).encode("utf-8", "surrogatepass"))
+    with _writing:
+        while data:
+            data = data[_output.write(data) :]
+
+
+def answer(request_id: str, result: str) -> str:
+    return '{"jsonrpc":"2.0","id":' + request_id + ',"result":' + result + "}"
+
+
+def later(seconds: float, work: "object", *args: object) -> None:
+    timer = threading.Timer(seconds, work, args)  # type: ignore[arg-type]  # any callable
+    timer.daemon = True
+    timer.start()
+
+
+def notices(count: int, size: int) -> None:
+    for number in range(count):
+        data = json.dumps({"number": number, "fill": "x" * size})
+        say('{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":' + data + "}}")
+
+
+def progress(token: object, count: int) -> None:
+    for number in range(count):
+        params = json.dumps({"progressToken": token, "progress": number})
+        say('{"jsonrpc":"2.0","method":"notifications/progress","params":' + params + "}")
+
+
+def handle(method: str, request_id: str, params: str) -> "str | None":
+    """Do what the method says; return the answer, if there is one to give now."""
+    wanted = json.loads(params) if params else {}
+    wanted = wanted if isinstance(wanted, dict) else {}
+    echo = answer(request_id, '{"params":' + (params or "null") + "}")
+    count, size = wanted.get("count", 1), wanted.get("size", 0)
+    if method == "initialize":
+        return initialize(request_id, wanted)
+    if method == "delay":
+        later(wanted["seconds"], say, echo)
+        return None
+    if method == "progress":
+        progress(wanted["_meta"]["progressToken"], count)
+        return None if wanted.get("silent") else echo
+    if method in ("notify", "flood"):
+        later(wanted.get("after", 0), notices, count, size)
+    elif method == "log":
+        notices(count, size)
+    elif method == "noise":
+        for number in range(count):
+            say(f"noise {number} \x1b[31m not json")
+    elif method == "big":
+        return answer(request_id, '{"fill":"' + "x" * wanted["bytes"] + '"}')
+    elif method == "ask":
+        _asking[f"ask-{request_id}"] = (request_id, params)
+        asked = json.dumps(f"ask-{request_id}")
+        say('{"jsonrpc":"2.0","id":' + asked + ',"method":"roots/list","params":{}}')
+        return None
+    elif method == "silent":
+        return None
+    elif method == "partial":
+        say('{"jsonrpc":"2.0","id":' + request_id + ',"result":{"fill":"' + "x" * wanted.get("bytes", 10), end="")
+        return None
+    elif method == "exit":
+        os._exit(wanted.get("code", 0))
+    elif method == "deaf":
+        say(echo)
+        threading.Event().wait()
+    elif method == "grandchild":
+        child = subprocess.Popen(["/bin/sleep", "1000"], stdin=subprocess.DEVNULL)
+        return answer(request_id, json.dumps({"pid": os.getpid(), "child": child.pid}))
+    elif method == "pid":
+        return answer(request_id, json.dumps({"pid": os.getpid()}))
+    elif method == "seen":
+        return answer(request_id, json.dumps({"lines": _seen}))
+    return echo
+
+
+def initialize(request_id: str, wanted: "dict[str, object]") -> "str | None":
+    time.sleep(float(option("--initialize-delay") or 0))  # noqa: TID251 - a script of its own, without a loop
+    if "--initialize-fails" in sys.argv:
+        return '{"jsonrpc":"2.0","id":' + request_id + ',"error":{"code":-32602,"message":"unsupported"}}'
+    version = option("--version") or wanted.get("protocolVersion", "2025-11-25")
+    result = {"protocolVersion": version, "capabilities": {}, "serverInfo": {"name": "stdio_server", "version": "1"}}
+    return answer(request_id, json.dumps(result))
+
+
+def take(text: str) -> "str | None":
+    """Take one message; return its answer."""
+    parts = members(text)
+    if "id" not in parts or "method" not in parts:
+        _seen.append(text)
+        if "id" in parts and (asked := _asking.pop(json.loads(parts["id"]), None)) is not None:
+            return answer(asked[0], '{"client":' + text + ',"params":' + (asked[1] or "null") + "}")
+        return None
+    return handle(json.loads(parts["method"]), parts["id"], parts.get("params", ""))
+
+
+def main() -> None:
+    for raw in sys.stdin.buffer:
+        text = raw.decode("utf-8").strip()
+        if not text.startswith("["):
+            reply = take(text)
+            if reply is not None:
+                say(reply)
+            continue
+        replies = [reply for message in elements(text) if (reply := take(message)) is not None]
+        if '"apart"' in text:
+            for reply in replies:
+                say(reply)
+        elif replies:
+            say("[" + ",".join(replies) + "]")
+
+
+def elements(text: str) -> "list[str]":
+    found = []
+    at = 1
+    while text[at := skip(text, at)] != "]":
+        begin = at
+        _, at = _decode(text, at)
+        found.append(text[begin:at])
+        at = skip(text, at)
+        if text[at] == ",":
+            at += 1
+    return found
+
+
+if __name__ == "__main__":
+    sys.set_int_max_str_digits(0)
+    main()

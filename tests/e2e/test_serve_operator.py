@@ -1,0 +1,113 @@
+"""``mcp-relay -- COMMAND`` for its operator: where it may listen, how many may come, and what /status says."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from tests.e2e.oracle import Client, Wire, initialize, request, run_relay, stdio_server
+
+pytestmark = pytest.mark.only_loop("asyncio")
+
+
+def _fails(*words: str) -> tuple[int, str]:
+    argv = [sys.executable, "-m", "relay", *words]
+    done = subprocess.run(argv, capture_output=True, timeout=15, text=True, check=False, stdin=subprocess.DEVNULL)
+    assert done.stdout == ""
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.invalid"])
+def test_a_bind_beyond_loopback_is_refused_with_the_remedy(host: str) -> None:
+    """Exit 2, one line that names --insecure-no-auth, and nothing was started."""
+    code, said = _fails("--host", host, "--", *stdio_server())
+    assert code == 2
+    assert said.count("\n") == 1 and "--insecure-no-auth" in said and host in said, said
+
+
+def test_a_port_in_use_is_one_line_and_exit_2() -> None:
+    """It names the address."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, said = _fails("--port", str(port), "--", *stdio_server())
+    assert code == 2
+    assert said.count("\n") == 1 and f"127.0.0.1:{port}" in said, said
+
+
+async def test_insecure_no_auth_listens_and_warns() -> None:
+    """Everywhere, with a warning on stderr; any Host is admitted then, a foreign Origin still not."""
+    with run_relay("--host", "0.0.0.0", "--insecure-no-auth") as relay:
+        async with Client(relay.base) as client:
+            for headers, status in (({"host": "my.lan"}, 200), ({"origin": "http://evil.example"}, 403)):
+                assert (await client.request("GET", "/health", headers)).status == status
+        assert any("WARNING" in line and "without authentication" in line for line in relay.said), relay.said
+
+
+async def test_hosts_and_origins_from_the_command_line() -> None:
+    """--allowed-host and --allow-origin admit what they name, '*' warns, and the rest is refused as before."""
+    with run_relay("--allowed-host", "mcp.example", "--allow-origin", "https://a.example", "*") as relay:
+        async with Client(relay.base) as client:
+            for headers, status in (
+                ({"host": "mcp.example", "origin": "https://a.example"}, 200),
+                ({"origin": "https://b.example"}, 200),
+                ({"host": "other.example"}, 421),
+            ):
+                assert (await client.request("GET", "/health", headers)).status == status
+        assert any("WARNING" in line and "--allow-origin" in line for line in relay.said), relay.said
+
+
+async def test_max_sessions_and_max_frame_bytes_from_the_command_line() -> None:
+    """429 with the id beyond the one, 413 beyond the other; a session that ends makes room."""
+    with run_relay("--max-sessions", "2", "--max-frame-bytes", "64k") as relay:
+        async with Client(relay.base) as first, Client(relay.base) as second, Client(relay.base) as third:
+            await first.begin()
+            await second.begin()
+            response = await third.post(initialize(request_id="late"))
+            assert response.status == 429 and (await response.json())["id"] == "late"
+            assert (await first.post(b" " * (64 * 1024 + 1))).status == 413
+            await first.end()
+            await third.begin()
+
+
+async def test_status_counts_what_there_is() -> None:
+    """Sessions, requests in flight, streams, children that live, uptime; never arguments, environment or ids."""
+    secret = "hush-0123456789"
+    with run_relay("-e", "API_KEY", secret, command=stdio_server("--anything", secret)) as relay:
+        async with Client(relay.base) as client, Client(relay.base) as other:
+            health = await client.request("GET", "/health")
+            assert (health.status, await health.json()) == (200, {"status": "healthy"})
+            empty = await client.status()
+            assert (empty["sessions"], empty["in_flight"], empty["uptime"] >= 0) == (0, 0, True)
+            assert empty["servers"] == {"default": {"command": "python", "children": 0, "started": 0}}
+            await client.begin()
+            await other.begin()
+            await client.post(request(1, "silent"))
+            await client.listen()
+            status = await client.status()
+            assert (status["sessions"], status["in_flight"], status["active_sse_connections"]) == (2, 1, 2)
+            assert status["servers"]["default"] == {"command": "python", "children": 2, "started": 2}
+            assert status["draining"] is False and status["server_instances"] == {"default": "configured"}
+            assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", status["api_last_activity"])
+            text = json.dumps(status)
+            assert secret not in text and client.session not in text
+            assert (await client.request("HEAD", "/health")).status == 200
+        relay_said = "\n".join(relay.said)
+        assert secret not in relay_said
+
+
+async def test_it_listens_before_it_says_so_and_starts_no_child_by_itself() -> None:
+    """The printed address answers at once; the first child comes with the first session."""
+    with run_relay() as relay:
+        wire = await Wire.open(relay.base)
+        await wire.send("GET", "/status")
+        body = await (await wire.response()).json()
+        assert body["servers"]["default"]["started"] == 0
+        wire.close()
+        assert [line for line in relay.said if "listening on" in line] == relay.said
+        await asyncio.sleep(0)

@@ -1,0 +1,58 @@
+"""The frames the relay writes itself."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from relay.frames import replies
+from relay.frames.frame import Kind, RequestId
+
+
+@pytest.mark.parametrize("request_id", [0, 1, -1, 2**53 + 1, 2**64, -int("9" * 1000), "", "1", 'a"\\\n', "ä€😀\u2028"])
+def test_an_error_carries_the_id_as_it_was(request_id: RequestId) -> None:
+    """Same value, same JSON type, any size; the frame belongs to that request."""
+    frame = replies.error(request_id, replies.LOST, "gone", delivered="unknown")
+    assert (frame.head.kind, frame.head.id, frame.belongs_to) == (Kind.RESPONSE, request_id, request_id)
+    assert json.loads(frame.raw)["id"] == request_id
+    assert type(json.loads(frame.raw)["id"]) is type(request_id)
+    assert b"\n" not in frame.raw
+
+
+def test_an_error_without_an_id_has_null() -> None:
+    """A fault that belongs to no request."""
+    frame = replies.error(None, replies.PARSE_ERROR, "not JSON")
+    assert frame.raw == b'{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"not JSON"}}'
+    assert frame.belongs_to is None
+
+
+def test_data_says_what_may_have_happened() -> None:
+    """``delivered`` and other facts are in error.data, which is absent without any."""
+    assert json.loads(replies.error(1, -32004, "m", delivered="no", status=503).raw)["error"] == {
+        "code": -32004,
+        "message": "m",
+        "data": {"delivered": "no", "status": 503},
+    }
+    assert "data" not in json.loads(replies.error(1, -32004, "m").raw)["error"]
+
+
+def test_errors_are_one_for_each_request() -> None:
+    """In the order given, each with its own id."""
+    frames = replies.errors([1, "1", 2], replies.UNAVAILABLE, "m", delivered="no")
+    assert [frame.head.id for frame in frames] == [1, "1", 2]
+
+
+def test_codes_are_in_the_range_left_to_implementations() -> None:
+    """-32000 to -32019, each its own; JSON-RPC's own codes for JSON-RPC's own faults."""
+    codes = [
+        replies.REFUSED,
+        replies.LOST,
+        replies.UNAVAILABLE,
+        replies.TOO_LARGE,
+        replies.UPSTREAM_STATUS,
+        replies.CANCELLED,
+    ]
+    assert len(set(codes)) == 6
+    assert all(-32019 <= code <= -32000 for code in codes)
+    assert (replies.PARSE_ERROR, replies.INVALID_REQUEST) == (-32700, -32600)

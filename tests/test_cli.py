@@ -1,0 +1,362 @@
+"""The command line: every option read, every mistake one line on stderr and exit code 2, nothing on stdout."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import relay
+from relay import cli
+from relay.app import serve as serve_module
+from relay.app.logs import StderrSink
+from relay.app.settings import BridgeSettings, ServeSettings
+from relay.errors import EndpointUnavailable, RelayError
+from relay.limits import DEFAULT_LIMITS
+
+PYTHON = sys.executable
+ENVIRONMENT = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}
+Settings = ServeSettings | BridgeSettings
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Give the root logger back, and take away what the caller's environment says to the relay."""
+    monkeypatch.delenv("API_ACCESS_TOKEN", raising=False)
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+@pytest.fixture
+def jobs(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
+    """Collect what would run instead of running it."""
+    found: list[Settings] = []
+
+    async def take(settings: Settings, sink: StderrSink) -> int:
+        found.append(settings)
+        return 0
+
+    monkeypatch.setattr(serve_module, "serve", take)
+    monkeypatch.setattr(serve_module, "bridge", take)
+    return found
+
+
+def serving(jobs: list[Settings], *words: str) -> ServeSettings:
+    """Return the settings that these words make to serve a command."""
+    assert cli.main(words) == 0
+    (settings,) = jobs
+    assert isinstance(settings, ServeSettings)
+    return settings
+
+
+def bridging(jobs: list[Settings], *words: str) -> BridgeSettings:
+    """Return the settings that these words make to bridge to a URL."""
+    assert cli.main(words) == 0
+    (settings,) = jobs
+    assert isinstance(settings, BridgeSettings)
+    return settings
+
+
+def run(*words: str, env: dict[str, str] | None = None, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    """Run the program for real."""
+    return subprocess.run(
+        [PYTHON, "-m", "relay", *words], input=stdin, capture_output=True, timeout=20, env={**ENVIRONMENT, **(env or {})}
+    )
+
+
+# -- what the words mean ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        (["server"], ["server"]),
+        (["server", "a", "b"], ["server", "a", "b"]),
+        (["--", "server", "--flag", "-x"], ["server", "--flag", "-x"]),
+        (["server", "--", "--flag"], ["server", "--flag"]),
+        (["server", "a", "--", "--port", "1", "--"], ["server", "a", "--port", "1", "--"]),
+        (["--port", "8080", "server"], ["server"]),
+        (["server", "--port", "8080"], ["server"]),
+        (["--", "--help"], ["--help"]),
+        (["--", "server", "http://x/"], ["server", "http://x/"]),
+    ],
+)
+def test_the_command(jobs: list[Settings], words: list[str], command: list[str]) -> None:
+    """After ``--`` everything is the command's, options too."""
+    assert list(serving(jobs, *words).command) == command
+
+
+def test_defaults_of_a_listener(jobs: list[Settings]) -> None:
+    """127.0.0.1, a free port, the short environment, nobody else."""
+    settings = serving(jobs, "a/server")
+    assert (settings.host, settings.port, settings.cwd, settings.name) == ("127.0.0.1", 0, None, "server")
+    assert (settings.allowed_hosts, settings.allowed_origins, settings.secrets, settings.warnings) == ([], [], [], [])
+    assert set(settings.env) <= {"HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER"}
+    assert settings.limits == DEFAULT_LIMITS
+
+
+def test_every_option_of_a_listener(jobs: list[Settings], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each arrives where it belongs."""
+    monkeypatch.setenv("SOMETHING", "else")
+    settings = serving(
+        jobs, "--host", "::1", "--port", "8080", "--allowed-host", "a.example", "--allowed-host", "b.example:1",
+        "--allow-origin", "https://x", "https://y", "--allow-origin", "https://z", "-e", "A", "1", "--env", "MY_TOKEN", "canary",
+        "--cwd", "/tmp", "--pass-environment", "--max-frame-bytes", "1M", "--max-sessions", "7", "--drain-timeout", "1.5", "server",
+    )  # fmt: skip
+    assert (settings.host, settings.port, settings.cwd) == ("::1", 8080, "/tmp")
+    assert list(settings.allowed_hosts) == ["a.example", "b.example:1"]
+    assert list(settings.allowed_origins) == ["https://x", "https://y", "https://z"]
+    assert (settings.env["A"], settings.env["MY_TOKEN"], settings.env["SOMETHING"]) == ("1", "canary", "else")
+    assert list(settings.secrets) == ["canary"]
+    limits = settings.limits
+    assert (limits.max_frame_bytes, limits.max_sessions, limits.drain) == (2**20, 7, 1.5)
+
+
+def test_every_option_of_a_bridge(jobs: list[Settings], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Headers in order, the later of two wins; values are secrets, with and without their scheme."""
+    settings = bridging(
+        jobs, "-H", "X-One", "1", "--headers", "Authorization", "Bearer canary", "--transport", "sse", "https://h/mcp"
+    )
+    assert settings.url == "https://h/mcp"
+    assert settings.headers == {"X-One": "1", "Authorization": "Bearer canary"}
+    assert settings.transport == "sse"
+    assert set(settings.secrets) == {"Bearer canary", "canary"}
+
+
+@pytest.mark.parametrize(("word", "transport"), [("auto", "auto"), ("streamablehttp", "streamablehttp"), ("streamable-http", "streamablehttp")])
+def test_transports(jobs: list[Settings], word: str, transport: str) -> None:
+    """Streamable HTTP has two spellings in the field."""
+    assert bridging(jobs, "--transport", word, "HTTPS://h/mcp").transport == transport
+
+
+def test_the_access_token_replaces_any_authorization(jobs: list[Settings], monkeypatch: pytest.MonkeyPatch) -> None:
+    """API_ACCESS_TOKEN becomes the one Authorization header, whatever its case was on the command line."""
+    monkeypatch.setenv("API_ACCESS_TOKEN", "canary")
+    settings = bridging(jobs, "-H", "AUTHORIZATION", "Basic x", "-H", "A", "b", "http://h/")
+    assert settings.headers == {"A": "b", "Authorization": "Bearer canary"}
+    assert "canary" in settings.secrets
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("1", 1), ("65536", 65536), ("512k", 2**19), ("64M", 2**26), ("2g", 2**31), ("1K", 1024)]
+)
+def test_sizes(jobs: list[Settings], text: str, size: int) -> None:
+    """Bytes, or k, M, G of 1024."""
+    assert serving(jobs, "--max-frame-bytes", text, "server").limits.max_frame_bytes == size
+
+
+@pytest.mark.parametrize(
+    ("words", "level"),
+    [
+        ([], logging.WARNING),
+        (["--log-level", "info"], logging.INFO),
+        (["--log-level", "ERROR"], logging.ERROR),
+        (["--debug"], logging.DEBUG),
+        (["--debug", "--log-level", "ERROR"], logging.DEBUG),
+        (["--no-debug", "--log-level", "CRITICAL"], logging.CRITICAL),
+    ],
+)
+def test_log_levels(jobs: list[Settings], words: list[str], level: int) -> None:
+    """--debug wins over --log-level."""
+    serving(jobs, *words, "server")
+    assert logging.getLogger().level == level
+
+
+def test_a_bind_beyond_loopback_warns(jobs: list[Settings]) -> None:
+    """It takes a flag, and both it and ``--allow-origin '*'`` are said aloud."""
+    settings = serving(jobs, "--host", "0.0.0.0", "--insecure-no-auth", "--allow-origin", "*", "--", "server")
+    first, second = settings.warnings
+    assert first == "listening on 0.0.0.0 without authentication: whoever reaches it uses your server"
+    assert second.startswith("--allow-origin '*'")
+
+
+# -- mistakes ---------------------------------------------------------------------------------------------------------
+
+MISTAKES: list[tuple[list[str], str]] = [
+    ([], "no URL or command given; see mcp-relay --help"),
+    (["--"], "no URL or command given"),
+    (["--allow-origin", "*", "server"], "no URL or command given"),
+    (["--no-such-option", "server"], "unrecognized arguments: --no-such-option; see mcp-relay --help"),
+    (["--deb", "server"], "unrecognized arguments: --deb"),
+    (["server", "-y"], "unrecognized arguments: -y"),
+    (["--port"], "argument --port: expected one argument"),
+    (["--port", "65536", "server"], "'65536' is not a port from 0 to 65535"),
+    (["--port", "-1", "server"], "argument --port"),
+    (["--port", "http", "server"], "'http' is not a port"),
+    (["--port", "٣", "server"], "is not a port"),
+    (["--max-frame-bytes", "0", "server"], "'0' is not a size such as 65536, 512k or 64M"),
+    (["--max-frame-bytes", "1.5M", "server"], "is not a size"),
+    (["--max-frame-bytes", "M", "server"], "'M' is not a size"),
+    (["--max-frame-bytes", "", "server"], "'' is not a size"),
+    (["--max-frame-bytes", "9" * 5000, "server"], "argument --max-frame-bytes"),
+    (["--max-sessions", "0", "server"], "'0' is not a number above 0"),
+    (["--max-sessions", "-3", "server"], "argument --max-sessions"),
+    (["--drain-timeout", "x", "server"], "'x' is not a number of seconds"),
+    (["--drain-timeout", "nan", "server"], "'nan' is not a number of seconds"),
+    (["--drain-timeout", "inf", "server"], "'inf' is not a number of seconds"),
+    (["--log-level", "loud", "server"], "argument --log-level: invalid choice: 'LOUD'"),
+    (["--transport", "ws", "http://h/"], "argument --transport: invalid choice: 'ws'"),
+    (["-H", "A", "http://h/"], "no URL or command given"),
+    (["-H", "A B", "c", "http://h/"], "-H: 'A B' is not a header name; write: -H Name 'value'"),
+    (["-H", "", "c", "http://h/"], "-H: '' is not a header name"),
+    (["-H", "A", "b\r\nEvil: 1", "http://h/"], "-H: the value of 'A' has a line break in it"),
+    (["http://h/", "more"], "nothing may follow the URL, but 'more' does"),
+    (["--host", "0.0.0.0", "server"], "bind 127.0.0.1 behind a proxy that asks for a login, or say --insecure-no-auth"),
+    (["--host", "", "server"], "--insecure-no-auth"),
+    (["no-such-program-at-all"], "command 'no-such-program-at-all' was not found"),
+    (["--cwd", "/no/such/dir", "--", PYTHON], "working directory '/no/such/dir' does not exist"),
+    (["http://"], "'http://' is not a URL"),
+    (["http://[::1/mcp"], "is not a URL"),
+    (["--host", "192.0.2.1", "--insecure-no-auth", "--", PYTHON], "192.0.2.1"),
+    (["evil\x1b[31m\nname"], "evil\\x1b[31m"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("words", "message"), MISTAKES)
+def test_mistakes_are_one_line_and_exit_code_2(
+    words: list[str], message: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The line names what was seen and, if possible, what to do; no usage text, no traceback, nothing on stdout."""
+    assert cli.main(words) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.startswith("mcp-relay: ")
+    assert message in err
+    assert len(err.splitlines()) == 1 + ("\n" in "".join(words).replace("\r\n", ""))
+    assert "Traceback" not in err
+
+
+def test_a_token_with_a_line_break_is_refused_unseen(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It would be another header; the message does not show it."""
+    monkeypatch.setenv("API_ACCESS_TOKEN", "canary\nX: y")
+    assert cli.main(["http://h/"]) == 2
+    assert capfd.readouterr().err == "mcp-relay: API_ACCESS_TOKEN has a line break in it\n"
+
+
+@pytest.mark.parametrize(
+    ("failure", "code", "said"),
+    [(EndpointUnavailable("gone"), 1, "mcp-relay: gone\n"), (RelayError("x"), 1, "mcp-relay: x\n"), (KeyboardInterrupt(), 130, "")],
+)
+def test_failures_and_interrupts(
+    failure: BaseException, code: int, said: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """1 with one line, 130 without a word."""
+
+    async def fail(settings: Any, sink: StderrSink) -> int:
+        raise failure
+
+    monkeypatch.setattr(serve_module, "serve", fail)
+    assert cli.main(["server"]) == code
+    assert capfd.readouterr().err == said
+
+
+# -- the program itself -----------------------------------------------------------------------------------------------
+
+
+def test_version() -> None:
+    """On stdout, and nothing else anywhere."""
+    ended = run("--version")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, f"mcp-relay {relay.__version__}\n".encode(), b"")
+
+
+@pytest.mark.parametrize("env", [{}, {"PYTHONIOENCODING": "ascii"}], ids=["utf-8", "ascii"])
+def test_help(env: dict[str, str]) -> None:
+    """Every option, examples, environment and exit codes, on any terminal."""
+    ended = run("--help", env=env)
+    text = ended.stdout.decode()
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    for word in (
+        "--host", "--port", "--transport", "--headers", "--env", "--cwd", "--pass-environment", "--allowed-host", "--allow-origin",
+        "--insecure-no-auth", "--max-frame-bytes", "--max-sessions", "--drain-timeout", "--debug", "--log-level", "--version",
+        "examples:", "API_ACCESS_TOKEN", "exit codes:", "mcpServers",
+    ):  # fmt: skip
+        assert word in text
+    assert max(map(len, text.splitlines())) <= 120
+
+
+@pytest.mark.parametrize(("words", "code"), [([], 2), (["--bad"], 2), (["no-such-program"], 2), (["http://"], 2)])
+def test_mistakes_of_the_real_program(words: list[str], code: int) -> None:
+    """Exactly one line on stderr, also from the interpreter's own end."""
+    ended = run(*words)
+    assert (ended.returncode, ended.stdout) == (code, b"")
+    assert ended.stderr.count(b"\n") == 1
+
+
+def test_the_loop_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MCP_RELAY_LOOP=asyncio, and without uvloop Python's own."""
+    monkeypatch.setenv("MCP_RELAY_LOOP", "asyncio")
+    assert cli._loop_factory() is None
+    monkeypatch.delenv("MCP_RELAY_LOOP")
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+    assert cli._loop_factory() is None
+
+
+CANARY = "canary-5f3a91-do-not-show"
+
+LEAKY_SERVER = f"""
+import os, sys
+sys.stderr.write("started with " + os.environ["MY_SECRET"] + chr(10)); sys.stderr.flush()
+print("noise with " + os.environ["MY_SECRET"], flush=True)
+for line in sys.stdin:
+    print('{{"jsonrpc":"2.0","id":1,"result":{{"protocolVersion":"2025-11-25","capabilities":{{}},"apiKey":"{CANARY}-2",'
+          '"text":"' + "x" * 1870 + os.environ["MY_SECRET"] + '"}}}}', flush=True)
+"""
+
+
+def test_secrets_are_never_logged_not_even_in_part() -> None:
+    """At --debug, through both programs in a row: header, token, variable, noise, stderr, a frame cut in the middle."""
+    serving = subprocess.Popen(
+        [PYTHON, "-m", "relay", "--debug", "-e", "MY_SECRET", CANARY, "--", PYTHON, "-S", "-c", LEAKY_SERVER],
+        env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    with serving:
+        assert serving.stderr is not None
+        log = ""
+        while "listening on " not in log:
+            log += serving.stderr.readline()
+        url = log.rpartition("listening on ")[2].split()[0]
+        request = {
+            "jsonrpc": "2.0", "id": 1, "method": "initialize",
+            "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"},
+                       "token": f"{CANARY}-3", "_meta": {"authorization": f"{CANARY}-4"}},
+        }  # fmt: skip
+        bridge = run(
+            "--debug", "-H", "X-Key", f"{CANARY}-5", url, env={"API_ACCESS_TOKEN": f"{CANARY}-6"},
+            stdin=json.dumps(request).encode() + b"\n",
+        )  # fmt: skip
+        serving.send_signal(signal.SIGTERM)
+        out, rest = serving.communicate(timeout=20)
+        assert (serving.returncode, out) == (0, "")
+    assert bridge.returncode == 0
+    assert CANARY in bridge.stdout.decode(), "payloads pass untouched"
+    everything = log + rest + bridge.stderr.decode()
+    assert everything.count("initialize") >= 2, "frames are shown"
+    assert "[" in everything
+    assert "started with ***" in everything
+    assert "noise with ***" in everything
+    for length in range(8, len(CANARY) + 1):
+        assert CANARY[:length] not in everything
+
+
+def test_stdout_of_a_bridge_is_protocol_only(tmp_path: Path) -> None:
+    """A server that cannot be reached: the request's error on stdout, all words on stderr, exit code 0."""
+    ended = run("http://127.0.0.1:9/mcp", stdin=b'{"jsonrpc":"2.0","id":7,"method":"initialize","params":{}}\n')
+    (line,) = ended.stdout.splitlines()
+    answer = json.loads(line)
+    assert (answer["id"], answer["error"]["code"], answer["error"]["data"]["delivered"]) == (7, -32002, "no")
+    assert b"Traceback" not in ended.stderr
+
+

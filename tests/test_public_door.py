@@ -1,0 +1,141 @@
+"""What `import relay` gives, and what it does not cost."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import relay
+
+ROOT = Path(__file__).parent.parent
+
+ECHO = "import sys\nfor line in sys.stdin: print(line, end='', flush=True)"
+
+
+def python(code: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """Run some Python."""
+    return subprocess.run([sys.executable, "-W", "error", "-c", code], input=stdin, capture_output=True, text=True, timeout=20)
+
+
+def test_import_loads_no_http_library() -> None:
+    """aiohttp costs 150 ms; a relay between stdio and a child never pays them."""
+    ended = python(
+        "import sys, relay; relay.connect('stdio:'); relay.connect(['true']); relay.connect('http://h/'); relay.memory_pair()\n"
+        "print([name for name in ('aiohttp', 'httpx', 'uvloop', 'yarl', 'ssl', 'importlib.metadata') if name in sys.modules])"
+    )
+    assert (ended.stdout, ended.stderr) == ("[]\n", "")
+
+
+def test_stdio_to_a_child_loads_no_http_library() -> None:
+    """Not when frames flow either."""
+    code = f"""
+import asyncio, sys, relay
+report = asyncio.run(relay.pipe(relay.connect("stdio:"), relay.connect([sys.executable, "-c", {ECHO!r}])))
+sys.stderr.write(f"{{'aiohttp' in sys.modules}} {{report.frames_a_to_b}} {{report.frames_b_to_a}} {{report.failure}}")
+"""
+    ended = python(code, stdin='{"id":1,"method":"x"}\n{"method":"y"}\n')
+    assert ended.stdout == '{"id":1,"method":"x"}\n{"method":"y"}\n'
+    assert ended.stderr == "False 2 2 None"
+
+
+def test_the_names() -> None:
+    """Each name of __all__ is there, and the version is the installed one."""
+    for name in relay.__all__:
+        assert getattr(relay, name) is not None
+    assert re.fullmatch(r"\d+\.\d+\.\d+\S*", relay.__version__)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = relay.nothing
+
+
+def test_no_module_of_the_common_path_needs_posix() -> None:
+    """Windows and macOS install the same wheel: nothing at import asks for what only POSIX has."""
+    ended = python(
+        "import sys\nfor name in ('fcntl', 'pwd', 'grp', 'termios', 'resource', 'uvloop'): sys.modules[name] = None\n"
+        "import relay, relay.cli, relay.app.serve, relay.app.wiring, relay.endpoints.remote, relay.endpoints.http_server"
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def readme_example() -> str:
+    """Return the Python block of the README's section on embedding."""
+    text = (ROOT / "README.md").read_text()
+    (block,) = re.findall(r"```python\n(.*?)```", text[text.index("## From Python") :], re.DOTALL)
+    return str(block)
+
+
+def test_the_readmes_example_runs() -> None:
+    """As it stands, but for the address: a child in the URL's place, which the comment offers."""
+    code, count = re.subn(r'"https://example.com/mcp"', repr([sys.executable, "-c", ECHO]), readme_example())
+    assert count == 1
+    ended = python(code, stdin='{"id":1,"method":"x"}\n')
+    assert ended.stdout == '{"id":1,"method":"x"}\n'
+    assert "frames_a_to_b=1" in ended.stderr
+    assert "finished_first='a'" in ended.stderr
+
+
+async def test_speaking_through_a_pair_in_memory() -> None:
+    """`near, far = memory_pair()`: pipe far to a server, speak through near; cancelling the pipe closes both."""
+    near, far = relay.memory_pair()
+    server = relay.connect([sys.executable, "-S", "-c", ECHO], limits=relay.Limits(close_grace=0.5))
+    running = asyncio.get_running_loop().create_task(relay.pipe(far, server))
+    await near.send([relay.Frame(b'{"id":1,"result":0.10}')])
+    (answer,) = await near.receive()
+    assert answer.raw == b'{"id":1,"result":0.10}'
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert len(await near.receive()) == 0
+
+
+@pytest.mark.parametrize("target", ["ftp://x", "server", "", "stdio", "ws://x"])
+def test_a_target_that_is_none(target: str) -> None:
+    """A string is a URL or stdio:, a command is a list."""
+    with pytest.raises(relay.RelayError, match="cannot connect to"):
+        relay.connect(target)
+
+
+async def test_commands_fail_where_they_are_used() -> None:
+    """Described now, started later: the failure is in the report."""
+    near, far = relay.memory_pair()
+    for command in ([], ["no-such-program-at-all"]):
+        endpoint = relay.connect(command)
+        with pytest.raises(relay.RelayError, match="no command given|was not found"):
+            await endpoint.receive()
+        await endpoint.aclose()
+    report = await relay.pipe(far, relay.connect(["no-such-program-at-all"]))
+    assert "was not found" in str(report.failure)
+    assert report.finished_first == "b"
+    await near.aclose()
+
+
+async def test_listen_and_connect_meet() -> None:
+    """The two halves of the door: a listener's sessions piped to a child, called through connect."""
+    listener = await relay.listen()
+    url = f"{listener.base_url}/mcp"
+
+    async def serve() -> None:
+        async for session in listener:
+            await relay.pipe(session, relay.connect([sys.executable, "-S", "-c", SERVER]))
+
+    async with asyncio.TaskGroup() as group:
+        serving = group.create_task(serve())
+        client = relay.connect(url)
+        await client.send([relay.Frame(b'{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25"}}')])
+        (answer,) = await client.receive()
+        assert json.loads(answer.raw)["id"] == 1
+        await client.aclose()
+        await listener.aclose()
+        await serving
+
+
+SERVER = """
+import json, sys
+for line in sys.stdin:
+    print(json.dumps({"jsonrpc": "2.0", "id": json.loads(line)["id"], "result": {"protocolVersion": "2025-11-25"}}), flush=True)
+"""
