@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import dataclasses
+import io
 import logging
 import os
 import sys
@@ -281,6 +282,8 @@ def _loop_factory() -> Callable[[], AbstractEventLoop] | None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
     sink = StderrSink()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # --help has dots that a plain ASCII terminal has not
     try:
         options, command = _parse(sys.argv[1:] if argv is None else argv)
         if options.version:

@@ -75,7 +75,7 @@ MakePair = Callable[[Limits], AbstractAsyncContextManager[Pair]]
 
 
 @dataclass(slots=True)
-class far_of:  # noqa: N801  # a function in spirit: makes a Far of an Endpoint
+class far_of:  # a function in spirit: makes a Far of an Endpoint
     """Drive the peer through an endpoint at the other end."""
 
     endpoint: Endpoint
@@ -376,7 +376,11 @@ async def _ends_with_a_relay_error(work: Awaitable[None]) -> None:
 
 def _waiting_bytes(endpoint: Endpoint) -> int:
     """Look into an endpoint's inbox: how much has come and was not taken yet."""
-    inbox = getattr(endpoint, "_inbox", None) or getattr(getattr(endpoint, "_reader", None), "inbox", None)
+    inbox = (
+        getattr(endpoint, "_inbox", None)
+        or getattr(endpoint, "inbox", None)
+        or getattr(getattr(endpoint, "_reader", None), "inbox", None)
+    )
     assert isinstance(inbox, FrameInbox), "every endpoint has one"
     return inbox.waiting_bytes
 
@@ -384,7 +388,7 @@ def _waiting_bytes(endpoint: Endpoint) -> int:
 async def _until(condition: Callable[[], bool], seconds: float = 2.0) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
-            while not condition():  # noqa: ASYNC110  # what it looks at has no event
+            while not condition():  # what it looks at has no event
                 await asyncio.sleep(0.002)
 
 

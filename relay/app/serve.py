@@ -13,6 +13,7 @@ import signal
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from relay.app.logs import ChildStderr, FrameLog, StderrSink, say
 from relay.app.settings import BridgeSettings, ServeSettings
@@ -21,6 +22,10 @@ from relay.endpoints.base import Endpoint
 from relay.endpoints.own_stdio import OwnStdio
 from relay.errors import EndpointClosed
 from relay.pipe import pipe
+
+if TYPE_CHECKING:
+    from relay.endpoints.http_server import HttpListener
+    from relay.endpoints.http_session import HttpSession, SseSession
 
 __all__ = ["bridge", "serve"]
 
@@ -108,20 +113,36 @@ class _Serving:
                 await listener.aclose()
                 await asyncio.wait([accepting])
 
-    async def _accept(self, listener: object, group: asyncio.TaskGroup) -> None:
-        async for session in listener:  # type: ignore[attr-defined]
+    async def _accept(self, listener: HttpListener, group: asyncio.TaskGroup) -> None:
+        async for session in listener:
             group.create_task(self._carry(session), name=f"session {session.name}")
 
-    async def _carry(self, session: Endpoint) -> None:
+    async def _carry(self, session: HttpSession | SseSession) -> None:
         """Join one session to a child of its own; whatever happens to it stays its own."""
         upstream = self._target.endpoint()
         self._last_activity = datetime.now(UTC)
-        report = await pipe(
-            session, upstream, limits=self._settings.limits, observer=_frame_log(self._settings.secrets)
-        )
+        async with asyncio.TaskGroup() as group:
+            ending = group.create_task(self._end_with(session, upstream), name=f"end with {session.name}")
+            report = await pipe(
+                session, upstream, limits=self._settings.limits, observer=_frame_log(self._settings.secrets)
+            )
+            ending.cancel()
         self._target.forget(upstream)
         if report.failure is not None:
             logger.warning("%s: ended: %s", session.name, report.failure)
+
+    async def _end_with(self, session: HttpSession | SseSession, upstream: Endpoint) -> None:
+        """End the upstream of a session that has ended, though it may not read: its pipe waits to send, and cannot see.
+
+        A server that reads is told by the pipe and has ended long before.
+        """
+        limits = self._settings.limits
+        await session.ended.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limits.linger):
+                await session.closed.wait()
+        await asyncio.sleep(limits.close_grace)
+        await upstream.aclose(EndpointClosed(f"{session.name} has ended"))
 
     def _status(self) -> dict[str, object]:
         return {

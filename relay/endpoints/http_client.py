@@ -142,7 +142,9 @@ class HttpClient(RemoteClient):
         frame = Frame(body.strip(), post.frame.head.id)
         is_error = frame.head.kind is Kind.RESPONSE
         if self._probed is not None and not self._probed.done():
-            if status in (400, 404, 405) and not is_error:
+            # 405 with an error that is not this request's own: it is POST that is refused here, not the request.
+            is_elsewhere = status in (400, 404, 405) and not is_error
+            if is_elsewhere or (status == 405 and frame.head.id is None):
                 self._take_back(post)
                 self._probed.set_result(False)
                 return

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import socket
+import weakref
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -165,6 +166,8 @@ class HttpListener:
         self._policy = policy or OriginPolicy(host)
         self._status = status or (dict)
         self._sessions: Sessions[HttpSession | SseSession] = Sessions(limits.max_sessions)
+        # Those too that have ended and may still give late answers.
+        self._unclosed: weakref.WeakSet[HttpSession | SseSession] = weakref.WeakSet()
         self._offered: asyncio.Queue[HttpSession | SseSession | None] = asyncio.Queue()
         self._counts = _Counts()
         self._server: asyncio.Server | None = None
@@ -237,7 +240,7 @@ class HttpListener:
             await asyncio.wait([self._housekeeping])
         if self._server is not None:
             self._server.close()
-        for session in list(self._sessions):
+        for session in list(self._unclosed):
             await session.aclose(EndpointClosed("the relay is shutting down"))
         self._offered.put_nowait(None)
         if self._http is not None:
@@ -358,23 +361,35 @@ class HttpListener:
         headers = request.headers
         self._check_post(headers)
         known = self._find_session(headers) if SESSION_ID in headers else None
-        if known is not None:
-            await self._wait_to_read(known, request)
-        frame = self._check_frame(await self._read_body(request), known.version if known else None)
-        session = known or self._begin_session(frame.head)
-        await session.wait_for_room(frame)
         outcome: asyncio.Future[Frame | EventStream] = asyncio.get_running_loop().create_future()
-        exchange = self._accept(session, frame, outcome.set_result)
+        async with self._turn_to_read(known, request):
+            frame = self._check_frame(await self._read_body(request), known.version if known else None)
+            session = known or self._begin_session(frame.head)
+            await session.wait_for_room(frame)
+            exchange = self._accept(session, frame, outcome.set_result)
         if exchange is None:
             return web.Response(status=202, headers=self._cors(request))
         return await self._answer(request, session, exchange, outcome)
 
-    async def _wait_to_read(self, session: HttpSession | SseSession, request: web.BaseRequest) -> None:
-        """Leave a large body in the network while its server does not read, and let only so many small ones wait."""
-        if session.waiting >= self._limits.max_in_flight:
-            raise Refused(503, f"{session.waiting} messages wait for the server already")
-        if (request.content_length or self._limits.buffer_low + 1) > self._limits.buffer_low:
-            await session.wait_for_room()
+    @contextlib.asynccontextmanager
+    async def _turn_to_read(
+        self, session: HttpSession | SseSession | None, request: web.BaseRequest
+    ) -> AsyncIterator[None]:
+        """Let only so many small bodies wait for a server that does not read; leave large ones in the network.
+
+        A session is None where one is about to begin: it has no server yet that could be slow.
+        """
+        length = request.content_length
+        if session is None:
+            yield
+        elif length is not None and length <= self._limits.buffer_low:
+            if session.waiting >= self._limits.max_in_flight:
+                raise Refused(503, f"{session.waiting} messages wait for the server already")
+            yield
+        else:
+            async with session.large_body:
+                await session.wait_for_room()
+                yield
 
     def accept_at_once(self, lane: FastLane, headers: Mapping[str, str], body: bytes) -> bool:
         """Check a POST by the same rules as any other and hand it to its session; False where those say more.
@@ -454,6 +469,7 @@ class HttpListener:
         self._check_room(head)
         session = HttpSession(self._limits, self._sessions.publish, self._sessions.remove)
         self._sessions.add(session)
+        self._unclosed.add(session)
         self._offered.put_nowait(session)
         return session
 
@@ -482,7 +498,7 @@ class HttpListener:
                 raw.decode()
             except UnicodeDecodeError as exc:
                 raise Refused(400, f"the body is not UTF-8: {exc.reason}", code=replies.PARSE_ERROR) from exc
-        head = frame.head
+        head = frame.read_whole()
         if head.kind is Kind.INVALID:
             code = replies.INVALID_REQUEST if head.is_json else replies.PARSE_ERROR
             raise Refused(400, f"not a JSON-RPC message: {head.fault}", code=code, request_id=head.id)
@@ -620,6 +636,7 @@ class HttpListener:
         self._check_room()
         session = SseSession(self._limits, self._sessions.remove)
         self._sessions.add(session)
+        self._unclosed.add(session)
         self._sessions.publish(session)
         address = f"{MESSAGES_PATH}?session_id={session.id}".encode()
         try:
@@ -639,9 +656,13 @@ class HttpListener:
         session = self._sessions.find(session_id)
         if not isinstance(session, SseSession) or session.is_closing:
             raise Refused(404, "no such session: its stream has ended, or never was; begin a new one at " + SSE_PATH)
-        await self._wait_to_read(session, request)
-        frame = self._check_frame(await self._read_body(request), None)
-        await session.wait_for_room(frame)
+        async with self._turn_to_read(session, request):
+            frame = self._check_frame(await self._read_body(request), None)
+            await session.wait_for_room(frame)
+            self._accept_message(session, frame)
+        return web.Response(status=202, text="Accepted", headers=self._cors(request))
+
+    def _accept_message(self, session: SseSession, frame: Frame) -> None:
         head = frame.head
         is_first = not session.is_initialized
         if head.kind is Kind.REQUEST or head.kind is Kind.BATCH:
@@ -656,4 +677,3 @@ class HttpListener:
             raise Refused(404, "the session has ended; begin a new one at " + SSE_PATH, request_id=head.id) from exc
         if is_first and session.is_initialized:
             self._offered.put_nowait(session)
-        return web.Response(status=202, text="Accepted", headers=self._cors(request))

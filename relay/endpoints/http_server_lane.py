@@ -59,7 +59,9 @@ class FastLane(web.RequestHandler):
         waiter, self._waiter = self._waiter, None
         super().data_received(data)
         self._waiter = waiter
-        if waiter is not None and self._messages and self._exchange is None and not self._answer_at_once():
+        if waiter is None or waiter.done() or not self._messages or self._exchange is not None:
+            return  # a task that was woken takes the message: answering it here too would deliver it twice
+        if not self._answer_at_once():
             self._wake()
 
     def _wake(self) -> None:

@@ -54,8 +54,13 @@ class _Session:
         self.inbox = FrameInbox(self.name, limits)
         self.waiting = 0
         """Frames whose senders wait for room in the inbox."""
+        self.large_body = asyncio.Lock()
+        """Held while a large body is read and until it is accepted: one at a time is in memory."""
         self.is_closing = False
-        self._is_closed = False
+        self.ended = asyncio.Event()
+        """Set once the client sends no more: it has ended the session, or the session has expired."""
+        self.closed = asyncio.Event()
+        """Set once no answer can reach the client any more."""
         self._limits = limits
         self._loop = asyncio.get_running_loop()
         self._last_used = self._loop.time()
@@ -81,14 +86,15 @@ class _Session:
         """Take no more from the client: it has ended the session, or the session has expired."""
         self.is_closing = True
         self.inbox.finish()
+        self.ended.set()
 
     def _check_taking(self) -> None:
-        """See that the session has not ended while a body was on its way: nobody would answer it."""
+        """See that the session has not ended, for instance while a body was on its way: nobody would answer it."""
         if self.is_closing:
             raise EndpointClosed(f"{self.name}: a frame after its end")
 
     def _check_open(self) -> None:
-        if self._is_closed:
+        if self.closed.is_set():
             raise EndpointClosed(f"{self.name}: send after its end")
 
 
@@ -329,7 +335,7 @@ class HttpSession(_Session):
 
     async def aclose(self, reason: RelayError | None = None) -> None:
         """End the session: every open request gets an error that carries ``reason``, every stream ends."""
-        if self._is_closed:
+        if self.closed.is_set():
             return
         message = f"the request was lost: {reason or 'the session was closed'}"
         for request_id, exchange in self.exchanges.fail_all():
@@ -338,7 +344,7 @@ class HttpSession(_Session):
         for stream in self._streams.values():
             stream.end()
         self.finish()
-        self._is_closed = True
+        self.closed.set()
 
 
 class SseSession(_Session):
@@ -375,8 +381,8 @@ class SseSession(_Session):
             self.finish()
 
     async def send(self, frames: Sequence[Frame]) -> None:
-        """Write frames to the stream; waits while the client does not read."""
-        self._check_open()
+        """Write frames to the stream; waits while the client does not read. Raises EndpointClosed after its end."""
+        self._check_taking()
         for frame in frames:
             for message in frame.head.messages:
                 if message.kind is Kind.RESPONSE:
@@ -384,6 +390,7 @@ class SseSession(_Session):
             self.stream.push(frame.line)
         if self.stream.is_full:
             await self.stream.wait_for_room()
+            self._check_taking()
 
     def finish(self) -> None:
         """Take no more from the client and let its stream end."""
@@ -397,10 +404,10 @@ class SseSession(_Session):
 
     async def aclose(self, reason: RelayError | None = None) -> None:
         """End the session: every open request gets an error that carries ``reason``, then the stream ends."""
-        if self._is_closed:
+        if self.closed.is_set():
             return
         message = f"the request was lost: {reason or 'the session was closed'}"
         for request_id, _ in self.exchanges.fail_all():
             self.stream.push(replies.error(request_id, replies.LOST, message, delivered="unknown").line)
         self.finish()
-        self._is_closed = True
+        self.closed.set()

@@ -124,6 +124,11 @@ class Frame:
             head = self._head = _read_head(self.raw)
         return head
 
+    def read_whole(self) -> Head:
+        """Return the head, read from the whole frame: of one from a stranger the ends alone could be made to lie."""
+        head = self._head = _read_whole_head(self.raw)
+        return head
+
     @property
     def line(self) -> bytes:
         """The frame on one line, for transports that frame by newlines.
@@ -151,6 +156,10 @@ class Frame:
 def _read_head(raw: bytes) -> Head:
     if len(raw) > _LARGE and (head := _peek_at_answer(raw)) is not None:
         return head
+    return _read_whole_head(raw)
+
+
+def _read_whole_head(raw: bytes) -> Head:
     try:
         return _head_of(_decode_envelope(raw), raw)
     except _UNREADABLE as exc:

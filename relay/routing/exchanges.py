@@ -45,19 +45,22 @@ class Exchanges(Generic[Waiter]):
         Raises IdInUse, and opens nothing, if one of the ids waits already.
         """
         ids: list[RequestId] = []
+        tokens: list[tuple[RequestId, RequestId]] = []
         for head in heads:
             if head.kind is not Kind.REQUEST:
                 continue
             assert head.id is not None, "a request has an id"
             if head.id in self._by_id:
                 for request_id in ids:
-                    self.settle(request_id)
+                    del self._by_id[request_id]
                 raise IdInUse(head.id)
             ids.append(head.id)
             self._by_id[head.id] = waiter
             if head.token is not None:
-                self._by_token[head.token] = waiter
-                self._token_of[head.id] = head.token
+                tokens.append((head.id, head.token))
+        for request_id, token in tokens:  # only now: a refused batch takes no token from another
+            self._by_token[token] = waiter
+            self._token_of[request_id] = token
         return tuple(ids)
 
     def find(self, request_id: RequestId | None) -> Waiter | None:

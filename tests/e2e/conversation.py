@@ -134,15 +134,23 @@ class Program(Conversation):
         super().__init__()
         self.process = process
         self.stderr = ""
+        self._may_read = asyncio.Event()
 
     @classmethod
     @contextlib.asynccontextmanager
     async def running(
-        cls, url: str, *options: str, env: dict[str, str] | None = None, loop: str = "uvloop", owed: bool = False
+        cls,
+        url: str,
+        *options: str,
+        env: dict[str, str] | None = None,
+        loop: str = "uvloop",
+        owed: bool = False,
+        reads: bool = True,
     ) -> AsyncIterator[Program]:
         """Start the program; at the end of the block its stdin is closed and it must have ended by itself, well.
 
-        Unless ``owed``, every request must then have had its one answer.
+        Unless ``owed``, every request must then have had its one answer. Unless it ``reads``, its stdout is left alone
+        until ``read`` is called.
         """
         inherited = {name: value for name, value in os.environ.items() if name not in (*PROXIES, "API_ACCESS_TOKEN")}
         process = await asyncio.create_subprocess_exec(
@@ -152,9 +160,11 @@ class Program(Conversation):
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env={**inherited, "MCP_RELAY_LOOP": loop, **(env or {})},
-            limit=_LARGEST_LINE,
+            limit=_LARGEST_LINE if reads else 2**20,
         )
         self = cls(process)
+        if reads:
+            self.read()
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._read_stdout(), name="its stdout")
@@ -166,6 +176,7 @@ class Program(Conversation):
                 finally:
                     if process.returncode is None:
                         process.kill()
+                    self.read()
                     self.eof()
             if not owed:
                 self.assert_exactly_one_outcome()
@@ -173,8 +184,13 @@ class Program(Conversation):
             await process.wait()
             process._transport.close()  # type: ignore[attr-defined]  # uvloop keeps the pipes' descriptors until then
 
+    def read(self) -> None:
+        """Begin to read its stdout."""
+        self._may_read.set()
+
     async def _read_stdout(self) -> None:
         assert self.process.stdout is not None, "a pipe"
+        await self._may_read.wait()
         while line := await self.process.stdout.readline():
             await self.take(line.rstrip(b"\n"))
 

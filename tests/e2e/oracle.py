@@ -295,7 +295,8 @@ class Client:
     async def finished(self, response: Response) -> list[bytes]:
         """Read a response to its end and keep its connection for the next request."""
         frames = await response.frames()
-        self._idle.append(response.wire)
+        if response.headers.get("connection") != "close":
+            self._idle.append(response.wire)
         return frames
 
     async def post(self, frame: bytes, **headers: str | None) -> Response:
@@ -404,11 +405,17 @@ class Relay:
 
 
 @contextlib.contextmanager
-def run_relay(*options: str, command: Sequence[str] | None = None, env: Mapping[str, str] | None = None) -> Iterator[Relay]:
+def run_relay(
+    *options: str, command: Sequence[str] | None = None, env: Mapping[str, str] | None = None
+) -> Iterator[Relay]:
     """Run ``mcp-relay OPTIONS -- COMMAND`` (the test server by default) until the block is left."""
     argv = [sys.executable, "-m", "relay", *options, "--", *(command or stdio_server())]
     process = subprocess.Popen(
-        argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env={**os.environ, **(env or {})}
+        argv,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env={**os.environ, **(env or {})},
     )
     relay = Relay(process)
     reader = threading.Thread(target=relay.read_stderr, name="relay stderr", daemon=True)

@@ -1,8 +1,8 @@
-"""Be a stdio MCP server that does on demand whatever a server may do to a relay. Run as a script; imports nothing heavy.
+"""Be a stdio MCP server that does on demand whatever a server may do to a relay: a script, quick to start.
 
-The method of a request names what happens; ``params`` say how much. Ids and params are echoed as the bytes they came as.
+The method of a request names what happens, ``params`` how much. Ids and params are echoed as the bytes they came as.
 
-    initialize                  an answer of the version asked for (--version V, --initialize-delay S, --initialize-fails)
+    initialize                  the version asked for (--version V, --initialize-delay S, --initialize-fails)
     echo                        {"params": …} with the very bytes of the request's params
     delay {seconds}             an echo, later; other requests are answered meanwhile
     silent                      nothing, ever

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import socket
 import ssl
 import subprocess
@@ -38,6 +39,9 @@ async def test_post_comes_first(loop_name: str) -> None:
         assert server.methods()[:2] == ["initialize", "notifications/initialized"]
 
 
+NO_POST = b'{"jsonrpc":"2.0","id":null,"error":{"code":-32000,"message":"POST is not allowed here"}}'
+
+
 @pytest.mark.parametrize("status", [400, 404, 405])
 @pytest.mark.parametrize("body", [b"", b"Not Found", b'{"error":"no such thing"}', b"<html>"])
 async def test_refused_post_means_sse(status: int, body: bytes) -> None:
@@ -48,6 +52,14 @@ async def test_refused_post_means_sse(status: int, body: bytes) -> None:
         assert server.methods() == ["initialize", "GET", "initialize", "notifications/initialized", "tools/call"]
         bodies = [one.body for one in server.posted("initialize")]
         assert bodies[0] == bodies[1]
+
+
+async def test_405_with_an_error_of_no_request_means_sse() -> None:
+    """405 with a JSON-RPC error whose id is null refuses POST, not the request: mcp-relay's own /sse says so."""
+    async with FaultServer.running(Both(405, NO_POST, "application/json")) as server, Direct.to(server.url) as client:
+        await client.handshake()
+        assert "result" in await client.call(1)
+        assert server.methods()[:3] == ["initialize", "GET", "initialize"]
 
 
 async def test_refused_post_means_sse_for_the_program(loop_name: str) -> None:
@@ -263,6 +275,8 @@ async def test_connection_refused_and_later_sse() -> None:
 @pytest.fixture
 def certificate(tmp_path: Path) -> Iterator[ssl.SSLContext]:
     """A server's side of TLS with a certificate that nobody trusts."""
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl to make a certificate with")
     key, cert = tmp_path / "key.pem", tmp_path / "cert.pem"
     subject = ("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost")
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-keyout"]

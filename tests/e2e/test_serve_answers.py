@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from collections.abc import Iterator
 
 import pytest
@@ -12,7 +13,19 @@ from tests.e2e.oracle import Client, Oracle, Relay, initialize, notification, re
 
 pytestmark = pytest.mark.only_loop("asyncio")  # the relay under test is another process
 
-IDS = ["1", '"1"', "0", "-7", '""', '"ünï ☃ 😀"', '"\\u0031"', str(2**53 + 1), str(2**64), "9" * 1000, '"' + "x" * 1000 + '"']
+IDS = [
+    "1",
+    '"1"',
+    "0",
+    "-7",
+    '""',
+    '"ünï ☃ 😀"',
+    '"\\u0031"',
+    str(2**53 + 1),
+    str(2**64),
+    "9" * 1000,
+    '"' + "x" * 1000 + '"',
+]
 PAYLOADS = [
     "0.10",
     "9007199254740993",
@@ -75,6 +88,38 @@ async def test_64_clients_with_the_same_ids_get_each_their_own(relay: Relay) -> 
         for number in range(64):
             group.create_task(one(f"client {number}"))
     oracle.finish(384)
+
+
+@pytest.mark.async_timeout(40)
+async def test_a_soup_of_calls_of_all_sizes_is_answered_exactly(relay: Relay) -> None:
+    """8 clients, each 8 calls at a time, 640 in all, 20 B to 1 MiB, some slow, some with progress: every byte."""
+    oracle = Oracle()
+    dice = random.Random(20251125)
+
+    def frame(name: str, number: int) -> bytes:
+        payload = '"' + dice.choice("xé☃") * round(20 * (2**20 / 60) ** dice.random()) + '"'
+        if number % 5 == 0:
+            return oracle.ask(name, str(number), "delay", more=f'"seconds":{dice.random() / 4:.3f}', payload=payload)
+        if number % 7 == 0:
+            more = f'"count":3,"_meta":{{"progressToken":{number}}}'
+            return oracle.ask(name, str(number), "progress", more=more, payload=payload)
+        return oracle.ask(name, str(number), payload=payload)
+
+    async def lane(client: Client, numbers: range) -> None:
+        for number in numbers:
+            *before, last = await client.call(frame(client.name, number))
+            oracle.judge(client.name, last)
+            assert [json.loads(notice)["params"]["progressToken"] for notice in before] in ([], [number] * 3)
+
+    async def one(name: str) -> None:
+        async with Client(relay.base, name) as client:
+            await client.begin()
+            await asyncio.gather(*(lane(client, range(start, 80, 8)) for start in range(8)))
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(8):
+            group.create_task(one(f"client {number}"))
+    oracle.finish(640)
 
 
 async def test_progress_logs_and_questions_come_before_their_answer(relay: Relay) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.oracle import Client, Response, request, run_relay, stdio_server
+from tests.e2e.oracle import Client, Response, request, run_relay
 
 pytestmark = pytest.mark.only_loop("asyncio")
 
@@ -28,7 +28,7 @@ def _is_alive(pid: int) -> bool:
 
 async def _all_gone(pids: Iterable[int], seconds: float) -> None:
     async with asyncio.timeout(seconds):
-        while any(map(_is_alive, pids)):  # noqa: ASYNC110 - the end of a foreign process has no event
+        while any(map(_is_alive, pids)):
             await asyncio.sleep(0.01)
 
 
@@ -232,8 +232,11 @@ while read -r line; do :; done
 """
 
 
+_CYCLES = int(os.environ.get("RELAY_TEST_CYCLES", "1000"))
+
+
 @pytest.mark.async_timeout(90)
-async def test_300_session_cycles_leave_nothing() -> None:
+async def test_a_thousand_session_cycles_leave_nothing() -> None:
     """Sessions that end by DELETE, by a broken connection or by the child's death: no process, zombie, descriptor."""
     with run_relay("--log-level", "ERROR", command=["/bin/sh", "-c", _CHEAP_SERVER]) as relay:
 
@@ -248,7 +251,7 @@ async def test_300_session_cycles_leave_nothing() -> None:
             await cycle(number)
         await _settled(relay.base)
         descriptors, children, memory = _descriptors(relay.pid), len(_children(relay.pid)), relay.memory()
-        for start in range(0, 300, 10):
+        for start in range(0, _CYCLES, 10):
             async with asyncio.TaskGroup() as group:
                 for number in range(start, start + 10):
                     group.create_task(cycle(number))
@@ -256,7 +259,6 @@ async def test_300_session_cycles_leave_nothing() -> None:
         assert len(_children(relay.pid)) == children, _children(relay.pid)
         assert _descriptors(relay.pid) <= descriptors + 1  # the connection that asks for /status
         assert relay.memory() - memory < 8 * 2**20
-        assert stdio_server()
 
 
 async def _settled(base: str) -> None:

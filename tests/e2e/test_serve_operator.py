@@ -78,7 +78,9 @@ async def test_max_sessions_and_max_frame_bytes_from_the_command_line() -> None:
 async def test_status_counts_what_there_is() -> None:
     """Sessions, requests in flight, streams, children that live, uptime; never arguments, environment or ids."""
     secret = "hush-0123456789"
-    with run_relay("-e", "API_KEY", secret, command=stdio_server("--anything", secret)) as relay:
+    with run_relay(
+        "--drain-timeout", "0", "-e", "API_KEY", secret, command=stdio_server("--anything", secret)
+    ) as relay:
         async with Client(relay.base) as client, Client(relay.base) as other:
             health = await client.request("GET", "/health")
             assert (health.status, await health.json()) == (200, {"status": "healthy"})
@@ -95,6 +97,7 @@ async def test_status_counts_what_there_is() -> None:
             assert status["draining"] is False and status["server_instances"] == {"default": "configured"}
             assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", status["api_last_activity"])
             text = json.dumps(status)
+            assert client.session is not None
             assert secret not in text and client.session not in text
             assert (await client.request("HEAD", "/health")).status == 200
         relay_said = "\n".join(relay.said)

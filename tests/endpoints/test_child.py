@@ -75,7 +75,7 @@ async def all_of(child: Child) -> list[Frame]:
 async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
     """Wait for what has no event."""
     async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110
+        while not condition():
             await asyncio.sleep(0.01)
 
 
@@ -118,7 +118,15 @@ async def test_child() -> None:
 
 async def test_noise_is_skipped_counted_and_shown() -> None:
     """Lines that are no JSON-RPC go to ``on_noise`` as they are, in order; the frames among them arrive."""
-    lines = [b"starting...", b'{"id":1,"result":{}}', b"42", b'{"level":"info"}', b"\xff\xfe\0", b'{"method":"x"}', b"[]"]
+    lines = [
+        b"starting...",
+        b'{"id":1,"result":{}}',
+        b"42",
+        b'{"level":"info"}',
+        b"\xff\xfe\0",
+        b'{"method":"x"}',
+        b"[]",
+    ]
     shown: list[bytes] = []
     code = "import sys; sys.stdout.buffer.write(bytes.fromhex(sys.argv[1]))"
     async with running(code, b"\n".join([*lines, b"", b""]).hex(), on_noise=shown.append) as child:
@@ -146,10 +154,7 @@ async def test_a_flood_of_stderr_does_not_disturb() -> None:
 
 async def test_a_line_without_end_costs_no_memory() -> None:
     """200 MB without a newline with the default limit of 64 MiB lowered to 1: the relay holds none of it."""
-    code = (
-        "import os\nfor _ in range(200): os.write(1, b'x' * 2**20)\n"
-        "os.write(1, b'\\n{\"id\":2,\"result\":{}}\\n')"
-    )
+    code = "import os\nfor _ in range(200): os.write(1, b'x' * 2**20)\nos.write(1, b'\\n{\"id\":2,\"result\":{}}\\n')"
     before = psutil.Process().memory_info().rss
     async with running(code, limits=Limits(max_frame_bytes=2**20, close_grace=0.2)) as child:
         peak = 0
@@ -186,8 +191,10 @@ sys.stdout.buffer.write(b'{"method":"got","params":' + sys.stdin.buffer.readline
         assert frame.belongs_to is None
     refusal = json.loads(frames[3].raw)["params"]
     assert (refusal["id"], refusal["error"]["code"], refusal["error"]["data"]) == (
-        "s-3", replies.TOO_LARGE, {"delivered": "no"}
-    )  # fmt: skip
+        "s-3",
+        replies.TOO_LARGE,
+        {"delivered": "no"},
+    )
 
 
 async def test_frames_of_16_mib_pass_both_ways() -> None:
@@ -228,7 +235,7 @@ os._exit({status})
 
 async def test_a_last_line_without_newline_is_a_frame() -> None:
     """If the child ended in order."""
-    async with running("import os; os.write(1, b'{\"method\":\"x\"}')") as child:
+    async with running('import os; os.write(1, b\'{"method":"x"}\')') as child:
         assert [frame.raw for frame in await all_of(child)] == [b'{"method":"x"}']
 
 
@@ -247,7 +254,7 @@ async def test_a_last_line_without_newline_is_a_frame() -> None:
 )
 async def test_the_reason_names_status_or_signal(end: str, reason: str) -> None:
     """What was complete is received, half a line discarded, then EndpointBroken within a second."""
-    code = f"import os, signal; os.write(1, b'{{\"id\":1,\"result\":{{}}}}\\n{{\"id\":2,\"resu'); {end}"
+    code = f'import os, signal; os.write(1, b\'{{"id":1,"result":{{}}}}\\n{{"id":2,"resu\'); {end}'
     async with running(code) as child:
         assert [frame.head.id for frame in await take(child, 1)] == [1]
         async with asyncio.timeout(2):
@@ -259,7 +266,7 @@ async def test_the_reason_names_status_or_signal(end: str, reason: str) -> None:
 
 async def test_kill_in_the_middle_of_a_line() -> None:
     """kill -9 with half an answer written: the half is discarded, the reason says SIGKILL, within a second."""
-    async with running("import os, time; os.write(1, b'{\"method\":\"x\"}\\n{\"id\":1,'); time.sleep(60)") as child:
+    async with running('import os, time; os.write(1, b\'{"method":"x"}\\n{"id":1,\'); time.sleep(60)') as child:
         assert len(await take(child, 1)) == 1
         began = time.monotonic()
         os.kill(child.pid, signal.SIGKILL)
@@ -308,7 +315,7 @@ async def test_a_child_that_ignores_everything_is_killed() -> None:
     """EOF, then SIGTERM, then SIGKILL, ``close_grace`` apart."""
     code = (
         "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
-        "os.write(1, b'{\"method\":\"x\"}\\n'); [time.sleep(1) for _ in range(60)]"
+        'os.write(1, b\'{"method":"x"}\\n\'); [time.sleep(1) for _ in range(60)]'
     )
     async with running(code) as child:
         await take(child, 1)
@@ -320,7 +327,7 @@ async def test_a_child_that_ignores_everything_is_killed() -> None:
 
 async def test_a_child_that_floods_while_it_is_closed_does_not_block() -> None:
     """It is read on and dropped, so that it can see the end of its stdin."""
-    code = "import os, select\nwhile not select.select([0], [], [], 0)[0]: os.write(1, b'{\"method\":\"x\"}\\n' * 1000)"
+    code = 'import os, select\nwhile not select.select([0], [], [], 0)[0]: os.write(1, b\'{"method":"x"}\\n\' * 1000)'
     async with running(code, limits=Limits(close_grace=5)) as child:
         await child.receive()
         await until(lambda: child._reader.inbox.is_paused)
@@ -355,9 +362,14 @@ os.read(0, 1)
 
 async def test_a_cancelled_close_kills_at_once() -> None:
     """A second Ctrl-C: nothing of the group is left, and nothing of ours."""
-    code = "import os, signal, time; signal.signal(15, signal.SIG_IGN); os.write(1, b'{\"method\":\"x\"}\\n'); time.sleep(60)"
+    code = """
+import os, signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+os.write(1, b'{"method":"x"}\\n')
+time.sleep(60)
+"""
     child = await Child.start(python(code), limits=Limits(close_grace=30))
-    await take(child, 1)
+    assert len(await take(child, 1)) == 1
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(0.1):
             await child.aclose()
@@ -386,7 +398,8 @@ async def test_it_gets_the_environment_and_directory_it_was_given(tmp_path: Path
     """Its whole environment is ``env``; its directory ``cwd``; its arguments are never seen by a shell."""
     code = """
 import json, os, sys
-print(json.dumps({"method": "x", "params": [dict(os.environ), os.getcwd(), sys.argv[1:], os.getpgid(0) == os.getpid()]}))
+facts = [dict(os.environ), os.getcwd(), sys.argv[1:], os.getpgid(0) == os.getpid()]
+print(json.dumps({"method": "x", "params": facts}))
 """
     words = ["$HOME; rm *", "", "a b", "ä"]
     async with running(code, *words, env={"A": "b", "LC_ALL": "C.UTF-8"}, cwd=str(tmp_path)) as child:
@@ -409,17 +422,32 @@ async def test_a_program_that_cannot_be_started(tmp_path: Path) -> None:
 
 
 BASE = {
-    "HOME": "h", "LOGNAME": "l", "PATH": "p", "SHELL": "() { evil; }", "TERM": "t", "LANG": "de", "SECRET": "s", "LD_PRELOAD": "x",
-    "API_ACCESS_TOKEN": "canary", "PROXY_TOKEN": "canary", "MCP_RELAY_ANYTHING": "canary", "NOTIFY_SOCKET": "n", "LISTEN_FDS": "1",
-}  # fmt: skip
+    "HOME": "h",
+    "LOGNAME": "l",
+    "PATH": "p",
+    "SHELL": "() { evil; }",
+    "TERM": "t",
+    "LANG": "de",
+    "SECRET": "s",
+    "LD_PRELOAD": "x",
+    "API_ACCESS_TOKEN": "canary",
+    "PROXY_TOKEN": "canary",
+    "MCP_RELAY_ANYTHING": "canary",
+    "NOTIFY_SOCKET": "n",
+    "LISTEN_FDS": "1",
+}
 
 
 def test_the_environment_is_the_sdks_short_list() -> None:
     """HOME LOGNAME PATH SHELL TERM USER where they are set; no shell functions; what the operator named."""
     assert child_environment(base=BASE) == {"HOME": "h", "LOGNAME": "l", "PATH": "p", "TERM": "t"}
     assert child_environment({"PATH": "q", "API_ACCESS_TOKEN": "mine"}, base=BASE) == {
-        "HOME": "h", "LOGNAME": "l", "PATH": "q", "TERM": "t", "API_ACCESS_TOKEN": "mine"
-    }  # fmt: skip
+        "HOME": "h",
+        "LOGNAME": "l",
+        "PATH": "q",
+        "TERM": "t",
+        "API_ACCESS_TOKEN": "mine",
+    }
     assert child_environment()["PATH"] == os.environ["PATH"]
 
 
@@ -427,8 +455,16 @@ def test_the_whole_environment_is_without_our_own() -> None:
     """``--pass-environment`` hands on everything that does not speak to the relay itself."""
     passed = child_environment({"E": "e"}, pass_all=True, base=BASE)
     assert passed == {
-        "HOME": "h", "LOGNAME": "l", "PATH": "p", "SHELL": "() { evil; }", "TERM": "t", "LANG": "de", "SECRET": "s", "LD_PRELOAD": "x", "E": "e"
-    }  # fmt: skip
+        "HOME": "h",
+        "LOGNAME": "l",
+        "PATH": "p",
+        "SHELL": "() { evil; }",
+        "TERM": "t",
+        "LANG": "de",
+        "SECRET": "s",
+        "LD_PRELOAD": "x",
+        "E": "e",
+    }
     assert "canary" not in passed.values()
 
 
@@ -485,7 +521,7 @@ def test_a_batch_files_arguments_hold_no_operators(tmp_path: Path, suffix: str, 
 
 async def test_what_a_child_writes_before_start_returns_is_read() -> None:
     """A child that writes at once, more than the limit, and exits: nothing of it is missed."""
-    code = "import os; os.write(1, b'{\"id\":1,\"result\":\"' + b'x' * 2000 + b'\"}\\n{\"method\":\"x\"}\\n')"
+    code = 'import os; os.write(1, b\'{"id":1,"result":"\' + b\'x\' * 2000 + b\'"}\\n{"method":"x"}\\n\')'
     for _ in range(10):
         async with running(code, limits=Limits(max_frame_bytes=1000, buffer_high=10, buffer_low=5)) as child:
             assert [frame.head.kind for frame in await all_of(child)] == [Kind.RESPONSE, Kind.NOTIFICATION]

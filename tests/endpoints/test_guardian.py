@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -14,7 +13,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-from relay.endpoints import guardian as guardian_module
 from relay.endpoints.guardian import Guardian
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -140,6 +138,6 @@ def test_without_a_shell_children_live_without_a_guardian(
     def fail(*args: object, **kwargs: object) -> None:
         raise FileNotFoundError("no /bin/sh")
 
-    monkeypatch.setattr(guardian_module.subprocess, "Popen", fail)
+    monkeypatch.setattr(subprocess, "Popen", fail)
     assert Guardian.hold() is None
     assert "no guardian: children may outlive a relay that is killed: no /bin/sh" in caplog.text

@@ -411,10 +411,14 @@ def test_the_head_agrees_with_json(message: dict[str, Any], ascii_only: bool, la
     """Whatever the message, the head says of it what Python's own parser says."""
     if large and not ("method" in message and ("result" in message or "error" in message)):
         message = {**message, "padding": "x" * 5000}
-    head = check_contract(json.dumps(message, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass"))
-    if head.kind is not INVALID:
-        assert head.id == message.get("id")
-        assert head.method == message.get("method")
+    raw = json.dumps(message, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
+    check_contract(raw)
+    for head in (Frame(raw).read_whole(), Frame(raw).head):
+        if head.kind is not INVALID:
+            assert head.id == message.get("id")
+            assert head.method == message.get("method")
+        if "method" in message and ("result" in message or "error" in message):
+            return  # a large frame that is both is seen for what it is only when it is read whole
 
 
 @given(
@@ -457,3 +461,29 @@ def test_no_bytes_make_a_frame_raise(raw: bytes) -> None:
     check_contract(b"[" + raw + b"]")
     check_contract(b'{"id":1,"result":' + raw + b"}")
     check_contract(b'{"id":' + raw + b',"result":"' + b"x" * 3000 + b'"}')
+
+
+@pytest.mark.parametrize(
+    ("raw", "asks"),
+    [
+        (b'{"id":1,"method":"x"}', True),
+        (b'{"method":"x"}', False),
+        (b'{"id":1,"result":1}', False),
+        (b'[{"method":"x"},{"id":1,"method":"x"}]', True),
+        (b'[{"method":"x"},{"id":1,"result":1}]', False),
+        (b"nonsense", False),
+    ],
+)
+def test_what_asks_for_an_answer(raw: bytes, asks: bool) -> None:
+    """A request, or a batch with one in it."""
+    assert Frame(raw).head.asks is asks
+
+
+def test_a_strangers_frame_is_read_whole() -> None:
+    """Ends that look like an answer's do not hide a method, or JSON that is none; the whole reading is remembered."""
+    for raw in (b'{"id":5,"result":%s,"method":"x"}' % PAYLOAD, b'{"id":5,"result":[%s}' % PAYLOAD):
+        frame = Frame(raw)
+        assert frame.head.kind is RESPONSE
+        assert frame.read_whole().kind is INVALID
+        assert frame.head.kind is INVALID
+    assert Frame(b'{"id":5,"result":%s}' % PAYLOAD).read_whole().id == 5

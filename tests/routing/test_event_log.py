@@ -125,6 +125,8 @@ def test_rewind_goes_on_after_what_the_client_has_seen(after: int, numbers: list
     """What has been pushed out cannot come again; what is left comes in order, and each once."""
     log = log_of(100, has_reader=False)
     read_all(log)
+    assert log.size == 20
+    assert log.has_gap_after(after) == (after < 98)
     log.rewind(after)
     assert log.is_drained == (not numbers)
     assert read_all(log) == numbers

@@ -103,6 +103,16 @@ def test_an_id_in_use_opens_nothing_of_its_batch() -> None:
     assert (len(exchanges), exchanges.find(2), exchanges.find(1)) == (1, None, "a")
 
 
+def test_a_refused_batch_takes_no_token() -> None:
+    """Progress still goes to the request that brought the token first."""
+    exchanges: Exchanges[str] = Exchanges()
+    exchanges.open("a", [request(1, "t")])
+    exchanges.open("other", [request(3)])
+    with pytest.raises(IdInUse):
+        exchanges.open("b", [request(2, "t"), request(1)])
+    assert exchanges.related(progress("t"), None) == "a"
+
+
 def test_ids_of_other_types_are_other_ids() -> None:
     """1 and "1" are two requests; each gets its own answer."""
     exchanges: Exchanges[str] = Exchanges()

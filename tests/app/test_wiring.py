@@ -1,0 +1,78 @@
+"""From names to endpoints, and the children of one command."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+
+from relay.app.logs import ChildStderr, StderrSink
+from relay.app.settings import BridgeSettings, ServeSettings
+from relay.app.wiring import ChildTarget, is_url, listen
+from relay.endpoints.guardian import Guardian
+from relay.errors import ConfigError
+from relay.frames.frame import Frame
+from relay.limits import DEFAULT_LIMITS, Limits
+
+ECHO = [sys.executable, "-S", "-c", "import sys\nfor line in sys.stdin: print(line, end='', flush=True)"]
+ENVIRONMENT = {"PATH": os.environ["PATH"]}
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [("http://h", True), ("HTTPS://h", True), ("http:h", False), ("server", False), ("ws://h", False), ("", False)],
+)
+def test_what_is_a_url(target: str, expected: bool) -> None:
+    """http and https; anything else is a command."""
+    assert is_url(target) is expected
+
+
+def test_settings_are_values_with_safe_defaults() -> None:
+    """Loopback, nobody admitted besides, the default limits."""
+    serve = ServeSettings(command=["x"], name="x", env={})
+    assert (serve.host, serve.port, list(serve.allowed_hosts), list(serve.allowed_origins)) == ("127.0.0.1", 0, [], [])
+    bridge = BridgeSettings(url="http://h/")
+    assert (bridge.transport, dict(bridge.headers), bridge.limits) == ("auto", {}, DEFAULT_LIMITS)
+
+
+async def test_a_target_counts_its_children() -> None:
+    """Started when first used; how many live is told, never their arguments; the guardian is shared."""
+    stderr = ChildStderr("server", StderrSink())
+    await stderr.open()
+    target = ChildTarget(ECHO, env=ENVIRONMENT, cwd=None, limits=Limits(close_grace=0.5), stderr=stderr)
+    endpoints = [target.endpoint() for _ in range(3)]
+    name = os.path.basename(sys.executable)
+    assert target.status() == {"command": name, "children": 0, "started": 0}
+    for endpoint in endpoints[:2]:
+        await endpoint.send([Frame(b'{"method":"x"}')])
+        assert len(await endpoint.receive()) == 1
+    assert target.status() == {"command": name, "children": 2, "started": 2}
+    assert Guardian._shared is not None
+    await endpoints[0].aclose()
+    target.forget(endpoints[0])
+    assert target.status() == {"command": name, "children": 1, "started": 2}
+    assert len(target.children) == 1
+    for endpoint in endpoints:
+        await endpoint.aclose()
+    target.close()
+    target.close()
+    stderr.close()
+    assert Guardian._shared is None
+
+
+async def test_a_missing_program_is_found_at_the_start() -> None:
+    """Before anything listens."""
+    with pytest.raises(ConfigError, match="was not found"):
+        ChildTarget(["no-such"], env={}, cwd=None, limits=DEFAULT_LIMITS, stderr=ChildStderr("x", StderrSink()))
+
+
+async def test_an_address_that_cannot_be_had() -> None:
+    """A ConfigError names it; a port already taken, too."""
+    with pytest.raises(ConfigError, match="192.0.2.1"):
+        await listen("192.0.2.1")
+    listener = await listen()
+    port = int(listener.base_url.rpartition(":")[2])
+    with pytest.raises(ConfigError, match=str(port)):
+        await listen("127.0.0.1", port)
+    await listener.aclose()

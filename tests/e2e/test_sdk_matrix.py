@@ -1,0 +1,205 @@
+"""What passes between two official SDKs directly passes through the relay: every client, every server, every way.
+
+    behind   client by HTTP or HTTP+SSE  ⇄  mcp-relay -- SERVER
+    row      client by stdio  ⇄  mcp-relay URL  ⇄  HTTP or HTTP+SSE  ⇄  mcp-relay -- SERVER
+    before   client by stdio  ⇄  mcp-relay URL  ⇄  SERVER by HTTP or HTTP+SSE
+
+Each client runs the whole scenario of tests/peers: 22 checks, of which 2024-11-05 knows 21. Most of its time is
+waiting, so several run at once, and one relay in front of each server serves all clients. The first test that needs a
+result starts everything that was selected.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import peers
+from tests.peers import matrix
+
+AT_ONCE = 4
+CHECKS = 22
+RELAY = (sys.executable, "-m", "relay")
+CLIENT = Path(__file__).with_name("everything_client.mjs")
+NO_TERMINATION = {"termination": "the transport of 2024-11-05 has no session termination"}
+
+pytestmark = pytest.mark.timeout(300)  # the first test waits for its turn among all others
+
+
+@dataclass(frozen=True, slots=True)
+class Combination:
+    """One client, one server, and the way between them."""
+
+    client: str
+    server: str
+    way: str
+    transport: str
+    clients: int = 1
+
+    def __str__(self) -> str:
+        """Name it as a test id."""
+        many = f"-x{self.clients}" if self.clients > 1 else ""
+        return f"{self.way}-{self.transport}-{self.client}-{self.server}{many}"
+
+
+ALL = [
+    *(
+        Combination(client, server, way, transport)
+        for way in ("behind", "row", "before")
+        for transport in ("http", "sse")
+        for server in peers.SERVERS
+        for client in peers.CLIENTS
+    ),
+]
+CROWDS = [
+    Combination("ts", "py2", "behind", "http", clients=8),
+    Combination("py1", "ts", "row", "http", clients=8),
+    Combination("py2", "py1", "before", "sse", clients=8),
+]
+
+
+class Runs:
+    """The relays and servers that the selected combinations need, and the runs themselves."""
+
+    def __init__(self, selected: list[Combination], things: contextlib.ExitStack) -> None:
+        self._things = things
+        self._starting = threading.Lock()
+        self._pool = things.enter_context(ThreadPoolExecutor(AT_ONCE))
+        self._reports = {one: self._pool.submit(self._run, one) for one in selected if one.clients == 1}
+        for one in selected:
+            if one.clients > 1:
+                self._reports[one] = self._pool.submit(self._run_alone, one, tuple(self._reports.values()))
+
+    def report(self, combination: Combination) -> dict[str, Any]:
+        """Return what the client found."""
+        return self._reports[combination].result()
+
+    def cancel(self) -> None:
+        """Start no more."""
+        for one in self._reports.values():
+            one.cancel()
+
+    def _run(self, one: Combination) -> dict[str, Any]:
+        return matrix.run_client(one.client, self._target(one), "--clients", str(one.clients))
+
+    def _run_alone(self, one: Combination, before: tuple[Future[dict[str, Any]], ...]) -> dict[str, Any]:
+        """Run a crowd when nothing else runs: the scenario has deadlines."""
+        wait(before)
+        return self._run(one)
+
+    def _target(self, one: Combination) -> list[str]:
+        with self._starting:
+            if one.way == "before":
+                _, url = self.server(one.server, one.transport)
+                return ["--", *RELAY, url]
+            url = self.relay(one.server)[one.transport]
+            return [f"--{one.transport}", url] if one.way == "behind" else ["--", *RELAY, url]
+
+    @functools.cache  # noqa: B019 - it lives as long as the module's tests
+    def relay(self, server: str) -> dict[str, str]:
+        """Start a relay in front of a server, once; return its two URLs."""
+        command = peers.everything_server() if server == "everything" else peers.server_command(server)
+        return self._things.enter_context(relaying(command))
+
+    @functools.cache  # noqa: B019 - as above
+    def server(self, name: str, transport: str) -> list[str]:
+        """Start a server by HTTP, once; return the words for a client."""
+        return self._things.enter_context(matrix.serving(name, transport))
+
+
+@contextlib.contextmanager
+def relaying(command: list[str]) -> Iterator[dict[str, str]]:
+    """Run `mcp-relay -- COMMAND`; yield its URLs; require that SIGTERM then ends it with 0."""
+    process = subprocess.Popen(
+        [*RELAY, "--", *command], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, encoding="utf-8"
+    )
+    assert process.stderr is not None, "a pipe"
+    try:
+        for line in process.stderr:
+            if listening := re.search(r"(http://\S+)/mcp\b", line):
+                break
+        else:
+            raise AssertionError("the relay ended before it listened")
+        reader = threading.Thread(target=process.stderr.read, name="relay stderr")
+        reader.start()
+        yield {"http": f"{listening[1]}/mcp", "sse": f"{listening[1]}/sse"}
+        process.terminate()
+        assert process.wait(30) == 0
+        reader.join(10)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        process.stderr.close()
+
+
+@pytest.fixture(scope="module")
+def runs(request: pytest.FixtureRequest) -> Iterator[Runs]:
+    """Run what was selected, several at once."""
+    mine = [item for item in request.session.items if item.path == Path(__file__) and isinstance(item, pytest.Function)]
+    selected = [item.callspec.params.get("combination") for item in mine if hasattr(item, "callspec")]
+    with contextlib.ExitStack() as things:
+        started = Runs([one for one in selected if isinstance(one, Combination)], things)
+        try:
+            yield started
+        finally:
+            started.cancel()
+
+
+@pytest.mark.parametrize("combination", [*ALL, *CROWDS], ids=str)
+def test_what_passes_direct_passes_relayed(combination: Combination, runs: Runs) -> None:
+    """All checks of the scenario pass; only 2024-11-05, spoken by the client itself, cannot say that a session ends."""
+    report = runs.report(combination)
+    skipped = NO_TERMINATION if (combination.way, combination.transport) == ("behind", "sse") else {}
+    assert report["failed"] == {}
+    assert report["skipped"] == skipped
+    assert len(report["passed"]) == CHECKS - len(skipped)
+    assert report["clients"] == combination.clients
+
+
+# -- the reference server and the inspector, as their makers ship them ------------------------------------------------
+
+
+def run_json(command: list[str]) -> dict[str, Any]:
+    """Run a program that prints one JSON document."""
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, encoding="utf-8")
+    assert done.returncode == 0, done.stderr[-2000:]
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.parametrize("way", ["http", "sse", "stdio"])
+def test_everything_server(way: str, runs: Runs) -> None:
+    """The reference server answers the TypeScript SDK's client through the relay as it does directly."""
+    urls = runs.relay("everything")
+    target = ["--", *RELAY, urls["http"]] if way == "stdio" else [f"--{way}", urls[way]]
+    direct = run_json([*peers.node_command(), str(CLIENT), "--", *peers.everything_server()])
+    relayed = run_json([*peers.node_command(), str(CLIENT), *target])
+    for one in (direct, relayed):  # this SDK can lose the progress that comes in one piece with the answer
+        assert one.pop("progress")[:3] == [1, 2, 3]
+    assert relayed == direct
+    assert relayed["echo"] == "Echo: through the relay \u4e2d\U0001f9ea"
+    assert relayed["tools"] >= 8
+
+
+@pytest.mark.parametrize("transport", ["http", "sse"])
+def test_inspector(transport: str, runs: Runs) -> None:
+    """The inspector's --cli lists and calls tools through the relay."""
+    target = [runs.relay("everything")[transport], "--transport", transport]
+    listed = run_json([*peers.inspector_cli(), *target, "--method", "tools/list"])
+    assert "echo" in {one["name"] for one in listed["tools"]}
+    call = ["--method", "tools/call", "--tool-name", "echo", "--tool-arg", "message=hello"]
+    called = run_json([*peers.inspector_cli(), *target, *call])
+    assert called["content"] == [{"type": "text", "text": "Echo: hello"}]

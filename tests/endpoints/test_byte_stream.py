@@ -1,0 +1,144 @@
+"""The parts beneath every endpoint: inbox, task scope, and the two halves of a byte stream."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+
+import pytest
+
+from relay.endpoints.byte_stream import FrameReader, FrameWriter
+from relay.endpoints.inbox import FrameInbox
+from relay.endpoints.tasks import TaskScope
+from relay.errors import EndpointBroken, EndpointClosed
+from relay.frames.frame import Frame
+from relay.limits import Limits
+
+SMALL = Limits(max_frame_bytes=50, buffer_high=100, buffer_low=10)
+
+
+def frame(size: int) -> Frame:
+    """Make a frame of so many bytes."""
+    return Frame(b"x" * size)
+
+
+async def test_the_inbox_pauses_above_its_mark_and_resumes_when_taken() -> None:
+    """At the mark it does not, one byte above it does, once; taking what is there resumes, once."""
+    calls: list[str] = []
+    inbox = FrameInbox("i", SMALL, pause=lambda: calls.append("pause"), resume=lambda: calls.append("resume"))
+    inbox.put([])
+    inbox.put([frame(60), frame(40)])
+    assert (inbox.waiting_bytes, inbox.is_paused, calls) == (100, False, [])
+    inbox.put([frame(1)])
+    inbox.put([frame(50)])
+    assert (inbox.waiting_bytes, inbox.is_paused, calls) == (151, True, ["pause"])
+    assert len(await inbox.receive()) == 4
+    assert (inbox.waiting_bytes, inbox.is_paused, calls) == (0, False, ["pause", "resume"])
+
+
+async def test_those_who_wait_for_room_go_on_together() -> None:
+    """When somebody receives, and when it ends."""
+    inbox = FrameInbox("i", SMALL)
+    await inbox.wait_for_room()
+    for ends_by_finishing in (False, True):
+        inbox.put([frame(101)])
+        async with asyncio.TaskGroup() as group:
+            waiting = [group.create_task(inbox.wait_for_room()) for _ in range(3)]
+            await asyncio.sleep(0)
+            assert not any(task.done() for task in waiting)
+            if ends_by_finishing:
+                inbox.finish()
+            else:
+                await inbox.receive()
+    await inbox.wait_for_room()
+
+
+async def test_a_failure_comes_after_the_frames_and_stays() -> None:
+    """The first end counts; what comes after it is dropped."""
+    inbox = FrameInbox("i", SMALL)
+    inbox.put([frame(1)])
+    inbox.finish(EndpointBroken("first"))
+    inbox.finish()
+    inbox.put([frame(2)])
+    assert len(await inbox.receive()) == 1
+    for _ in range(2):
+        with pytest.raises(EndpointBroken, match="first"):
+            await inbox.receive()
+    assert inbox.is_finished
+
+
+async def test_a_task_scope_ends_its_tasks(caplog: pytest.LogCaptureFixture) -> None:
+    """Cancelled and awaited; a late one is cancelled at once; a bug is logged with the task's name."""
+    scope = TaskScope()
+
+    async def fail() -> None:
+        raise ZeroDivisionError
+
+    async def close_from_inside() -> None:
+        await scope.aclose()
+
+    with caplog.at_level(logging.ERROR):
+        scope.spawn(fail(), name="the buggy one")
+        scope.spawn(asyncio.sleep(0), name="quick")
+        await scope.join()
+    assert "the buggy one: unexpected ZeroDivisionError" in caplog.text
+    sleeping = scope.spawn(asyncio.sleep(60), name="slow")
+    closing = scope.spawn(close_from_inside(), name="closes its own scope")
+    await asyncio.wait([sleeping, closing])
+    assert sleeping.cancelled()
+    late = scope.spawn(asyncio.sleep(60), name="late")
+    await asyncio.wait([late])
+    assert (late.cancelled(), len(scope)) == (True, 0)
+
+
+async def test_a_reader_without_a_transport_is_fed_all_the_same() -> None:
+    """Frames, a last line without newline, the end; broken with what is there and the reason."""
+    reader = FrameReader("r", SMALL)
+    reader.data_received(b"{}\n" + b"x" * 51 + b"\n[]\n1")
+    reader.pause()
+    reader.resume()
+    assert reader.eof_received() is True
+    assert [one.raw for one in await reader.inbox.receive()] == [b"{}", b"[]", b"1"]
+    assert len(await reader.inbox.receive()) == 0
+    broken = FrameReader("r", SMALL)
+    broken.data_received(b"{}\nhalf")
+    broken.connection_lost(OSError("reset"))
+    assert [one.raw for one in await broken.inbox.receive()] == [b"{}"]
+    with pytest.raises(EndpointBroken, match="r: reset"):
+        await broken.inbox.receive()
+    lost = FrameReader("r", SMALL)
+    lost.data_received(b"{}")
+    lost.connection_lost(None)
+    assert [one.raw for one in await lost.inbox.receive()] == [b"{}"]
+
+
+async def test_a_writer_tells_closed_from_broken() -> None:
+    """After our end it is EndpointClosed; after theirs EndpointBroken; before it is attached a small frame is lost."""
+    writer = FrameWriter("w", SMALL)
+    writer.write_soon(frame(1))
+    writer.send_eof()
+    with pytest.raises(EndpointClosed, match="w: send after its end"):
+        await writer.send([frame(1)])
+    writer.abort()
+    broken = FrameWriter("w", SMALL)
+    broken.connection_lost(None)
+    with pytest.raises(EndpointBroken, match="w: the peer stopped reading"):
+        await broken.send([frame(1)])
+    assert broken.lost.is_set()
+
+
+async def test_a_writer_flushes_before_its_end() -> None:
+    """What was sent goes out, then the transport closes."""
+    reading, writing = os.pipe()
+    writer = FrameWriter("w", SMALL)
+    await asyncio.get_running_loop().connect_write_pipe(lambda: writer, os.fdopen(writing, "wb", buffering=0))
+    await writer.send([frame(20), Frame(b"1\n2")])
+    writer.write_soon(Frame(b"3"))
+    writer.send_eof()
+    writer.send_eof()
+    await writer.lost.wait()
+    writer.abort()
+    assert os.read(reading, 1000) == b"x" * 20 + b"\n1 2\n3\n"
+    assert os.read(reading, 1) == b""
+    os.close(reading)
