@@ -145,7 +145,8 @@ class RemoteClient:
             post.ids.update(self._exchanges.open(post, head.messages))
         except IdInUse as exc:
             self._places.release()
-            self.inbox.put((replies.error(exc.request_id, replies.INVALID_REQUEST, str(exc), delivered="no"),))
+            # Not under that id: the client would take it for the answer to the first request.
+            self.inbox.put((replies.error(None, replies.INVALID_REQUEST, str(exc), delivered="no"),))
             return
         if post.is_handshake:
             self._initialize = post.frame
@@ -326,6 +327,9 @@ class RemoteClient:
                 self._exchanges.settle(head.id)
                 owner.ids.discard(head.id)
                 self.inbox.put((replies.error(head.id, replies.TOO_LARGE, message, delivered="unknown"),))
+        elif head.kind is Kind.REQUEST and head.id is not None:
+            refusal = Post(replies.error(head.id, replies.TOO_LARGE, message, delivered="no"))
+            self._tasks.spawn(self._run(refusal), name=f"{self.name}: POST refusal of {head.id!r}")
         elif post is not None and head.kind is Kind.INVALID:
             self.fail(post, replies.TOO_LARGE, message, "unknown")
 

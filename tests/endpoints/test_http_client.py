@@ -97,6 +97,25 @@ async def test_oversized_notice_is_dropped_alone() -> None:
         assert client.others == []
 
 
+async def test_oversized_request_of_the_server_is_refused() -> None:
+    """A request from the server beyond the limit gets an error with its own id; the call it came with goes on."""
+
+    class Asking(Script):
+        async def call(self, exchange: Exchange) -> None:
+            await exchange.open_stream()
+            await exchange.event(request("big", "sampling/createMessage", fill="x" * LIMIT))
+            await exchange.event(result(exchange.message))
+            await exchange.end()
+
+    async with FaultServer.running(Asking()) as server, Direct.to(server.url, limits=SMALL) as client:
+        await client.handshake()
+        assert "result" in await client.call(1)
+        await server.until(lambda: "response" in server.methods())
+        (refusal,) = [one.message for one in server.requests if one.method == "POST" and one.message.get("id") == "big"]
+        assert refusal["error"]["code"] == -32003
+        assert client.others == []
+
+
 class Resumable(Script):
     """Cuts each call's stream after an event id; what the GET with Last-Event-ID gets is for a test to say."""
 
@@ -256,7 +275,7 @@ async def test_hostile_handshake_values(field: str) -> None:
 
 
 async def test_id_in_use() -> None:
-    """A second request with an id that waits gets an error at once; the server sees only the first."""
+    """A second request under an id that waits gets an error under none: the first's client would take it for its own."""
     release = asyncio.Event()
 
     class Held(Script):
@@ -269,10 +288,11 @@ async def test_id_in_use() -> None:
         await client.send(request(1))
         await client.send(request("1"))
         await client.send(request(1))
-        await client.until(lambda: 1 in client.answers)
-        assert client.answers[1]["error"]["code"] == -32600
+        await client.until(lambda: None in client.answers)
+        assert client.answers[None]["error"]["code"] == -32600
         release.set()
-        await client.until(lambda: "result" in client.answers[1] and "1" in client.answers)
+        await client.until(lambda: 1 in client.answers and "1" in client.answers)
+        assert "result" in client.answers[1]
         assert len(server.posted("tools/call")) == 2
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from relay.frames.frame import Frame
 from relay.limits import Limits
-from tests.e2e.oracle import notification, request
+from tests.e2e.oracle import Client, notification, request
 from tests.endpoints.http_house import (
     answer,
     house,
