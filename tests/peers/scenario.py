@@ -301,7 +301,7 @@ async def check_cancel(run: Run) -> None:
             await run.sdk.cancel(run.session, request_id)
         slow.cancel()
     # The event is in another process, and the step's own timeout ends this.
-    while await run.call("cancelled_count", tag=run.tag) == "0":  # noqa: ASYNC110
+    while await run.call("cancelled_count", tag=run.tag) == "0":
         await asyncio.sleep(0.05)
     expect(await run.call("cancelled_count", tag=run.tag), "1", "cancelled calls")
 
