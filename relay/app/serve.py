@@ -25,7 +25,8 @@ from relay.pipe import pipe
 
 if TYPE_CHECKING:
     from relay.endpoints.http_server import HttpListener
-    from relay.endpoints.http_session import HttpSession, SseSession
+    from relay.endpoints.http_session import HttpSession
+from relay.endpoints.sse_server import SseSession
 
 __all__ = ["bridge", "serve"]
 

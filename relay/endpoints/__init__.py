@@ -6,11 +6,15 @@
     byte_stream.py   newline-delimited frames over any asyncio transport
     own_stdio.py     this process's stdin and stdout
     child.py         a child process's stdin and stdout; guardian.py ends children whose relay was killed
+    lazy.py          an endpoint that is made when first used
     memory.py        two endpoints joined in memory
-    http_server.py   Streamable HTTP and HTTP+SSE, listening; http_session.py, sse_server.py its sessions
-    http_client.py   Streamable HTTP, dialling
+    http_server.py   Streamable HTTP and HTTP+SSE, listening: http_checks.py its rules, http_session.py and
+                     sse_server.py its sessions, http_stream.py their streams, http_connections.py and
+                     http_server_lane.py its connections
+    http_client.py   Streamable HTTP, dialling; http_client_lane.py its kept connections
     sse_client.py    HTTP+SSE of 2024-11-05, dialling
     http_dial.py     what both HTTP clients share: connections, addresses, error bodies
+    remote_client.py what both HTTP clients are: exchanges, a handshake, one outcome for each request
     remote.py        a URL whose transport is found out on the first frame
 
 Only ``app/wiring.py`` and the package's door name concrete endpoints.

@@ -9,32 +9,29 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import socket
 import weakref
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import orjson
 from aiohttp import http_parser, web
 
 from relay.auth.origin import OriginPolicy
+from relay.endpoints.http_checks import Checks, Refused
+from relay.endpoints.http_connections import ConnectionServer
 from relay.endpoints.http_server_lane import FastLane
-from relay.endpoints.http_session import Exchange, HttpSession, SseSession
+from relay.endpoints.http_session import Exchange, HttpSession
 from relay.endpoints.http_stream import EventStream, Stalled
+from relay.endpoints.sse_server import SseSession
 from relay.errors import ConfigError, EndpointClosed
 from relay.frames import replies
-from relay.frames.frame import Frame, Head, Kind, repeated_key
+from relay.frames.frame import Frame, Head, Kind
 from relay.frames.http_rules import (
     EVENT_STREAM,
     JSON,
     LAST_EVENT_ID,
-    LEGACY_VERSIONS,
-    PROTOCOL_VERSION,
     SESSION_ID,
-    accepts,
-    has_batches,
-    media_type,
 )
 from relay.frames.sse import KEEP_ALIVE, encode_event
 from relay.limits import DEFAULT_LIMITS, Limits
@@ -55,27 +52,6 @@ _STREAM_HEADERS = {
     "Cache-Control": "no-cache, no-transform",
     "X-Accel-Buffering": "no",
 }
-_KEEPALIVE_PROBES = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
-
-
-class Refused(Exception):
-    """A request that is answered with a 4xx or 5xx status and a JSON-RPC error."""
-
-    def __init__(
-        self,
-        status: int,
-        message: str,
-        *,
-        code: int = replies.REFUSED,
-        request_id: str | int | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        """Say ``message`` to the client, for the request with this id if one is known."""
-        super().__init__(message)
-        self.status = status
-        self.code = code
-        self.request_id = request_id
-        self.headers = dict(headers or {})
 
 
 @dataclass(slots=True)
@@ -84,66 +60,6 @@ class _Counts:
     requests: int = 0
     refused: int = 0
     active_streams: int = 0
-
-
-class _Connection(FastLane):
-    """A connection that says no in one line of the log and a JSON-RPC error, whatever aiohttp stumbled over."""
-
-    __slots__ = ()
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """Answer what is not proper HTTP, or what we failed at, and close the connection."""
-        if status < 500:
-            logger.info("http: %s: %d %s", request.remote, status, message or "a malformed request")
-        else:
-            logger.error("http: %s %s: unexpected %s", request.method, request.path, type(exc).__name__, exc_info=exc)
-        if request.writer.output_size > 0:
-            raise ConnectionError("the answer has begun")
-        said = "the request is not proper HTTP" if status < 500 else "the relay failed at this request"
-        response = web.Response(status=status, body=replies.error(None, replies.REFUSED, said).raw, content_type=JSON)
-        response.force_close()
-        return response
-
-
-class _Server(web.Server):
-    """aiohttp's server with a cap on connections, which it lacks."""
-
-    def __init__(self, listener: HttpListener, max_connections: int, **kwargs: Any) -> None:
-        super().__init__(listener.handle, **kwargs)
-        self._rules = listener
-        self._max_connections = max_connections
-
-    def __call__(self) -> web.RequestHandler:
-        return _Connection(self, loop=self._loop, rules=self._rules, **self._kwargs)
-
-    def connection_made(self, handler: Any, transport: asyncio.Transport) -> None:
-        super().connection_made(handler, transport)
-        if len(self.connections) > self._max_connections:
-            transport.write(b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
-            transport.close()
-            return
-        _detect_dead_peer(transport.get_extra_info("socket"), self._max_silence)
-
-    _max_silence = 30.0
-
-
-def _detect_dead_peer(sock: Any, silence: float) -> None:
-    """Let the kernel find out that a client is gone: half-open connections would keep their sessions for ever."""
-    if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
-        return
-    with contextlib.suppress(OSError):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for name, value in _KEEPALIVE_PROBES:
-            if hasattr(socket, name):
-                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-        if hasattr(socket, "TCP_USER_TIMEOUT"):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(silence * 1000))
 
 
 class HttpListener:
@@ -164,6 +80,7 @@ class HttpListener:
         self._limits = limits
         self.answer_wait = limits.answer_wait
         self._policy = policy or OriginPolicy(host)
+        self._checks = Checks(limits, self._policy)
         self._status = status or (dict)
         self._sessions: Sessions[HttpSession | SseSession] = Sessions(limits.max_sessions)
         # Those too that have ended and may still give late answers.
@@ -171,7 +88,7 @@ class HttpListener:
         self._offered: asyncio.Queue[HttpSession | SseSession | None] = asyncio.Queue()
         self._counts = _Counts()
         self._server: asyncio.Server | None = None
-        self._http: _Server | None = None
+        self._http: ConnectionServer | None = None
         self._housekeeping: asyncio.Task[None] | None = None
         self.is_draining = False
         self.addresses: list[tuple[str, int]] = []
@@ -185,9 +102,11 @@ class HttpListener:
                 "aiohttp runs without its C parser, which is open to request smuggling; reinstall aiohttp"
             )
         limits = self._limits
-        self._http = _Server(
+        self._http = ConnectionServer(
+            self.handle,
             self,
-            limits.max_connections,
+            max_connections=limits.max_connections,
+            max_silence=limits.stall,
             handler_cancellation=True,
             keepalive_timeout=limits.header_deadline,
             lingering_time=limits.close_grace,
@@ -291,7 +210,7 @@ class HttpListener:
 
     async def _dispatch(self, request: web.BaseRequest) -> web.StreamResponse:
         headers = request.headers
-        self._check_source(headers)
+        self._checks.check_source(headers)
         path, method = request.path, request.method
         if method == "OPTIONS":
             return self._preflight(request)
@@ -316,15 +235,6 @@ class HttpListener:
                 return self._report(path)
             self._method_refused(method, "GET, HEAD, OPTIONS")
         raise Refused(404, f"nothing at {path}; MCP is at {MCP_PATH}, HTTP+SSE at {SSE_PATH}")
-
-    def _check_source(self, headers: Mapping[str, str]) -> None:
-        """Refuse what a web page sent, or a name that is not ours, before anything else is looked at."""
-        host = headers.get("Host")
-        if not self._policy.admits_host(host):
-            raise Refused(421, f"host {host!r} is not served here; --allowed-host adds one")
-        origin = headers.get("Origin")
-        if not self._policy.admits_origin(origin, headers.get("Sec-Fetch-Site")):
-            raise Refused(403, f"origin {origin!r} may not use this server; --allow-origin adds one")
 
     def _method_refused(self, method: str, allowed: str) -> NoReturn:
         raise Refused(405, f"method {method} is not one of {allowed}", headers={"Allow": allowed})
@@ -359,11 +269,11 @@ class HttpListener:
             session, stream = adopted
             return await self._stream(request, stream, {SESSION_ID: session.id, **self._cors(request)})
         headers = request.headers
-        self._check_post(headers)
+        self._checks.check_post(headers)
         known = self._find_session(headers) if SESSION_ID in headers else None
         outcome: asyncio.Future[Frame | EventStream] = asyncio.get_running_loop().create_future()
         async with self._turn_to_read(known, request):
-            frame = self._check_frame(await self._read_body(request), known.version if known else None)
+            frame = self._checks.check_frame(await self._checks.read_body(request), known.version if known else None)
             session = known or self._begin_session(frame.head)
             await session.wait_for_room(frame)
             exchange = self._accept(session, frame, outcome.set_result)
@@ -400,10 +310,10 @@ class HttpListener:
         if "Origin" in headers or len(body) > self._limits.max_frame_bytes:
             return False
         try:
-            self._check_source(headers)
-            self._check_post(headers)
+            self._checks.check_source(headers)
+            self._checks.check_post(headers)
             session = self._find_session(headers)
-            frame = self._check_frame(body, session.version)
+            frame = self._checks.check_frame(body, session.version)
             if session.inbox.is_paused:
                 return False
             exchange = self._accept(session, frame, lane.answered)
@@ -435,17 +345,6 @@ class HttpListener:
         if len(session.exchanges) + len(head.messages) > self._limits.max_in_flight:
             raise Refused(503, f"{self._limits.max_in_flight} requests are in flight already", request_id=head.id)
 
-    def _check_post(self, headers: Mapping[str, str]) -> None:
-        content_type = headers.get("Content-Type")
-        if media_type(content_type) != JSON:
-            raise Refused(415, f"content type {content_type!r} is not {JSON}")
-        encoding = headers.get("Content-Encoding", "identity")
-        if encoding.lower() != "identity":
-            raise Refused(415, f"content encoding {encoding!r} is not identity")
-        accept = headers.get("Accept")
-        if not (accepts(accept, JSON) and accepts(accept, EVENT_STREAM)):
-            raise Refused(406, f"accept {accept!r} must list both {JSON} and {EVENT_STREAM}")
-
     def _find_session(self, headers: Mapping[str, str]) -> HttpSession:
         session_id = headers.get(SESSION_ID)
         if session_id is None:
@@ -453,12 +352,7 @@ class HttpListener:
         session = self._sessions.find(session_id)
         if not isinstance(session, HttpSession) or session.is_closing:
             raise Refused(404, "no such session: expired, ended or never begun; begin a new one with initialize")
-        version = headers.get(PROTOCOL_VERSION)
-        if version is not None and version != session.version and version not in LEGACY_VERSIONS:
-            known = ", ".join(LEGACY_VERSIONS)
-            raise Refused(
-                400, f"{PROTOCOL_VERSION} {version!r} is not the session's {session.version!r}, nor one of {known}"
-            )
+        self._checks.check_version(headers, session.version)
         return session
 
     def _begin_session(self, head: Head) -> HttpSession:
@@ -484,67 +378,6 @@ class HttpListener:
 
     def _draining(self, head: Head) -> Refused:
         return Refused(503, "the relay is shutting down", request_id=head.id, headers={"Connection": "close"})
-
-    def _check_frame(self, raw: bytes, version: str | None) -> Frame:
-        """See that a body is one frame that may come here. Raises Refused."""
-        frame = Frame(raw)
-        # Cheap for nearly all: a frame must be some size before its nodes can hold the loop.
-        if len(raw) > self._limits.max_json_nodes and raw.count(b"{") + raw.count(b"[") > self._limits.max_json_nodes:
-            raise Refused(
-                413, f"more than {self._limits.max_json_nodes} JSON arrays and objects", code=replies.TOO_LARGE
-            )
-        if not raw.isascii():
-            try:
-                raw.decode()
-            except UnicodeDecodeError as exc:
-                raise Refused(400, f"the body is not UTF-8: {exc.reason}", code=replies.PARSE_ERROR) from exc
-        head = frame.read_whole()
-        if head.kind is Kind.INVALID:
-            code = replies.INVALID_REQUEST if head.is_json else replies.PARSE_ERROR
-            raise Refused(400, f"not a JSON-RPC message: {head.fault}", code=code, request_id=head.id)
-        if (key := repeated_key(frame)) is not None:
-            raise Refused(400, f"the key {key!r} stands twice", code=replies.INVALID_REQUEST)
-        if head.kind is Kind.BATCH:
-            self._check_batch(head, version)
-        return frame
-
-    def _check_batch(self, head: Head, version: str | None) -> None:
-        if not has_batches(version):
-            raise Refused(400, f"batches are not part of {version}", code=replies.INVALID_REQUEST)
-        if len(head.members) > self._limits.max_batch:
-            raise Refused(
-                413, f"a batch of {len(head.members)}; at most {self._limits.max_batch}", code=replies.TOO_LARGE
-            )
-        if any(member.method == "initialize" for member in head.members):
-            raise Refused(400, "initialize must not be part of a batch", code=replies.INVALID_REQUEST)
-
-    async def _read_body(self, request: web.BaseRequest) -> bytes:
-        limit = self._limits.max_frame_bytes
-        length = request.content_length
-        if length is not None and length > limit:
-            raise self._too_large(length)
-        pieces: list[bytes] = []
-        size = 0
-        began = asyncio.get_running_loop().time() + self._limits.body_deadline
-        try:
-            async with asyncio.timeout_at(began) as deadline:
-                async for piece in request.content.iter_any():
-                    size += len(piece)
-                    deadline.reschedule(began + size / 65536)
-                    if size > limit:
-                        raise self._too_large(size)
-                    pieces.append(piece)
-        except TimeoutError:
-            raise Refused(408, "the body took too long", headers={"Connection": "close"}) from None
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-    def _too_large(self, size: int) -> Refused:
-        return Refused(
-            413,
-            f"a body of {size} bytes or more; at most {self._limits.max_frame_bytes}, see --max-frame-bytes",
-            code=replies.TOO_LARGE,
-            headers={"Connection": "close"},
-        )
 
     async def _answer(
         self,
@@ -574,9 +407,7 @@ class HttpListener:
                 session.abandon(exchange)
 
     async def _get(self, request: web.BaseRequest) -> web.StreamResponse:
-        accept = request.headers.get("Accept")
-        if not accepts(accept, EVENT_STREAM):
-            raise Refused(406, f"accept {accept!r} must list {EVENT_STREAM}")
+        self._checks.check_accept(request.headers, EVENT_STREAM)
         session = self._find_session(request.headers)
         session.touch()
         headers = self._cors(request)
@@ -628,9 +459,7 @@ class HttpListener:
     # HTTP+SSE of 2024-11-05.
 
     async def _open_sse(self, request: web.BaseRequest) -> web.StreamResponse:
-        accept = request.headers.get("Accept")
-        if not accepts(accept, EVENT_STREAM):
-            raise Refused(406, f"accept {accept!r} must list {EVENT_STREAM}")
+        self._checks.check_accept(request.headers, EVENT_STREAM)
         if self.is_draining:
             raise Refused(503, "the relay is shutting down", headers={"Connection": "close"})
         self._check_room()
@@ -647,9 +476,7 @@ class HttpListener:
             session.finish()
 
     async def _post_message(self, request: web.BaseRequest) -> web.StreamResponse:
-        content_type = request.headers.get("Content-Type")
-        if media_type(content_type) != JSON:
-            raise Refused(415, f"content type {content_type!r} is not {JSON}")
+        self._checks.check_content(request.headers)
         session_id = request.query.get("session_id")
         if session_id is None:
             raise Refused(400, "no session_id in the query; it comes with the endpoint event of the SSE stream")
@@ -657,7 +484,7 @@ class HttpListener:
         if not isinstance(session, SseSession) or session.is_closing:
             raise Refused(404, "no such session: its stream has ended, or never was; begin a new one at " + SSE_PATH)
         async with self._turn_to_read(session, request):
-            frame = self._check_frame(await self._read_body(request), None)
+            frame = self._checks.check_frame(await self._checks.read_body(request), None)
             await session.wait_for_room(frame)
             self._accept_message(session, frame)
         return web.Response(status=202, text="Accepted", headers=self._cors(request))

@@ -25,7 +25,7 @@ from relay.routing.event_log import parse_event_id
 from relay.routing.exchanges import Exchanges
 from relay.routing.sessions import new_session_id
 
-__all__ = ["Exchange", "HttpSession", "SseSession"]
+__all__ = ["ClientSession", "Exchange", "HttpSession"]
 
 logger = logging.getLogger("relay")
 
@@ -43,7 +43,7 @@ class _InitializeAnswer(msgspec.Struct):
 _decode_initialize_answer = msgspec.json.Decoder(_InitializeAnswer).decode
 
 
-class _Session:
+class ClientSession:
     """What sessions of both HTTP transports share: an inbox, an id, a clock and an end."""
 
     def __init__(self, limits: Limits) -> None:
@@ -117,7 +117,7 @@ class Exchange:
             on_outcome(outcome)
 
 
-class HttpSession(_Session):
+class HttpSession(ClientSession):
     """A Streamable HTTP session of the revisions 2025-03-26 to 2025-11-25."""
 
     def __init__(
@@ -343,71 +343,5 @@ class HttpSession(_Session):
             self._answer(exchange, replies.error(request_id, replies.LOST, message, delivered="unknown"))
         for stream in self._streams.values():
             stream.end()
-        self.finish()
-        self.closed.set()
-
-
-class SseSession(_Session):
-    """An HTTP+SSE session of 2024-11-05: one stream carries everything to the client, POSTs carry the rest."""
-
-    def __init__(self, limits: Limits, on_end: Callable[[SseSession], None]) -> None:
-        """Call ``on_end`` when the session is over."""
-        super().__init__(limits)
-        self._on_end = on_end
-        self.stream = EventStream(_STANDALONE, limits, has_ids=False)
-        self.exchanges: Exchanges[SseSession] = Exchanges()
-        self._began = self._last_used
-        self.is_initialized = False
-
-    def accept(self, frame: Frame) -> None:
-        """Take a frame the client has POSTed. Raises IdInUse, EndpointClosed."""
-        self._check_taking()
-        self.touch()
-        head = frame.head
-        self.exchanges.open(self, head.messages)
-        if head.method == "initialize":
-            self.is_initialized = True
-        if head.method == "notifications/cancelled" and head.target is not None:
-            self.exchanges.settle(head.target)  # the stream stays open without an answer: nothing hangs
-        self.inbox.put((frame,))
-
-    def idle_since(self) -> float | None:
-        """Return None: a session lives as long as its stream, which the keep-alive probes."""
-        return None
-
-    def tidy(self, now: float) -> None:
-        """End a session whose client opened a stream and never said ``initialize``."""
-        if not self.is_initialized and now - self._began > self._limits.handshake:
-            self.finish()
-
-    async def send(self, frames: Sequence[Frame]) -> None:
-        """Write frames to the stream; waits while the client does not read. Raises EndpointClosed after its end."""
-        self._check_taking()
-        for frame in frames:
-            for message in frame.head.messages:
-                if message.kind is Kind.RESPONSE:
-                    self.exchanges.settle(message.id)
-            self.stream.push(frame.line)
-        if self.stream.is_full:
-            await self.stream.wait_for_room()
-            self._check_taking()
-
-    def finish(self) -> None:
-        """Take no more from the client and let its stream end."""
-        super().finish()
-        self.stream.end()
-        self._on_end(self)
-
-    async def send_eof(self) -> None:
-        """Take the upstream's end: the open requests get their errors, then the stream ends."""
-        await self.aclose(EndpointClosed("the server has ended"))
-
-    async def aclose(self, reason: RelayError | None = None) -> None:
-        """End the session: every open request gets an error that carries ``reason``, then the stream ends."""
-        if self.closed.is_set():
-            return
-        message = f"the request was lost: {reason or 'the session was closed'}"
-        for request_id, _ in self.exchanges.fail_all():
-            self.stream.push(replies.error(request_id, replies.LOST, message, delivered="unknown").line)
         self.finish()
         self.closed.set()

@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from relay.endpoints.http_server import HttpListener
-from relay.endpoints.http_session import HttpSession, SseSession
+from relay.endpoints.http_session import HttpSession
+from relay.endpoints.sse_server import SseSession
 from relay.frames.frame import Frame
 from relay.limits import Limits
 from tests import check_endpoint as suite

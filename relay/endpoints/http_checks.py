@@ -1,0 +1,155 @@
+"""The checks an HTTP request must pass before it is a frame in a session: one set of rules for every way in.
+
+Each check raises Refused, which says the status and the JSON-RPC error of the answer. Host and Origin come first, the
+media types next, the body within its bounds, and last whether it is one JSON-RPC message that may come here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from aiohttp import web
+
+from relay.auth.origin import OriginPolicy
+from relay.frames import replies
+from relay.frames.frame import Frame, Head, Kind, repeated_key
+from relay.frames.http_rules import (
+    EVENT_STREAM,
+    JSON,
+    LEGACY_VERSIONS,
+    PROTOCOL_VERSION,
+    accepts,
+    has_batches,
+    media_type,
+)
+from relay.limits import Limits
+
+__all__ = ["Checks", "Refused"]
+
+
+class Refused(Exception):
+    """A request that is answered with a 4xx or 5xx status and a JSON-RPC error."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        code: int = replies.REFUSED,
+        request_id: str | int | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Say ``message`` to the client, for the request with this id if one is known."""
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.request_id = request_id
+        self.headers = dict(headers or {})
+
+
+class Checks:
+    """The rules of one listener."""
+
+    def __init__(self, limits: Limits, policy: OriginPolicy) -> None:
+        """Admit what ``policy`` admits, within ``limits``."""
+        self._limits = limits
+        self._policy = policy
+
+    def check_source(self, headers: Mapping[str, str]) -> None:
+        """Refuse what a web page sent, or a name that is not ours, before anything else is looked at."""
+        host = headers.get("Host")
+        if not self._policy.admits_host(host):
+            raise Refused(421, f"host {host!r} is not served here; --allowed-host adds one")
+        origin = headers.get("Origin")
+        if not self._policy.admits_origin(origin, headers.get("Sec-Fetch-Site")):
+            raise Refused(403, f"origin {origin!r} may not use this server; --allow-origin adds one")
+
+    def check_content(self, headers: Mapping[str, str]) -> None:
+        """Refuse a body that is not plain JSON: a form of a web page never is."""
+        content_type = headers.get("Content-Type")
+        if media_type(content_type) != JSON:
+            raise Refused(415, f"content type {content_type!r} is not {JSON}")
+        encoding = headers.get("Content-Encoding", "identity")
+        if encoding.lower() != "identity":
+            raise Refused(415, f"content encoding {encoding!r} is not identity")
+
+    def check_accept(self, headers: Mapping[str, str], *wanted: str) -> None:
+        """Refuse a client that would not take one of the media types its answer may have."""
+        accept = headers.get("Accept")
+        if not all(accepts(accept, kind) for kind in wanted):
+            raise Refused(406, f"accept {accept!r} must list {' and '.join(wanted)}")
+
+    def check_post(self, headers: Mapping[str, str]) -> None:
+        """Check a POST of Streamable HTTP by its headers."""
+        self.check_content(headers)
+        self.check_accept(headers, JSON, EVENT_STREAM)
+
+    def check_version(self, headers: Mapping[str, str], version: str | None) -> None:
+        """Refuse a protocol version that is neither the session's nor any we know."""
+        said = headers.get(PROTOCOL_VERSION)
+        if said is not None and said != version and said not in LEGACY_VERSIONS:
+            known = ", ".join(LEGACY_VERSIONS)
+            raise Refused(400, f"{PROTOCOL_VERSION} {said!r} is neither the session's {version!r} nor one of {known}")
+
+    def check_frame(self, raw: bytes, version: str | None) -> Frame:
+        """See that a body is one frame that may come here. Raises Refused."""
+        frame = Frame(raw)
+        # Cheap for nearly all: a frame must be some size before its nodes can hold the loop.
+        if len(raw) > self._limits.max_json_nodes and raw.count(b"{") + raw.count(b"[") > self._limits.max_json_nodes:
+            raise Refused(
+                413, f"more than {self._limits.max_json_nodes} JSON arrays and objects", code=replies.TOO_LARGE
+            )
+        if not raw.isascii():
+            try:
+                raw.decode()
+            except UnicodeDecodeError as exc:
+                raise Refused(400, f"the body is not UTF-8: {exc.reason}", code=replies.PARSE_ERROR) from exc
+        head = frame.read_whole()
+        if head.kind is Kind.INVALID:
+            code = replies.INVALID_REQUEST if head.is_json else replies.PARSE_ERROR
+            raise Refused(400, f"not a JSON-RPC message: {head.fault}", code=code, request_id=head.id)
+        if (key := repeated_key(frame)) is not None:
+            raise Refused(400, f"the key {key!r} stands twice", code=replies.INVALID_REQUEST)
+        if head.kind is Kind.BATCH:
+            self._check_batch(head, version)
+        return frame
+
+    def _check_batch(self, head: Head, version: str | None) -> None:
+        if not has_batches(version):
+            raise Refused(400, f"batches are not part of {version}", code=replies.INVALID_REQUEST)
+        if len(head.members) > self._limits.max_batch:
+            raise Refused(
+                413, f"a batch of {len(head.members)}; at most {self._limits.max_batch}", code=replies.TOO_LARGE
+            )
+        if any(member.method == "initialize" for member in head.members):
+            raise Refused(400, "initialize must not be part of a batch", code=replies.INVALID_REQUEST)
+
+    async def read_body(self, request: web.BaseRequest) -> bytes:
+        """Read a body within its bounds of size and time."""
+        limit = self._limits.max_frame_bytes
+        length = request.content_length
+        if length is not None and length > limit:
+            raise self._too_large(length)
+        pieces: list[bytes] = []
+        size = 0
+        began = asyncio.get_running_loop().time() + self._limits.body_deadline
+        try:
+            async with asyncio.timeout_at(began) as deadline:
+                async for piece in request.content.iter_any():
+                    size += len(piece)
+                    deadline.reschedule(began + size / 65536)
+                    if size > limit:
+                        raise self._too_large(size)
+                    pieces.append(piece)
+        except TimeoutError:
+            raise Refused(408, "the body took too long", headers={"Connection": "close"}) from None
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _too_large(self, size: int) -> Refused:
+        return Refused(
+            413,
+            f"a body of {size} bytes or more; at most {self._limits.max_frame_bytes}, see --max-frame-bytes",
+            code=replies.TOO_LARGE,
+            headers={"Connection": "close"},
+        )

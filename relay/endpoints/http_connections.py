@@ -1,0 +1,95 @@
+"""The connections of an HTTP listener: aiohttp's, with what it lacks.
+
+A cap on their number, the kernel's probes for peers that are gone, and an answer of our own to what is not HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiohttp import web
+
+from relay.endpoints.http_server_lane import FastLane, Rules
+from relay.frames import replies
+from relay.frames.http_rules import JSON
+
+__all__ = ["ConnectionServer"]
+
+logger = logging.getLogger("relay")
+
+_KEEPALIVE_PROBES = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))  # seconds, seconds, count
+
+
+class _Connection(FastLane):
+    """A connection that says no in one line of the log and a JSON-RPC error, whatever aiohttp stumbled over."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what is not proper HTTP, or what we failed at, and close the connection."""
+        if status < 500:
+            logger.info("http: %s: %d %s", request.remote, status, message or "a malformed request")
+        else:
+            logger.error("http: %s %s: unexpected %s", request.method, request.path, type(exc).__name__, exc_info=exc)
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer has begun")
+        said = "the request is not proper HTTP" if status < 500 else "the relay failed at this request"
+        response = web.Response(status=status, body=replies.error(None, replies.REFUSED, said).raw, content_type=JSON)
+        response.force_close()
+        return response
+
+
+class ConnectionServer(web.Server):
+    """aiohttp's server with a cap on connections, which it lacks."""
+
+    def __init__(
+        self,
+        handle: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+        rules: Rules,
+        *,
+        max_connections: int,
+        max_silence: float,
+        **kwargs: Any,
+    ) -> None:
+        """Give requests to ``handle``, those ``rules`` admit the fast way; drop a peer silent for so many seconds."""
+        super().__init__(handle, **kwargs)
+        self._rules = rules
+        self._max_connections = max_connections
+        self._max_silence = max_silence
+
+    def __call__(self) -> web.RequestHandler:
+        """Make the protocol of one connection."""
+        return _Connection(self, loop=self._loop, rules=self._rules, **self._kwargs)
+
+    def connection_made(self, handler: Any, transport: asyncio.Transport) -> None:
+        """Admit a connection, or turn it away if there are too many."""
+        super().connection_made(handler, transport)
+        if len(self.connections) > self._max_connections:
+            transport.write(b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+            transport.close()
+            return
+        _detect_dead_peer(transport.get_extra_info("socket"), self._max_silence)
+
+
+def _detect_dead_peer(sock: Any, silence: float) -> None:
+    """Let the kernel find out that a client is gone: half-open connections would keep their sessions for ever."""
+    if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in _KEEPALIVE_PROBES:
+            if hasattr(socket, name):
+                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(silence * 1000))
