@@ -21,7 +21,7 @@ from relay.frames import replies
 from relay.frames.frame import Frame, Head, Kind, RequestId
 from relay.frames.http_rules import has_priming
 from relay.limits import Limits
-from relay.routing.event_log import parse_event_id
+from relay.routing.event_log import Kept, parse_event_id
 from relay.routing.exchanges import Exchanges
 from relay.routing.sessions import new_session_id
 
@@ -132,7 +132,8 @@ class HttpSession(ClientSession):
         self.is_initialized = False
         self._streams: dict[int, EventStream] = {}
         self._last_stream = _STANDALONE
-        self._standalone = EventStream(_STANDALONE, limits, has_ids=True)
+        self._kept = Kept()
+        self._standalone = EventStream(_STANDALONE, limits, has_ids=True, kept=self._kept)
         self._streams[_STANDALONE] = self._standalone
         self.dropped = 0
 
@@ -165,7 +166,13 @@ class HttpSession(ClientSession):
         """Answer this exchange as an SSE stream."""
         if exchange.stream is None:
             self._last_stream += 1
-            stream = EventStream(self._last_stream, self._limits, has_ids=True, has_priming=has_priming(self.version))
+            stream = EventStream(
+                self._last_stream,
+                self._limits,
+                has_ids=True,
+                has_priming=has_priming(self.version),
+                kept=self._kept,
+            )
             exchange.stream = self._streams[self._last_stream] = stream
             if len(self._streams) > self._limits.replay_events:
                 self._forget_oldest_stream()
@@ -215,11 +222,13 @@ class HttpSession(ClientSession):
     @property
     def kept_bytes(self) -> int:
         """Bytes of events that wait for their reader, or for a client that comes back."""
-        return sum(stream.log.size for stream in self._streams.values())
+        return self._kept.bytes
 
     def _bound_replay(self) -> None:
         """Keep of all streams together what one session may keep: the oldest streams give way."""
         excess = self.kept_bytes - self._limits.replay_bytes
+        if excess <= 0:
+            return
         for stream in self._streams.values():
             if excess <= 0:
                 return
@@ -230,6 +239,7 @@ class HttpSession(ClientSession):
     def _forget_oldest_stream(self) -> None:
         for number, stream in self._streams.items():
             if stream.is_ended and not stream.has_reader:
+                stream.log.clear()
                 del self._streams[number]
                 return
 

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 
 from relay.frames.sse import KEEP_ALIVE, encode_event
 from relay.limits import Limits
-from relay.routing.event_log import EventLog
+from relay.routing.event_log import EventLog, Kept
 
 __all__ = ["EventStream", "Stalled"]
 
@@ -30,13 +30,18 @@ class Stalled(Exception):
 class EventStream:
     """Events for one client, in order, each written once unless the client asks for it again."""
 
-    def __init__(self, number: int, limits: Limits, *, has_ids: bool, has_priming: bool = False) -> None:
-        """Give events ids if the transport has them (2025-03-26 on), and open with an empty one (2025-11-25)."""
+    def __init__(
+        self, number: int, limits: Limits, *, has_ids: bool, has_priming: bool = False, kept: Kept | None = None
+    ) -> None:
+        """Give events ids if the transport has them (2025-03-26 on), and open with an empty one (2025-11-25).
+
+        ``kept`` counts what all streams of a session keep.
+        """
         self._limits = limits
         self._has_ids = has_ids
         self._has_priming = has_priming
         # Without ids nothing can be asked for again: written events need not be kept.
-        self.log = EventLog(number, limits.replay_bytes if has_ids else 0, limits.replay_events if has_ids else 0)
+        self.log = EventLog(number, limits.replay_bytes if has_ids else 0, limits.replay_events if has_ids else 0, kept)
         self.is_ended = False
         self._loop = asyncio.get_running_loop()
         self._news = asyncio.Event()

@@ -10,7 +10,17 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-__all__ = ["Event", "EventLog", "parse_event_id"]
+__all__ = ["Event", "EventLog", "Kept", "parse_event_id"]
+
+
+class Kept:
+    """How many bytes the logs of one session keep together: counted as they change, asked for with every event."""
+
+    __slots__ = ("bytes",)
+
+    def __init__(self) -> None:
+        """Start with none."""
+        self.bytes = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +43,12 @@ def parse_event_id(value: str) -> tuple[int, int] | None:
 class EventLog:
     """The events of one stream, numbered from 1; number 0 is the priming event."""
 
-    def __init__(self, stream: int, max_bytes: int, max_events: int) -> None:
-        """Keep at most ``max_bytes`` and ``max_events`` of what has been written, or has no reader."""
+    def __init__(self, stream: int, max_bytes: int, max_events: int, kept: Kept | None = None) -> None:
+        """Keep at most ``max_bytes`` and ``max_events`` of what has been written, or has no reader.
+
+        ``kept`` counts what this log and others keep together.
+        """
+        self._kept = kept or Kept()
         self.stream = stream
         self._max_bytes = max_bytes
         self._max_events = max_events
@@ -80,6 +94,7 @@ class EventLog:
         self._last += 1
         self._events.append(Event(self._last, line, now))
         self._bytes += len(line)
+        self._kept.bytes += len(line)
         self.unwritten_bytes += len(line)
         self.trim(has_reader=has_reader)
 
@@ -120,6 +135,14 @@ class EventLog:
                 self.dropped += 1
             self._events.popleft()
             self._bytes -= len(oldest.line)
+            self._kept.bytes -= len(oldest.line)
+
+    def clear(self) -> None:
+        """Forget every event: nobody will ask for this stream again."""
+        self._kept.bytes -= self._bytes
+        self._events.clear()
+        self._bytes = self.unwritten_bytes = 0
+        self._written = self._last
 
     def __len__(self) -> int:
         """Count the events kept."""

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from relay.routing.event_log import Event, EventLog, parse_event_id
+from relay.routing.event_log import Event, EventLog, Kept, parse_event_id
 
 MAX_BYTES, MAX_EVENTS = 20, 4
 
@@ -157,3 +157,16 @@ def test_event_ids_are_read_as_they_are_written() -> None:
 def test_foreign_event_ids_are_none(value: str) -> None:
     """A client may send anything."""
     assert parse_event_id(value) is None
+
+
+def test_logs_count_together_what_they_keep() -> None:
+    """``Kept`` is the sum of its logs' sizes whatever happens to them: appended, pushed out, cleared."""
+    kept = Kept()
+    logs = [EventLog(number, 100, 10, kept) for number in range(3)]
+    for round_ in range(50):
+        for number, log in enumerate(logs):
+            log.append(b"x" * (7 * number + round_ % 5), 0.0, has_reader=False)
+        assert kept.bytes == sum(log.size for log in logs)
+    logs[1].clear()
+    assert (len(logs[1]), logs[1].size, logs[1].is_drained) == (0, 0, True)
+    assert kept.bytes == logs[0].size + logs[2].size > 0
