@@ -21,6 +21,8 @@ __all__ = ["Observer", "PipeReport", "pipe"]
 
 logger = logging.getLogger("relay")
 
+_BATCH = 64  # frames handed to the sink at a time: how finely a pipe that must end can see that something moves
+
 
 class Observer(Protocol):
     """Told of every batch before it is sent on; must neither wait nor raise."""
@@ -50,13 +52,26 @@ class _Direction:
     source: Endpoint
     sink: Endpoint
     observer: Observer | None
+    linger: float
     frames: int = 0
     bytes: int = 0
     source_failed: RelayError | None = None
     sink_failed: RelayError | None = None
+    other: _Direction | None = None
+    task: asyncio.Task[None] | None = None
+    timer: asyncio.TimerHandle | None = None
+    is_given_up: bool = False
 
     async def run(self) -> None:
         """Carry frames until the source has finished or either side has failed."""
+        try:
+            await self._carry()
+        except asyncio.CancelledError:
+            if not self.is_given_up:
+                raise
+            self.sink_failed = EndpointBroken(f"{self.sink.name} takes no more, and {self.source.name} has ended")
+
+    async def _carry(self) -> None:
         receive, send, observer = self.source.receive, self.sink.send, self.observer
         while True:
             try:
@@ -70,13 +85,39 @@ class _Direction:
                     return
                 if observer is not None:
                     observer.frames_forwarded(self.source, self.sink, frames)
-                await send(frames)
+                for start in range(0, len(frames), _BATCH):
+                    batch = frames[start : start + _BATCH] if len(frames) > _BATCH else frames
+                    await send(batch)
+                    self.frames += len(batch)
+                    for frame in batch:
+                        self.bytes += len(frame.raw)
             except RelayError as exc:
                 self.sink_failed = exc
                 return
-            self.frames += len(frames)
-            for frame in frames:
-                self.bytes += len(frame.raw)
+
+    def source_ended(self) -> None:
+        """See to it that the end is noticed while ``send`` waits for a sink that takes no more.
+
+        Nothing else would: an orphan whose client has left, before a server that does not read.
+        """
+        if self.task is not None and not self.task.done():
+            carried = self.frames + (self.other.frames if self.other is not None else 0)
+            self.timer = asyncio.get_running_loop().call_later(self.linger, self._look, carried)
+
+    def _look(self, carried: int) -> None:
+        if self.task is None or self.task.done():
+            return
+        if self.other is not None and carried != self.frames + self.other.frames:
+            self.source_ended()  # something still moves
+        else:
+            self.is_given_up = True
+            self.task.cancel()
+
+    def release(self) -> None:
+        """Let go of the timer and of the other direction."""
+        self.other = None
+        if self.timer is not None:
+            self.timer.cancel()
 
 
 async def pipe(
@@ -89,15 +130,20 @@ async def pipe(
     error. Cancelling closes both. Never raises RelayError: the report says what happened.
     """
     report = PipeReport()
-    forward, backward = _Direction(a, b, observer), _Direction(b, a, observer)
+    forward, backward = (_Direction(a, b, observer, limits.linger), _Direction(b, a, observer, limits.linger))
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = {
-                group.create_task(forward.run(), name=f"{a.name} -> {b.name}"): forward,
-                group.create_task(backward.run(), name=f"{b.name} -> {a.name}"): backward,
-            }
+            tasks = {}
+            for direction, other in ((forward, backward), (backward, forward)):
+                name = f"{direction.source.name} -> {direction.sink.name}"
+                direction.task = group.create_task(direction.run(), name=name)
+                direction.other = other
+                direction.source.call_at_end(direction.source_ended)
+                tasks[direction.task] = direction
             await _finish(tasks, report, a, limits)
     finally:
+        forward.release()
+        backward.release()
         reason = report.failure
         try:
             await a.aclose(reason)
@@ -117,7 +163,7 @@ async def _finish(tasks: dict[asyncio.Task[None], _Direction], report: PipeRepor
     report.finished_first = "a" if ended is a else "b"
     report.failure = first.source_failed or first.sink_failed
     if running:
-        if first.source_failed is None:
+        if first.source_failed is None and not first.is_given_up:
             await asyncio.wait(running, timeout=limits.linger)
         other = tasks[next(iter(running))]
         if not next(iter(running)).done():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -47,6 +47,9 @@ class Recorder:
         if self.receive_fails is not None:
             raise self.receive_fails
         return await self.inner.receive()
+
+    def call_at_end(self, callback: Callable[[], None]) -> None:
+        self.inner.call_at_end(callback)
 
     async def send(self, frames: Sequence[Frame]) -> None:
         if self.send_fails is not None:
@@ -247,6 +250,38 @@ async def test_an_unread_sink_blocks_the_producer(swapped: bool) -> None:
         assert sent == stopped_at
         received = await take(rig.right, 200)
     assert received == [frame(number, 1000).raw for number in range(200)]
+
+
+async def test_a_sink_that_takes_no_more_is_given_up_when_its_source_has_ended(swapped: bool) -> None:
+    """The pipe waits in ``send`` and cannot receive; the end is seen all the same, and both sides are closed."""
+    rig = Rig(swapped=swapped, limits=Limits(buffer_high=1000, buffer_low=100, linger=0.2, close_grace=0.2))
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(rig.run())
+        group.create_task(rig.left.send([frame(number, 2000) for number in range(3)]))
+        await asyncio.sleep(0)  # let it begin
+        await rig.left.send_eof()
+    report = running.result()
+    assert isinstance(report.failure, EndpointBroken)
+    assert "takes no more" in str(report.failure)
+    assert rig.near_left.reasons
+    assert rig.near_right.reasons
+
+
+async def test_a_slow_sink_is_not_given_up_while_it_moves(swapped: bool) -> None:
+    """The source has ended; the sink takes a batch now and then, for longer than the pipe lingers: nothing is lost."""
+    rig = Rig(swapped=swapped, limits=Limits(buffer_high=1000, buffer_low=100, linger=0.3, close_grace=0.2))
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(rig.run())
+        group.create_task(rig.left.send([frame(number, 100) for number in range(640)]))
+        await asyncio.sleep(0)  # let it begin
+        await rig.left.send_eof()
+        received: list[bytes] = []
+        while len(received) < 640:
+            await asyncio.sleep(0.1)
+            received += [one.raw for one in await rig.right.receive()]
+        await rig.right.send_eof()
+    assert received == [frame(number, 100).raw for number in range(640)]
+    assert running.result().failure is None
 
 
 async def test_a_bug_in_an_endpoint_is_no_relay_error(swapped: bool) -> None:

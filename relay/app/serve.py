@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 from relay.app.logs import ChildStderr, FrameLog, StderrSink, say
 from relay.app.settings import BridgeSettings, ServeSettings
 from relay.app.wiring import ChildTarget, listen
-from relay.endpoints.base import Endpoint
 from relay.endpoints.own_stdio import OwnStdio
 from relay.errors import EndpointClosed
 from relay.pipe import pipe
@@ -33,7 +32,6 @@ __all__ = ["bridge", "serve"]
 logger = logging.getLogger("relay")
 
 _INTERRUPTED = 130
-_LOOK_EVERY = 1.0  # seconds
 
 
 class StopSignals:
@@ -122,28 +120,11 @@ class _Serving:
         """Join one session to a child of its own; whatever happens to it stays its own."""
         upstream = self._target.endpoint()
         self._last_activity = datetime.now(UTC)
-        async with asyncio.TaskGroup() as group:
-            ending = group.create_task(self._end_with(session, upstream), name=f"end with {session.name}")
-            report = await pipe(
-                session, upstream, limits=self._settings.limits, observer=_frame_log(self._settings.secrets)
-            )
-            ending.cancel()
+        observer = _frame_log(self._settings.secrets)
+        report = await pipe(session, upstream, limits=self._settings.limits, observer=observer)
         self._target.forget(upstream)
         if report.failure is not None:
             logger.warning("%s: ended: %s", session.name, report.failure)
-
-    async def _end_with(self, session: HttpSession | SseSession, upstream: Endpoint) -> None:
-        """End the upstream of a session that has ended, though it may not read: its pipe waits to send, and cannot see.
-
-        A server that reads is told by the pipe and has ended long before.
-        """
-        limits = self._settings.limits
-        await session.ended.wait()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(limits.linger):
-                await session.closed.wait()
-        await asyncio.sleep(limits.close_grace)
-        await upstream.aclose(EndpointClosed(f"{session.name} has ended"))
 
     def _status(self) -> dict[str, object]:
         return {
@@ -172,23 +153,10 @@ async def bridge(settings: BridgeSettings, sink: StderrSink) -> int:
         await remote.aclose(EndpointClosed("the relay is shutting down"))
         stdio.finish()
 
-    async def leave_with_client() -> None:
-        # A send that waits for a silent server does not see that stdin has ended: nobody would end an orphan.
-        still, received = 0.0, 0
-        while still < settings.limits.linger:
-            await asyncio.sleep(_LOOK_EVERY)
-            is_still = stdio.is_finished and remote.received == received
-            still, received = still + _LOOK_EVERY if is_still else 0.0, remote.received
-        await remote.aclose(EndpointClosed("the client has gone"))
-
     async with asyncio.TaskGroup() as group:
-        watching = [
-            group.create_task(stop_in_order(), name="stop in order"),
-            group.create_task(leave_with_client(), name="leave with the client"),
-        ]
+        stopping = group.create_task(stop_in_order(), name="stop in order")
         report = await pipe(stdio, remote, limits=settings.limits, observer=_frame_log(settings.secrets))
-        for task in watching:
-            task.cancel()
+        stopping.cancel()
     if report.failure is not None and not isinstance(report.failure, EndpointClosed):
         logger.warning("ended: %s", report.failure)
     return 0

@@ -6,7 +6,7 @@ The end of an endpoint has three names, and they are three things: *finished* (t
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 from relay.errors import RelayError
@@ -27,6 +27,12 @@ class Endpoint(Protocol):
         """Return what has come since the last call: at least one frame, or ``()`` once this side has finished.
 
         Cancelling loses nothing. Raises EndpointBroken if the peer failed, EndpointBusy for a second receiver.
+        """
+
+    def call_at_end(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` once the peer will send no more, though frames of it may still wait to be received.
+
+        For who cannot ask by ``receive``, because he waits in the ``send`` of another endpoint.
         """
 
     async def send(self, frames: Sequence[Frame]) -> None:

@@ -289,6 +289,10 @@ class Child:
         """Return what the child wrote. Raises EndpointBroken if it exited with a status other than 0."""
         return await self._reader.inbox.receive()
 
+    def call_at_end(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` once the peer will send no more."""
+        self._reader.inbox.call_at_end(callback)
+
     async def send(self, frames: Sequence[Frame]) -> None:
         """Write to the child's stdin; waits while the child does not read."""
         await self._writer.send(frames)

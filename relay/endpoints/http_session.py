@@ -57,9 +57,7 @@ class ClientSession:
         self.large_body = asyncio.Lock()
         """Held while a large body is read and until it is accepted: one at a time is in memory."""
         self.is_closing = False
-        self.ended = asyncio.Event()
-        """Set once the client sends no more: it has ended the session, or the session has expired."""
-        self.closed = asyncio.Event()
+        self.is_closed = False
         """Set once no answer can reach the client any more."""
         self._limits = limits
         self._loop = asyncio.get_running_loop()
@@ -82,11 +80,14 @@ class ClientSession:
         """Return what the client has POSTed; ``()`` once it has ended the session."""
         return await self.inbox.receive()
 
+    def call_at_end(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` once the client will send no more: it has ended the session, or the session has expired."""
+        self.inbox.call_at_end(callback)
+
     def finish(self) -> None:
         """Take no more from the client: it has ended the session, or the session has expired."""
         self.is_closing = True
         self.inbox.finish()
-        self.ended.set()
 
     def _check_taking(self) -> None:
         """See that the session has not ended, for instance while a body was on its way: nobody would answer it."""
@@ -94,7 +95,7 @@ class ClientSession:
             raise EndpointClosed(f"{self.name}: a frame after its end")
 
     def _check_open(self) -> None:
-        if self.closed.is_set():
+        if self.is_closed:
             raise EndpointClosed(f"{self.name}: send after its end")
 
 
@@ -345,7 +346,7 @@ class HttpSession(ClientSession):
 
     async def aclose(self, reason: RelayError | None = None) -> None:
         """End the session: every open request gets an error that carries ``reason``, every stream ends."""
-        if self.closed.is_set():
+        if self.is_closed:
             return
         message = f"the request was lost: {reason or 'the session was closed'}"
         for request_id, exchange in self.exchanges.fail_all():
@@ -354,4 +355,4 @@ class HttpSession(ClientSession):
         for stream in self._streams.values():
             stream.end()
         self.finish()
-        self.closed.set()
+        self.is_closed = True

@@ -41,6 +41,7 @@ class FrameInbox:
         self._failure: RelayError | None = None
         self._receiver: asyncio.Future[None] | None = None
         self._room: asyncio.Event | None = None
+        self._at_end: list[Callable[[], None]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
@@ -85,8 +86,18 @@ class FrameInbox:
         self._finished = True
         self._failure = failure
         self._wake()
+        at_end, self._at_end = self._at_end, []
+        for callback in at_end:
+            callback()
         if self._room is not None:
             self._room.set()
+
+    def call_at_end(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` when no more will be put in; at once if that is so already."""
+        if self._finished:
+            callback()
+        else:
+            self._at_end.append(callback)
 
     async def receive(self) -> Sequence[Frame]:
         """Return all that is there, waiting for the first; ``()`` once finished, or the failure raised.

@@ -21,6 +21,7 @@ class Lazy:
         self._make = make
         self._making = asyncio.Lock()
         self._endpoint: Endpoint | None = None
+        self._at_end: list[Callable[[], None]] = []
         self._is_closed = False
 
     async def _get(self) -> Endpoint:
@@ -31,6 +32,8 @@ class Lazy:
                 if self._endpoint is None:
                     self._endpoint = await self._make()
                     self.name = self._endpoint.name
+                    for callback in self._at_end:
+                        self._endpoint.call_at_end(callback)
         return self._endpoint
 
     async def receive(self) -> Sequence[Frame]:
@@ -38,6 +41,13 @@ class Lazy:
         if self._is_closed and self._endpoint is None:
             return ()
         return await (await self._get()).receive()
+
+    def call_at_end(self, callback: Callable[[], None]) -> None:
+        """As the endpoint's, from when it is made."""
+        if self._endpoint is not None:
+            self._endpoint.call_at_end(callback)
+        else:
+            self._at_end.append(callback)
 
     async def send(self, frames: Sequence[Frame]) -> None:
         """As the endpoint's."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from relay.endpoints.inbox import FrameInbox
 from relay.errors import EndpointBroken, EndpointClosed, RelayError
@@ -26,6 +26,10 @@ class MemoryEndpoint:
     async def receive(self) -> Sequence[Frame]:
         """Return the frames the other end has sent; ``()`` after its end."""
         return await self._inbox.receive()
+
+    def call_at_end(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` once the peer will send no more."""
+        self._inbox.call_at_end(callback)
 
     async def send(self, frames: Sequence[Frame]) -> None:
         """Put frames before the other end; waits while it does not receive.

@@ -107,6 +107,10 @@ class OwnStdio:
         """Return what the client wrote; ``()`` once it has closed our stdin."""
         return await self._reader.inbox.receive()
 
+    def call_at_end(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` once the peer will send no more."""
+        self._reader.inbox.call_at_end(callback)
+
     async def send(self, frames: Sequence[Frame]) -> None:
         """Write to stdout; waits while the client does not read. Raises EndpointBroken once nobody reads."""
         await self._writer.send(frames)

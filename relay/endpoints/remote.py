@@ -7,7 +7,7 @@ JSON-RPC error, GET and wait for the ``endpoint`` event of HTTP+SSE.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from relay.endpoints.http_client import HttpClient
@@ -43,14 +43,14 @@ class Remote:
         self._client: HttpClient | SseClient | None = None
         self._transport = transport
         self._is_closed = False
-        self.received = 0
-        """Frames that came so far."""
 
     async def receive(self) -> Sequence[Frame]:
         """Return what the server sent, and an error for each request that it cannot answer any more."""
-        frames = await self._inbox.receive()
-        self.received += len(frames)
-        return frames
+        return await self._inbox.receive()
+
+    def call_at_end(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` once the peer will send no more."""
+        self._inbox.call_at_end(callback)
 
     async def send(self, frames: Sequence[Frame]) -> None:
         """Send frames to the server. Waits while too many requests are open."""

@@ -115,6 +115,10 @@ class RemoteClient:
         """Return what the server sent, and our errors for what it cannot answer any more."""
         return await self.inbox.receive()
 
+    def call_at_end(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` once the peer will send no more."""
+        self.inbox.call_at_end(callback)
+
     async def send(self, frames: Sequence[Frame]) -> None:
         """POST each frame: requests at the same time, the others in order, each accepted before the next goes.
 

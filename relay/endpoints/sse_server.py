@@ -75,10 +75,10 @@ class SseSession(ClientSession):
 
     async def aclose(self, reason: RelayError | None = None) -> None:
         """End the session: every open request gets an error that carries ``reason``, then the stream ends."""
-        if self.closed.is_set():
+        if self.is_closed:
             return
         message = f"the request was lost: {reason or 'the session was closed'}"
         for request_id, _ in self.exchanges.fail_all():
             self.stream.push(replies.error(request_id, replies.LOST, message, delivered="unknown").line)
         self.finish()
-        self.closed.set()
+        self.is_closed = True
