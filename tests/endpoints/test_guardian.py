@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -56,9 +57,13 @@ def wait_until_gone(pids: list[int], seconds: float) -> list[int]:
 
 
 def wait_until_trapped(pid: int) -> None:
-    """Return once the shell has set its traps."""
+    """Return once the shell has set all its traps."""
+    wanted = sum(1 << (number - 1) for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM))
     until = time.monotonic() + 2
-    while "SigIgn:\t0000000000000000" in Path(f"/proc/{pid}/status").read_text() and time.monotonic() < until:
+    while time.monotonic() < until:
+        (ignored,) = re.findall(r"SigIgn:\s*(\w+)", Path(f"/proc/{pid}/status").read_text())
+        if int(ignored, 16) & wanted == wanted:
+            return
         threading.Event().wait(0.01)
 
 
