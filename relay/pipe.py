@@ -172,8 +172,11 @@ async def _finish(tasks: dict[asyncio.Task[None], _Direction], report: PipeRepor
             _, stuck = await asyncio.wait(running, timeout=limits.close_grace)
             for task in stuck:
                 task.cancel()
+    # Why a side went says more than that nothing could be sent to it.
+    failures = [direction.source_failed for direction in tasks.values()]
+    report.failure = next((failure for failure in failures if failure is not None), report.failure)
     for direction in tasks.values():
-        report.failure = report.failure or direction.source_failed or direction.sink_failed
+        report.failure = report.failure or direction.sink_failed
 
 
 def _because(failure: RelayError | None) -> str:

@@ -19,7 +19,7 @@ from relay.app.logs import ChildStderr, FrameLog, StderrSink, say
 from relay.app.settings import BridgeSettings, ServeSettings
 from relay.app.wiring import ChildTarget, listen
 from relay.endpoints.own_stdio import OwnStdio
-from relay.errors import EndpointClosed
+from relay.errors import EndpointBroken, EndpointClosed
 from relay.pipe import pipe
 
 if TYPE_CHECKING:
@@ -121,8 +121,15 @@ class _Serving:
         upstream = self._target.endpoint()
         self._last_activity = datetime.now(UTC)
         observer = _frame_log(self._settings.secrets)
-        report = await pipe(session, upstream, limits=self._settings.limits, observer=observer)
-        self._target.forget(upstream)
+        try:
+            report = await pipe(session, upstream, limits=self._settings.limits, observer=observer)
+        except Exception:
+            # A bug of ours: it must end this session and no other.
+            logger.exception("%s: unexpected failure", session.name)
+            await session.aclose(EndpointBroken("the relay failed"))
+            return
+        finally:
+            self._target.forget(upstream)
         if report.failure is not None:
             logger.warning("%s: ended: %s", session.name, report.failure)
 

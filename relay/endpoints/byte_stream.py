@@ -110,6 +110,10 @@ class FrameWriter(asyncio.BaseProtocol):
     def attach(self, transport: asyncio.WriteTransport) -> None:
         """Write to this transport, with our watermarks."""
         self._transport = transport
+        if transport.is_closing():
+            # A child that exits at once has closed its stdin before we are told of it; uvloop raises RuntimeError then.
+            self._failure = EndpointBroken(f"{self.name}: the peer has closed its end")
+            return
         transport.set_write_buffer_limits(high=self._limits.buffer_high, low=self._limits.buffer_low)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -142,12 +146,14 @@ class FrameWriter(asyncio.BaseProtocol):
 
     def write_soon(self, frame: Frame) -> None:
         """Write one small frame now, without waiting: an answer of our own, from a callback."""
-        if self._transport is not None and not self._sent_eof and self._failure is None:
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.write(frame.line + b"\n")
 
     def _check(self) -> None:
         if self._failure is not None:
             raise self._failure
+        if self._transport is not None and self._transport.is_closing() and not self._sent_eof:
+            raise EndpointBroken(f"{self.name}: the peer has closed its end")
         if self._sent_eof:
             raise EndpointClosed(f"{self.name}: send after its end")
 
