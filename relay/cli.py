@@ -65,6 +65,8 @@ class _Parser(argparse.ArgumentParser):
     """argparse whose errors are one line that says what to do next."""
 
     def error(self, message: str) -> NoReturn:
+        if message.startswith("unrecognized arguments"):
+            message += "; if they are the command's own, put -- before it"
         raise ConfigError(f"{message}; see mcp-relay --help")
 
 
@@ -279,8 +281,20 @@ def _loop_factory() -> Callable[[], AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
+def _open_standard_descriptors() -> None:
+    """Put the null device where stdin, stdout or stderr was closed: the next pipe would get its number, and uvloop
+    aborts the process when it closes one of those.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free, which is this one
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
+    _open_standard_descriptors()
     sink = StderrSink()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # --help has dots that a plain ASCII terminal has not

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import os
 import signal
@@ -162,7 +163,9 @@ async def bridge(settings: BridgeSettings, sink: StderrSink) -> int:
 
     async with asyncio.TaskGroup() as group:
         stopping = group.create_task(stop_in_order(), name="stop in order")
-        report = await pipe(stdio, remote, limits=settings.limits, observer=_frame_log(settings.secrets))
+        # What is in flight when stdin ends is delivered, as after SIGTERM, and for as long.
+        limits = dataclasses.replace(settings.limits, linger=settings.limits.drain)
+        report = await pipe(stdio, remote, limits=limits, observer=_frame_log(settings.secrets))
         stopping.cancel()
     if report.failure is not None and not isinstance(report.failure, EndpointClosed):
         logger.warning("ended: %s", report.failure)

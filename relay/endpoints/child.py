@@ -20,7 +20,7 @@ from relay.endpoints.byte_stream import FrameReader, FrameWriter
 from relay.endpoints.guardian import Guardian
 from relay.errors import ConfigError, EndpointBroken, EndpointUnavailable, RelayError
 from relay.frames import replies
-from relay.frames.frame import Frame, Head, Kind
+from relay.frames.frame import Frame, Head, Kind, salvage_head
 from relay.frames.lines import Oversized
 from relay.limits import DEFAULT_LIMITS, Limits
 
@@ -103,6 +103,11 @@ class _ChildReader(FrameReader):
             if isinstance(piece, Oversized):
                 self.report_oversized(piece)
             elif piece.head.kind is Kind.INVALID:
+                head = salvage_head(piece.raw, piece.raw[-4096:])
+                if not piece.head.is_json and head.kind is Kind.RESPONSE and head.id is not None:
+                    # An answer with NaN in it, or cut short: its request must not wait for another.
+                    fault = f"{self.name}: its answer is not valid JSON: {piece.head.fault}"
+                    frames.append(Frame(replies.error(head.id, replies.LOST, fault, delivered="unknown").raw))
                 self._set_aside(piece)
             else:
                 frames.append(piece)

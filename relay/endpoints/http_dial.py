@@ -218,6 +218,8 @@ def _reason(exc: Exception) -> str:
     """Say what happened without the headers and URLs that aiohttp puts into some of its messages."""
     if isinstance(exc, aiohttp.ClientConnectorCertificateError):
         return f"its certificate is not trusted: {exc.certificate_error}"
+    if isinstance(exc, aiohttp.ClientConnectorSSLError):
+        return "the TLS handshake failed; if the server speaks plain HTTP, its address begins with http://"
     if isinstance(exc, aiohttp.ClientConnectorDNSError):
         return f"no address for {exc.host!r}"
     if isinstance(exc, aiohttp.ClientConnectorError):

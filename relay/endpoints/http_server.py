@@ -449,6 +449,7 @@ class HttpListener:
         except (ConnectionError, OSError) as exc:
             logger.debug("http: a client left its stream: %s", exc)
         finally:
+            stream.stop_awaiting()
             self._counts.active_streams -= 1
         return response
 

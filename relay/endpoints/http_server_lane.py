@@ -138,4 +138,6 @@ class FastLane(web.RequestHandler):
             self._timer.cancel()
         if self._session is not None and self._exchange is not None:
             self._session.abandon(self._exchange)
+        if self._stream is not None:
+            self._stream[1].stop_awaiting()
         super().connection_lost(exc)

@@ -177,11 +177,15 @@ class HttpSession(ClientSession):
             exchange.stream = self._streams[self._last_stream] = stream
             if len(self._streams) > self._limits.replay_events:
                 self._forget_oldest_stream()
+            if not exchange.is_abandoned:
+                stream.await_reader()
             exchange.decide(stream)
 
     def abandon(self, exchange: Exchange) -> None:
         """Note that the client left before any answer began, or during ``initialize``: it cannot come back for it."""
         exchange.is_abandoned = True
+        if exchange.stream is not None:
+            exchange.stream.stop_awaiting()
         if not self.is_initialized and self._initialize_id in exchange.ids:
             logger.info("%s: the client left during initialize", self.name)
             self.finish()

@@ -47,11 +47,23 @@ class EventStream:
         self._news = asyncio.Event()
         self._room = asyncio.Event()
         self._reader: object | None = None
+        self._is_awaited = False
 
     @property
     def has_reader(self) -> bool:
-        """Whether a connection is reading this stream."""
-        return self._reader is not None
+        """Whether a connection is reading this stream, or about to."""
+        return self._reader is not None or self._is_awaited
+
+    def await_reader(self) -> None:
+        """Count the client as reading from now on: its connection is there and will, so nothing may be dropped."""
+        self._is_awaited = True
+
+    def stop_awaiting(self) -> None:
+        """The connection was lost before it began to read."""
+        if self._is_awaited:
+            self._is_awaited = False
+            self.log.trim(has_reader=self.has_reader)
+            self._room.set()
 
     def set_priming(self, *, has_priming: bool) -> None:
         """Open with an empty event from the next connection on: the version is known only after ``initialize``."""
@@ -86,6 +98,7 @@ class EventStream:
         ``after`` is the number of the last event the client has seen. Raises Stalled if it does not read.
         """
         reader = self._reader = object()
+        self._is_awaited = False
         if after is not None:
             self.log.rewind(after)
         self._news.set()

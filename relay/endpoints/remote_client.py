@@ -126,15 +126,30 @@ class RemoteClient:
         """
         if self._is_closed or self._has_eof:
             raise EndpointClosed(f"{self.name}: send after its end")
+        for number, frame in enumerate(frames):
+            try:
+                await self._send_in_turn(frame)
+            except asyncio.CancelledError:
+                self._refuse_unsent(frames[number:])
+                raise
+
+    async def _send_in_turn(self, frame: Frame) -> None:
+        head = frame.head
+        if head.kind is Kind.INVALID:
+            fault = replies.error(head.id, replies.INVALID_REQUEST, f"not a JSON-RPC message: {head.fault}")
+            self.inbox.put((fault,))
+            return
+        if head.kind is not Kind.RESPONSE:
+            await self._ready.wait()
+        await self._send_one(Post(frame))
+
+    def _refuse_unsent(self, frames: Sequence[Frame]) -> None:
+        """Give requests that will not be sent any more their errors."""
         for frame in frames:
-            head = frame.head
-            if head.kind is Kind.INVALID:
-                fault = replies.error(head.id, replies.INVALID_REQUEST, f"not a JSON-RPC message: {head.fault}")
-                self.inbox.put((fault,))
-                continue
-            if head.kind is not Kind.RESPONSE:
-                await self._ready.wait()
-            await self._send_one(Post(frame))
+            for message in frame.head.messages:
+                if message.kind is Kind.REQUEST and self._exchanges.find(message.id) is None:
+                    fault = "the request was not sent: the relay is ending"
+                    self.inbox.put((replies.error(message.id, replies.UNAVAILABLE, fault, delivered="no"),))
 
     async def _send_one(self, post: Post) -> None:
         head = post.frame.head
@@ -254,6 +269,7 @@ class RemoteClient:
             logger.warning("%s: %s was not accepted: %s", self.name, _describe(post.frame.head), message)
         for request_id in tuple(post.ids):
             if self._exchanges.settle(request_id) is not None:
+                logger.info("%s: request %r: %s", self.name, request_id, message)
                 self.inbox.put((replies.error(request_id, code, message, delivered=delivered, **data),))
         post.ids.clear()
 

@@ -441,12 +441,17 @@ async def test_eof_while_the_server_is_silent(loop_name: str) -> None:
         async def initialize(self, exchange: Exchange) -> None:
             await exchange.hold()
 
-    async with FaultServer.running(Silent()) as server, Program.running(server.url, loop=loop_name) as program:
-        await program.send(INITIALIZE)
+    options = ("--drain-timeout", "2")
+    async with (
+        FaultServer.running(Silent()) as server,
+        Program.running(server.url, *options, loop=loop_name) as program,
+    ):
+        await program.send(INITIALIZE, request("behind it", "ping"))
         await server.until(lambda: server.requests)
         program.eof()
         assert await program.ended() == 0
         assert program.answers["init"]["error"]["data"]["delivered"] == "unknown"
+        assert program.answers["behind it"]["error"]["data"]["delivered"] == "no"
 
 
 async def test_deaf_server_does_not_hold_the_end_up(loop_name: str) -> None:
