@@ -6,6 +6,7 @@ JSON-RPC error, GET and wait for the ``endpoint`` event of HTTP+SSE.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
@@ -80,7 +81,12 @@ class Remote:
         self._client = client
         if self._transport == "streamablehttp" or frames[0].head.kind is not Kind.REQUEST:
             return frames
-        if await client.probe(frames[0]):
+        try:
+            is_streamable = await client.probe(frames[0])
+        except asyncio.CancelledError:
+            client.refuse_unsent(frames[1:])
+            raise
+        if is_streamable:
             return frames[1:]
         logger.info("%s: no Streamable HTTP here; trying HTTP+SSE", self.name)
         self._client = SseClient(self._dial, self._inbox)

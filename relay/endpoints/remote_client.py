@@ -130,7 +130,7 @@ class RemoteClient:
             try:
                 await self._send_in_turn(frame)
             except asyncio.CancelledError:
-                self._refuse_unsent(frames[number:])
+                self.refuse_unsent(frames[number:])
                 raise
 
     async def _send_in_turn(self, frame: Frame) -> None:
@@ -143,7 +143,7 @@ class RemoteClient:
             await self._ready.wait()
         await self._send_one(Post(frame))
 
-    def _refuse_unsent(self, frames: Sequence[Frame]) -> None:
+    def refuse_unsent(self, frames: Sequence[Frame]) -> None:
         """Give requests that will not be sent any more their errors."""
         for frame in frames:
             for message in frame.head.messages:
