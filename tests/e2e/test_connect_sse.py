@@ -54,7 +54,10 @@ async def test_call_while_the_server_is_away(loop_name: str) -> None:
         await program.handshake()
         await server.until(lambda: "notifications/initialized" in server.methods())
         await server.stop()
-        answer = await program.call(1)
+        # A call that meets the closing connection is honestly uncertain; once the loss is seen, it is not.
+        first = await program.call(1)
+        assert first["error"]["data"]["delivered"] in ("no", "unknown")
+        answer = await program.call("after it")
         assert answer["error"]["data"] == {"delivered": "no"}
         await server.start()
         await server.until(lambda: server.methods().count("notifications/initialized") == 2)
