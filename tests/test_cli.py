@@ -221,7 +221,10 @@ MISTAKES: list[tuple[list[str], str]] = [
     ([], "no URL or command given; see mcp-relay --help"),
     (["--"], "no URL or command given"),
     (["--allow-origin", "*", "server"], "no URL or command given"),
-    (["--no-such-option", "server"], "unrecognized arguments: --no-such-option; see mcp-relay --help"),
+    (
+        ["--no-such-option", "server"],
+        "unrecognized arguments: --no-such-option; if they are the command's own, put -- before it; see mcp-relay --help",
+    ),
     (["--deb", "server"], "unrecognized arguments: --deb"),
     (["server", "-y"], "unrecognized arguments: -y"),
     (["--port"], "argument --port: expected one argument"),

@@ -165,7 +165,8 @@ class HttpSession(ClientSession):
 
     def begin_stream(self, exchange: Exchange) -> None:
         """Answer this exchange as an SSE stream."""
-        if exchange.stream is None:
+        # The timer may come when the answer has just been given, and nobody would read the stream.
+        if exchange.stream is None and exchange.on_outcome is not None:
             self._last_stream += 1
             stream = EventStream(
                 self._last_stream,
