@@ -223,8 +223,7 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["--allow-origin", "*", "server"], "no URL or command given"),
     (
         ["--no-such-option", "server"],
-        "unrecognized arguments: --no-such-option; if they are the command's own, "
-        "put -- before it; see mcp-relay --help",
+        "unrecognized arguments: --no-such-option; if they are the command's own, put -- before it",
     ),
     (["--deb", "server"], "unrecognized arguments: --deb"),
     (["server", "-y"], "unrecognized arguments: -y"),
