@@ -269,8 +269,11 @@ class HttpClient(RemoteClient):
         while post.ids:
             if cursor.last_event_id is None:
                 raise EndpointBroken(f"{self.name}: the stream ended without an answer, and cannot be resumed")
-            if ended_well or failures:
+            if ended_well:
                 await asyncio.sleep(max(cursor.retry or self._limits.reconnect_min, _LEAST_WAIT))
+            elif failures:
+                # Sooner than the server says: if it is gone, its requests want their errors within a second.
+                await asyncio.sleep(self._limits.reconnect_min)
             seen = cursor.last_event_id
             ended_well = await self._resume_once(post, seen)
             failures = 0 if ended_well or cursor.last_event_id != seen else failures + 1
