@@ -7,19 +7,24 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import dataclasses
+import errno
 import io
 import logging
 import os
+import re
+import socket
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from relay.app.logs import StderrSink, say, set_up_logging
 from relay.app.quick_start import import_aiohttp
 from relay.app.settings import BridgeSettings, ServeSettings
 from relay.app.wiring import is_url
-from relay.auth.origin import is_loopback
+from relay.auth.origin import is_host, is_loopback, is_origin
 from relay.endpoints.child import child_environment
 from relay.errors import ConfigError, RelayError
 from relay.limits import DEFAULT_LIMITS, Limits
@@ -29,11 +34,14 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+logger = logging.getLogger("relay")
+
 _DESCRIPTION = """\
 Relay MCP between transports: a stdio server to HTTP clients, or a remote server to a client that speaks only stdio.
 
   mcp-relay [OPTIONS] URL                  join this program's stdin and stdout to an MCP server at URL
   mcp-relay [OPTIONS] [--] COMMAND [ARG…]  offer the MCP server COMMAND over HTTP, at /mcp and at /sse
+  mcp-relay [OPTIONS] --listen SPEC URL    offer the MCP server at URL over HTTP here
 """
 
 _EPILOG = """\
@@ -49,16 +57,36 @@ examples:
 
 environment:
   API_ACCESS_TOKEN   sent to the remote server as "Authorization: Bearer …"
-  MCP_RELAY_LOOP     asyncio: use Python's own event loop instead of uvloop
+  MCP_RELAY_LOOP     asyncio: use Python's own event loop; uvloop: insist on that one, the default where it is installed
 
 exit codes:
-  0 an orderly end · 1 a failure · 2 a mistake on the command line · 130 interrupted
+  0 an orderly end · 1 a failure, or the server was never reached · 2 a mistake on the command line · 130 interrupted
 
 stdout carries the protocol and nothing else; everything said to people is on stderr.
 """
 
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
-_SECRET_NAMES = ("TOKEN", "SECRET", "PASSWORD", "PASSWD", "KEY", "CREDENTIAL", "AUTH", "COOKIE")
+_SECRET_NAMES = ("TOKEN", "SECRET", "PASSWORD", "PASSWD", "KEY", "CREDENTIAL", "AUTH", "COOKIE", "SIG")
+
+# Options of one job that the other has no use for: said in a warning, as the bridges we replace take them in silence.
+_FOR_A_URL = {"headers": "-H", "transport": "--transport"}
+_OF_A_CHILD = {"env": "-e", "cwd": "--cwd", "pass_environment": "--pass-environment"}
+_FOR_A_COMMAND = {
+    **_OF_A_CHILD,
+    "host": "--host",
+    "port": "--port",
+    "allowed_host": "--allowed-host",
+    "allow_origin": "--allow-origin",
+    "insecure_no_auth": "--insecure-no-auth",
+    "max_sessions": "--max-sessions",
+    "share": "--share",
+}
+# Headers that the transport makes. Configurations carry the first ones, which the bridges we replace overwrite.
+_HEADERS_IGNORED = ("accept", "accept-encoding", "connection", "content-type", "keep-alive", "mcp-protocol-version")
+_HEADERS_REFUSED = (
+    "content-encoding", "content-length", "expect", "host", "last-event-id", "mcp-method", "mcp-name", "mcp-session-id",
+    "te", "trailer", "transfer-encoding", "upgrade",
+)  # fmt: skip
 
 
 class _Parser(argparse.ArgumentParser):
@@ -67,6 +95,8 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         if message.startswith("unrecognized arguments"):
             message += "; if they are the command's own, put -- before it"
+        if message.endswith("expected 2 arguments"):
+            message += ", a name and a value, each a word of its own"
         raise ConfigError(f"{message}; see mcp-relay --help")
 
 
@@ -104,7 +134,8 @@ def _port(text: str) -> int:
 def _build_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="mcp-relay",
-        usage="mcp-relay [OPTIONS] URL\n       mcp-relay [OPTIONS] [--] COMMAND [ARG…]",
+        usage="mcp-relay [OPTIONS] URL\n       mcp-relay [OPTIONS] [--] COMMAND [ARG…]\n"
+        "       mcp-relay [OPTIONS] --listen SPEC URL",
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -156,6 +187,9 @@ def _add_child_options(group: Any) -> None:
 
 
 def _add_listen_options(group: Any) -> None:
+    group.add_argument(
+        "--listen", metavar="http://HOST:PORT/mcp", help="listen there, in front of a command or of another URL"
+    )
     group.add_argument("--host", default="127.0.0.1", help="the address to listen on (default 127.0.0.1)")
     group.add_argument("--port", type=_port, default=0, help="the port; 0, the default, is a free one")
     group.add_argument(
@@ -165,6 +199,11 @@ def _add_listen_options(group: Any) -> None:
     group.add_argument(
         "--allow-origin", nargs="+", action="extend", default=[], metavar="ORIGIN",
         help="an origin whose web pages may use this server; '*' for all",
+    )  # fmt: skip
+    group.add_argument(
+        "--share", choices=("session", "shared", "request"),
+        help="a server for each session, one for all, or one for each request "
+        "(default: session, and shared for clients of 2026-07-28, which have none)",
     )  # fmt: skip
     group.add_argument(
         "--insecure-no-auth", action="store_true", help="listen beyond this machine without authentication"
@@ -178,10 +217,31 @@ def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     if "--" in words:
         cut = words.index("--")
         words, command = words[:cut], words[cut + 1 :]
-    options = _build_parser().parse_intermixed_args(words)
+    parser = _build_parser()
+    options = parser.parse_intermixed_args(words)
     if options.target is not None:
         command = [options.target, *options.args, *command]
+    _take_listen(options)
+    is_served = options.listen is not None
+    for_the_other = (_OF_A_CHILD if is_served else _FOR_A_COMMAND) if command and is_url(command[0]) else _FOR_A_URL
+    options.unused = [
+        flag for name, flag in for_the_other.items() if getattr(options, name) != parser.get_default(name)
+    ]
     return options, command
+
+
+def _take_listen(options: argparse.Namespace) -> None:
+    """Put the address of ``--listen`` where ``--host`` and ``--port`` would put it. Raises ConfigError."""
+    if options.listen is None:
+        return
+    try:
+        parts = urlsplit(options.listen)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+    if host is None or parts.scheme != "http" or parts.path not in ("", "/", "/mcp", "/mcp/") or parts.query:
+        raise ConfigError(f"--listen: {options.listen!r} is not of the form http://127.0.0.1:8080/mcp")
+    options.host, options.port = host, port or 0
 
 
 def _limits(options: argparse.Namespace) -> Limits:
@@ -196,10 +256,11 @@ def _limits(options: argparse.Namespace) -> Limits:
 def _headers(options: argparse.Namespace) -> dict[str, str]:
     headers: dict[str, str] = {}
     for name, value in options.headers:
-        if not name or not all(c.isascii() and (c.isalnum() or c in "!#$%&'*+-.^_`|~") for c in name):
-            raise ConfigError(f"-H: {name!r} is not a header name; write: -H Name 'value'")
         _check_header_value(f"-H: the value of {name!r}", value)
-        headers[name] = value
+        if name.lower() in _HEADERS_REFUSED:
+            raise ConfigError(f"-H: {name!r} belongs to the transport, which sets it where it is due; leave it out")
+        if name.lower() not in _HEADERS_IGNORED:
+            headers[name] = value
     if token := os.environ.get("API_ACCESS_TOKEN"):
         _check_header_value("API_ACCESS_TOKEN", token)
         headers = {name: value for name, value in headers.items() if name.lower() != "authorization"}
@@ -207,37 +268,87 @@ def _headers(options: argparse.Namespace) -> dict[str, str]:
     return headers
 
 
+def _check_words(options: argparse.Namespace) -> None:
+    """Look at what argparse has not: it may have taken the command for a value. Raises ConfigError."""
+    for name, _ in options.headers:
+        if not name or not all(c.isascii() and (c.isalnum() or c in "!#$%&'*+-.^_`|~") for c in name):
+            raise ConfigError(f"-H: {_start(name)!r} is not a header name; write two words: -H Name 'value'")
+    for name, value in options.env:
+        if not name or "=" in name or "\0" in name + value:
+            raise ConfigError(f"-e: {_start(name)!r} is not a variable's name; write two words: -e NAME 'value'")
+    for origin in options.allow_origin:
+        if origin != "*" and not is_origin(origin):
+            raise ConfigError(
+                f"--allow-origin: {origin!r} is not an origin such as https://app.example.com or "
+                "http://localhost:3000, nor '*' for all; if it is the command, put -- before it"
+            )
+    for host in options.allowed_host:
+        if not is_host(host):
+            raise ConfigError(
+                f"--allowed-host: {host!r} is not a name or an address, with or without :PORT, as it stands in Host"
+            )
+    host = _host(options)
+    if not is_host(host):
+        raise ConfigError(f"--host: {host!r} is not an address to listen on, such as 127.0.0.1 or ::1")
+    if not is_host(f"{host}:1") and not is_host(f"[{host}]:1"):
+        raise ConfigError(f"--host: {host!r} has a port in it, which belongs to --port")
+
+
+def _start(word: str) -> str:
+    """Return a word without what may be a secret value."""
+    return re.split(r"(?<=[:=])", word, maxsplit=1)[0]
+
+
+def _host(options: argparse.Namespace) -> str:
+    host: str = options.host
+    return host[1:-1] if host.startswith("[") and host.endswith("]") else host
+
+
 def _check_header_value(what: str, value: str) -> None:
     if any(c in value for c in "\r\n\0"):
         raise ConfigError(f"{what} has a line break in it")
 
 
-def _secrets(options: argparse.Namespace, headers: dict[str, str]) -> list[str]:
+def _secrets(options: argparse.Namespace, headers: dict[str, str], target: str) -> list[str]:
     """Return the values that no log may show: whole, and without the scheme before them."""
     values = list(headers.values())
-    values += [value for name, value in options.env if any(word in name.upper() for word in _SECRET_NAMES)]
+    named = [tuple(pair) for pair in options.env]
+    if is_url(target):
+        with contextlib.suppress(ValueError):  # what is no URL is said later
+            parts = urlsplit(target)
+            named += parse_qsl(parts.query)
+            values += [unquote(parts.password or "")]
+    values += [value for name, value in named if any(word in name.upper() for word in _SECRET_NAMES)]
     values += [value.partition(" ")[2] for value in values]
     return [value for value in values if len(value) >= 4]
 
 
-def _serve_settings(options: argparse.Namespace, command: list[str], secrets: list[str]) -> ServeSettings:
+def _serve_settings(
+    options: argparse.Namespace, command: list[str], secrets: list[str], headers: dict[str, str]
+) -> ServeSettings:
     warnings = []
-    if not is_loopback(options.host):
+    url = command[0] if is_url(command[0]) else None
+    host = _host(options)
+    if not is_loopback(host):
         if not options.insecure_no_auth:
             raise ConfigError(
-                f"--host {options.host} would let everybody who can reach this machine run {command[0]!r} here; "
+                f"--host {host} would let everybody who can reach this machine use {command[0]!r} here; "
                 "bind 127.0.0.1 behind a proxy that asks for a login, or say --insecure-no-auth"
             )
-        warnings.append(f"listening on {options.host} without authentication: whoever reaches it uses your server")
+        warnings.append(f"listening on {host} without authentication: whoever reaches it uses your server")
     if "*" in options.allow_origin:
         warnings.append("--allow-origin '*': any web page that your browser shows can use your server")
     env = child_environment(dict(options.env), pass_all=options.pass_environment)
     return ServeSettings(
-        command=command,
+        command=() if url else command,
         name=os.path.basename(command[0]),
         env=env,
+        url=url,
+        headers=headers,
+        transport=options.transport.replace("-", ""),
+        share=options.share,
         cwd=options.cwd,
-        host=options.host,
+        host=host,
         port=options.port,
         allowed_hosts=options.allowed_host,
         allowed_origins=options.allow_origin,
@@ -250,35 +361,63 @@ def _serve_settings(options: argparse.Namespace, command: list[str], secrets: li
 def _job(options: argparse.Namespace, command: list[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
     """Return what is to run. Raises ConfigError."""
     headers = _headers(options)
-    secrets = _secrets(options, headers)
+    secrets = _secrets(options, headers, command[0])
     level = logging.DEBUG if options.debug else getattr(logging, options.log_level)
     set_up_logging(level, secrets, sink)
+    for flag in options.unused:
+        logger.warning("%s is of no use before a %s: ignored", flag, "URL" if is_url(command[0]) else "command")
     if is_url(command[0]):
+        for name, _ in options.headers:
+            if name.lower() in _HEADERS_IGNORED:
+                logger.warning("-H %s is set by the transport itself: ignored", name)
         import_aiohttp()
-        from relay.app.serve import bridge
+        from relay.app.serve import bridge, serve
 
         if len(command) > 1:
             raise ConfigError(f"nothing may follow the URL, but {command[1]!r} does; see mcp-relay --help")
         transport = options.transport.replace("-", "")
+        if options.listen is not None:
+            return serve(_serve_settings(options, command, secrets, headers), sink)
         settings = BridgeSettings(
             url=command[0], headers=headers, transport=transport, secrets=secrets, limits=_limits(options)
         )
         return bridge(settings, sink)
+    if scheme := re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*://", command[0]):
+        raise ConfigError(
+            f"{scheme[0]}… is neither a command nor an address of a kind that is known: http://, https://"
+        )
     import_aiohttp()
     from relay.app.serve import serve
 
-    return serve(_serve_settings(options, command, secrets), sink)
+    return serve(_serve_settings(options, command, secrets, headers), sink)
 
 
 def _loop_factory() -> Callable[[], AbstractEventLoop] | None:
-    """Return uvloop's loop where there is one; None is Python's own."""
-    if os.environ.get("MCP_RELAY_LOOP", "uvloop") == "asyncio":
+    """Return uvloop's loop where there is one; None is Python's own. Raises ConfigError."""
+    wanted = os.environ.get("MCP_RELAY_LOOP", "")
+    if wanted not in ("", "asyncio", "uvloop"):
+        raise ConfigError(f"MCP_RELAY_LOOP is {wanted!r}; known are asyncio and uvloop")
+    if wanted == "asyncio":
         return None
     try:
         import uvloop
-    except ImportError:
+    except ImportError as exc:
+        if wanted:
+            raise ConfigError("MCP_RELAY_LOOP is 'uvloop', which is not installed; leave it out") from exc
         return None
     return uvloop.new_event_loop
+
+
+def _next_step(exc: ConfigError) -> str:
+    """Return what to change on the command line, where the error itself knows only that an address cannot be had."""
+    cause = exc.__cause__
+    if isinstance(cause, socket.gaierror) or (isinstance(cause, OSError) and cause.errno == errno.EADDRNOTAVAIL):
+        return "; --host must be an address of this machine"
+    if isinstance(cause, OSError) and cause.errno == errno.EADDRINUSE:
+        return "; choose another --port, or leave it out for a free one"
+    if isinstance(cause, PermissionError):
+        return "; choose a --port above 1023"
+    return ""
 
 
 def _open_standard_descriptors() -> None:
@@ -305,12 +444,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             sys.stdout.write(f"mcp-relay {relay.__version__}\n")
             return 0
+        _check_words(options)
         if not command:
             raise ConfigError("no URL or command given; see mcp-relay --help")
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return runner.run(_job(options, command, sink))
     except ConfigError as exc:
-        say(sink, str(exc))
+        say(sink, str(exc) + _next_step(exc))
         return 2
     except RelayError as exc:
         say(sink, str(exc))

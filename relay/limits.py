@@ -60,6 +60,10 @@ class Limits:
     """Sessions at one time, each with a child of its own by default."""
     max_in_flight: int = 256
     """Requests waiting for an answer in one session."""
+    max_shared_in_flight: int = 16_384
+    """The same for all clients that share one server."""
+    max_open_bytes: int = 8 * MIB
+    """What the ids of unanswered requests may hold on a TCP, Unix or WebSocket connection: 65,536 numbers."""
     session_idle: float = 1800.0
     """A session without a request or an open stream for so long is closed."""
     handshake: float = 30.0

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +18,7 @@ from relay import cli
 from relay.app import serve as serve_module
 from relay.app.logs import StderrSink
 from relay.app.settings import BridgeSettings, ServeSettings
-from relay.errors import EndpointUnavailable, RelayError
+from relay.errors import ConfigError, EndpointUnavailable, RelayError
 from relay.limits import DEFAULT_LIMITS
 
 PYTHON = sys.executable
@@ -207,6 +206,43 @@ def test_log_levels(jobs: list[Settings], words: list[str], level: int) -> None:
     assert logging.getLogger().level == level
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["-H", "A", "b", "--transport", "sse", "server"], ["-H is of no use", "--transport is of no use"]),
+        (["-e", "A", "b", "--cwd", "/", "http://h/"], ["-e is of no use", "--cwd is of no use"]),
+        (
+            ["--port", "80", "--pass-environment", "http://h/"],
+            ["--pass-environment", "--port is of no use before a URL"],
+        ),
+        (["-H", "Accept", "text/plain", "http://h/"], ["-H Accept is set by the transport itself: ignored"]),
+        (["-H", "A", "b", "http://h/"], []),
+        (["-e", "A", "b", "server"], []),
+    ],
+)
+def test_what_is_of_no_use_is_said_and_ignored(
+    jobs: list[Settings], words: list[str], said: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A warning, not a refusal: configurations of the bridges that take such options in silence go on working."""
+    assert cli.main(words) == 0
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == len(said)
+    assert all("WARNING" in line and part in line for line, part in zip(lines, said, strict=True)), lines
+    if words[1] == "Accept":
+        assert isinstance(jobs[0], BridgeSettings) and jobs[0].headers == {}
+
+
+def test_brackets_around_an_address_to_listen_on(jobs: list[Settings]) -> None:
+    """As it stands in a URL."""
+    assert serving(jobs, "--host", "[::1]", "server").host == "::1"
+
+
+def test_secrets_in_the_url_are_known(jobs: list[Settings]) -> None:
+    """A password and the values of parameters that are named like secrets; not the others."""
+    settings = bridging(jobs, "https://me:pass%40word@h/mcp?api_key=canary&page=second&Sig=s%2Fign")
+    assert set(settings.secrets) == {"pass@word", "canary", "s/ign"}
+
+
 def test_a_bind_beyond_loopback_warns(jobs: list[Settings]) -> None:
     """It takes a flag, and both it and ``--allow-origin '*'`` are said aloud."""
     settings = serving(jobs, "--host", "0.0.0.0", "--insecure-no-auth", "--allow-origin", "*", "--", "server")
@@ -220,7 +256,13 @@ def test_a_bind_beyond_loopback_warns(jobs: list[Settings]) -> None:
 MISTAKES: list[tuple[list[str], str]] = [
     ([], "no URL or command given; see mcp-relay --help"),
     (["--"], "no URL or command given"),
-    (["--allow-origin", "*", "server"], "no URL or command given"),
+    (["--allow-origin", "*", "server"], "'server' is not an origin such as https://app.example.com"),
+    (["--allow-origin", "*", "server"], "if it is the command, put -- before it"),
+    (["--allow-origin", "foo", "--", PYTHON], "--allow-origin: 'foo' is not an origin"),
+    (["--allow-origin", "https://h/path", "--", PYTHON], "'https://h/path' is not an origin"),
+    (["--allowed-host", "http://x", "--", PYTHON], "--allowed-host: 'http://x' is not a name or an address"),
+    (["--allowed-host", "*", "--", PYTHON], "--allowed-host: '*' is not a name or an address"),
+    (["--allowed-host", "", "--", PYTHON], "--allowed-host: '' is not a name or an address"),
     (
         ["--no-such-option", "server"],
         "unrecognized arguments: --no-such-option; if they are the command's own, put -- before it",
@@ -245,17 +287,38 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["--log-level", "loud", "server"], "argument --log-level: invalid choice: 'LOUD'"),
     (["--transport", "ws", "http://h/"], "argument --transport: invalid choice: 'ws'"),
     (["-H", "A", "http://h/"], "no URL or command given"),
-    (["-H", "A B", "c", "http://h/"], "-H: 'A B' is not a header name; write: -H Name 'value'"),
+    (["-H", "A B", "c", "http://h/"], "-H: 'A B' is not a header name; write two words: -H Name 'value'"),
+    (["-H", "X: v", "http://h/"], "-H: 'X:' is not a header name; write two words: -H Name 'value'"),
+    (["http://h/", "-H", "X: v"], "expected 2 arguments, a name and a value, each a word of its own"),
+    (["-H", "Content-Length", "5", "http://h/"], "-H: 'Content-Length' belongs to the transport"),
+    (["-H", "host", "x", "http://h/"], "-H: 'host' belongs to the transport"),
+    (["-H", "Transfer-Encoding", "chunked", "http://h/"], "belongs to the transport"),
+    (["-H", "MCP-SESSION-ID", "1", "http://h/"], "belongs to the transport"),
+    (["-e", "", "v", "--", PYTHON], "-e: '' is not a variable's name; write two words: -e NAME 'value'"),
+    (["-e", "A=1", "--", PYTHON], "expected 2 arguments, a name and a value, each a word of its own"),
+    (["-e", "A=1", "server", PYTHON], "-e: 'A=' is not a variable's name; write two words: -e NAME 'value'"),
+    (["-e", "A", "b\0c", PYTHON], "-e: 'A' is not a variable's name"),
     (["-H", "", "c", "http://h/"], "-H: '' is not a header name"),
     (["-H", "A", "b\r\nEvil: 1", "http://h/"], "-H: the value of 'A' has a line break in it"),
     (["http://h/", "more"], "nothing may follow the URL, but 'more' does"),
     (["--host", "0.0.0.0", "server"], "bind 127.0.0.1 behind a proxy that asks for a login, or say --insecure-no-auth"),
-    (["--host", "", "server"], "--insecure-no-auth"),
+    (["--host", "", "server"], "--host: '' is not an address to listen on, such as 127.0.0.1 or ::1"),
+    (["--host", "http://localhost", "server"], "--host: 'http://localhost' is not an address"),
+    (["--host", "localhost:80", "server"], "--host: 'localhost:80' has a port in it, which belongs to --port"),
+    (["--host", "[::1]:80", "server"], "--host: '[::1]:80' has a port in it"),
     (["no-such-program-at-all"], "command 'no-such-program-at-all' was not found"),
+    (["npx -y foo"], "command 'npx -y foo' was not found or cannot be run; it is one word: write its 3 apart"),
+    (
+        ["ftp://user:pass@host/"],
+        "ftp://… is neither a command nor an address of a kind that is known: http://, https://",
+    ),
+    (["--cwd", __file__, "--", PYTHON], f"working directory {__file__!r} is not a directory"),
     (["--cwd", "/no/such/dir", "--", PYTHON], "working directory '/no/such/dir' does not exist"),
     (["http://"], "'http://' is not a URL"),
     (["http://[::1/mcp"], "is not a URL"),
-    (["--host", "192.0.2.1", "--insecure-no-auth", "--", PYTHON], "192.0.2.1"),
+    (["http:///mcp?api_key=canary"], "'http:///mcp?api_key=***' is not a URL"),
+    (["--host", "192.0.2.1", "--insecure-no-auth", "--", PYTHON], "--host must be an address of this machine"),
+    (["--host", "x.invalid", "--insecure-no-auth", "--", PYTHON], "--host must be an address of this machine"),
     (["evil\x1b[31m\nname"], "evil\\x1b[31m"),
 ]
 
@@ -360,6 +423,27 @@ def test_the_loop_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MCP_RELAY_LOOP")
     monkeypatch.setitem(sys.modules, "uvloop", None)
     assert cli._loop_factory() is None
+    monkeypatch.setenv("MCP_RELAY_LOOP", "uvloop")
+    with pytest.raises(ConfigError, match="not installed"):
+        cli._loop_factory()
+
+
+def test_a_loop_that_does_not_exist() -> None:
+    """A mistake like any other."""
+    ended = run("--", PYTHON, env={"MCP_RELAY_LOOP": "bogus"})
+    assert (ended.returncode, ended.stdout) == (2, b"")
+    assert ended.stderr == b"mcp-relay: MCP_RELAY_LOOP is 'bogus'; known are asyncio and uvloop\n"
+
+
+def test_a_port_of_the_administrators(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    """What to change is said beside what the system said."""
+
+    async def fail(settings: Any, sink: StderrSink) -> int:
+        raise ConfigError("cannot listen on 127.0.0.1:80: denied") from PermissionError(13, "denied")
+
+    monkeypatch.setattr(serve_module, "serve", fail)
+    assert cli.main(["server"]) == 2
+    assert capfd.readouterr().err == "mcp-relay: cannot listen on 127.0.0.1:80: denied; choose a --port above 1023\n"
 
 
 CANARY = "canary-5f3a91-do-not-show"
@@ -425,10 +509,26 @@ def test_secrets_are_never_logged_not_even_in_part() -> None:
     assert SERVERS_CANARY[:8] not in log + rest
 
 
-def test_stdout_of_a_bridge_is_protocol_only(tmp_path: Path) -> None:
-    """A server that cannot be reached: the request's error on stdout, all words on stderr, exit code 0."""
-    ended = run("http://127.0.0.1:9/mcp", stdin=b'{"jsonrpc":"2.0","id":7,"method":"initialize","params":{}}\n')
-    (line,) = ended.stdout.splitlines()
-    answer = json.loads(line)
-    assert (answer["id"], answer["error"]["code"], answer["error"]["data"]["delivered"]) == (7, -32002, "no")
-    assert b"Traceback" not in ended.stderr
+UNREACHABLE = "http://127.0.0.1:9/mcp"
+
+
+def asked(*ids: int) -> bytes:
+    """Make a request for each id."""
+    return b"".join(b'{"jsonrpc":"2.0","id":%d,"method":"initialize","params":{}}\n' % one for one in ids)
+
+
+@pytest.mark.parametrize("transport", ["auto", "sse", "streamablehttp"])
+def test_a_server_that_is_never_reached(transport: str) -> None:
+    """Each request gets its error on stdout, the cause is said once on stderr, and the exit code is 1."""
+    ended = run("--transport", transport, UNREACHABLE, stdin=asked(7, 8, 9))
+    answers = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert sorted(one["id"] for one in answers) == [7, 8, 9]
+    assert {(one["error"]["code"], one["error"]["data"]["delivered"]) for one in answers} == {(-32002, "no")}
+    assert ended.stderr.decode().split(" ", 2)[2] == f"WARNING {UNREACHABLE}: cannot connect: Connection refused\n"
+    assert ended.returncode == 1
+
+
+def test_a_server_that_is_never_asked() -> None:
+    """Whether it could be reached is not known: an orderly end, and nothing to say."""
+    ended = run(UNREACHABLE)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"", b"")

@@ -17,10 +17,14 @@ import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 
-from relay.endpoints.base import Endpoint
-from relay.frames.frame import Frame
+import msgspec
 
-__all__ = ["ChildStderr", "FrameLog", "StderrSink", "mask_secrets", "set_up_logging"]
+from relay.endpoints.base import Endpoint
+from relay.frames import replies
+from relay.frames.frame import Frame
+from relay.pipe import Observer
+
+__all__ = ["ChildStderr", "FrameLog", "ReachLog", "StderrSink", "mask_secrets", "say", "set_up_logging"]
 
 logger = logging.getLogger("relay")
 
@@ -33,6 +37,14 @@ _SECRET_MEMBERS = re.compile(
     r'(?:[^"\\]|\\.)*+"?',  # the closing quote may have been cut off
     re.IGNORECASE,
 )
+_NAME = r"[^?&=;\s\"'<>\\]{0,64}"  # bounded: two of them in a row must not make the search slow
+_SECRET_PARAMETERS = re.compile(
+    r"((?:[?&;]|\\u0026)"  # as some write & in JSON
+    rf"(?:code|{_NAME}(?:key|sig|pwd|jwt)|{_NAME}(?:token|secret|passw|auth|credential|signature){_NAME})=)"
+    r"[^&#;\s\"'<>\\]+",
+    re.IGNORECASE,
+)
+_PASSWORD_IN_URL = re.compile(r"(://[^/?#@:\s\"]{0,256}:)[^/?#@\s\"]{1,1024}(?=@)")
 
 
 class StderrSink:
@@ -109,9 +121,13 @@ class _Masking(logging.Formatter):
 
 
 def mask_secrets(text: str, secrets: Iterable[str]) -> str:
-    """Replace each known secret, and each JSON member that is named like one, by ``***``."""
+    """Replace each known secret, and each JSON member or URL parameter that is named like one, by ``***``."""
     for secret in secrets:
         text = text.replace(secret, "***")
+    if "=" in text:
+        text = _SECRET_PARAMETERS.sub(r"\1***", text)
+    if "@" in text:
+        text = _PASSWORD_IN_URL.sub(r"\1***", text)
     return _SECRET_MEMBERS.sub(r'\1***"', text) if '"' in text else text
 
 
@@ -154,6 +170,65 @@ class FrameLog:
             at = raw.find(secret, max(0, _SHOWN_FRAME - len(secret) + 1), _SHOWN_FRAME + len(secret) - 1)
             cut = min(cut, at) if at >= 0 else cut
         return cut
+
+
+class _Data(msgspec.Struct):
+    delivered: replies.Delivered
+
+
+class _Error(msgspec.Struct):
+    code: int
+    message: str
+    data: _Data
+
+
+class _OurError(msgspec.Struct):
+    error: _Error
+
+
+_decode_our_error = msgspec.json.Decoder(_OurError).decode
+_LONGEST_ERROR = 16 * 1024  # ours are a line; larger frames need not be looked at
+
+
+class ReachLog:
+    """A pipe's observer: says once for each cause that a server cannot be reached, and notes whether it ever was."""
+
+    def __init__(self, server: Endpoint, then: Observer | None = None) -> None:
+        """Look at what comes from ``server``; tell ``then`` of every frame, too."""
+        self._server = server
+        self._then = then
+        self._causes: set[str] = set()
+        self._was_reached = False
+
+    @property
+    def is_unreached(self) -> bool:
+        """Whether requests came and the server has answered none of them, because there was no way to it."""
+        return bool(self._causes) and not self._was_reached
+
+    def frames_forwarded(self, source: Endpoint, sink: Endpoint, frames: Sequence[Frame]) -> None:
+        """Look for the errors that stand in for answers of a server that could not be asked."""
+        if self._then is not None:
+            self._then.frames_forwarded(source, sink, frames)
+        if source is not self._server:
+            return
+        for frame in frames:
+            if (cause := _cause_unreached(frame)) is None:
+                self._was_reached = True
+                self._causes.clear()  # when it is lost again, that is news
+            elif cause not in self._causes and len(self._causes) < 64:
+                self._causes.add(cause)
+                logger.warning("%s", cause)
+
+
+def _cause_unreached(frame: Frame) -> str | None:
+    """Return why the server could not be reached, if the frame is our error for that."""
+    if len(frame.raw) > _LONGEST_ERROR or b'"delivered"' not in frame.raw:
+        return None
+    try:
+        error = _decode_our_error(frame.raw).error
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    return error.message if error.code == replies.UNAVAILABLE and error.data.delivered == "no" else None
 
 
 class ChildStderr(asyncio.Protocol):
@@ -214,7 +289,7 @@ class ChildStderr(asyncio.Protocol):
 
 
 def say(sink: StderrSink, message: str) -> None:
-    """Tell the operator one line, whatever the log level."""
-    sink.write(f"mcp-relay: {_escape(message)}\n".encode("utf-8", "backslashreplace"))
+    """Tell the operator one line, whatever the log level; what looks like a secret in a URL is masked."""
+    sink.write(f"mcp-relay: {_escape(mask_secrets(message, ()))}\n".encode("utf-8", "backslashreplace"))
     if not sys.flags.interactive:
         sink.flush()

@@ -11,22 +11,24 @@ import dataclasses
 import logging
 import os
 import signal
+import sys
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from relay.app.logs import ChildStderr, FrameLog, StderrSink, say
+from relay.app.logs import ChildStderr, FrameLog, ReachLog, StderrSink, say
 from relay.app.settings import BridgeSettings, ServeSettings
-from relay.app.wiring import ChildTarget, listen
+from relay.app.wiring import ChildTarget, RemoteTarget, listen
+from relay.endpoints.base import Endpoint
+from relay.endpoints.modern_clients import ModernClients
 from relay.endpoints.own_stdio import OwnStdio
+from relay.endpoints.shared import SharedPool, SharedSessions
 from relay.errors import EndpointBroken, EndpointClosed
 from relay.pipe import pipe
 
 if TYPE_CHECKING:
-    from relay.endpoints.http_server import HttpListener
-    from relay.endpoints.http_session import HttpSession
-from relay.endpoints.sse_server import SseSession
+    from relay.endpoints.http_server import AnySession, HttpListener
 
 __all__ = ["bridge", "serve"]
 
@@ -36,28 +38,37 @@ _INTERRUPTED = 130
 
 
 class StopSignals:
-    """The first SIGTERM or SIGINT asks for an orderly end, the second ends the process at once."""
+    """The first SIGTERM, SIGINT or SIGHUP asks for an orderly end, a second SIGTERM or SIGINT ends the process at once.
+
+    Not a second SIGHUP: a terminal that closes may say so twice, and systemd can send one right after its SIGTERM.
+    """
 
     def __init__(self, sink: StderrSink) -> None:
-        """Catch both from now on; enter it inside the event loop."""
+        """Catch them once installed, inside the event loop."""
         self._sink = sink
         self.stopped = asyncio.Event()
 
     def install(self) -> None:
         """Catch the signals."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        numbers = [signal.SIGTERM, signal.SIGINT]
+        if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup ignores it
+            numbers.append(signal.SIGHUP)
+        for number in numbers:
             try:
                 loop.add_signal_handler(number, self._caught, number)
             except NotImplementedError:  # Windows
                 signal.signal(number, lambda caught, _: loop.call_soon_threadsafe(self._caught, caught))
 
     def _caught(self, number: int) -> None:
+        name = signal.Signals(number).name
         if self.stopped.is_set():
+            if name == "SIGHUP":
+                return
             # The guardian ends the children: their ladder could take seconds, and the operator insists.
-            say(self._sink, f"{signal.Signals(number).name} again: ending at once")
+            say(self._sink, f"{name} again: ending at once")
             os._exit(_INTERRUPTED)
-        logger.info("%s: finishing what is in flight", signal.Signals(number).name)
+        logger.info("%s: finishing what is in flight", name)
         self.stopped.set()
 
 
@@ -68,9 +79,7 @@ async def serve(settings: ServeSettings, sink: StderrSink) -> int:
     stderr = ChildStderr(settings.name, sink, settings.secrets)
     await stderr.open()
     try:
-        target = ChildTarget(
-            settings.command, env=settings.env, cwd=settings.cwd, limits=settings.limits, stderr=stderr
-        )
+        target = _target(settings, stderr)
         try:
             await _Serving(settings, target, sink).run(stop.stopped)
         finally:
@@ -80,10 +89,18 @@ async def serve(settings: ServeSettings, sink: StderrSink) -> int:
     return 0
 
 
-class _Serving:
-    """One listener in front of one command."""
+def _target(settings: ServeSettings, stderr: ChildStderr) -> ChildTarget | RemoteTarget:
+    if settings.url is not None:
+        return RemoteTarget(
+            settings.url, headers=settings.headers, transport=settings.transport, limits=settings.limits
+        )
+    return ChildTarget(settings.command, env=settings.env, cwd=settings.cwd, limits=settings.limits, stderr=stderr)
 
-    def __init__(self, settings: ServeSettings, target: ChildTarget, sink: StderrSink) -> None:
+
+class _Serving:
+    """One listener in front of one command or URL."""
+
+    def __init__(self, settings: ServeSettings, target: ChildTarget | RemoteTarget, sink: StderrSink) -> None:
         self._settings = settings
         self._target = target
         self._sink = sink
@@ -99,6 +116,7 @@ class _Serving:
             allowed_origins=settings.allowed_origins,
             limits=settings.limits,
             status=self._status,
+            share_modern=settings.share != "request",
         )
         base = listener.base_url
         say(self._sink, f"listening on {base}/mcp (Streamable HTTP) and {base}/sse (HTTP+SSE)")
@@ -114,12 +132,25 @@ class _Serving:
                 await asyncio.wait([accepting])
 
     async def _accept(self, listener: HttpListener, group: asyncio.TaskGroup) -> None:
-        async for session in listener:
-            group.create_task(self._carry(session), name=f"session {session.name}")
+        def begin(shared: SharedSessions) -> None:
+            upstream = self._target.endpoint(is_shared=True)
+            group.create_task(self._carry(shared, upstream), name=f"shared server {shared.name}")
 
-    async def _carry(self, session: HttpSession | SseSession) -> None:
-        """Join one session to a child of its own; whatever happens to it stays its own."""
-        upstream = self._target.endpoint()
+        pool = SharedPool(self._target.name, self._settings.limits, begin)
+        async for session in listener:
+            upstream = self._upstream(session, pool)
+            group.create_task(self._carry(session, upstream), name=f"session {session.name}")
+
+    def _upstream(self, session: AnySession, pool: SharedPool) -> Endpoint:
+        """Return what one session is joined to: a server of its own, or its share of one."""
+        if isinstance(session, ModernClients):
+            return self._target.endpoint(is_shared=True)
+        if self._settings.share == "shared":
+            return pool.member(lambda: session.is_listening)
+        return self._target.endpoint()
+
+    async def _carry(self, session: AnySession | SharedSessions, upstream: Endpoint) -> None:
+        """Join a session to its server; whatever happens to it stays its own."""
         self._last_activity = datetime.now(UTC)
         observer = _frame_log(self._settings.secrets)
         try:
@@ -150,6 +181,7 @@ async def bridge(settings: BridgeSettings, sink: StderrSink) -> int:
     stop = StopSignals(sink)
     stop.install()
     remote = Remote(settings.url, headers=settings.headers, transport=settings.transport, limits=settings.limits)
+    reach = ReachLog(remote, then=_frame_log(settings.secrets))
     stdio = await OwnStdio.open(limits=settings.limits)
 
     async def stop_in_order() -> None:
@@ -165,11 +197,11 @@ async def bridge(settings: BridgeSettings, sink: StderrSink) -> int:
         stopping = group.create_task(stop_in_order(), name="stop in order")
         # What is in flight when stdin ends is delivered, as after SIGTERM, and for as long.
         limits = dataclasses.replace(settings.limits, linger=settings.limits.drain)
-        report = await pipe(stdio, remote, limits=limits, observer=_frame_log(settings.secrets))
+        report = await pipe(stdio, remote, limits=limits, observer=reach)
         stopping.cancel()
     if report.failure is not None and not isinstance(report.failure, EndpointClosed):
         logger.warning("ended: %s", report.failure)
-    return 0
+    return 1 if reach.is_unreached else 0
 
 
 def _frame_log(secrets: Sequence[str]) -> FrameLog | None:

@@ -8,7 +8,10 @@ from typing import Literal
 
 from relay.limits import DEFAULT_LIMITS, Limits
 
-__all__ = ["BridgeSettings", "ServeSettings"]
+__all__ = ["BridgeSettings", "ServeSettings", "Share"]
+
+Share = Literal["session", "shared", "request"]
+"""A server for each session, one for all, or one for each request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,12 +27,18 @@ class BridgeSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServeSettings:
-    """A command over HTTP."""
+    """A command, or a URL, over HTTP."""
 
     command: Sequence[str]
+    """Empty if a URL is served."""
     name: str
     env: Mapping[str, str]
     """The child's whole environment."""
+    url: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    transport: Literal["auto", "sse", "streamablehttp"] = "auto"
+    share: Share | None = None
+    """What clients share; None: legacy sessions nothing, clients of 2026-07-28 one server."""
     cwd: str | None = None
     host: str = "127.0.0.1"
     port: int = 0

@@ -6,6 +6,7 @@ need not pay.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from relay.app.logs import ChildStderr
     from relay.endpoints.http_server import HttpListener
 
-__all__ = ["ChildTarget", "connect", "is_url", "listen"]
+__all__ = ["ChildTarget", "RemoteTarget", "connect", "is_url", "listen"]
 
 logger = logging.getLogger("relay")
 
@@ -79,17 +80,65 @@ async def listen(
     allowed_origins: Sequence[str] = (),
     limits: Limits = DEFAULT_LIMITS,
     status: Callable[[], dict[str, object]] | None = None,
+    share_modern: bool = True,
 ) -> HttpListener:
     """Listen for MCP clients by HTTP (``/mcp`` and ``/sse``); iterate over the result for an endpoint per session.
 
-    Raises ConfigError if the address cannot be had.
+    Clients of 2026-07-28 have no sessions: they come as one endpoint, or, if ``share_modern`` is False, as one for
+    each request. Raises ConfigError if the address cannot be had.
     """
     from relay.endpoints.http_server import HttpListener
 
     policy = OriginPolicy(host, allowed_hosts, allowed_origins)
-    listener = HttpListener(host, port, limits=limits, policy=policy, status=status)
+    listener = HttpListener(host, port, limits=limits, policy=policy, status=status, share_modern=share_modern)
     await listener.start()
     return listener
+
+
+class RemoteTarget:
+    """A URL that is connected to for each session."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        transport: Literal["auto", "sse", "streamablehttp"],
+        limits: Limits,
+    ) -> None:
+        """Check that it is a URL. Raises ConfigError."""
+        from relay.endpoints.http_dial import Dial
+
+        self._url = url
+        self._headers = headers
+        self._transport = transport
+        self._limits = limits
+        self.name = Dial(url, headers, limits).name
+        self.open: set[Endpoint] = set()
+        self.started = 0
+
+    def endpoint(self, *, is_shared: bool = False) -> Endpoint:
+        """Return an endpoint that connects when first used; many clients may have requests open if they share it."""
+        from relay.endpoints.remote import Remote
+
+        limits = self._limits
+        if is_shared:
+            limits = dataclasses.replace(limits, max_in_flight=limits.max_shared_in_flight)
+        endpoint = Remote(self._url, headers=self._headers, transport=self._transport, limits=limits)
+        self.open.add(endpoint)
+        self.started += 1
+        return endpoint
+
+    def forget(self, endpoint: Endpoint) -> None:
+        """Forget an endpoint whose pipe has ended."""
+        self.open.discard(endpoint)
+
+    def status(self) -> dict[str, object]:
+        """Return what ``/status`` says of it: no headers, no query."""
+        return {"url": self.name, "connections": len(self.open), "started": self.started}
+
+    def close(self) -> None:
+        """Have nothing to let go of."""
 
 
 class ChildTarget:
@@ -115,7 +164,7 @@ class ChildTarget:
         self._stderr = stderr
         self._guardian = Guardian.hold()  # one for all children, not one for each
 
-    def endpoint(self) -> Endpoint:
+    def endpoint(self, *, is_shared: bool = False) -> Endpoint:
         """Return an endpoint whose child is started when first used."""
         return Lazy(self.name, self._start)
 

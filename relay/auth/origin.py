@@ -7,10 +7,14 @@ name; a browser cannot lie in ``Host`` and ``Origin``. MCP 2025-11-25, Streamabl
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
-__all__ = ["OriginPolicy", "is_loopback"]
+__all__ = ["OriginPolicy", "is_host", "is_loopback", "is_origin"]
+
+_NAME = re.compile(r"[\w-]+(\.[\w-]+)*\.?", re.ASCII)  # browsers send other letters as xn--…
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([^/?#@\s*]+)/?", re.IGNORECASE)
 
 
 def is_loopback(host: str) -> bool:
@@ -21,6 +25,28 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+def is_host(text: str) -> bool:
+    """Tell whether this can stand in ``Host``: a name or an address, perhaps with a port."""
+    if _is_address(_without_brackets(text)):
+        return True
+    name = _host_name(text)
+    return name is not None and (_is_address(name) or _NAME.fullmatch(name) is not None)
+
+
+def is_origin(text: str) -> bool:
+    """Tell whether a browser can send this as ``Origin``, but for a last slash: ``scheme://host[:port]``, ``null``."""
+    found = _ORIGIN.fullmatch(text)
+    return text == "null" or (found is not None and is_host(found[1]))
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _host_name(value: str) -> str | None:
@@ -42,8 +68,9 @@ def _without_brackets(host: str) -> str:
 class OriginPolicy:
     """Which hosts and origins a listener admits.
 
-    Bound to loopback, it answers to loopback names alone. Bound elsewhere it cannot know its own names: it checks
-    ``Host`` only if ``allowed_hosts`` says which they are.
+    It answers to loopback names wherever it is bound: a page that was rebound to us has its own name in ``Host``, and
+    a page of this machine is told apart by its ``Origin``. Bound to loopback, it answers to no other name. Bound
+    elsewhere it cannot know its own names: it checks ``Host`` only if ``allowed_hosts`` says which they are.
     """
 
     def __init__(self, bind_host: str, allowed_hosts: Iterable[str] = (), allowed_origins: Iterable[str] = ()) -> None:
@@ -71,11 +98,9 @@ class OriginPolicy:
         name = _host_name(host)
         if name is None:
             return False
-        if name in self._hosts or host.lower() in self._hosts:
+        if name in self._hosts or host.lower() in self._hosts or is_loopback(name):
             return True
-        if self._loopback:
-            return is_loopback(name)  # an address in Host is no name that could be rebound
-        return not self._hosts
+        return not self._loopback and not self._hosts
 
     def admits_origin(self, origin: str | None, fetch_site: str | None = None) -> bool:
         """Tell whether the page that sent a request may (else 403); requests of programs have no Origin."""

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Mapping
 
 from aiohttp import web
+from multidict import MultiMapping
 
 from relay.auth.origin import OriginPolicy
 from relay.frames import replies
@@ -19,9 +20,19 @@ from relay.frames.http_rules import (
     JSON,
     LEGACY_VERSIONS,
     PROTOCOL_VERSION,
+    SESSION_ID,
     accepts,
     has_batches,
+    is_modern_version,
     media_type,
+)
+from relay.frames.modern import (
+    HEADER_MISMATCH,
+    INVALID_PARAMS,
+    RequestFacts,
+    ToolHeaders,
+    check_headers,
+    read_facts,
 )
 from relay.limits import Limits
 
@@ -91,6 +102,47 @@ class Checks:
         if said is not None and said != version and said not in LEGACY_VERSIONS:
             known = ", ".join(LEGACY_VERSIONS)
             raise Refused(400, f"{PROTOCOL_VERSION} {said!r} is neither the session's {version!r} nor one of {known}")
+
+    def is_modern(self, headers: Mapping[str, str]) -> bool:
+        """Tell whether a POST says by its headers that it is of 2026-07-28 or later.
+
+        A session id is ignored then ("Earlier Streamable HTTP Revisions"); an unknown version that names a session is
+        a matter of that session's era.
+        """
+        return is_modern_version(headers.get(PROTOCOL_VERSION))
+
+    def check_modern(self, headers: MultiMapping[str], frame: Frame, tools: ToolHeaders | None) -> None:
+        """See that a request of 2026-07-28 is whole and that its headers say what its body says. Raises Refused."""
+        head = frame.head
+        if head.kind is Kind.NOTIFICATION:
+            return
+        if head.kind is not Kind.REQUEST:
+            raise Refused(400, "a POST is one request or notification", code=replies.INVALID_REQUEST)
+        facts = read_facts(frame)
+        if facts is None or facts.version is None:
+            missing = "io.modelcontextprotocol/protocolVersion"
+        elif not facts.has_capabilities:
+            missing = "io.modelcontextprotocol/clientCapabilities"
+        else:
+            self._check_mirrored(headers, frame, facts, tools)
+            return
+        raise Refused(400, f"params._meta has no {missing!r}", code=INVALID_PARAMS, request_id=head.id)
+
+    def _check_mirrored(
+        self, headers: MultiMapping[str], frame: Frame, facts: RequestFacts, tools: ToolHeaders | None
+    ) -> None:
+        fault = check_headers(headers, frame, facts, tools)
+        if fault is not None:
+            raise Refused(400, fault, code=HEADER_MISMATCH, request_id=frame.head.id)
+
+    def is_modern_frame(self, headers: Mapping[str, str], frame: Frame) -> bool:
+        """Tell whether a request without a session says by its body that it is of 2026-07-28, or of no version known.
+
+        Its headers may not say so, or contradict it: that is for ``check_modern`` to refuse.
+        """
+        head = frame.head
+        is_candidate = head.kind is Kind.REQUEST and head.method != "initialize" and SESSION_ID not in headers
+        return is_candidate and read_facts(frame) is not None
 
     def check_frame(self, raw: bytes, version: str | None) -> Frame:
         """See that a body is one frame that may come here. Raises Refused."""

@@ -16,6 +16,7 @@ from typing import NoReturn
 
 import orjson
 from aiohttp import http_parser, web
+from multidict import MultiMapping
 
 from relay.auth.origin import OriginPolicy
 from relay.endpoints.http_checks import Checks, Refused
@@ -23,6 +24,7 @@ from relay.endpoints.http_connections import ConnectionServer
 from relay.endpoints.http_server_lane import FastLane
 from relay.endpoints.http_session import Exchange, HttpSession
 from relay.endpoints.http_stream import EventStream, Stalled
+from relay.endpoints.modern_clients import ModernClients
 from relay.endpoints.sse_server import SseSession
 from relay.errors import ConfigError, EndpointClosed
 from relay.frames import replies
@@ -33,6 +35,7 @@ from relay.frames.http_rules import (
     LAST_EVENT_ID,
     SESSION_ID,
 )
+from relay.frames.rename import Unnameable
 from relay.frames.sse import KEEP_ALIVE, encode_event
 from relay.limits import DEFAULT_LIMITS, Limits
 from relay.routing.exchanges import IdInUse
@@ -54,6 +57,10 @@ _STREAM_HEADERS = {
 }
 
 
+AnySession = HttpSession | SseSession | ModernClients
+"""What the listener yields: an endpoint for each session, and one for all clients that have none."""
+
+
 @dataclass(slots=True)
 class _Counts:
     connections: int = 0
@@ -73,19 +80,24 @@ class HttpListener:
         limits: Limits = DEFAULT_LIMITS,
         policy: OriginPolicy | None = None,
         status: Callable[[], dict[str, object]] | None = None,
+        share_modern: bool = True,
     ) -> None:
-        """Listen on ``host``:``port`` (0: a free one) once ``start`` is called; ``status`` adds to ``/status``."""
+        """Listen on ``host``:``port`` (0: a free one) once ``start`` is called; ``status`` adds to ``/status``.
+
+        ``share_modern`` False gives each request of 2026-07-28 an endpoint of its own.
+        """
         self._host = host
         self._port = port
         self._limits = limits
-        self.answer_wait = limits.answer_wait
         self._policy = policy or OriginPolicy(host)
         self._checks = Checks(limits, self._policy)
         self._status = status or (dict)
         self._sessions: Sessions[HttpSession | SseSession] = Sessions(limits.max_sessions)
+        self._share_modern = share_modern
+        self._modern: ModernClients | None = None
         # Those too that have ended and may still give late answers.
-        self._unclosed: weakref.WeakSet[HttpSession | SseSession] = weakref.WeakSet()
-        self._offered: asyncio.Queue[HttpSession | SseSession | None] = asyncio.Queue()
+        self._unclosed: weakref.WeakSet[AnySession] = weakref.WeakSet()
+        self._offered: asyncio.Queue[AnySession | None] = asyncio.Queue()
         self._counts = _Counts()
         self._server: asyncio.Server | None = None
         self._http: ConnectionServer | None = None
@@ -136,8 +148,8 @@ class HttpListener:
             host = "127.0.0.1" if host == "0.0.0.0" else "::1"
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
-    async def __aiter__(self) -> AsyncIterator[HttpSession | SseSession]:
-        """Yield each session when its first frame has come."""
+    async def __aiter__(self) -> AsyncIterator[AnySession]:
+        """Yield each session when its first frame has come, and the clients that have none at their first."""
         while (session := await self._offered.get()) is not None:
             yield session
 
@@ -146,6 +158,9 @@ class HttpListener:
         self.is_draining = True
         if self._server is not None:
             self._server.close()
+        for session in self._unclosed:
+            if isinstance(session, ModernClients):
+                session.end_subscriptions()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while self.in_flight:  # noqa: ASYNC110 - once in a relay's life
@@ -169,7 +184,7 @@ class HttpListener:
     @property
     def in_flight(self) -> int:
         """Requests that wait for an answer, in all sessions."""
-        return sum(len(session.exchanges) for session in self._sessions)
+        return sum(session.in_flight for session in self._unclosed)
 
     async def _tidy(self) -> None:
         loop = asyncio.get_running_loop()
@@ -182,6 +197,10 @@ class HttpListener:
                 session.finish()
             for session in self._sessions:
                 session.tidy(now)
+            modern = self._modern
+            if modern is not None and (since := modern.idle_since()) is not None:
+                if now - since >= self._limits.session_idle:
+                    modern.finish()
 
     # Requests.
 
@@ -266,25 +285,56 @@ class HttpListener:
     async def _post(self, request: web.BaseRequest) -> web.StreamResponse:
         lane = request.protocol
         if isinstance(lane, FastLane) and (adopted := lane.adopt()) is not None:
-            session, stream = adopted
-            return await self._stream(request, stream, {SESSION_ID: session.id, **self._cors(request)})
+            return await self._stream_answer(request, *adopted)
         headers = request.headers
         self._checks.check_post(headers)
-        known = self._find_session(headers) if SESSION_ID in headers else None
+        known = self._known(headers)
         outcome: asyncio.Future[Frame | EventStream] = asyncio.get_running_loop().create_future()
         async with self._turn_to_read(known, request):
             frame = self._checks.check_frame(await self._checks.read_body(request), known.version if known else None)
-            session = known or self._begin_session(frame.head)
+            session = self._session_for(known, headers, frame)
             await session.wait_for_room(frame)
             exchange = self._accept(session, frame, outcome.set_result)
         if exchange is None:
             return web.Response(status=202, headers=self._cors(request))
         return await self._answer(request, session, exchange, outcome)
 
+    def _known(self, headers: Mapping[str, str]) -> HttpSession | ModernClients | None:
+        """Return what a POST belongs to as far as its headers tell; None if its body will."""
+        if self._checks.is_modern(headers):
+            return self._modern
+        return self._find_session(headers) if SESSION_ID in headers else None
+
+    def _session_for(
+        self, known: HttpSession | ModernClients | None, headers: MultiMapping[str], frame: Frame
+    ) -> HttpSession | ModernClients:
+        if isinstance(known, HttpSession):
+            return known
+        if not self._checks.is_modern(headers) and not self._checks.is_modern_frame(headers, frame):
+            return self._begin_session(frame.head)
+        self._checks.check_modern(headers, frame, self._modern.tools if self._modern else None)
+        return self._modern_clients(frame.head)
+
+    def _modern_clients(self, head: Head) -> ModernClients:
+        """Return the endpoint of all clients of 2026-07-28, or of this request alone if they do not share."""
+        if self._modern is not None and not self._modern.is_closing:
+            return self._modern
+        if self.is_draining:
+            raise self._draining(head)
+        modern = ModernClients(self._limits, self._forget_modern)
+        if self._share_modern:
+            self._modern = modern
+        modern.takes_one = not self._share_modern
+        self._unclosed.add(modern)
+        self._offered.put_nowait(modern)
+        return modern
+
+    def _forget_modern(self, modern: ModernClients) -> None:
+        if self._modern is modern:
+            self._modern = None
+
     @contextlib.asynccontextmanager
-    async def _turn_to_read(
-        self, session: HttpSession | SseSession | None, request: web.BaseRequest
-    ) -> AsyncIterator[None]:
+    async def _turn_to_read(self, session: AnySession | None, request: web.BaseRequest) -> AsyncIterator[None]:
         """Let only so many small bodies wait for a server that does not read; leave large ones in the network.
 
         A session is None where one is about to begin: it has no server yet that could be slow.
@@ -293,7 +343,7 @@ class HttpListener:
         if session is None:
             yield
         elif length is not None and length <= self._limits.buffer_low:
-            if session.waiting >= self._limits.max_in_flight:
+            if session.waiting >= session.max_in_flight:
                 raise Refused(503, f"{session.waiting} messages wait for the server already")
             yield
         else:
@@ -301,7 +351,7 @@ class HttpListener:
                 await session.wait_for_room()
                 yield
 
-    def accept_at_once(self, lane: FastLane, headers: Mapping[str, str], body: bytes) -> bool:
+    def accept_at_once(self, lane: FastLane, headers: MultiMapping[str], body: bytes) -> bool:
         """Check a POST by the same rules as any other and hand it to its session; False where those say more.
 
         What is refused, begins a session, comes from a browser or meets a full inbox goes the ordinary way, which
@@ -312,8 +362,12 @@ class HttpListener:
         try:
             self._checks.check_source(headers)
             self._checks.check_post(headers)
-            session = self._find_session(headers)
+            session = self._known(headers)
+            if session is None:
+                return False
             frame = self._checks.check_frame(body, session.version)
+            if isinstance(session, ModernClients):
+                self._checks.check_modern(headers, frame, session.tools)
             if session.inbox.is_paused:
                 return False
             exchange = self._accept(session, frame, lane.answered)
@@ -327,23 +381,23 @@ class HttpListener:
         return True
 
     def _accept(
-        self, session: HttpSession, frame: Frame, on_outcome: Callable[[Frame | EventStream], None]
+        self, session: HttpSession | ModernClients, frame: Frame, on_outcome: Callable[[Frame | EventStream], None]
     ) -> Exchange | None:
         head = frame.head
         if head.kind is not Kind.NOTIFICATION and head.kind is not Kind.RESPONSE:
             self._check_load(session, head)
         try:
             return session.accept(frame, on_outcome)
-        except IdInUse as exc:
+        except (IdInUse, Unnameable) as exc:
             raise Refused(400, str(exc), code=replies.INVALID_REQUEST, request_id=head.id) from exc
         except EndpointClosed as exc:
             raise Refused(404, "the session has ended; begin a new one with initialize", request_id=head.id) from exc
 
-    def _check_load(self, session: HttpSession | SseSession, head: Head) -> None:
+    def _check_load(self, session: AnySession, head: Head) -> None:
         if self.is_draining:
             raise self._draining(head)
-        if len(session.exchanges) + len(head.messages) > self._limits.max_in_flight:
-            raise Refused(503, f"{self._limits.max_in_flight} requests are in flight already", request_id=head.id)
+        if session.in_flight + len(head.messages) > session.max_in_flight:
+            raise Refused(503, f"{session.max_in_flight} requests are in flight already", request_id=head.id)
 
     def _find_session(self, headers: Mapping[str, str]) -> HttpSession:
         session_id = headers.get(SESSION_ID)
@@ -382,12 +436,11 @@ class HttpListener:
     async def _answer(
         self,
         request: web.BaseRequest,
-        session: HttpSession,
+        session: HttpSession | ModernClients,
         exchange: Exchange,
         decided: asyncio.Future[Frame | EventStream],
     ) -> web.StreamResponse:
-        headers = self._cors(request)
-        timer = asyncio.get_running_loop().call_later(self._limits.answer_wait, session.begin_stream, exchange)
+        timer = asyncio.get_running_loop().call_later(session.answer_wait, session.begin_stream, exchange)
         try:
             outcome = await decided
         except asyncio.CancelledError:
@@ -395,16 +448,19 @@ class HttpListener:
             raise
         finally:
             timer.cancel()
-        is_initialized = session.is_initialized
-        if is_initialized or not isinstance(outcome, Frame):
-            headers[SESSION_ID] = session.id
-        if isinstance(outcome, Frame):
-            return web.Response(body=outcome.raw, content_type=JSON, headers=headers)
+        if not isinstance(outcome, Frame):
+            return await self._stream_answer(request, session, exchange, outcome)
+        headers = {**self._cors(request), **session.answer_headers}
+        return web.Response(status=session.status_of(outcome), body=outcome.raw, content_type=JSON, headers=headers)
+
+    async def _stream_answer(
+        self, request: web.BaseRequest, session: HttpSession | ModernClients, exchange: Exchange, stream: EventStream
+    ) -> web.StreamResponse:
+        """Answer with the stream of an exchange."""
         try:
-            return await self._stream(request, outcome, headers)
+            return await self._stream(request, stream, {**self._cors(request), **session.stream_headers})
         finally:
-            if not is_initialized:
-                session.abandon(exchange)
+            session.reader_left(exchange)
 
     async def _get(self, request: web.BaseRequest) -> web.StreamResponse:
         self._checks.check_accept(request.headers, EVENT_STREAM)

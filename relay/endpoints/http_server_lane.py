@@ -20,21 +20,19 @@ from multidict import CIMultiDictProxy
 
 from relay.endpoints.http_session import Exchange, HttpSession
 from relay.endpoints.http_stream import EventStream
+from relay.endpoints.modern_clients import ModernClients
 from relay.frames.frame import Frame
 
 __all__ = ["FastLane", "Rules"]
 
-_ANSWER = (
-    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nMcp-Session-Id: %b\r\nContent-Length: %d\r\nDate: %b\r\n\r\n"
-)
+_ANSWER = b"HTTP/1.1 %b\r\nContent-Type: application/json\r\n%bContent-Length: %d\r\nDate: %b\r\n\r\n"
+_STATUS_LINES = {200: b"200 OK", 400: b"400 Bad Request", 404: b"404 Not Found"}
 _ACCEPTED = b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\nDate: %b\r\n\r\n"
 _JOINED = 16 * 1024  # up to here one copy of the body is cheaper than a second write
 
 
 class Rules(Protocol):
     """What decides whether a POST may go the fast way: the listener."""
-
-    answer_wait: float
 
     def accept_at_once(self, lane: FastLane, headers: CIMultiDictProxy[str], body: bytes) -> bool:
         """Check a POST and hand it to its session, which will answer ``lane``; False if it must go the ordinary way."""
@@ -49,10 +47,10 @@ class FastLane(web.RequestHandler):
         """Ask ``rules`` about each POST that could go the fast way."""
         super().__init__(*args, **kwargs)
         self._rules = rules
-        self._session: HttpSession | None = None
+        self._session: HttpSession | ModernClients | None = None
         self._exchange: Exchange | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._stream: tuple[HttpSession, EventStream] | None = None
+        self._stream: tuple[HttpSession | ModernClients, Exchange, EventStream] | None = None
 
     def data_received(self, data: bytes) -> None:
         """Let aiohttp parse; answer what can be answered at once before its task is woken for the rest."""
@@ -88,29 +86,31 @@ class FastLane(web.RequestHandler):
         body = b"".join(payload._buffer)
         return self._rules.accept_at_once(self, message.headers, body)
 
-    def expect(self, session: HttpSession, exchange: Exchange) -> None:
+    def expect(self, session: HttpSession | ModernClients, exchange: Exchange) -> None:
         """Wait for the answer to what was accepted: for so long, then as a stream."""
         self._session, self._exchange = session, exchange
         # aiohttp takes a connection whose task waits for idle: it must not close it just before the answer.
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
-        self._timer = self._loop.call_later(self._rules.answer_wait, session.begin_stream, exchange)
+        self._timer = self._loop.call_later(session.answer_wait, session.begin_stream, exchange)
 
     def answered(self, outcome: Frame | EventStream) -> None:
         """Write the answer; a stream is handed to the ordinary way."""
-        session = self._session
+        session, exchange = self._session, self._exchange
         assert session is not None, "expected"
+        assert exchange is not None, "expected"
         if self._timer is not None:
             self._timer.cancel()
         self._session = self._exchange = self._timer = None
         if isinstance(outcome, EventStream):
-            self._stream = (session, outcome)
+            self._stream = (session, exchange, outcome)
             self._wake()
             return
         body = outcome.raw
-        self._respond(_ANSWER % (session.id.encode(), len(body), rfc822_formatted_time().encode()), body)
+        status = _STATUS_LINES[session.status_of(outcome)]
+        self._respond(_ANSWER % (status, session.header_line, len(body), rfc822_formatted_time().encode()), body)
 
-    def adopt(self) -> tuple[HttpSession, EventStream] | None:
-        """Return the session and stream of a POST that became a stream here, for the ordinary way to go on with."""
+    def adopt(self) -> tuple[HttpSession | ModernClients, Exchange, EventStream] | None:
+        """Return what a POST that became a stream here belongs to, for the ordinary way to go on with."""
         stream, self._stream = self._stream, None
         return stream
 
@@ -139,5 +139,7 @@ class FastLane(web.RequestHandler):
         if self._session is not None and self._exchange is not None:
             self._session.abandon(self._exchange)
         if self._stream is not None:
-            self._stream[1].stop_awaiting()
+            session, exchange, stream = self._stream
+            stream.stop_awaiting()
+            session.reader_left(exchange)
         super().connection_lost(exc)

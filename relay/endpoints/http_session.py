@@ -19,7 +19,7 @@ from relay.endpoints.inbox import FrameInbox
 from relay.errors import EndpointClosed, RelayError
 from relay.frames import replies
 from relay.frames.frame import Frame, Head, Kind, RequestId
-from relay.frames.http_rules import has_priming
+from relay.frames.http_rules import SESSION_ID, has_priming
 from relay.limits import Limits
 from relay.routing.event_log import Kept, parse_event_id
 from relay.routing.exchanges import Exchanges
@@ -121,11 +121,17 @@ class Exchange:
 class HttpSession(ClientSession):
     """A Streamable HTTP session of the revisions 2025-03-26 to 2025-11-25."""
 
+    tools = None
+
     def __init__(
         self, limits: Limits, on_ready: Callable[[HttpSession], None], on_end: Callable[[HttpSession], None]
     ) -> None:
         """Call ``on_ready`` when ``initialize`` has succeeded, ``on_end`` when the session is over."""
         super().__init__(limits)
+        self.answer_wait = limits.answer_wait
+        self.stream_headers = {SESSION_ID: self.id}
+        self.header_line = f"{SESSION_ID}: {self.id}\r\n".encode()
+        self.max_in_flight = limits.max_in_flight
         self._on_ready = on_ready
         self._on_end = on_end
         self.exchanges: Exchanges[Exchange] = Exchanges()
@@ -139,6 +145,25 @@ class HttpSession(ClientSession):
         self.dropped = 0
 
     # What the HTTP handlers ask for.
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether the client reads what the server says unasked."""
+        return self._standalone.has_reader
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that wait for an answer."""
+        return len(self.exchanges)
+
+    @property
+    def answer_headers(self) -> dict[str, str]:
+        """Headers of a plain answer: an ``initialize`` that fails opens no session."""
+        return self.stream_headers if self.is_initialized else {}
+
+    def status_of(self, answer: Frame) -> int:
+        """Return the HTTP status of a plain answer: 200, JSON-RPC errors too."""
+        return 200
 
     def accept(self, frame: Frame, on_outcome: Callable[[Frame | EventStream], None]) -> Exchange | None:
         """Take a frame the client has POSTed; return the exchange that waits for its answers, if it asks for any.
@@ -190,6 +215,11 @@ class HttpSession(ClientSession):
         if not self.is_initialized and self._initialize_id in exchange.ids:
             logger.info("%s: the client left during initialize", self.name)
             self.finish()
+
+    def reader_left(self, exchange: Exchange) -> None:
+        """Note that the stream of an exchange has no reader any more: the client may come back for it."""
+        if not self.is_initialized:
+            self.abandon(exchange)
 
     def standalone_stream(self) -> EventStream:
         """Return the stream of GET requests."""

@@ -24,7 +24,7 @@ _WRITE_SIZE = 64 * 1024  # events are joined up to this size: one system call fo
 
 
 class Stalled(Exception):
-    """The client left its stream unread for ``limits.stall`` seconds."""
+    """The client left its stream unread for ``limits.stall`` seconds, or more of it than may wait."""
 
 
 class EventStream:
@@ -43,6 +43,7 @@ class EventStream:
         # Without ids nothing can be asked for again: written events need not be kept.
         self.log = EventLog(number, limits.replay_bytes if has_ids else 0, limits.replay_events if has_ids else 0, kept)
         self.is_ended = False
+        self.is_cut = False
         self._loop = asyncio.get_running_loop()
         self._news = asyncio.Event()
         self._room = asyncio.Event()
@@ -81,6 +82,12 @@ class EventStream:
         self._news.set()
         self._room.set()
 
+    def cut(self) -> None:
+        """Let the connection that reads this stream end at once, in the middle: what waits for it is dropped."""
+        self.is_cut = True
+        self.log.clear()
+        self.end()
+
     @property
     def is_full(self) -> bool:
         """Whether a reader is so far behind that the source must wait."""
@@ -95,7 +102,8 @@ class EventStream:
     async def feed(self, write: Callable[[bytes], Awaitable[None]], *, after: int | None = None) -> None:
         """Write events to a connection until the stream ends or another connection takes it over.
 
-        ``after`` is the number of the last event the client has seen. Raises Stalled if it does not read.
+        ``after`` is the number of the last event the client has seen. Raises Stalled if it does not read, or the
+        stream was cut.
         """
         reader = self._reader = object()
         self._is_awaited = False
@@ -111,6 +119,8 @@ class EventStream:
                     await self._write(write, data)
                     self.log.trim(has_reader=True)
                     self._room.set()
+                elif self.is_cut:
+                    raise Stalled
                 elif self.is_ended:
                     return
                 elif not await self._wait_for_news():

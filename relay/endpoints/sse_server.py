@@ -25,10 +25,21 @@ class SseSession(ClientSession):
         """Call ``on_end`` when the session is over."""
         super().__init__(limits)
         self._on_end = on_end
+        self.max_in_flight = limits.max_in_flight
         self.stream = EventStream(0, limits, has_ids=False)
         self.exchanges: Exchanges[SseSession] = Exchanges()
         self._began = self._last_used
         self.is_initialized = False
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether the client reads what the server says unasked: its one stream carries everything."""
+        return True
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that wait for an answer."""
+        return len(self.exchanges)
 
     def accept(self, frame: Frame) -> None:
         """Take a frame the client has POSTed. Raises IdInUse, EndpointClosed."""

@@ -110,11 +110,14 @@ class Frame:
 
     __slots__ = ("_head", "belongs_to", "raw")
 
-    def __init__(self, raw: bytes, belongs_to: RequestId | None = None) -> None:
-        """Hold ``raw``; ``belongs_to`` names the request on whose own response stream the frame arrived, if any."""
+    def __init__(self, raw: bytes, belongs_to: RequestId | None = None, head: Head | None = None) -> None:
+        """Hold ``raw``; ``belongs_to`` names the request on whose own response stream the frame arrived, if any.
+
+        ``head`` is what is known of the frame already.
+        """
         self.raw = raw
         self.belongs_to = belongs_to
-        self._head: Head | None = None
+        self._head = head
 
     @property
     def head(self) -> Head:
@@ -223,7 +226,7 @@ def _head_of(envelope: _Envelope, raw: bytes) -> Head:
     if message_id is None:
         return Head(Kind.INVALID, fault="a request whose id is null")
     token = None
-    if envelope.params is not msgspec.UNSET and b"progressToken" in raw:
+    if envelope.params is not msgspec.UNSET and (b"progressToken" in raw or b"\\u" in raw):
         token = _request_token(envelope.params)
     return Head(Kind.REQUEST, message_id, envelope.method, token, payload_size=_size(envelope, raw))
 

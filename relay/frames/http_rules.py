@@ -1,12 +1,16 @@
 """What HTTP says about a frame: header names, media types, protocol versions, session ids.
 
-Pure. MCP, Transports, "Streamable HTTP" of 2025-03-26, 2025-06-18 and 2025-11-25.
+Pure. MCP, Transports, "Streamable HTTP" of 2025-03-26 to 2026-07-28.
 """
 
 from __future__ import annotations
 
 import functools
 import re
+
+import msgspec
+
+from relay.frames.frame import Frame
 
 __all__ = [
     "EVENT_STREAM",
@@ -18,8 +22,10 @@ __all__ = [
     "accepts",
     "has_batches",
     "has_priming",
+    "is_modern_version",
     "is_session_id",
     "media_type",
+    "status_of",
 ]
 
 JSON = "application/json"
@@ -32,6 +38,7 @@ LAST_EVENT_ID = "Last-Event-ID"
 LEGACY_VERSIONS = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
 """The session-based revisions."""
 
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _EXCLUDES = re.compile(r"q=0(?:\.0*)?")
 _VISIBLE_ASCII = re.compile(r"[\x21-\x7e]{1,1024}")
 
@@ -65,6 +72,36 @@ def has_priming(version: str | None) -> bool:
     return version is not None and version >= "2025-11-25"
 
 
+def is_modern_version(version: str | None) -> bool:
+    """Tell whether a version is 2026-07-28 or a later one: no session, no handshake."""
+    return version is not None and version >= "2026-07-28" and _DATE.fullmatch(version) is not None
+
+
 def is_session_id(value: str) -> bool:
     """Tell whether ``value`` may be a session id: visible ASCII (2025-11-25, "Session Management")."""
     return _VISIBLE_ASCII.fullmatch(value) is not None
+
+
+class _Error(msgspec.Struct):
+    code: int = 0
+
+
+class _ErrorAnswer(msgspec.Struct):
+    error: _Error | None = None
+
+
+_decode_error = msgspec.json.Decoder(_ErrorAnswer).decode
+_ENDS = 4096  # bytes at each end of an answer in which its envelope is: a large one is not searched
+_STATUSES = {-32601: 404, -32020: 400, -32021: 400, -32022: 400}
+
+
+def status_of(answer: Frame) -> int:
+    """Return the HTTP status of an answer of 2026-07-28: errors that concern the request as such have one."""
+    raw = answer.raw
+    if b'"error"' not in raw[:_ENDS] and b'"error"' not in raw[-_ENDS:]:
+        return 200
+    try:
+        error = _decode_error(raw).error
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return 200
+    return 200 if error is None else _STATUSES.get(error.code, 200)

@@ -1,4 +1,4 @@
-"""The few frames the relay writes itself: JSON-RPC errors with the request's own id.
+"""The few frames the relay writes itself: JSON-RPC errors with the request's own id, and ends of requests.
 
 Codes are in -32000 … -32019, which JSON-RPC leaves to implementations, except where the fault is in the JSON-RPC
 itself (-32700, -32600). ``data.delivered`` says whether the request may have been executed: "no" or "unknown".
@@ -18,17 +18,23 @@ __all__ = [
     "CANCELLED",
     "INVALID_REQUEST",
     "LOST",
+    "METHOD_NOT_FOUND",
     "PARSE_ERROR",
     "REFUSED",
     "TOO_LARGE",
     "UNAVAILABLE",
     "UPSTREAM_STATUS",
+    "cancelled",
     "error",
     "errors",
+    "request",
+    "result",
+    "subscription_ended",
 ]
 
 PARSE_ERROR: Final = -32700
 INVALID_REQUEST: Final = -32600
+METHOD_NOT_FOUND: Final = -32601
 REFUSED: Final = -32000
 """The listener refuses the HTTP request: session, headers, media types."""
 LOST: Final = -32001
@@ -59,3 +65,29 @@ def error(
 def errors(request_ids: Iterable[RequestId], code: int, message: str, *, delivered: Delivered) -> list[Frame]:
     """Make the same error for each of several requests."""
     return [error(request_id, code, message, delivered=delivered) for request_id in request_ids]
+
+
+def cancelled(request_id: RequestId, reason: str) -> Frame:
+    """Make the ``notifications/cancelled`` of a request whose client has left."""
+    head = b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":'
+    return Frame(head + msgspec.json.encode(request_id) + b',"reason":' + orjson.dumps(reason) + b"}}")
+
+
+def subscription_ended(request_id: RequestId) -> Frame:
+    """Make the answer that ends a subscription in good order (2026-07-28, "Graceful Closure")."""
+    number = msgspec.json.encode(request_id)
+    return Frame(
+        b'{"jsonrpc":"2.0","id":' + number + b',"result":{"resultType":"complete","_meta":'
+        b'{"io.modelcontextprotocol/subscriptionId":' + number + b"}}}"
+    )
+
+
+def request(request_id: RequestId, method: str, params: object) -> Frame:
+    """Make a request of the relay's own."""
+    head = b'{"jsonrpc":"2.0","id":' + msgspec.json.encode(request_id) + b',"method":' + orjson.dumps(method)
+    return Frame(head + b',"params":' + orjson.dumps(params) + b"}")
+
+
+def result(request_id: RequestId | None) -> Frame:
+    """Make the empty answer that says no more than that all is well."""
+    return Frame(b'{"jsonrpc":"2.0","id":' + msgspec.json.encode(request_id) + b',"result":{}}')

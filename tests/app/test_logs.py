@@ -8,13 +8,15 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from relay.app.logs import ChildStderr, FrameLog, StderrSink, mask_secrets, say, set_up_logging
+from relay.app.logs import ChildStderr, FrameLog, ReachLog, StderrSink, mask_secrets, say, set_up_logging
+from relay.endpoints.base import Endpoint
 from relay.endpoints.memory import memory_pair
+from relay.frames import replies
 from relay.frames.frame import Frame
 
 
@@ -114,11 +116,28 @@ def test_a_stderr_that_is_gone_is_no_failure() -> None:
         ('{"token":"cut off he', '{"token":"***"'),
         ('{"token":"cut off\\', '{"token":"***"\\'),
         ('{"tokens":5,"text":"the token is"}', '{"tokens":5,"text":"the token is"}'),
+        ("https://h/mcp?api_key=k1&page=2&sig=s%2F3#top", "https://h/mcp?api_key=***&page=2&sig=***#top"),
+        ('{"url":"https://h/?a=1\\u0026X-Amz-Signature=k","b":"c"}', None),
+        ("h/?authToken=k;code=k;password=k;jwt=k", "h/?authToken=***;code=***;password=***;jwt=***"),
+        ("https://h/?page=two&keyword=x", "https://h/?page=two&keyword=x"),
+        ("token=k, and why?", "token=k, and why?"),
+        ("https://me:word@h/?token=k", "https://me:***@h/?token=***"),
+        ("https://h:80/a@b", "https://h:80/a@b"),
     ],
 )
-def test_masking(text: str, masked: str) -> None:
-    """Known secrets anywhere, and members that are named like secrets, also where a cut left half of one."""
-    assert mask_secrets(text, ["canary"]) == masked
+def test_masking(text: str, masked: str | None) -> None:
+    """Known secrets anywhere, and members and parameters that are named like secrets, also where a cut left half."""
+    assert mask_secrets(text, ["canary"]) == (text.replace("=k", "=***") if masked is None else masked)
+
+
+@pytest.mark.parametrize(
+    "text", ["?" * 100_000 + "=", "&" + "token" * 20_000, "://" + "a" * 100_000 + "@", ("?sig" * 25_000) + "="]
+)
+def test_masking_takes_no_time(text: str) -> None:
+    """A hostile line holds nobody up."""
+    began = time.monotonic()
+    assert mask_secrets(text, ()) == text
+    assert time.monotonic() - began < 1
 
 
 def test_the_log(written: Written, root_logger: logging.Logger) -> None:
@@ -173,6 +192,80 @@ def test_frames_are_shown_as_arrows(written: Written, root_logger: logging.Logge
     logging.getLogger().setLevel(logging.INFO)
     log.frames_forwarded(a, b, [Frame(b"{}")])
     assert written.read() == ""
+
+
+def unreachable(request_id: int, cause: str, **more: object) -> Frame:
+    return replies.error(request_id, replies.UNAVAILABLE, cause, delivered="no", **more)
+
+
+def test_what_cannot_be_reached_is_said_once(written: Written, root_logger: logging.Logger) -> None:
+    """Once for each cause, and again only when the server has answered in between."""
+    client, server = memory_pair()
+    set_up_logging(logging.WARNING, [], written.sink)
+    log = ReachLog(server)
+    log.frames_forwarded(client, server, [unreachable(0, "its own")])
+    assert not log.is_unreached
+    log.frames_forwarded(server, client, [unreachable(number, "refused") for number in range(3)])
+    log.frames_forwarded(server, client, [unreachable(3, "no address"), unreachable(4, "refused")])
+    assert log.is_unreached
+    assert [line.split(" ", 2)[2] for line in written.read().splitlines()] == ["WARNING refused", "WARNING no address"]
+    log.frames_forwarded(server, client, [Frame(b'{"jsonrpc":"2.0","id":5,"result":{}}'), unreachable(6, "refused")])
+    assert not log.is_unreached, "it was reached once"
+    assert written.read().count("refused") == 1
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"jsonrpc":"2.0","id":1,"result":{}}',
+        b'{"jsonrpc":"2.0","id":1,"error":{"code":-32002,"message":"Resource not found","data":{"uri":"x:y"}}}',
+        b'{"jsonrpc":"2.0","id":1,"error":{"code":-32002,"message":"m","data":"delivered"}}',
+        b'{"jsonrpc":"2.0","method":"x","params":{"delivered":"no"}}',
+        replies.error(1, replies.LOST, "m", delivered="unknown").raw,
+        unreachable(1, "m", fill="x" * 16 * 1024).raw,
+    ],
+)
+def test_what_a_server_says_shows_that_it_was_reached(
+    raw: bytes, written: Written, root_logger: logging.Logger
+) -> None:
+    """Also an error under the same code, which MCP gives a meaning of its own."""
+    client, server = memory_pair()
+    set_up_logging(logging.WARNING, [], written.sink)
+    log = ReachLog(server)
+    log.frames_forwarded(server, client, [Frame(raw)])
+    assert not log.is_unreached
+    assert written.read() == ""
+
+
+def test_causes_without_end_are_bounded(written: Written, root_logger: logging.Logger) -> None:
+    """A cause that names the request it fails."""
+    client, server = memory_pair()
+    set_up_logging(logging.WARNING, [], written.sink)
+    ReachLog(server).frames_forwarded(server, client, [unreachable(number, f"{number}") for number in range(1000)])
+    assert written.read().count("\n") == 64
+
+
+def test_who_looks_at_frames_looks_at_all_of_them() -> None:
+    """The debug log sees both ways, as it does alone."""
+
+    class Seen:
+        def __init__(self) -> None:
+            self.frames: list[Frame] = []
+
+        def frames_forwarded(self, source: Endpoint, sink: Endpoint, frames: Sequence[Frame]) -> None:
+            self.frames += frames
+
+    client, server = memory_pair()
+    log = ReachLog(server, then=(seen := Seen()))
+    log.frames_forwarded(client, server, [Frame(b"1")])
+    log.frames_forwarded(server, client, [Frame(b"2")])
+    assert [frame.raw for frame in seen.frames] == [b"1", b"2"]
+
+
+def test_say_masks_what_a_url_holds(written: Written) -> None:
+    """A mistake in a URL is shown, and kept by clients, with its secrets left out."""
+    say(written.sink, "'http://me:word@/?token=k' is not a URL")
+    assert written.read() == "mcp-relay: 'http://me:***@/?token=***' is not a URL\n"
 
 
 def test_say_is_one_escaped_line(written: Written) -> None:

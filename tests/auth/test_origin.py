@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from relay.auth.origin import OriginPolicy, is_loopback
+from relay.auth.origin import OriginPolicy, is_host, is_loopback, is_origin
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,40 @@ from relay.auth.origin import OriginPolicy, is_loopback
 def test_loopback(host: str, expected: bool) -> None:
     """Only what is of this machine for certain counts: a bind elsewhere needs authentication."""
     assert is_loopback(host) is expected
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "origin"),
+    [
+        ("a.example", True, False),
+        ("A-b_c.example.:8080", True, False),
+        ("10.0.0.1:80", True, False),
+        ("[fd00::1]:80", True, False),
+        ("fd00::1", True, False),
+        ("https://app.example.com", False, True),
+        ("http://localhost:3000/", False, True),
+        ("http://[::1]:3000", False, True),
+        ("vscode-webview://1a2b", False, True),
+        ("null", True, True),
+        ("", False, False),
+        ("*", False, False),
+        ("*.example.com", False, False),
+        ("https://*.example.com", False, False),
+        ("m\xfcnchen.example", False, False),
+        ("a.example/path", False, False),
+        ("a.example:x", False, False),
+        ("a.example,b.example", False, False),
+        ("https://a.example/path", False, False),
+        ("https://me@a.example", False, False),
+        ("https://", False, False),
+        ("://a.example", False, False),
+        ("file:///", False, False),
+    ],
+)
+def test_what_an_operator_can_admit(text: str, host: bool, origin: bool) -> None:
+    """What a browser can send, so that nothing is admitted in vain."""
+    assert is_host(text) is host
+    assert is_origin(text) is origin
 
 
 LOOPBACK_HOSTS = [
@@ -113,6 +147,15 @@ def test_bound_elsewhere_it_answers_to_any_name_until_told() -> None:
     assert told.admits_host("Relay.Example.com:8443")
     assert not told.admits_host("other.example.com")
     assert not told.admits_host(None)
+
+
+@pytest.mark.parametrize("host", LOOPBACK_HOSTS)
+def test_bound_elsewhere_it_still_answers_to_loopback_names(host: str) -> None:
+    """No page that was rebound to us has such a name; one that is of the visitor's own machine may not come in."""
+    told = OriginPolicy("0.0.0.0", ["relay.example.com"])
+    assert told.admits_host(host)
+    assert not told.admits_origin(f"http://{host}")
+    assert not any(told.admits_host(foreign) for foreign in FOREIGN_HOSTS)
 
 
 @pytest.mark.parametrize(

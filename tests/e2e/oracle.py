@@ -406,10 +406,13 @@ class Relay:
 
 @contextlib.contextmanager
 def run_relay(
-    *options: str, command: Sequence[str] | None = None, env: Mapping[str, str] | None = None
+    *options: str,
+    command: Sequence[str] | None = None,
+    env: Mapping[str, str] | None = None,
+    via: Sequence[str] = (),
 ) -> Iterator[Relay]:
-    """Run ``mcp-relay OPTIONS -- COMMAND`` (the test server by default) until the block is left."""
-    argv = [sys.executable, "-m", "relay", *options, "--", *(command or stdio_server())]
+    """Run ``mcp-relay OPTIONS -- COMMAND`` (the test server by default) until the block is left; start it ``via``."""
+    argv = [*via, sys.executable, "-m", "relay", *options, "--", *(command or stdio_server())]
     process = subprocess.Popen(
         argv,
         stdin=subprocess.DEVNULL,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 
 import pytest
 
@@ -389,14 +390,15 @@ async def test_stdin_eof_delivers_what_is_in_flight(loop_name: str) -> None:
         assert server.requests[-1].session == "session-1"
 
 
-async def test_sigterm_delivers_what_is_in_flight(loop_name: str) -> None:
-    """After SIGTERM the answers in flight are written, then the session is DELETEd, then the program ends with 0."""
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+async def test_a_signal_delivers_what_is_in_flight(number: int, loop_name: str) -> None:
+    """After SIGTERM, or when the terminal closes: answers in flight are written, the session is DELETEd, exit 0."""
     script = Held()
     async with FaultServer.running(script) as server, Program.running(server.url, loop=loop_name) as program:
         await program.handshake()
         await program.send(*(request(at) for at in range(5)))
         await server.until(lambda: len(server.posted("tools/call")) == 5)
-        program.terminate()
+        program.process.send_signal(number)
         await asyncio.sleep(0.2)
         assert program.process.returncode is None
         script.release.set()

@@ -155,6 +155,31 @@ async def test_sigterm_with_nothing_in_flight_ends_at_once() -> None:
             await _all_gone([pid], 1)
 
 
+async def test_sighup_is_taken_like_sigterm_and_may_come_twice() -> None:
+    """A terminal that closes: what is in flight is answered, then exit 0, nothing left; a second one hurries not."""
+    with run_relay() as relay:
+        async with Client(relay.base) as client:
+            await client.begin()
+            family = await _family(client)
+            slow = await client.post(request(1, "delay", seconds=0.5))
+            for _ in range(2):
+                relay.process.send_signal(signal.SIGHUP)
+                await asyncio.sleep(0.1)
+            (answer,) = await _only_frames([slow], 1.5)
+            assert "result" in json.loads(answer)
+            assert await relay.exit_code(6) == 0
+            await _all_gone(family, 2)
+
+
+async def test_nohup_is_respected() -> None:
+    """Where SIGHUP was ignored from the start, it stays so."""
+    with run_relay(via=["nohup"]) as relay:
+        relay.process.send_signal(signal.SIGHUP)
+        async with Client(relay.base) as client:
+            await client.begin()
+            assert relay.process.poll() is None
+
+
 async def test_a_second_signal_ends_it_at_once() -> None:
     """While it drains: exit within a second, and neither child nor grandchild stays."""
     with run_relay() as relay:

@@ -32,12 +32,12 @@ def test_a_bind_beyond_loopback_is_refused_with_the_remedy(host: str) -> None:
 
 
 def test_a_port_in_use_is_one_line_and_exit_2() -> None:
-    """It names the address."""
+    """It names the address, and the option that chooses another."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         code, said = _fails("--port", str(port), "--", *stdio_server())
     assert code == 2
-    assert said.count("\n") == 1 and f"127.0.0.1:{port}" in said, said
+    assert said.count("\n") == 1 and f"127.0.0.1:{port}" in said and "choose another --port" in said, said
 
 
 async def test_insecure_no_auth_listens_and_warns() -> None:
@@ -47,6 +47,20 @@ async def test_insecure_no_auth_listens_and_warns() -> None:
             for headers, status in (({"host": "my.lan"}, 200), ({"origin": "http://evil.example"}, 403)):
                 assert (await client.request("GET", "/health", headers)).status == status
         assert any("WARNING" in line and "without authentication" in line for line in relay.said), relay.said
+
+
+async def test_the_printed_address_is_admitted_beside_allowed_hosts() -> None:
+    """Bound everywhere and told its name, it still answers this machine; other names, and foreign pages, not."""
+    with run_relay("--host", "0.0.0.0", "--insecure-no-auth", "--allowed-host", "a.lan") as relay:
+        async with Client(relay.base) as client:
+            for headers, status in (
+                ({}, 200),
+                ({"host": "a.lan"}, 200),
+                ({"host": "localhost:1"}, 200),
+                ({"host": "b.lan"}, 421),
+                ({"origin": "http://localhost:3000"}, 403),
+            ):
+                assert (await client.request("GET", "/health", headers)).status == status, headers
 
 
 async def test_hosts_and_origins_from_the_command_line() -> None:

@@ -1,0 +1,207 @@
+"""All clients of revision 2026-07-28 of one HTTP listener, as one endpoint.
+
+There are no sessions: each POST stands alone, and a handle that a server gave one client must find the same server
+again, so they share one. Each request gets an id of the relay's own and is named back on its way home. A client that
+leaves has cancelled its request. MCP 2026-07-28, Transports, "Streamable HTTP".
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+
+from relay.endpoints.http_session import ClientSession, Exchange
+from relay.endpoints.http_stream import EventStream
+from relay.errors import EndpointClosed, RelayError
+from relay.frames import replies
+from relay.frames.frame import Frame, Kind
+from relay.frames.http_rules import status_of
+from relay.frames.modern import ToolHeaders
+from relay.limits import Limits
+from relay.routing.renaming import Renamed, Renaming
+
+__all__ = ["ModernClients"]
+
+logger = logging.getLogger("relay")
+
+
+class ModernClients(ClientSession):
+    """The requests of many clients, each known to the server under a number of its own."""
+
+    answer_headers: Mapping[str, str] = {}
+    stream_headers: Mapping[str, str] = {}
+    header_line = b""
+
+    def __init__(self, limits: Limits, on_end: Callable[[ModernClients], None]) -> None:
+        """Call ``on_end`` when no request is taken any more."""
+        super().__init__(limits)
+        self.name = "clients of 2026-07-28"
+        # A plain answer can say 404 or 400, a stream cannot: wait for as long as connections may be silent.
+        self.answer_wait = limits.keep_alive
+        self.tools = ToolHeaders()
+        self._on_end = on_end
+        self._requests: Renaming[Exchange] = Renaming()
+        self._numbers: dict[Exchange, int] = {}
+        self.dropped = 0
+        self.takes_one = False
+        """Whether it ends with its first request: every request has an endpoint, and a server, of its own."""
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that wait for an answer, subscriptions left out."""
+        return len(self._requests)
+
+    @property
+    def max_in_flight(self) -> int:
+        """How many requests may wait at one time."""
+        return self._limits.max_shared_in_flight
+
+    # What the HTTP handlers ask for.
+
+    def accept(self, frame: Frame, on_outcome: Callable[[Frame | EventStream], None]) -> Exchange | None:
+        """Take a frame a client has POSTed; return the exchange that waits for its answer, if it is a request.
+
+        ``on_outcome`` is told how that exchange is answered. Raises Unnameable, EndpointClosed.
+        """
+        self._check_taking()
+        self.touch()
+        if frame.head.kind is not Kind.REQUEST:
+            # A client's own ids mean nothing to the server, and leaving is how a request is cancelled here.
+            if frame.head.target is None:
+                self.inbox.put((frame,))
+            return None
+        exchange = Exchange(on_outcome)
+        renamed, outward = self._requests.open(exchange, frame)
+        exchange.ids.add(renamed.id)
+        self._numbers[exchange] = renamed.number
+        self.inbox.put((outward,))
+        return exchange
+
+    def status_of(self, answer: Frame) -> int:
+        """Return the HTTP status that a plain answer has."""
+        return status_of(answer)
+
+    def begin_stream(self, exchange: Exchange) -> None:
+        """Answer this exchange as an SSE stream."""
+        if exchange.stream is None and exchange.on_outcome is not None:
+            exchange.stream = EventStream(self._numbers.get(exchange, 0), self._limits, has_ids=False)
+            exchange.stream.await_reader()
+            exchange.decide(exchange.stream)
+
+    def abandon(self, exchange: Exchange) -> None:
+        """Cancel a request whose client has left; nothing more is delivered for it ("Cancellation")."""
+        exchange.is_abandoned = True
+        number = self._numbers.pop(exchange, None)
+        if number is None or self._requests.settle(number) is None:
+            return
+        logger.debug("%s: the client of request %d has left: cancelled", self.name, number)
+        self.inbox.put((replies.cancelled(number, "the client has left"),))
+        self._one_taken()
+
+    def reader_left(self, exchange: Exchange) -> None:
+        """Note that an exchange's stream has no reader any more: it has ended, or its client has left."""
+        self.abandon(exchange)
+
+    def idle_since(self) -> float | None:
+        """Return when a request came last, or None while one is open."""
+        if self._numbers:
+            self.touch()
+            return None
+        return self._last_used
+
+    def end_subscriptions(self) -> None:
+        """End every subscription as its server would: its client knows that no more will come."""
+        for renamed in self._requests:
+            if renamed.is_subscription:
+                self._requests.settle(renamed.number)
+                self._end_subscription(renamed)
+                self.inbox.put((replies.cancelled(renamed.number, "the relay is shutting down"),))
+
+    def finish(self) -> None:
+        """Take no more requests."""
+        super().finish()
+        self._on_end(self)
+
+    # What the pipe asks for.
+
+    async def send(self, frames: Sequence[Frame]) -> None:
+        """Give each frame to the client it is for. Never waits: no client may hold up the others."""
+        self._check_open()
+        for frame in frames:
+            if frame.head.kind is Kind.BATCH:
+                for member in frame.split():
+                    self._route(member)
+            else:
+                self._route(frame)
+
+    def _route(self, frame: Frame) -> None:
+        kind = frame.head.kind
+        if kind is Kind.RESPONSE:
+            answered = self._requests.answered(frame)
+            if answered is None:
+                self._drop(frame, "an answer for which nobody waits")
+                return
+            renamed, home = answered
+            if renamed.method == "tools/list":
+                self.tools.learn(home)
+            self._answer(renamed, home)
+        elif kind is Kind.REQUEST:
+            # "The server MUST NOT write JSON-RPC requests" (stdio of this revision): it must not wait for an answer.
+            refusal = replies.error(frame.head.id, replies.METHOD_NOT_FOUND, "no client of 2026-07-28 takes requests")
+            self.inbox.put((refusal,))
+        elif (related := self._requests.related(frame)) is not None:
+            self._notify(*related)
+        else:
+            self._drop(frame, "a notification that could be any client's")
+
+    def _drop(self, frame: Frame, what: str) -> None:
+        self.dropped += 1
+        logger.debug("%s: dropped %s: %s", self.name, what, frame.head.method or frame.head.id)
+
+    def _answer(self, renamed: Renamed[Exchange], frame: Frame) -> None:
+        exchange = renamed.owner
+        self._numbers.pop(exchange, None)
+        if exchange.stream is None:
+            exchange.decide(frame)
+        else:
+            exchange.stream.push(frame.line)
+            exchange.stream.end()
+        self._one_taken()
+
+    def _one_taken(self) -> None:
+        if self.takes_one:
+            self.finish()
+
+    def _notify(self, renamed: Renamed[Exchange], frame: Frame) -> None:
+        exchange = renamed.owner
+        self.begin_stream(exchange)
+        assert exchange.stream is not None, "begun"
+        exchange.stream.push(frame.line)
+        if frame.head.target is not None:  # the server has ended this subscription
+            self._requests.settle(renamed.number)
+            self._end_subscription(renamed)
+        elif exchange.stream.log.unwritten_bytes > self._limits.replay_bytes:
+            logger.warning("%s: a client reads too slowly: its request is cancelled", self.name)
+            self.abandon(exchange)
+            exchange.stream.cut()
+
+    def _end_subscription(self, renamed: Renamed[Exchange]) -> None:
+        self.begin_stream(renamed.owner)
+        self._answer(renamed, replies.subscription_ended(renamed.id))
+
+    async def send_eof(self) -> None:
+        """Take the server's end: subscriptions end in good order, other requests get their errors."""
+        await self.aclose(EndpointClosed("the server has ended"))
+
+    async def aclose(self, reason: RelayError | None = None) -> None:
+        """End: every open request gets an error that carries ``reason``, every subscription its completion."""
+        if self.is_closed:
+            return
+        message = f"the request was lost: {reason or 'the relay is shutting down'}"
+        for renamed in self._requests.fail_all():
+            if renamed.is_subscription:
+                self._end_subscription(renamed)
+            else:
+                self._answer(renamed, replies.error(renamed.id, replies.LOST, message, delivered="unknown"))
+        self.finish()
+        self.is_closed = True
