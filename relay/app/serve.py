@@ -21,6 +21,7 @@ from relay.app.logs import ChildStderr, FrameLog, ReachLog, StderrSink, say
 from relay.app.settings import BridgeSettings, ServeSettings
 from relay.app.wiring import ChildTarget, RemoteTarget, listen
 from relay.endpoints.base import Endpoint
+from relay.endpoints.greeted import Greeted
 from relay.endpoints.modern_clients import ModernClients
 from relay.endpoints.own_stdio import OwnStdio
 from relay.endpoints.shared import SharedPool, SharedSessions
@@ -116,7 +117,7 @@ class _Serving:
             allowed_origins=settings.allowed_origins,
             limits=settings.limits,
             status=self._status,
-            share_modern=settings.share != "request",
+            per_request=settings.share == "request",
         )
         base = listener.base_url
         say(self._sink, f"listening on {base}/mcp (Streamable HTTP) and {base}/sse (HTTP+SSE)")
@@ -144,7 +145,10 @@ class _Serving:
     def _upstream(self, session: AnySession, pool: SharedPool) -> Endpoint:
         """Return what one session is joined to: a server of its own, or its share of one."""
         if isinstance(session, ModernClients):
-            return self._target.endpoint(is_shared=True)
+            upstream = self._target.endpoint(is_shared=not session.takes_one)
+            if session.greeting is None:
+                return upstream
+            return Greeted(upstream, session.greeting, self._settings.limits.handshake)
         if self._settings.share == "shared":
             return pool.member(lambda: session.is_listening)
         return self._target.endpoint()

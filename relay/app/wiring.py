@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
@@ -80,17 +81,17 @@ async def listen(
     allowed_origins: Sequence[str] = (),
     limits: Limits = DEFAULT_LIMITS,
     status: Callable[[], dict[str, object]] | None = None,
-    share_modern: bool = True,
+    per_request: bool = False,
 ) -> HttpListener:
     """Listen for MCP clients by HTTP (``/mcp`` and ``/sse``); iterate over the result for an endpoint per session.
 
-    Clients of 2026-07-28 have no sessions: they come as one endpoint, or, if ``share_modern`` is False, as one for
-    each request. Raises ConfigError if the address cannot be had.
+    Clients of 2026-07-28 have no sessions: they come as one endpoint. With ``per_request`` every request comes as an
+    endpoint of its own, whatever its era. Raises ConfigError if the address cannot be had.
     """
     from relay.endpoints.http_server import HttpListener
 
     policy = OriginPolicy(host, allowed_hosts, allowed_origins)
-    listener = HttpListener(host, port, limits=limits, policy=policy, status=status, share_modern=share_modern)
+    listener = HttpListener(host, port, limits=limits, policy=policy, status=status, per_request=per_request)
     await listener.start()
     return listener
 
@@ -114,7 +115,7 @@ class RemoteTarget:
         self._transport = transport
         self._limits = limits
         self.name = Dial(url, headers, limits).name
-        self.open: set[Endpoint] = set()
+        self.open: weakref.WeakSet[Endpoint] = weakref.WeakSet()
         self.started = 0
 
     def endpoint(self, *, is_shared: bool = False) -> Endpoint:

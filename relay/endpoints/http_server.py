@@ -33,6 +33,7 @@ from relay.frames.http_rules import (
     EVENT_STREAM,
     JSON,
     LAST_EVENT_ID,
+    PROTOCOL_VERSION,
     SESSION_ID,
 )
 from relay.frames.rename import Unnameable
@@ -80,11 +81,11 @@ class HttpListener:
         limits: Limits = DEFAULT_LIMITS,
         policy: OriginPolicy | None = None,
         status: Callable[[], dict[str, object]] | None = None,
-        share_modern: bool = True,
+        per_request: bool = False,
     ) -> None:
         """Listen on ``host``:``port`` (0: a free one) once ``start`` is called; ``status`` adds to ``/status``.
 
-        ``share_modern`` False gives each request of 2026-07-28 an endpoint of its own.
+        ``per_request`` gives each request an endpoint of its own, in both eras: there are no sessions then.
         """
         self._host = host
         self._port = port
@@ -92,8 +93,8 @@ class HttpListener:
         self._policy = policy or OriginPolicy(host)
         self._checks = Checks(limits, self._policy)
         self._status = status or (dict)
-        self._sessions: Sessions[HttpSession | SseSession] = Sessions(limits.max_sessions)
-        self._share_modern = share_modern
+        self._sessions: Sessions[AnySession] = Sessions(limits.max_sessions)
+        self._per_request = per_request
         self._modern: ModernClients | None = None
         # Those too that have ended and may still give late answers.
         self._unclosed: weakref.WeakSet[AnySession] = weakref.WeakSet()
@@ -292,6 +293,8 @@ class HttpListener:
         outcome: asyncio.Future[Frame | EventStream] = asyncio.get_running_loop().create_future()
         async with self._turn_to_read(known, request):
             frame = self._checks.check_frame(await self._checks.read_body(request), known.version if known else None)
+            if self._per_request and frame.head.kind is not Kind.REQUEST:
+                return web.Response(status=202, headers=self._cors(request))  # there is no server to tell it
             session = self._session_for(known, headers, frame)
             await session.wait_for_room(frame)
             exchange = self._accept(session, frame, outcome.set_result)
@@ -303,31 +306,42 @@ class HttpListener:
         """Return what a POST belongs to as far as its headers tell; None if its body will."""
         if self._checks.is_modern(headers):
             return self._modern
-        return self._find_session(headers) if SESSION_ID in headers else None
+        return self._find_session(headers) if SESSION_ID in headers and not self._per_request else None
 
     def _session_for(
         self, known: HttpSession | ModernClients | None, headers: MultiMapping[str], frame: Frame
     ) -> HttpSession | ModernClients:
         if isinstance(known, HttpSession):
             return known
-        if not self._checks.is_modern(headers) and not self._checks.is_modern_frame(headers, frame):
-            return self._begin_session(frame.head)
-        self._checks.check_modern(headers, frame, self._modern.tools if self._modern else None)
-        return self._modern_clients(frame.head)
+        if self._checks.is_modern(headers) or self._checks.is_modern_frame(headers, frame):
+            self._checks.check_modern(headers, frame, self._modern.tools if self._modern else None)
+            return self._for_one(frame.head) if self._per_request else self._modern_clients(frame.head)
+        if self._per_request:
+            return self._for_one(frame.head, headers.get(PROTOCOL_VERSION, "2025-03-26"))
+        return self._begin_session(frame.head)
 
     def _modern_clients(self, head: Head) -> ModernClients:
-        """Return the endpoint of all clients of 2026-07-28, or of this request alone if they do not share."""
-        if self._modern is not None and not self._modern.is_closing:
-            return self._modern
+        """Return the endpoint of all clients of 2026-07-28."""
+        if self._modern is None or self._modern.is_closing:
+            if self.is_draining:
+                raise self._draining(head)
+            self._modern = ModernClients(self._limits, self._forget_modern)
+            self._unclosed.add(self._modern)
+            self._offered.put_nowait(self._modern)
+        return self._modern
+
+    def _for_one(self, head: Head, version: str | None = None) -> ModernClients:
+        """Return an endpoint for one request; ``version`` is that of a request whose server must be greeted first."""
         if self.is_draining:
             raise self._draining(head)
-        modern = ModernClients(self._limits, self._forget_modern)
-        if self._share_modern:
-            self._modern = modern
-        modern.takes_one = not self._share_modern
-        self._unclosed.add(modern)
-        self._offered.put_nowait(modern)
-        return modern
+        self._check_room(head)
+        session = ModernClients(self._limits, self._sessions.remove)
+        session.takes_one = True
+        session.greeting = None if head.method == "initialize" else version
+        self._sessions.add(session)
+        self._unclosed.add(session)
+        self._offered.put_nowait(session)
+        return session
 
     def _forget_modern(self, modern: ModernClients) -> None:
         if self._modern is modern:
@@ -401,6 +415,8 @@ class HttpListener:
 
     def _find_session(self, headers: Mapping[str, str]) -> HttpSession:
         session_id = headers.get(SESSION_ID)
+        if self._per_request or (session_id is None and self._checks.is_modern(headers)):
+            raise Refused(405, "there are no sessions here: POST each request", headers={"Allow": "POST, OPTIONS"})
         if session_id is None:
             raise Refused(400, f"no {SESSION_ID} header; a session begins with initialize")
         session = self._sessions.find(session_id)

@@ -15,7 +15,7 @@ from relay.endpoints.http_stream import EventStream
 from relay.errors import EndpointClosed, RelayError
 from relay.frames import replies
 from relay.frames.frame import Frame, Kind
-from relay.frames.http_rules import status_of
+from relay.frames.http_rules import is_foreign_error, status_of
 from relay.frames.modern import ToolHeaders
 from relay.limits import Limits
 from relay.routing.renaming import Renamed, Renaming
@@ -45,6 +45,8 @@ class ModernClients(ClientSession):
         self.dropped = 0
         self.takes_one = False
         """Whether it ends with its first request: every request has an endpoint, and a server, of its own."""
+        self.greeting: str | None = None
+        """The version of a request of the legacy era that came alone: its server wants ``initialize`` first."""
 
     @property
     def in_flight(self) -> int:
@@ -109,6 +111,9 @@ class ModernClients(ClientSession):
             return None
         return self._last_used
 
+    def tidy(self, now: float) -> None:
+        """Keep nothing that could grow old."""
+
     def end_subscriptions(self) -> None:
         """End every subscription as its server would: its client knows that no more will come."""
         for renamed in self._requests:
@@ -145,6 +150,8 @@ class ModernClients(ClientSession):
             if renamed.method == "tools/list":
                 self.tools.learn(home)
             self._answer(renamed, home)
+            if renamed.method == "server/discover" and is_foreign_error(home) and not self._numbers:
+                self.finish()  # a server of the legacy era, which serves sessions only: this one is of no use
         elif kind is Kind.REQUEST:
             # "The server MUST NOT write JSON-RPC requests" (stdio of this revision): it must not wait for an answer.
             refusal = replies.error(frame.head.id, replies.METHOD_NOT_FOUND, "no client of 2026-07-28 takes requests")

@@ -22,6 +22,7 @@ __all__ = [
     "accepts",
     "has_batches",
     "has_priming",
+    "is_foreign_error",
     "is_modern_version",
     "is_session_id",
     "media_type",
@@ -97,11 +98,22 @@ _STATUSES = {-32601: 404, -32020: 400, -32021: 400, -32022: 400}
 
 def status_of(answer: Frame) -> int:
     """Return the HTTP status of an answer of 2026-07-28: errors that concern the request as such have one."""
-    raw = answer.raw
+    code = _error_code(answer.raw)
+    return 200 if code is None else _STATUSES.get(code, 200)
+
+
+def is_foreign_error(answer: Frame) -> bool:
+    """Tell whether an answer is an error that no server of 2026-07-28 gives to ``server/discover``."""
+    code = _error_code(answer.raw)
+    return code is not None and not -32099 <= code <= -32020
+
+
+def _error_code(raw: bytes) -> int | None:
+    """Return the code of an answer that is an error."""
     if b'"error"' not in raw[:_ENDS] and b'"error"' not in raw[-_ENDS:]:
-        return 200
+        return None
     try:
         error = _decode_error(raw).error
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return 200
-    return 200 if error is None else _STATUSES.get(error.code, 200)
+        return None
+    return None if error is None else error.code
