@@ -226,7 +226,7 @@ def _head_of(envelope: _Envelope, raw: bytes) -> Head:
     if message_id is None:
         return Head(Kind.INVALID, fault="a request whose id is null")
     token = None
-    if envelope.params is not msgspec.UNSET and (b"progressToken" in raw or b"\\u" in raw):
+    if envelope.params is not msgspec.UNSET and (b"progressToken" in raw or (b"\\" in raw and b"\\u" in raw)):
         token = _request_token(envelope.params)
     return Head(Kind.REQUEST, message_id, envelope.method, token, payload_size=_size(envelope, raw))
 

@@ -16,7 +16,7 @@ import msgspec
 
 from relay.frames.frame import Frame, Head, RequestId
 
-__all__ = ["Unnameable", "subscription_of", "with_id", "with_subscription", "with_target", "with_token"]
+__all__ = ["Unnameable", "subscription_of", "with_id", "with_number", "with_subscription", "with_target", "with_token"]
 
 SUBSCRIPTION_ID = "io.modelcontextprotocol/subscriptionId"
 
@@ -66,25 +66,33 @@ def subscription_of(frame: Frame) -> RequestId | None:
 
 
 def with_id(frame: Frame, new: RequestId) -> Frame:
-    """Return the frame under another id: 1.2 us for 100 B, 6 us for 100 kB, of which 5 are the copy."""
-    raw = frame.raw
-    found = _LEADING_ID.match(raw)
-    if found is not None:
-        spans = [found.span(1)]
-    elif (last := _TRAILING_ID.search(raw, max(len(raw) - _TAIL, 0))) is not None:
-        spans = [last.span(1)]
-    else:
-        spans = _scan(raw, ("id",))
-    return _renamed(frame, spans, new, id=new)
+    """Return the frame under another id: 1.4 us for 100 B, 6 us for 100 kB, of which 4 are the copy."""
+    return _renamed(frame, _find_id(frame.raw), new, id=new)
 
 
-def with_token(frame: Frame, new: RequestId) -> Frame:
-    """Return a request, or a ``notifications/progress``, under another progress token; as it is if it has none.
+def with_number(frame: Frame, new: int) -> Frame:
+    """Return a request whose id is another, and its progress token, if it has one, the same.
 
     Raises Unnameable if its token is neither a string nor an integer.
     """
-    path = ("params", "progressToken") if frame.head.id is None else ("params", "_meta", "progressToken")
-    return _renamed(frame, _find(frame, path, is_read=frame.head.token is not None), new, token=new)
+    raw, head = frame.raw, frame.head
+    spans = _find_id(raw)
+    tokens = _find(frame, ("params", "_meta", "progressToken"), is_read=head.token is not None)
+    return _renamed(frame, sorted(spans + tokens), new, id=new, token=new if head.token is not None else None)
+
+
+def _find_id(raw: bytes) -> list[tuple[int, int]]:
+    if (found := _LEADING_ID.match(raw)) is not None:
+        return [found.span(1)]
+    if (found := _TRAILING_ID.search(raw, max(len(raw) - _TAIL, 0))) is not None:
+        return [found.span(1)]
+    return _scan(raw, ("id",))
+
+
+def with_token(frame: Frame, new: RequestId) -> Frame:
+    """Return a ``notifications/progress`` under another token. Raises Unnameable."""
+    spans = _find(frame, ("params", "progressToken"), is_read=frame.head.token is not None)
+    return _renamed(frame, spans, new, token=new)
 
 
 def with_target(frame: Frame, new: RequestId) -> Frame:
@@ -104,8 +112,8 @@ def _find(frame: Frame, path: tuple[str, ...], *, is_read: bool) -> list[tuple[i
     """Return where the values at ``path`` stand; ``is_read`` says that the decoder has found one there."""
     raw = frame.raw
     key = path[-1].encode()
-    is_escaped = b"\\u" in raw or (b"/" in key and b"\\/" in raw)
-    if not is_escaped:
+    # One byte first: it is found 20 times faster than two.
+    if b"\\" not in raw or (b"\\u" not in raw and (b"/" not in key or b"\\/" not in raw)):
         position = raw.find(b'"' + key + b'"')
         if position < 0:
             return []

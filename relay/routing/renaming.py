@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from relay.frames.frame import Frame, Kind, RequestId
-from relay.frames.rename import subscription_of, with_id, with_subscription, with_target, with_token
+from relay.frames.rename import subscription_of, with_id, with_number, with_subscription, with_target, with_token
 
 __all__ = ["LISTEN", "Renamed", "Renaming"]
 
@@ -63,7 +63,7 @@ class Renaming(Generic[Owner]):
         head = frame.head
         assert head.id is not None, "a request has an id"
         number = self._last + 1
-        outward = with_id(with_token(frame, number), number)
+        outward = with_number(frame, number)
         self._last = number
         renamed = self._open[number] = Renamed(owner, number, head.id, head.token, head.method)
         self._subscriptions += renamed.is_subscription
