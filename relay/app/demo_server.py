@@ -328,17 +328,17 @@ def _write_stdout(line: bytes) -> None:
 async def serve_stdio() -> None:
     """Serve the client on stdin and stdout; a thread reads, so that it works wherever Python does."""
     loop = asyncio.get_running_loop()
-    await Session(_write_stdout).serve(lambda: loop.run_in_executor(None, sys.stdin.buffer.readline))
+    try:
+        await Session(_write_stdout).serve(lambda: loop.run_in_executor(None, sys.stdin.buffer.readline))
+    except* BrokenPipeError:
+        os._exit(0)  # nobody is left to read; the interpreter's own flush of stdout would fail again
+    except* asyncio.CancelledError:  # Ctrl-C
+        os._exit(130)  # the reading thread cannot be interrupted, and the loop's end would wait for it
 
 
 def main() -> None:
     """Run until the client closes our stdin or goes away."""
-    try:
-        asyncio.run(serve_stdio())
-    except* BrokenPipeError:
-        os._exit(0)  # nobody is left to read; the interpreter's own flush of stdout would fail again
-    except* KeyboardInterrupt:
-        os._exit(130)  # the reading thread cannot be interrupted
+    asyncio.run(serve_stdio())
 
 
 if __name__ == "__main__":

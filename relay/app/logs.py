@@ -11,7 +11,6 @@ import contextlib
 import logging
 import os
 import re
-import sys
 import threading
 import time
 from collections import deque
@@ -291,5 +290,4 @@ class ChildStderr(asyncio.Protocol):
 def say(sink: StderrSink, message: str) -> None:
     """Tell the operator one line, whatever the log level; what looks like a secret in a URL is masked."""
     sink.write(f"mcp-relay: {_escape(mask_secrets(message, ()))}\n".encode("utf-8", "backslashreplace"))
-    if not sys.flags.interactive:
-        sink.flush()
+    sink.flush()

@@ -29,6 +29,7 @@ from relay.errors import EndpointBroken, EndpointClosed
 from relay.pipe import pipe
 
 if TYPE_CHECKING:
+    from relay.endpoints.http_dial import Dial
     from relay.endpoints.http_server import AnySession, HttpListener
 
 __all__ = ["bridge", "serve"]
@@ -84,7 +85,7 @@ async def serve(settings: ServeSettings, sink: StderrSink) -> int:
         try:
             await _Serving(settings, target, sink).run(stop.stopped)
         finally:
-            target.close()
+            await target.aclose()
     finally:
         stderr.close()
     return 0
@@ -108,6 +109,13 @@ class _Serving:
         self._began = time.monotonic()
         self._last_activity = datetime.now(UTC)
 
+    def _dial(self) -> Dial | None:
+        """Return the way to a server to which requests are handed on as they come, without keeping sessions."""
+        target = self._target
+        if isinstance(target, RemoteTarget) and target.passes_requests and self._settings.share is None:
+            return target.dial
+        return None
+
     async def run(self, stopped: asyncio.Event) -> None:
         settings = self._settings
         listener = await listen(
@@ -118,6 +126,7 @@ class _Serving:
             limits=settings.limits,
             status=self._status,
             per_request=settings.share == "request",
+            server=self._dial(),
         )
         base = listener.base_url
         say(self._sink, f"listening on {base}/mcp (Streamable HTTP) and {base}/sse (HTTP+SSE)")

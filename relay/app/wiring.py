@@ -24,6 +24,7 @@ from relay.limits import DEFAULT_LIMITS, Limits
 
 if TYPE_CHECKING:
     from relay.app.logs import ChildStderr
+    from relay.endpoints.http_dial import Dial
     from relay.endpoints.http_server import HttpListener
 
 __all__ = ["ChildTarget", "RemoteTarget", "connect", "is_url", "listen"]
@@ -82,16 +83,20 @@ async def listen(
     limits: Limits = DEFAULT_LIMITS,
     status: Callable[[], dict[str, object]] | None = None,
     per_request: bool = False,
+    server: Dial | None = None,
 ) -> HttpListener:
     """Listen for MCP clients by HTTP (``/mcp`` and ``/sse``); iterate over the result for an endpoint per session.
 
     Clients of 2026-07-28 have no sessions: they come as one endpoint. With ``per_request`` every request comes as an
-    endpoint of its own, whatever its era. Raises ConfigError if the address cannot be had.
+    endpoint of its own, whatever its era. A ``server`` that speaks Streamable HTTP is handed requests as they come, and
+    only clients of HTTP+SSE become endpoints. Raises ConfigError if the address cannot be had.
     """
     from relay.endpoints.http_server import HttpListener
 
     policy = OriginPolicy(host, allowed_hosts, allowed_origins)
-    listener = HttpListener(host, port, limits=limits, policy=policy, status=status, per_request=per_request)
+    listener = HttpListener(
+        host, port, limits=limits, policy=policy, status=status, per_request=per_request, server=server
+    )
     await listener.start()
     return listener
 
@@ -114,7 +119,8 @@ class RemoteTarget:
         self._headers = headers
         self._transport = transport
         self._limits = limits
-        self.name = Dial(url, headers, limits).name
+        self.dial = Dial(url, headers, limits)
+        self.name = self.dial.name
         self.open: weakref.WeakSet[Endpoint] = weakref.WeakSet()
         self.started = 0
 
@@ -134,12 +140,18 @@ class RemoteTarget:
         """Forget an endpoint whose pipe has ended."""
         self.open.discard(endpoint)
 
+    @property
+    def passes_requests(self) -> bool:
+        """Whether requests can be handed on as they come: not to HTTP+SSE, which is another framing."""
+        return self._transport != "sse"
+
     def status(self) -> dict[str, object]:
         """Return what ``/status`` says of it: no headers, no query."""
         return {"url": self.name, "connections": len(self.open), "started": self.started}
 
-    def close(self) -> None:
-        """Have nothing to let go of."""
+    async def aclose(self) -> None:
+        """Close the connections of requests that were handed on."""
+        await self.dial.aclose()
 
 
 class ChildTarget:
@@ -193,7 +205,7 @@ class ChildTarget:
         alive = sum(child.is_alive for child in self.children)
         return {"command": self.name, "children": alive, "started": self.started}
 
-    def close(self) -> None:
+    async def aclose(self) -> None:
         """Let go of the guardian."""
         if self._guardian is not None:
             self._guardian.release()

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import weakref
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -21,6 +21,8 @@ from multidict import MultiMapping
 from relay.auth.origin import OriginPolicy
 from relay.endpoints.http_checks import Checks, Refused
 from relay.endpoints.http_connections import ConnectionServer
+from relay.endpoints.http_dial import Dial
+from relay.endpoints.http_pass import Elsewhere, PassThrough
 from relay.endpoints.http_server_lane import FastLane
 from relay.endpoints.http_session import Exchange, HttpSession
 from relay.endpoints.http_stream import EventStream, Stalled
@@ -82,10 +84,12 @@ class HttpListener:
         policy: OriginPolicy | None = None,
         status: Callable[[], dict[str, object]] | None = None,
         per_request: bool = False,
+        server: Dial | None = None,
     ) -> None:
         """Listen on ``host``:``port`` (0: a free one) once ``start`` is called; ``status`` adds to ``/status``.
 
         ``per_request`` gives each request an endpoint of its own, in both eras: there are no sessions then.
+        ``server`` speaks Streamable HTTP itself: what comes to ``/mcp`` is handed on to it, request by request.
         """
         self._host = host
         self._port = port
@@ -95,6 +99,7 @@ class HttpListener:
         self._status = status or (dict)
         self._sessions: Sessions[AnySession] = Sessions(limits.max_sessions)
         self._per_request = per_request
+        self._pass = PassThrough(server, limits, self._checks) if server is not None else None
         self._modern: ModernClients | None = None
         # Those too that have ended and may still give late answers.
         self._unclosed: weakref.WeakSet[AnySession] = weakref.WeakSet()
@@ -185,7 +190,8 @@ class HttpListener:
     @property
     def in_flight(self) -> int:
         """Requests that wait for an answer, in all sessions."""
-        return sum(session.in_flight for session in self._unclosed)
+        handed_on = self._pass.in_flight if self._pass is not None else 0
+        return handed_on + sum(session.in_flight for session in self._unclosed)
 
     async def _tidy(self) -> None:
         loop = asyncio.get_running_loop()
@@ -235,13 +241,15 @@ class HttpListener:
         if method == "OPTIONS":
             return self._preflight(request)
         if path in (MCP_PATH, MCP_PATH + "/"):
+            if method not in ("POST", "GET", "DELETE"):
+                self._method_refused(method, "GET, POST, DELETE, OPTIONS")
+            if self._pass is not None and not self._is_own(headers):
+                return await self._hand_on(request, self._pass)
             if method == "POST":
                 return await self._post(request)
             if method == "GET":
                 return await self._get(request)
-            if method == "DELETE":
-                return self._delete(request)
-            self._method_refused(method, "GET, POST, DELETE, OPTIONS")
+            return self._delete(request)
         if path == SSE_PATH:
             if method == "GET":
                 return await self._open_sse(request)
@@ -290,17 +298,60 @@ class HttpListener:
         headers = request.headers
         self._checks.check_post(headers)
         known = self._known(headers)
-        outcome: asyncio.Future[Frame | EventStream] = asyncio.get_running_loop().create_future()
         async with self._turn_to_read(known, request):
             frame = self._checks.check_frame(await self._checks.read_body(request), known.version if known else None)
-            if self._per_request and frame.head.kind is not Kind.REQUEST:
-                return web.Response(status=202, headers=self._cors(request))  # there is no server to tell it
-            session = self._session_for(known, headers, frame)
-            await session.wait_for_room(frame)
-            exchange = self._accept(session, frame, outcome.set_result)
-        if exchange is None:
-            return web.Response(status=202, headers=self._cors(request))
-        return await self._answer(request, session, exchange, outcome)
+            answering = await self._take(request, known, frame)
+        return await answering
+
+    async def _take(
+        self, request: web.BaseRequest, known: HttpSession | ModernClients | None, frame: Frame
+    ) -> Awaitable[web.StreamResponse]:
+        """Hand a frame to its session; return what waits for the answer."""
+        headers = request.headers
+        if self._per_request and frame.head.kind is not Kind.REQUEST:
+            self._check_untold(headers, frame)
+            return self._accepted(request)
+        session = self._session_for(known, headers, frame)
+        await session.wait_for_room(frame)
+        if isinstance(session, ModernClients) and session.is_closing:
+            session = self._session_for(known, headers, frame)  # the server has ended meanwhile: the next one's
+        outcome: asyncio.Future[Frame | EventStream] = asyncio.get_running_loop().create_future()
+
+        def decide(decided: Frame | EventStream) -> None:
+            if not outcome.cancelled():  # else the client has left, and its task will say so when it runs
+                outcome.set_result(decided)
+
+        exchange = self._accept(session, frame, decide)
+        return self._accepted(request) if exchange is None else self._answer(request, session, exchange, outcome)
+
+    def _check_untold(self, headers: MultiMapping[str], frame: Frame) -> None:
+        """Refuse what expects more than 202 where there is no server to tell it."""
+        if self._checks.is_modern(headers):
+            self._checks.check_modern(headers, frame, None)
+        if frame.head.asks:
+            fault = "each request has a server of its own here: POST them one by one"
+            raise Refused(400, fault, code=replies.INVALID_REQUEST)
+
+    async def _accepted(self, request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(status=202, headers=self._cors(request))
+
+    def _is_own(self, headers: Mapping[str, str]) -> bool:
+        """Tell whether a request is of a session that the listener began, not the server behind it."""
+        return SESSION_ID in headers and self._sessions.find(headers[SESSION_ID]) is not None
+
+    async def _hand_on(self, request: web.BaseRequest, server: PassThrough) -> web.StreamResponse:
+        cors = self._cors(request)
+        if request.method != "POST":
+            return await server.other(request, cors)
+        self._checks.check_post(request.headers)
+        async with server.turn_to_read(request):
+            frame = self._checks.check_frame(await self._checks.read_body(request), None)
+            if self.is_draining:
+                raise self._draining(frame.head)
+            with contextlib.suppress(Elsewhere):
+                return await server.post(request, frame, cors)
+            answering = await self._take(request, None, frame)
+        return await answering
 
     def _known(self, headers: Mapping[str, str]) -> HttpSession | ModernClients | None:
         """Return what a POST belongs to as far as its headers tell; None if its body will."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -227,3 +230,39 @@ async def test_at_the_end_what_runs_may_finish(monkeypatch: pytest.MonkeyPatch) 
         client.send_bytes(b"")
     assert (await client.hear())["id"] == 1
     assert client._said.empty()
+
+
+SERVER = [sys.executable, "-m", "relay.app.demo_server"]
+PING = b'{"jsonrpc":"2.0","id":1,"method":"ping"}\n'
+
+
+def test_the_process_ends_with_its_stdin() -> None:
+    """One frame a line on stdout, nothing else, exit code 0."""
+    ended = subprocess.run(SERVER, input=PING, capture_output=True, timeout=20, check=False)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert json.loads(ended.stdout) == {"jsonrpc": "2.0", "id": 1, "result": {}}
+    assert ended.stdout.count(b"\n") == 1
+
+
+def test_the_process_ends_when_nobody_is_left_to_read() -> None:
+    """Without a traceback."""
+    with subprocess.Popen(SERVER, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        process.stdin.write(PING)
+        process.stdin.flush()
+        assert process.stderr.read() == b""
+        process.stdin.close()
+        assert process.wait(20) == 0
+
+
+def test_the_process_ends_by_ctrl_c() -> None:
+    """With 130, although a thread waits for stdin."""
+    with subprocess.Popen(SERVER, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+        process.stdin.write(PING)
+        process.stdin.flush()
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
+        assert process.stderr.read() == b""

@@ -55,8 +55,8 @@ async def test_a_target_counts_its_children() -> None:
     assert len(target.children) == 1
     for endpoint in endpoints:
         await endpoint.aclose()
-    target.close()
-    target.close()
+    await target.aclose()
+    await target.aclose()
     stderr.close()
     assert Guardian._shared is None
 
