@@ -1,0 +1,1 @@
+"""The benchmark harness: its arithmetic, its report, and that it refuses wrong answers."""
