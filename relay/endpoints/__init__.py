@@ -6,6 +6,10 @@
     byte_stream.py   newline-delimited frames over any asyncio transport
     own_stdio.py     this process's stdin and stdout
     child.py         a child process's stdin and stdout; guardian.py ends children whose relay was killed
+    settlement.py    who waits for what on a connection that carries everything: one outcome for each request
+    tcp.py           TCP and Unix sockets, dialled; socket_listener.py yields the peers that come to us
+    websocket.py     WebSocket, dialled and accepted
+    dead_peers.py    what the kernel is asked to find out about TCP connections
     lazy.py          an endpoint that is made when first used
     memory.py        two endpoints joined in memory
     http_server.py   Streamable HTTP and HTTP+SSE, listening: http_checks.py its rules, http_session.py and

@@ -74,7 +74,7 @@ class FrameReader(asyncio.Protocol):
         head = salvage_head(piece.start, piece.end)
         what = "a line" if head.kind is Kind.INVALID else f"a {head.kind.value} (id {head.id!r})"
         logger.warning(
-            "%s: %s of %d bytes dropped; max_frame_bytes is %d",
+            "%s: %s of %d bytes dropped; --max-frame-bytes is %d",
             self.name, what, piece.size, self._limits.max_frame_bytes,
         )  # fmt: skip
         if self._on_oversized is not None:
@@ -137,19 +137,25 @@ class FrameWriter(asyncio.BaseProtocol):
 
     async def send(self, frames: Sequence[Frame]) -> None:
         """Write frames as lines; returns once below the high-water mark. Raises EndpointBroken, EndpointClosed."""
-        self._check()
+        self.check()
         assert self._transport is not None, "attached before anything is sent"
         self._transport.write(encode_lines(frames))
         if not self._may_write.is_set():
             await self._may_write.wait()
-            self._check()
+            self.check()
 
     def write_soon(self, frame: Frame) -> None:
         """Write one small frame now, without waiting: an answer of our own, from a callback."""
-        if self._transport is not None and not self._transport.is_closing():
+        if self._transport is not None and not self._transport.is_closing() and not self._sent_eof:
             self._transport.write(frame.line + b"\n")
 
-    def _check(self) -> None:
+    @property
+    def is_held_back(self) -> bool:
+        """Whether more than the high mark is unsent: the peer does not read."""
+        return not self._may_write.is_set()
+
+    def check(self) -> None:
+        """See that frames can be sent. Raises EndpointBroken, EndpointClosed."""
         if self._failure is not None:
             raise self._failure
         if self._transport is not None and self._transport.is_closing() and not self._sent_eof:
@@ -161,7 +167,11 @@ class FrameWriter(asyncio.BaseProtocol):
         """Close the writing half once everything written has gone out."""
         self._sent_eof = True
         if self._transport is not None and not self._transport.is_closing():
-            self._transport.close()
+            self.end_transport(self._transport)
+
+    def end_transport(self, transport: asyncio.WriteTransport) -> None:
+        """Close the transport, which is the writing half; of one that has two halves, the writing one only."""
+        transport.close()
 
     def abort(self) -> None:
         """Close the writing half now, whatever is unsent."""

@@ -73,14 +73,19 @@ def resolve_program(command: Sequence[str], env: Mapping[str, str], cwd: str | N
     if not command or not command[0]:
         raise ConfigError("no command given")
     if cwd is not None and not os.path.isdir(cwd):
-        raise ConfigError(f"working directory {cwd!r} does not exist")
+        raise ConfigError(
+            f"working directory {cwd!r} " + ("is not a directory" if os.path.exists(cwd) else "does not exist")
+        )
     program = command[0]
     if os.path.dirname(program):
         found = shutil.which(os.path.join(cwd, program) if cwd and not os.path.isabs(program) else program)
     else:
         found = shutil.which(program, path=env.get("PATH"))
     if found is None:
-        raise ConfigError(f"command {program!r} was not found or cannot be run; give its full path, or add it to PATH")
+        remedy = "give its full path, or add it to PATH"
+        if any(space in program for space in " \t\n"):
+            remedy = f"if it is {len(program.split())} words, write it without quotes around them all"
+        raise ConfigError(f"command {program!r} was not found or cannot be run; {remedy}")
     if found.lower().endswith((".cmd", ".bat")) and any(_CMD_METACHARACTERS & set(word) for word in command[1:]):
         raise ConfigError(f"{found}: a batch file's arguments must not contain any of & | < > ^ % \" !")
     return [os.path.abspath(found), *command[1:]]
@@ -122,7 +127,7 @@ class _ChildReader(FrameReader):
 
     def _answer_oversized(self, head: Head, piece: Oversized) -> None:
         """Give a request whose answer was too large an error in its place; the child's other work goes on."""
-        message = f"{self.name}: a frame of {piece.size} bytes; max_frame_bytes is {self._limits.max_frame_bytes}"
+        message = f"{self.name}: a frame of {piece.size} bytes; --max-frame-bytes is {self._limits.max_frame_bytes}"
         if head.kind is Kind.RESPONSE and head.id is not None:
             answer = replies.error(head.id, replies.TOO_LARGE, message, delivered="unknown")
             self.inbox.put([Frame(answer.raw)])

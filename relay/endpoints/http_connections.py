@@ -6,14 +6,13 @@ A cap on their number, the kernel's probes for peers that are gone, and an answe
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import web
 
+from relay.endpoints.dead_peers import detect_dead_peer
 from relay.endpoints.http_server_lane import FastLane, Rules
 from relay.frames import replies
 from relay.frames.http_rules import JSON
@@ -22,7 +21,11 @@ __all__ = ["ConnectionServer"]
 
 logger = logging.getLogger("relay")
 
-_KEEPALIVE_PROBES = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))  # seconds, seconds, count
+
+class _Request(web.BaseRequest):
+    async def _prepare_hook(self, response: web.StreamResponse) -> None:
+        # aiohttp names itself and Python, with their versions; the answers it does not write have no such header.
+        response.headers.popall("Server", None)
 
 
 class _Connection(FastLane):
@@ -68,6 +71,9 @@ class ConnectionServer(web.Server):
         self._max_connections = max_connections
         self._max_silence = max_silence
 
+    def _make_request(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
+        return _Request(message, payload, protocol, writer, task, self._loop)
+
     def __call__(self) -> web.RequestHandler:
         """Make the protocol of one connection."""
         return _Connection(self, loop=self._loop, rules=self._rules, **self._kwargs)
@@ -79,17 +85,4 @@ class ConnectionServer(web.Server):
             transport.write(b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
             transport.close()
             return
-        _detect_dead_peer(transport.get_extra_info("socket"), self._max_silence)
-
-
-def _detect_dead_peer(sock: Any, silence: float) -> None:
-    """Let the kernel find out that a client is gone: half-open connections would keep their sessions for ever."""
-    if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
-        return
-    with contextlib.suppress(OSError):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for name, value in _KEEPALIVE_PROBES:
-            if hasattr(socket, name):
-                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-        if hasattr(socket, "TCP_USER_TIMEOUT"):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(silence * 1000))
+        detect_dead_peer(transport.get_extra_info("socket"), self._max_silence)

@@ -26,7 +26,7 @@ from relay.endpoints.tasks import TaskScope
 from relay.errors import ConfigError, EndpointBroken, EndpointUnavailable, FrameTooLarge
 from relay.limits import Limits
 
-__all__ = ["Dial", "Response"]
+__all__ = ["Dial", "Resolver", "Response", "describe_failure"]
 
 # Servers close idle connections, many after 5 s. A POST that meets the close may or may not have been executed and
 # must not be sent again, so ours are closed first.
@@ -41,7 +41,7 @@ Response = aiohttp.ClientResponse | Answer
 """An answer whose headers are here, from aiohttp's session or from the lane of kept connections."""
 
 
-class _Resolver(AbstractResolver):
+class Resolver(AbstractResolver):
     """Knows that localhost is both loopback addresses (RFC 6761), whatever the hosts file says; asks for the rest."""
 
     def __init__(self) -> None:
@@ -50,6 +50,7 @@ class _Resolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
+        """Return the addresses of a name."""
         if host.rstrip(".").lower() != "localhost":
             return await self._default.resolve(host, port, family)
         return [
@@ -59,6 +60,7 @@ class _Resolver(AbstractResolver):
         ]
 
     async def close(self) -> None:
+        """Let go of whoever is asked."""
         await self._default.close()
 
 
@@ -97,7 +99,7 @@ class Dial:
                 connector=aiohttp.TCPConnector(
                     limit=0,
                     keepalive_timeout=_KEEP_IDLE,
-                    resolver=_Resolver(),
+                    resolver=Resolver(),
                     # Our own, made when it is needed: the program leaves aiohttp's without certificates (quick_start).
                     ssl=ssl.create_default_context() if self.url.scheme == "https" else True,
                 ),
@@ -126,9 +128,9 @@ class Dial:
                 with _watched(response):
                     yield response
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientSSLError) as exc:
-            raise EndpointUnavailable(f"{self.name}: cannot connect: {_reason(exc)}") from exc
+            raise EndpointUnavailable(f"{self.name}: cannot connect: {describe_failure(exc)}") from exc
         except _BROKEN as exc:
-            raise EndpointBroken(f"{self.name}: {_reason(exc)}") from exc
+            raise EndpointBroken(f"{self.name}: {describe_failure(exc)}") from exc
         except ValueError as exc:
             if has_answer:
                 raise
@@ -140,7 +142,7 @@ class Dial:
             async for chunk in response.content.iter_any():
                 yield chunk
         except _BROKEN as exc:
-            raise EndpointBroken(f"{self.name}: {_reason(exc)}") from exc
+            raise EndpointBroken(f"{self.name}: {describe_failure(exc)}") from exc
 
     async def read_body(self, response: Response) -> bytes:
         """Read an answer's body. Raises FrameTooLarge beyond ``max_frame_bytes``, EndpointBroken."""
@@ -150,7 +152,7 @@ class Dial:
         async for piece in self.chunks(response):
             size += len(piece)
             if size > limit:
-                raise FrameTooLarge(f"{self.name}: an answer of more than {limit} bytes; see max_frame_bytes")
+                raise FrameTooLarge(f"{self.name}: an answer of more than {limit} bytes; see --max-frame-bytes")
             pieces.append(piece)
         return b"".join(pieces)
 
@@ -214,7 +216,7 @@ def _look_at(closed: asyncio.Future[None]) -> None:
         closed.exception()
 
 
-def _reason(exc: Exception) -> str:
+def describe_failure(exc: Exception) -> str:
     """Say what happened without the headers and URLs that aiohttp puts into some of its messages."""
     if isinstance(exc, aiohttp.ClientConnectorCertificateError):
         return f"its certificate is not trusted: {exc.certificate_error}"

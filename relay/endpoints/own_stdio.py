@@ -150,7 +150,7 @@ class OwnStdio:
         """Answer a request that was too large to read; the rest of the client's work goes on."""
         limit = self._limits.max_frame_bytes
         if head.kind is Kind.REQUEST and head.id is not None and not self._closed:
-            message = f"the request has {piece.size} bytes; max_frame_bytes is {limit}"
+            message = f"the request has {piece.size} bytes; --max-frame-bytes is {limit}"
             self._writer.write_soon(replies.error(head.id, replies.TOO_LARGE, message, delivered="no"))
 
 

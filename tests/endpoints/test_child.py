@@ -136,6 +136,20 @@ async def test_noise_is_skipped_counted_and_shown() -> None:
         assert child.noise == 5
 
 
+@pytest.mark.parametrize("rest", ['"result":{"value":NaN}}', '"result":{"text":"cut sh'])
+async def test_an_answer_that_is_no_json_fails_its_request(rest: str) -> None:
+    """Its id can be read, so whoever waits for it is told, and the child's other work goes on."""
+    lines = f'{{"jsonrpc":"2.0","id":5,{rest}\n{{"id":6,"result":{{}}}}\n'.encode()
+    shown: list[bytes] = []
+    async with running(f"import os; os.write(1, {lines!r})", on_noise=shown.append) as child:
+        failed, answered = await take(child, 2)
+        assert answered.head.id == 6
+        error = json.loads(failed.raw)
+        assert (error["id"], error["error"]["code"], error["error"]["data"]) == (5, -32001, {"delivered": "unknown"})
+        assert "server: its answer is not valid JSON" in error["error"]["message"]
+    assert shown == [lines.splitlines()[0]]
+
+
 async def test_noise_without_anybody_to_show_it_to() -> None:
     """It is counted all the same."""
     async with running("print('hello'); print('{\"method\":\"x\"}')") as child:
@@ -188,6 +202,7 @@ sys.stdout.buffer.write(b'{"method":"got","params":' + sys.stdin.buffer.readline
     for frame in frames[:2]:
         error = json.loads(frame.raw)["error"]
         assert (error["code"], error["data"]) == (replies.TOO_LARGE, {"delivered": "unknown"})
+        assert "bytes; --max-frame-bytes is 5000" in error["message"], "the option is named"
         assert frame.belongs_to is None
     refusal = json.loads(frames[3].raw)["params"]
     assert (refusal["id"], refusal["error"]["code"], refusal["error"]["data"]) == (
@@ -300,6 +315,37 @@ os.write(1, b'{"method":"x"}\\n'); os._exit(4)
         async with asyncio.timeout(3):
             with pytest.raises(EndpointBroken, match="exited with status 4"):
                 await child.receive()
+
+
+async def test_what_was_written_before_the_end_is_read_however_slowly_it_comes() -> None:
+    """The child exits and its own child, which has its stdout, writes on for a second: that much is received."""
+    code = """
+import os, time
+if os.fork():
+    os._exit(0)
+for number in range(6):
+    os.write(1, b'{"id":%d,"result":{}}\\n' % number); time.sleep(0.2)
+"""
+    async with running(code) as child:
+        assert [frame.head.id for frame in await all_of(child)] == list(range(6))
+
+
+async def test_where_no_guardian_can_be_had(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """The child is started all the same, with a warning, and ended as ever."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("no shell")
+
+    monkeypatch.setattr(Guardian, "__init__", fail)
+    child = await Child.start(python(ECHO), name="server", limits=QUICK)
+    monkeypatch.undo()
+    await child.send([request(1)])
+    assert [frame.head.id for frame in await take(child, 1)] == [1]
+    await child.aclose()
+    assert not is_running(child.pid)
+    assert [one.getMessage() for one in caplog.records if "guardian" in one.getMessage()] == [
+        "no guardian: children may outlive a relay that is killed: no shell"
+    ]
 
 
 async def test_after_eof_it_answers_what_is_in_flight() -> None:
@@ -495,7 +541,9 @@ def test_the_program_is_found_on_the_childs_path(tmp_path: Path) -> None:
         (["no-such"], None, "command 'no-such' was not found or cannot be run; give its full path, or add it to PATH"),
         (["/no/such"], None, "command '/no/such' was not found"),
         (["./README.md"], None, "command './README.md' was not found or cannot be run"),
+        (["npx -y some-server"], None, "if it is 3 words, write it without quotes around them all"),
         (["sh"], "/no/such/dir", "working directory '/no/such/dir' does not exist"),
+        (["sh"], sys.executable, f"working directory {sys.executable!r} is not a directory"),
     ],
 )
 def test_a_command_that_is_none(command: list[str], cwd: str | None, message: str) -> None:

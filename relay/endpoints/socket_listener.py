@@ -1,0 +1,372 @@
+"""TCP and Unix sockets, listening: one endpoint for each peer whose first line is JSON-RPC.
+
+Web pages reach TCP ports: a POST with JSON lines in its body must not be executed. So a connection whose first byte
+cannot begin JSON, or whose first line is not a JSON-RPC message, is closed at once, with nothing handed on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import socket
+import ssl
+import stat
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from relay.endpoints.tcp import LOOPBACK, SocketEndpoint, SocketProtocol, SocketReader, TcpAddress, UnixAddress
+from relay.errors import ConfigError, EndpointClosed
+from relay.frames.frame import Frame, Kind
+from relay.frames.lines import Oversized
+from relay.limits import DEFAULT_LIMITS, Limits
+
+__all__ = ["SocketListener", "TcpListener", "UnixListener"]
+
+logger = logging.getLogger("relay")
+
+_BACKLOG = 1024
+_LOCK_TRIES = 100
+_LOCK_WAIT = 0.01
+_BLANK = b" \t\r\n"
+_OPENINGS = b"{[\xef"  # an object, a batch, or the byte order mark that Windows programs write before either
+
+
+class _StrangerReader(SocketReader):
+    """Reads from a peer that has yet to show that it speaks JSON-RPC."""
+
+    on_proven: Callable[[], None]
+    on_refused: Callable[[str], None]
+    _has_begun = False
+    _is_proven = False
+    _is_refused = False
+
+    def data_received(self, data: bytes) -> None:
+        """Look at the first byte before anything else: TLS and HTTP need not send a newline."""
+        if self._is_refused:
+            return
+        if not self._has_begun and (start := data.lstrip(_BLANK)[:1]):
+            self._has_begun = True
+            if start not in _OPENINGS:
+                self._refuse("TLS" if start == b"\x16" else "HTTP or the like")
+                return
+        super().data_received(data)
+
+    def accept(self, pieces: list[Frame | Oversized]) -> list[Frame]:
+        """Hand on what comes after a first line that is JSON-RPC, and that line."""
+        if not self._is_proven:
+            if self._is_refused:
+                return []
+            first = pieces[0]
+            if isinstance(first, Oversized) or first.head.kind is Kind.INVALID:
+                self._refuse("an endless first line" if isinstance(first, Oversized) else first.head.fault)
+                return []
+            self._is_proven = True
+            self.on_proven()
+        return super().accept(pieces)
+
+    def _refuse(self, what: str) -> None:
+        self._is_refused = True
+        self.on_refused(f"its first line is not JSON-RPC ({what})")
+
+
+class _StrangerProtocol(SocketProtocol):
+    """A connection that came to us; becomes an endpoint with its first frame."""
+
+    def __init__(self, listener: SocketListener, name: str, limits: Limits) -> None:
+        super().__init__(name, limits, peer_serves=False)
+        self._listener = listener
+        self._limits = limits
+        self.max_silence = limits.stall
+        self.endpoint = SocketEndpoint(self, limits)
+        self._timer: asyncio.TimerHandle | None = None
+        self.is_proven = False
+
+    def make_reader(self, name: str, limits: Limits) -> SocketReader:
+        reader = _StrangerReader(name, limits, self.settlement, self.writer)
+        reader.on_proven = self._proven
+        reader.on_refused = self.refuse
+        return reader
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(self._limits.handshake, self.refuse, "it has sent no line")
+        self._listener.connected(self)
+
+    def _proven(self) -> None:
+        self.is_proven = True
+        self._stop_timer()
+        self._listener.offer(self.endpoint)
+
+    def refuse(self, why: str) -> None:
+        """Close the connection at once."""
+        logger.info("%s: closed: %s", self.endpoint.name, why)
+        assert self.transport is not None, "only a connection can be refused"
+        self.transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timer()
+        self._listener.disconnected(self)
+        super().connection_lost(exc)
+
+    def eof_received(self) -> bool:
+        kept = super().eof_received()
+        return kept and self.is_proven  # who leaves without a word leaves nothing open
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+class SocketListener:
+    """What both listeners are: a cap on connections, and a queue of peers that have proven themselves."""
+
+    def __init__(self, name: str, limits: Limits, ssl_context: ssl.SSLContext | None = None) -> None:
+        """Use ``TcpListener`` or ``UnixListener``."""
+        self.name = name
+        self._limits = limits
+        self._ssl = ssl_context
+        self._servers: list[asyncio.Server] = []
+        self._connections: set[_StrangerProtocol] = set()
+        self._offered: asyncio.Queue[SocketEndpoint | None] = asyncio.Queue()
+        self._is_closed = False
+        self._count = 0
+
+    @property
+    def connections(self) -> int:
+        """Connections open now."""
+        return len(self._connections)
+
+    async def __aiter__(self) -> AsyncIterator[SocketEndpoint]:
+        """Yield each peer when its first frame has come, until the listener is closed."""
+        while (endpoint := await self._offered.get()) is not None:
+            yield endpoint
+
+    async def _serve(self, sock: socket.socket) -> None:
+        """Accept connections on a socket that is bound."""
+        sock.setblocking(False)
+        loop = asyncio.get_running_loop()
+        make = self._make_protocol
+        if not isinstance(sock.getsockname(), tuple):
+            self._servers.append(await loop.create_unix_server(make, sock=sock, backlog=_BACKLOG))
+            return
+        grace, handshake = self._limits.close_grace, self._limits.connect
+        is_tls = self._ssl is not None
+        server = await loop.create_server(
+            make,
+            sock=sock,
+            backlog=_BACKLOG,
+            ssl=self._ssl,
+            ssl_handshake_timeout=handshake if is_tls else None,
+            ssl_shutdown_timeout=grace if is_tls else None,
+        )
+        self._servers.append(server)
+
+    def _make_protocol(self) -> _StrangerProtocol:
+        self._count += 1
+        return _StrangerProtocol(self, f"{self.name} #{self._count}", self._limits)
+
+    def connected(self, protocol: _StrangerProtocol) -> None:
+        """Count a connection, or turn it away if there are too many."""
+        self._connections.add(protocol)
+        if self._is_closed:
+            protocol.refuse("the listener has closed")
+        elif len(self._connections) > self._limits.max_connections:
+            protocol.refuse(f"{self._limits.max_connections} connections are open; see max_connections")
+
+    def disconnected(self, protocol: _StrangerProtocol) -> None:
+        """Forget a connection."""
+        self._connections.discard(protocol)
+
+    def offer(self, endpoint: SocketEndpoint) -> None:
+        """Put a peer before whoever iterates."""
+        self._offered.put_nowait(endpoint)
+
+    async def aclose(self) -> None:
+        """Stop listening; peers that nobody has taken yet are closed, those already yielded live on."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        for server in self._servers:
+            server.close()
+        for protocol in [one for one in self._connections if not one.is_proven]:
+            protocol.refuse("the listener has closed")
+        waiting: list[SocketEndpoint] = []
+        while not self._offered.empty():
+            endpoint = self._offered.get_nowait()
+            if endpoint is not None:
+                waiting.append(endpoint)
+        self._offered.put_nowait(None)
+        async with asyncio.TaskGroup() as group:
+            for endpoint in waiting:
+                group.create_task(endpoint.aclose(EndpointClosed("the relay is shutting down")))
+
+
+class TcpListener(SocketListener):
+    """Listens on ``host``:``port``; ``localhost`` is both loopback addresses."""
+
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        ssl_context: ssl.SSLContext | None = None,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
+        """Listen (port 0: a free one) once ``start`` is called; with TLS if a context is given."""
+        super().__init__(str(TcpAddress(host, port)), limits, ssl_context)
+        self._host = host
+        self._port = port
+        self.addresses: list[tuple[str, int]] = []
+
+    @property
+    def url(self) -> str:
+        """The address as a client on this machine would write it."""
+        host, port = self.addresses[0]
+        return str(TcpAddress({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port))
+
+    async def start(self) -> None:
+        """Bind and accept connections. Raises ConfigError if the address cannot be had."""
+        is_local = self._host.rstrip(".").lower() == "localhost"
+        hosts = LOOPBACK if is_local else (self._host,)
+        bound: list[socket.socket] = []
+        try:
+            for host in hosts:
+                for family, address in await _bindable(host, self._port):
+                    # The families of localhost share one port, also if it is any free one.
+                    port = bound[0].getsockname()[1] if bound else self._port
+                    try:
+                        bound.append(_bind(family, (address[0], port, *address[2:])))
+                    except OSError as exc:
+                        if not (bound and exc.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)):
+                            raise
+            while bound:
+                await self._serve(bound[0])
+                sock = bound.pop(0)
+                self.addresses.append(sock.getsockname()[:2])
+        except (OSError, OverflowError, UnicodeError) as exc:
+            await self.aclose()
+            reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
+            raise ConfigError(f"cannot listen on {self.name}: {reason}") from exc
+        finally:
+            for sock in bound:
+                sock.close()
+        self.name = self.url
+
+
+async def _bindable(host: str, port: int) -> list[tuple[int, tuple[Any, ...]]]:
+    infos = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    return list(dict.fromkeys((info[0], info[4]) for info in infos))
+
+
+def _bind(family: int, address: tuple[Any, ...]) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if os.name == "posix":
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(address)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+class UnixListener(SocketListener):
+    """Listens on a Unix socket that only this user may connect to; the file is removed at the end."""
+
+    def __init__(self, path: str, *, limits: Limits = DEFAULT_LIMITS) -> None:
+        """Listen once ``start`` is called."""
+        super().__init__(str(UnixAddress(path)), limits)
+        self._path = os.path.abspath(path)
+        self._identity: tuple[int, int] | None = None
+        self.addresses: list[str] = []
+
+    @property
+    def url(self) -> str:
+        """The address as a client on this machine would write it."""
+        return str(UnixAddress(self._path))
+
+    async def start(self) -> None:
+        """Bind and accept connections; the file of a relay that was killed is replaced.
+
+        Raises ConfigError if somebody listens there, if the path is no socket, or if it cannot be made.
+        """
+        if not hasattr(socket, "AF_UNIX"):
+            raise ConfigError(f"{self.name}: there are no Unix sockets on this system")
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            async with _only_one_in(os.path.dirname(self._path)):
+                self._remove_stale()
+                before = os.umask(0o177)  # from the first moment on nobody else may connect
+                try:
+                    sock.bind(self._path)
+                finally:
+                    os.umask(before)
+                made = os.lstat(self._path)
+                self._identity = (made.st_dev, made.st_ino)
+                sock.listen(_BACKLOG)
+            await self._serve(sock)
+        except OSError as exc:
+            sock.close()
+            await self.aclose()
+            raise ConfigError(f"cannot listen on {self.name}: {exc.strerror or exc}") from exc
+        except BaseException:
+            sock.close()
+            self._remove_own()
+            raise
+        self.addresses.append(self._path)
+
+    def _remove_stale(self) -> None:
+        try:
+            found = os.lstat(self._path)
+        except FileNotFoundError:
+            return
+        if not stat.S_ISSOCK(found.st_mode):
+            raise ConfigError(f"cannot listen on {self.name}: the path exists and is no socket")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.setblocking(False)
+            try:
+                probe.connect(self._path)
+            except (ConnectionRefusedError, FileNotFoundError):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(self._path)
+                return
+            except BlockingIOError:
+                pass  # its queue is full: it lives
+        raise ConfigError(f"cannot listen on {self.name}: another process listens there; end it, or take another path")
+
+    async def aclose(self) -> None:
+        """Stop listening and remove the file, unless it is another's by now."""
+        self._remove_own()
+        await super().aclose()
+
+    def _remove_own(self) -> None:
+        identity, self._identity = self._identity, None
+        with contextlib.suppress(OSError):
+            found = os.lstat(self._path)
+            if identity == (found.st_dev, found.st_ino):
+                os.unlink(self._path)
+
+
+@contextlib.asynccontextmanager
+async def _only_one_in(directory: str) -> AsyncIterator[None]:
+    """Let one relay at a time look at a directory's sockets and make one: two could take each other's for stale."""
+    import fcntl
+
+    lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for _ in range(_LOCK_TRIES):  # then without: whoever holds it that long means no good
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                await asyncio.sleep(_LOCK_WAIT)
+        yield
+    finally:
+        os.close(lock)

@@ -1,0 +1,408 @@
+"""WebSocket, dialled and accepted: one text message is one frame, a JSON-RPC batch as it is.
+
+The subprotocol is ``mcp``. There is no half-close: who has said its end waits for the answers that are still due, then
+closes. aiohttp does the framing; its own heartbeat is not used, for it takes a peer for dead while we do not read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import logging
+import ssl
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, cast
+
+import aiohttp
+from aiohttp import WSMsgType, web
+from yarl import URL
+
+from relay.endpoints.dead_peers import detect_dead_peer
+from relay.endpoints.http_checks import Refused
+from relay.endpoints.http_dial import Resolver, describe_failure
+from relay.endpoints.inbox import FrameInbox
+from relay.endpoints.settlement import Settlement
+from relay.endpoints.tasks import TaskScope
+from relay.errors import (
+    ConfigError,
+    EndpointBroken,
+    EndpointClosed,
+    EndpointUnavailable,
+    RelayError,
+)
+from relay.frames import replies
+from relay.frames.frame import Frame
+from relay.frames.lines import Oversized
+from relay.limits import DEFAULT_LIMITS, Limits
+
+__all__ = ["SUBPROTOCOL", "WebSocketEndpoint", "accept_websocket", "dial_websocket", "is_upgrade"]
+
+logger = logging.getLogger("relay")
+
+SUBPROTOCOL = "mcp"
+
+_ORDERLY = (0, 1000, 1001, 1005)  # done, going away, and the two ways to say nothing
+_INVALID_TEXT = 1007
+_TOO_BIG = 1009
+_LOST = 1006
+_INTERNAL_ERROR = 1011
+_GOING_AWAY = 1001
+# A frame somewhat beyond the limit is read, so that its id can be answered and the connection lives; one that is
+# longer still ends it with 1009, as aiohttp keeps nothing of it.
+_SLACK = 1024 * 1024
+_KEPT = 4096
+# What aiohttp raises for a connection that is gone or is going.
+_FAILURES = (aiohttp.ClientError, ConnectionError, RuntimeError)
+
+_Socket = aiohttp.ClientWebSocketResponse[Literal[False]] | web.WebSocketResponse[Literal[False]]
+
+
+class WebSocketEndpoint:
+    """A peer behind a WebSocket; made by ``dial_websocket`` or ``accept_websocket``."""
+
+    def __init__(
+        self,
+        name: str,
+        socket: _Socket,
+        transport: asyncio.Transport,
+        limits: Limits,
+        *,
+        peer_serves: bool,
+        session: aiohttp.ClientSession | None = None,
+    ) -> None:
+        """Take over a WebSocket whose handshake is done."""
+        self.name = name
+        self._socket = socket
+        self._transport = transport
+        self._protocol: Any = transport.get_protocol()  # aiohttp's
+        self._limits = limits
+        self._peer_serves = peer_serves
+        self._session = session
+        self._inbox = FrameInbox(name, limits)
+        self._settlement = Settlement(name, limits, peer_serves=peer_serves)
+        self._tasks = TaskScope()
+        self._failure: EndpointBroken | None = None
+        self._sent_eof = False
+        self._is_closing = False
+        self._closed = asyncio.Event()
+        self._last_heard = asyncio.get_running_loop().time()
+
+    def begin(self) -> None:
+        """Read from now on, and see that the peer lives."""
+        if hasattr(self._protocol, "_data_received_cb"):
+            # So that a large message on a slow line is a sign of life too, and not only its end.
+            self._protocol._data_received_cb = self._heard
+        self._tasks.spawn(self._read(), name=f"{self.name}: read")
+        self._tasks.spawn(self._keep_alive(), name=f"{self.name}: keep alive")
+
+    @property
+    def dropped(self) -> int:
+        """Answers of either side for which nobody waited."""
+        return self._settlement.dropped
+
+    @property
+    def noise(self) -> int:
+        """Messages of the peer that were not JSON-RPC."""
+        return self._settlement.noise
+
+    async def receive(self) -> Sequence[Frame]:
+        """Return what the peer sent, and our errors for what it will not answer; ``()`` once it has ended."""
+        return await self._inbox.receive()
+
+    def call_at_end(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` once the peer will send no more."""
+        self._inbox.call_at_end(callback)
+
+    async def send(self, frames: Sequence[Frame]) -> None:
+        """Send a message for each frame; waits while the peer does not read. Raises EndpointBroken, EndpointClosed."""
+        if self._sent_eof:
+            raise EndpointClosed(f"{self.name}: send after its end")
+        if self._failure is not None:
+            raise self._failure
+        if self._inbox.is_finished:
+            raise EndpointBroken(f"{self.name}: the peer has closed the connection")
+        readable = [frame for frame in frames if _is_text(frame.raw)]
+        for frame in frames:
+            if not _is_text(frame.raw):
+                fault = "the message is not valid UTF-8"
+                self._inbox.put([replies.error(frame.head.id, replies.PARSE_ERROR, fault, delivered="no")])
+        onward, back = self._settlement.hand_over(readable)
+        self._inbox.put(back)
+        await self._write(onward)
+
+    async def _write(self, frames: Sequence[Frame]) -> None:
+        try:
+            for frame in frames:
+                await self._socket.send_frame(frame.raw, WSMsgType.TEXT)
+        except _FAILURES as exc:
+            raise self._failure or EndpointBroken(f"{self.name}: {_describe(exc)}") from exc
+        except asyncio.CancelledError:
+            # aiohttp's writers wait for one future, which this has cancelled: our last words would be cancelled too.
+            waiter = getattr(self._protocol, "_drain_waiter", None)
+            if waiter is not None and waiter.cancelled():
+                self._protocol._drain_waiter = None
+            raise
+
+    @property
+    def _is_held_back(self) -> bool:
+        """Whether the peer does not read: a ping or pong would wait behind what it has not taken."""
+        return bool(self._protocol.writing_paused)
+
+    async def send_eof(self) -> None:
+        """Answer what of the peer's is still open with errors; finished once the peer owes no answer."""
+        await self._say_end(None)
+        self._finish_if_settled()
+
+    async def _say_end(self, reason: RelayError | None) -> None:
+        if not self._sent_eof:
+            self._sent_eof = True
+            with contextlib.suppress(TimeoutError, EndpointBroken):
+                async with asyncio.timeout(self._limits.close_grace):
+                    await self._write(self._settlement.we_end(reason))
+
+    def _finish_if_settled(self) -> None:
+        if self._sent_eof and self._settlement.is_settled:
+            self._inbox.finish()
+
+    # What comes.
+
+    async def _read(self) -> None:
+        failure: EndpointBroken | None = None
+        try:
+            failure = await self._read_to_end()
+        except EndpointBroken as exc:
+            failure = exc
+        except _FAILURES as exc:
+            failure = EndpointBroken(f"{self.name}: {_describe(exc)}")
+        finally:
+            self._end(failure)
+
+    async def _read_to_end(self) -> EndpointBroken | None:
+        """Take messages until the connection ends; return why, unless that was in order."""
+        while True:
+            message = await self._socket.receive()
+            self._heard()
+            kind, data = message.type, message.data
+            if kind is WSMsgType.TEXT or kind is WSMsgType.BINARY:
+                if not _is_text(data):
+                    await self._socket.close(code=_INVALID_TEXT)
+                    return self._closed_with(_INVALID_TEXT, "a message that is not UTF-8")
+                await self._take(data)
+            elif kind is WSMsgType.PING:
+                if not self._is_held_back:
+                    await self._socket.pong(data)
+            elif kind is WSMsgType.CLOSE:
+                code = int(data or 0)
+                return None if code in _ORDERLY else self._closed_with(code, str(message.extra or ""))
+            elif kind is WSMsgType.ERROR:
+                code = data.code if isinstance(data, aiohttp.WebSocketError) else _LOST
+                said = f"a message beyond --max-frame-bytes, {self._limits.max_frame_bytes}" if code == _TOO_BIG else ""
+                return self._closed_with(code, said or _describe(data))
+            elif kind is not WSMsgType.PONG:  # the connection is gone, by us or without a word
+                return None if self._is_closing else self._closed_with(_LOST, "the connection was lost")
+
+    async def _take(self, data: bytes) -> None:
+        limit = self._limits.max_frame_bytes
+        piece = Frame(data) if len(data) <= limit else Oversized(data[:_KEPT], data[-_KEPT:], len(data))
+        onward, back = self._settlement.take((piece,))
+        self._inbox.put(onward)
+        if back:
+            await self._write(back)
+        if self._sent_eof:
+            self._finish_if_settled()
+        if self._inbox.is_paused:
+            await self._inbox.wait_for_room()
+
+    def _closed_with(self, code: int, why: str) -> EndpointBroken:
+        printable = "".join(c if c.isprintable() else " " for c in why)
+        return EndpointBroken(f"{self.name}: closed with code {code}" + (f": {printable}" if printable else ""))
+
+    def _heard(self) -> None:
+        self._last_heard = asyncio.get_running_loop().time()
+
+    async def _keep_alive(self) -> None:
+        """Ping a silent peer; end the connection with one that stays silent for ``limits.stall`` seconds."""
+        loop = asyncio.get_running_loop()
+        interval = self._limits.keep_alive
+        while not self._inbox.is_finished:
+            await asyncio.sleep(min(interval, self._limits.stall / 2))
+            if self._inbox.is_paused:
+                self._heard()  # it may speak; it is we who do not listen
+            elif loop.time() - self._last_heard >= self._limits.stall:
+                self._break(EndpointBroken(f"{self.name}: has answered no ping for {self._limits.stall:g} s"))
+            elif not self._is_held_back:
+                with contextlib.suppress(*_FAILURES):
+                    await self._socket.ping()
+
+    # Ends.
+
+    def _end(self, failure: EndpointBroken | None, *, reason: RelayError | None = None) -> None:
+        """Take the peer's end: requests it has not answered get errors."""
+        self._failure = self._failure or failure
+        self._inbox.put(self._settlement.peer_ended(failure or reason))
+        self._inbox.finish(failure)
+
+    def _break(self, failure: EndpointBroken) -> None:
+        """End a connection that is of no use any more."""
+        self._end(failure)
+        self._transport.abort()
+
+    async def aclose(self, reason: RelayError | None = None) -> None:
+        """Give every open request its error, say goodbye (for at most ``close_grace`` seconds) and close."""
+        if self._is_closing:
+            return
+        self._is_closing = True
+        self._end(None, reason=reason)
+        try:
+            await self._say_end(reason)
+            with contextlib.suppress(TimeoutError, *_FAILURES):
+                async with asyncio.timeout(self._limits.close_grace):
+                    await self._socket.close(code=self._close_code(reason))
+        finally:
+            self._transport.abort()
+            try:
+                await self._tasks.aclose()
+                if self._session is not None:
+                    await self._session.close()
+            finally:
+                self._closed.set()
+
+    def _close_code(self, reason: RelayError | None) -> int:
+        if reason is None:
+            return 1000
+        if self._peer_serves or isinstance(reason, EndpointClosed):
+            return _GOING_AWAY
+        return _INTERNAL_ERROR
+
+    async def serve(self) -> web.WebSocketResponse[Literal[False]]:
+        """Hold aiohttp's handler until the endpoint is closed; return what the handler must return.
+
+        Cancelled when the client has gone: the endpoint is broken then, and is still to be closed by whoever has it.
+        """
+        assert isinstance(self._socket, web.WebSocketResponse), "an accepted WebSocket"
+        try:
+            await self._closed.wait()
+        finally:
+            if not self._closed.is_set():
+                self._break(self._closed_with(_LOST, "the connection was lost"))
+        return self._socket
+
+
+def is_upgrade(request: web.BaseRequest) -> bool:
+    """Tell whether a request asks for a WebSocket."""
+    return request.method == "GET" and request.headers.get("Upgrade", "").strip().lower() == "websocket"
+
+
+async def accept_websocket(
+    request: web.BaseRequest, limits: Limits = DEFAULT_LIMITS, *, name: str | None = None
+) -> WebSocketEndpoint:
+    """Answer an upgrade and return the endpoint; ``return await endpoint.serve()`` from the handler.
+
+    The caller has checked Host, Origin and credentials. Raises Refused if it is no proper upgrade, or offers
+    subprotocols without ``mcp``.
+    """
+    offered = [word.strip() for word in request.headers.get("Sec-WebSocket-Protocol", "").split(",") if word.strip()]
+    if offered and SUBPROTOCOL not in offered:
+        raise Refused(400, f"the subprotocol here is {SUBPROTOCOL!r}; offered: {', '.join(offered)}")
+    socket = web.WebSocketResponse(
+        protocols=(SUBPROTOCOL,),
+        autoping=False,
+        compress=False,
+        max_msg_size=limits.max_frame_bytes + _SLACK,
+        timeout=limits.close_grace,
+        decode_text=False,
+    )
+    if not socket.can_prepare(request):
+        raise Refused(400, "not a proper WebSocket handshake")
+    transport = request.transport
+    if transport is None:
+        raise Refused(400, "the client has gone")
+    detect_dead_peer(transport.get_extra_info("socket"), limits.stall)
+    await socket.prepare(request)
+    bytewise = cast("web.WebSocketResponse[Literal[False]]", socket)  # decode_text says so, not to mypy
+    endpoint = WebSocketEndpoint(name or f"websocket {request.remote}", bytewise, transport, limits, peer_serves=False)
+    endpoint.begin()
+    return endpoint
+
+
+async def dial_websocket(
+    url: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    ssl_context: ssl.SSLContext | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+) -> WebSocketEndpoint:
+    """Connect to ``ws://host/path`` or ``wss://host/path``.
+
+    Raises ConfigError if it is no such address, EndpointUnavailable if there is no WebSocket within ``limits.connect``.
+    """
+    address, sent = _address_of(url, headers or {})
+    name = str(address.with_query(None).with_fragment(None))
+    is_tls = address.scheme == "wss"
+    session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(
+            limit=0, resolver=Resolver(), ssl=(ssl_context or ssl.create_default_context()) if is_tls else True
+        ),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=limits.connect),
+    )
+    try:
+        async with asyncio.timeout(limits.connect):
+            socket = await session.ws_connect(
+                address,
+                protocols=(SUBPROTOCOL,),
+                headers=sent,
+                autoping=False,
+                compress=0,
+                max_msg_size=limits.max_frame_bytes + _SLACK,
+                timeout=aiohttp.ClientWSTimeout(ws_close=limits.close_grace),
+                decode_text=False,
+            )
+    except BaseException as exc:
+        await session.close()
+        if isinstance(exc, aiohttp.WSServerHandshakeError):
+            said = f"no WebSocket here: {exc.message}" if exc.status == 101 else f"HTTP {exc.status} to the upgrade"
+            raise EndpointUnavailable(f"{name}: {said}") from exc
+        if isinstance(exc, TimeoutError):
+            said = f"no answer within {limits.connect:g} s"
+            raise EndpointUnavailable(f"{name}: cannot connect: {said}") from exc
+        if isinstance(exc, aiohttp.ClientError | OSError | ValueError):
+            raise EndpointUnavailable(f"{name}: cannot connect: {describe_failure(exc)}") from exc
+        raise
+    transport = socket._response.connection.transport if socket._response.connection is not None else None
+    if transport is None:
+        await session.close()
+        raise EndpointUnavailable(f"{name}: closed the connection at once")
+    endpoint = WebSocketEndpoint(name, socket, transport, limits, peer_serves=True, session=session)
+    endpoint.begin()
+    return endpoint
+
+
+def _address_of(url: str, headers: Mapping[str, str]) -> tuple[URL, dict[str, str]]:
+    try:
+        address = URL(url)
+    except ValueError as exc:
+        raise ConfigError(f"{url!r} is not a URL: {exc}") from exc
+    if address.scheme not in ("ws", "wss") or not address.host:
+        raise ConfigError(f"{url!r} is not a URL of the form ws://host/path or wss://host/path")
+    sent = {"User-Agent": "mcp-relay", **headers}
+    if address.user is not None:
+        words = f"{address.user}:{address.password or ''}".encode()
+        sent.setdefault("Authorization", "Basic " + base64.b64encode(words).decode())
+        address = address.with_user(None)
+    return address, sent
+
+
+def _is_text(data: bytes) -> bool:
+    """Tell whether bytes are UTF-8: a text message must be."""
+    if data.isascii():
+        return True
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _describe(exc: object) -> str:
+    return describe_failure(exc) if isinstance(exc, Exception) else str(exc)
