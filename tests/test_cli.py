@@ -22,7 +22,11 @@ from relay.errors import ConfigError, EndpointUnavailable, RelayError
 from relay.limits import DEFAULT_LIMITS
 
 PYTHON = sys.executable
+UNREACHABLE = "http://127.0.0.1:9/mcp"
 ENVIRONMENT = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}
+ENVIRONMENT |= {
+    name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")
+}  # `make cover` looks on
 Settings = ServeSettings | BridgeSettings
 
 
@@ -307,7 +311,7 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["--host", "localhost:80", "server"], "--host: 'localhost:80' has a port in it, which belongs to --port"),
     (["--host", "[::1]:80", "server"], "--host: '[::1]:80' has a port in it"),
     (["no-such-program-at-all"], "command 'no-such-program-at-all' was not found"),
-    (["npx -y foo"], "command 'npx -y foo' was not found or cannot be run; it is one word: write its 3 apart"),
+    (["npx -y foo"], "command 'npx -y foo' was not found or cannot be run; if it is 3 words, write it without quotes"),
     (
         ["ftp://user:pass@host/"],
         "ftp://… is neither a command nor an address of a kind that is known: http://, https://",
@@ -368,6 +372,14 @@ def test_failures_and_interrupts(
 
 
 # -- the program itself -----------------------------------------------------------------------------------------------
+
+
+def test_standard_descriptors_that_are_closed() -> None:
+    """As a service manager may start it: they become the null device, and no pipe of ours gets their numbers."""
+    words = " ".join([PYTHON, "-m", "relay", "--debug", UNREACHABLE, "<&-", ">&-"])
+    ended = subprocess.run(["sh", "-c", words], stderr=subprocess.PIPE, timeout=20, env=ENVIRONMENT, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert b"Traceback" not in ended.stderr
 
 
 def test_version() -> None:
@@ -509,9 +521,6 @@ def test_secrets_are_never_logged_not_even_in_part() -> None:
     assert SERVERS_CANARY[:8] not in log + rest
 
 
-UNREACHABLE = "http://127.0.0.1:9/mcp"
-
-
 def asked(*ids: int) -> bytes:
     """Make a request for each id."""
     return b"".join(b'{"jsonrpc":"2.0","id":%d,"method":"initialize","params":{}}\n' % one for one in ids)
@@ -523,7 +532,7 @@ def test_a_server_that_is_never_reached(transport: str) -> None:
     ended = run("--transport", transport, UNREACHABLE, stdin=asked(7, 8, 9))
     answers = [json.loads(line) for line in ended.stdout.splitlines()]
     assert sorted(one["id"] for one in answers) == [7, 8, 9]
-    assert {(one["error"]["code"], one["error"]["data"]["delivered"]) for one in answers} == {(-32002, "no")}
+    assert {(one["error"]["code"], one["error"]["data"]["delivered"]) for one in answers} == {(-32006, "no")}
     assert ended.stderr.decode().split(" ", 2)[2] == f"WARNING {UNREACHABLE}: cannot connect: Connection refused\n"
     assert ended.returncode == 1
 

@@ -143,5 +143,5 @@ async def test_a_child_that_does_not_end_is_killed(monkeypatch: pytest.MonkeyPat
 def test_the_program_beside_this_interpreter_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where none is installed, the module does."""
     assert demo.program()[0].endswith("mcp-relay")
-    monkeypatch.setattr(demo.shutil, "which", lambda *_, **__: None)
+    monkeypatch.setattr("relay.app.demo.shutil.which", lambda *_, **__: None)
     assert demo.program() == [sys.executable, "-m", "relay"]

@@ -218,8 +218,8 @@ def test_what_cannot_be_reached_is_said_once(written: Written, root_logger: logg
     "raw",
     [
         b'{"jsonrpc":"2.0","id":1,"result":{}}',
-        b'{"jsonrpc":"2.0","id":1,"error":{"code":-32002,"message":"Resource not found","data":{"uri":"x:y"}}}',
-        b'{"jsonrpc":"2.0","id":1,"error":{"code":-32002,"message":"m","data":"delivered"}}',
+        replies.error(1, replies.UNAVAILABLE, "no room", floor=3).raw,
+        b'{"jsonrpc":"2.0","id":1,"error":{"code":%d,"message":"m","data":"delivered"}}' % replies.UNAVAILABLE,
         b'{"jsonrpc":"2.0","method":"x","params":{"delivered":"no"}}',
         replies.error(1, replies.LOST, "m", delivered="unknown").raw,
         unreachable(1, "m", fill="x" * 16 * 1024).raw,
@@ -228,7 +228,7 @@ def test_what_cannot_be_reached_is_said_once(written: Written, root_logger: logg
 def test_what_a_server_says_shows_that_it_was_reached(
     raw: bytes, written: Written, root_logger: logging.Logger
 ) -> None:
-    """Also an error under the same code, which MCP gives a meaning of its own."""
+    """Also an error under our own code for that, if it is not one of ours."""
     client, server = memory_pair()
     set_up_logging(logging.WARNING, [], written.sink)
     log = ReachLog(server)

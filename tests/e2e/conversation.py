@@ -146,8 +146,9 @@ class Program(Conversation):
         loop: str = "uvloop",
         owed: bool = False,
         reads: bool = True,
+        exit_code: int = 0,
     ) -> AsyncIterator[Program]:
-        """Start the program; at the end of the block its stdin is closed and it must have ended by itself, well.
+        """Start the program; at the end of the block its stdin is closed and it must end by itself, with this code.
 
         Unless ``owed``, every request must then have had its one answer. Unless it ``reads``, its stdout is left alone
         until ``read`` is called.
@@ -172,7 +173,7 @@ class Program(Conversation):
                 try:
                     yield self
                     self.eof()
-                    assert await self.ended() == 0, self.stderr
+                    assert await self.ended() == exit_code, self.stderr
                 finally:
                     if process.returncode is None:
                         process.kill()

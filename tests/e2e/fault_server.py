@@ -386,6 +386,42 @@ async def _read_request(reader: asyncio.StreamReader, connection: int) -> Reques
     return Request(method, target, headers, body, connection, repeated)
 
 
+class Sized(Script):
+    """Answers a call with exactly ``params.size`` bytes: as JSON, on the call's stream, or on the GET stream."""
+
+    PIECE = 2**20
+
+    def __init__(self) -> None:
+        """Wait for a GET stream."""
+        super().__init__()
+        self.listener: Exchange | None = None
+
+    async def get(self, exchange: Exchange) -> None:
+        """Keep the stream open."""
+        await exchange.open_stream()
+        self.listener = exchange
+        await exchange.hold()
+
+    async def call(self, exchange: Exchange) -> None:
+        """Answer in the way that ``params.how`` says: json, sse or get-sse."""
+        params = exchange.message["params"]
+        frame = json.dumps(result(exchange.message, {"fill": ""})).encode()
+        body = frame.replace(b'""', b'"' + b"x" * (params["size"] - len(frame)) + b'"')
+        if params["how"] == "json":
+            await exchange.reply(200, body, kind=JSON)
+            return
+        await exchange.open_stream()
+        stream = self.listener if params["how"] == "get-sse" else exchange
+        assert stream is not None, "waited for"
+        data = sse_event(body)
+        for at in range(0, len(data), self.PIECE):
+            await stream.chunk(data[at : at + self.PIECE])
+        if stream is exchange:
+            await exchange.end()
+        else:
+            await exchange.hold()
+
+
 # -- as a program, to be killed ---------------------------------------------------------------------------------------
 
 

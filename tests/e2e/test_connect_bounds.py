@@ -9,41 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conversation import INITIALIZE, INITIALIZED, Message, Program, note, request
-from tests.e2e.fault_server import Exchange, FaultServer, Script, SseScript
+from tests.e2e.fault_server import Exchange, FaultServer, Script, Sized, SseScript
 
 LIMIT = 64 * 2**20
-PIECE = 2**20
-
-
-class Sized(Script):
-    """Answers a call with exactly `params.size` bytes, on the way that `params.how` says."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.listener: Exchange | None = None
-
-    async def get(self, exchange: Exchange) -> None:
-        await exchange.open_stream()
-        self.listener = exchange
-        await exchange.hold()
-
-    async def call(self, exchange: Exchange) -> None:
-        params = exchange.message["params"]
-        frame = json.dumps({"jsonrpc": "2.0", "id": exchange.message["id"], "result": {"fill": ""}}).encode()
-        body = frame.replace(b'""', b'"' + b"x" * (params["size"] - len(frame)) + b'"')
-        if params["how"] == "json":
-            await exchange.reply(200, body, kind="application/json")
-            return
-        await exchange.open_stream()
-        stream = self.listener if params["how"] == "get-sse" else exchange
-        assert stream is not None, "waited for"
-        data = b"data: " + body + b"\n\n"
-        for at in range(0, len(data), PIECE):
-            await stream.chunk(data[at : at + PIECE])
-        if stream is exchange:
-            await exchange.end()
-        else:
-            await exchange.hold()
 
 
 @pytest.mark.async_timeout(60)

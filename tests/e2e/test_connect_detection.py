@@ -250,10 +250,10 @@ async def test_connection_refused_and_later_not(loop_name: str) -> None:
         port = placeholder.getsockname()[1]
     async with Program.running(f"http://127.0.0.1:{port}/mcp", loop=loop_name) as program:
         answer = await program.call("early", "initialize")
-        assert answer["error"]["code"] == -32002
+        assert answer["error"]["code"] == -32006
         assert answer["error"]["data"] == {"delivered": "no"}
         await program.send(request("a", "initialize"), request("b", "tools/list"))
-        assert {one["error"]["code"] for one in await program.all_answers(("a", "b"))} == {-32002}
+        assert {one["error"]["code"] for one in await program.all_answers(("a", "b"))} == {-32006}
         async with FaultServer.running(Script(), port=port):
             await program.handshake()
             assert "result" in await program.call(1)
@@ -266,7 +266,7 @@ async def test_connection_refused_and_later_sse() -> None:
     with socket.create_server(("127.0.0.1", 0)) as placeholder:
         port = placeholder.getsockname()[1]
     async with Direct.to(f"http://127.0.0.1:{port}/sse") as client:
-        assert (await client.call("early", "initialize"))["error"]["code"] == -32002
+        assert (await client.call("early", "initialize"))["error"]["code"] == -32006
         async with FaultServer.running(Both(405), port=port):
             await client.handshake()
             assert "result" in await client.call(1)
@@ -291,14 +291,15 @@ def certificate(tmp_path: Path) -> Iterator[ssl.SSLContext]:
 async def test_untrusted_certificate(certificate: ssl.SSLContext, loop_name: str) -> None:
     """A certificate nobody trusts: one line that says so, under the request's id; the request was not delivered."""
     async with FaultServer.running(Script(), tls=certificate) as server:
-        async with Program.running(f"https://localhost:{server.port}/mcp", loop=loop_name) as program:
+        url = f"https://localhost:{server.port}/mcp"
+        async with Program.running(url, loop=loop_name, exit_code=1) as program:
             answer = await program.call(1, "initialize")
-            assert answer["error"]["code"] == -32002
+            assert answer["error"]["code"] == -32006
             assert "certificate is not trusted" in answer["error"]["message"]
             assert "\n" not in answer["error"]["message"]
             assert answer["error"]["data"] == {"delivered": "no"}
         assert server.requests == []
-        assert "Traceback" not in program.stderr
+        assert program.stderr.count("certificate is not trusted") == program.stderr.count("\n") == 1
 
 
 async def test_trusted_certificate(certificate: ssl.SSLContext, tmp_path: Path, loop_name: str) -> None:

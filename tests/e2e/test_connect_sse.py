@@ -111,10 +111,10 @@ async def test_endpoint_of_another_origin(endpoint: str) -> None:
 
         async with (
             FaultServer.running(Luring()) as server,
-            Program.running(server.url, *SSE, env={"API_ACCESS_TOKEN": "token"}) as program,
+            Program.running(server.url, *SSE, env={"API_ACCESS_TOKEN": "token"}, exit_code=1) as program,
         ):
             answer = await program.call(1, "initialize")
-            assert answer["error"]["code"] == -32002
+            assert answer["error"]["code"] == -32006
             assert "another origin" in answer["error"]["message"]
             assert answer["error"]["data"] == {"delivered": "no"}
             assert server.methods() == ["GET"]
@@ -196,19 +196,20 @@ async def test_no_endpoint_event() -> None:
     limits = Limits(endpoint_wait=0.2, connect=0.1)
     async with FaultServer.running(Mute()) as server, Direct.to(server.url, transport="sse", limits=limits) as client:
         answer = await client.call("early", "initialize")
-        assert answer["error"]["code"] == -32002
+        assert answer["error"]["code"] == -32006
         assert "no endpoint event" in answer["error"]["message"] or "no stream" in answer["error"]["message"]
         await client.handshake()
         assert "result" in await client.call(1)
 
 
-async def test_handshake_refused_after_a_loss() -> None:
-    """If the new stream's handshake is refused, waiting calls get errors and the next stream is tried."""
+@pytest.mark.parametrize("status", [500, 202])
+async def test_handshake_that_fails_after_a_loss(status: int) -> None:
+    """If the new stream's handshake is refused, or its stream lost amid it, the next stream is tried."""
 
     class Moody(SseScript):
         async def post(self, exchange: Exchange) -> None:
             if exchange.message.get("method") == "initialize" and len(self.sessions) == 2:
-                await exchange.reply(500)
+                await exchange.reply(status)
                 self.stream(exchange).cut()
             else:
                 await super().post(exchange)

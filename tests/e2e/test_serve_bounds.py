@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import statistics
 import sys
@@ -19,7 +20,7 @@ from relay.app.wiring import ChildTarget
 from relay.endpoints.child import child_environment
 from relay.endpoints.http_server import HttpListener
 from relay.limits import Limits
-from tests.e2e.oracle import Client, Oracle, Relay, Wire, notification, request, run_relay, stdio_server
+from tests.e2e.oracle import Client, Oracle, Relay, Wire, initialize, notification, request, run_relay, stdio_server
 
 pytestmark = [
     pytest.mark.only_loop("asyncio"),
@@ -163,7 +164,7 @@ async def _serving(limits: Limits) -> AsyncIterator[tuple[str, ChildTarget]]:
             yield await listening, target
             stopped.set()
     finally:
-        target.close()
+        await target.aclose()
         stderr.close()
         sink.flush()
         os.close(silent)
@@ -193,6 +194,27 @@ async def test_a_server_that_does_not_read_still_ends_with_its_session(end: str)
         client_ended = asyncio.gather(*posting, return_exceptions=True)
     await client_ended
     await _no_children(target, 5)
+
+
+async def test_a_bug_of_ours_ends_one_session_and_no_other(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its open request gets an error, the operator a traceback; the next session works, and the relay ends well."""
+
+    async def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("a bug")
+
+    async with _serving(Limits(close_grace=0.2)) as (base, target), Client(base) as unlucky, Client(base) as client:
+        with monkeypatch.context() as broken:
+            broken.setattr("relay.app.serve.pipe", fail)
+            response = await unlucky.post(initialize())
+            (error,) = await response.frames()
+            assert json.loads(error)["error"]["message"] == "the request was lost: the relay failed"
+        await client.begin()
+        await client.call(request(1, "echo"))
+    await _no_children(target, 5)
+    (record,) = [one for one in caplog.records if one.levelno >= logging.ERROR]
+    assert "unexpected failure" in record.getMessage() and record.exc_info is not None
 
 
 async def test_slow_clients_do_not_slow_the_others(relay: Relay) -> None:

@@ -38,7 +38,9 @@ class House:
         return client
 
     async def session(self) -> HttpSession | SseSession:
-        return await anext(self._sessions)
+        session = await anext(self._sessions)
+        assert isinstance(session, HttpSession | SseSession), session
+        return session
 
     async def begin(self, version: str = VERSION) -> tuple[Client, HttpSession]:
         """Open a session; return both of its ends."""

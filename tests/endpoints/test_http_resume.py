@@ -6,9 +6,11 @@ import asyncio
 
 import pytest
 
+from relay.endpoints.http_session import HttpSession
 from relay.limits import Limits
 from tests.e2e.oracle import Client, Event, Response, request
 from tests.endpoints.http_house import (
+    House,
     answer,
     house,
     message,
@@ -81,6 +83,17 @@ async def test_a_get_stream_resumes_after_any_event(piece: int) -> None:
         assert [event.data for event in reading.result()] == [frame.raw for frame in sent]
 
 
+async def _left_amid_a_call(there: House) -> tuple[Client, HttpSession, Event]:
+    """Call, and leave after the first event of the answer; return that event, too."""
+    client, session = await there.begin()
+    posting = await posted(client, session, with_token(1, "t"))
+    await session.send([progress("t", 0)])
+    response = await posting
+    seen = await response.next_event()
+    response.wire.close()
+    return client, session, seen
+
+
 async def test_the_empty_event_can_be_resumed_from() -> None:
     """The id of the opening event stands for "nothing seen yet": the whole answer comes."""
     async with house(Limits(answer_wait=0)) as there:
@@ -97,12 +110,7 @@ async def test_the_empty_event_can_be_resumed_from() -> None:
 async def test_a_finished_call_s_answer_waits_for_its_client() -> None:
     """A client that left in the middle of a call finds the answer when it comes back, once the call is over too."""
     async with house() as there:
-        client, session = await there.begin()
-        posting = await posted(client, session, with_token(1, "t"))
-        await session.send([progress("t", 0)])
-        response = await posting
-        seen = await response.next_event()
-        response.wire.close()
+        client, session, seen = await _left_amid_a_call(there)
         await session.send([answer(1)])
         for _ in range(2):  # asking twice is the client's right
             assert await (await client.listen(seen.id)).frames() == [answer(1).raw]
@@ -145,12 +153,7 @@ async def test_all_that_one_session_keeps_is_bounded() -> None:
 async def test_a_gap_in_a_call_s_stream_is_refused_not_hidden() -> None:
     """If what came next is no longer kept, a resume says so: skipping an answer would leave its client waiting."""
     async with house(Limits(answer_wait=10, replay_bytes=1000)) as there:
-        client, session = await there.begin()
-        posting = await posted(client, session, with_token(1, "t"))
-        await session.send([progress("t", 0)])
-        response = await posting
-        seen = await response.next_event()
-        response.wire.close()
+        client, session, seen = await _left_amid_a_call(there)
         await until(lambda: not any(stream.has_reader for stream in session._streams.values()))
         await session.send([progress("t", number, 600) for number in range(1, 4)])
         await session.send([answer(1)])
