@@ -1,7 +1,10 @@
-"""Streamable HTTP, dialling: an endpoint behind which a server of 2025-03-26 to 2025-11-25 is.
+"""Streamable HTTP, dialling: an endpoint behind which a server of 2025-03-26 or later is.
 
 A POST for each frame; the session id and version from the answer to ``initialize``; a GET stream for what the server
 says unasked; lost streams resumed with ``Last-Event-ID``; a lost session begun anew from the recorded handshake.
+
+A frame that is of 2026-07-28 by its ``_meta`` has nothing of this: headers of its own, made from it, and an answer on
+its own POST or none. Both kinds may come from one client, which finds out by itself what its server speaks.
 """
 
 from __future__ import annotations
@@ -29,6 +32,14 @@ from relay.frames.http_rules import (
     is_session_id,
     media_type,
 )
+from relay.frames.modern import (
+    ToolHeaders,
+    error_for,
+    is_modern_error,
+    read_facts,
+    request_headers,
+    without_tools,
+)
 from relay.frames.sse import SseDecoder
 
 __all__ = ["HttpClient"]
@@ -52,6 +63,8 @@ class HttpClient(RemoteClient):
         self._listener: asyncio.Task[None] | None = None
         self._failed_renewals = 0
         self._lane_headers: tuple[str | None, str | None] | None = None
+        self._has_bare_head = False
+        self._tools = ToolHeaders()
         self._probed: asyncio.Future[bool] | None = None
 
     async def probe(self, frame: Frame) -> bool:
@@ -71,6 +84,36 @@ class HttpClient(RemoteClient):
             headers[PROTOCOL_VERSION] = self.version
         return headers
 
+    # Modern frames.
+
+    _facts_of = staticmethod(read_facts)
+
+    def _take_modern(self, post: Post, answer: Frame) -> Frame:
+        """Learn which headers tools want; leave out those that want what is not allowed, as every client must."""
+        if post.frame.head.method != "tools/list":
+            return answer
+        invalid = self._tools.learn(answer)
+        for tool in invalid:
+            logger.warning("%s: left out the tool %r: %s", self.name, tool.name, tool.reason)
+        return without_tools(answer, {tool.name for tool in invalid}) if invalid else answer
+
+    def _take_modern_refusal(self, post: Post, status: int, body: bytes) -> None:
+        """Pass on a refusal that is a JSON-RPC error; make one of any other.
+
+        Which transport the server speaks is decided by what only a modern server says. Any other refusal may be that
+        of a legacy one, of HTTP+SSE even: its client goes on with ``initialize``, and that is tried on both.
+        """
+        request_id = post.frame.head.id
+        frame = Frame(body.strip(), request_id)
+        is_own = frame.head.kind is Kind.RESPONSE and frame.head.id == request_id
+        if is_own or is_modern_error(frame):
+            self.is_undecided = False
+        answer = error_for(frame, request_id) if request_id is not None and status in (400, 404) else None
+        if post.ids and (is_own or answer is not None):
+            self.take(frame if is_own or answer is None else answer)
+        else:
+            self._fail_with_status(post, status, self.dial.describe_error_body(body))
+
     # POST.
 
     async def _run(self, post: Post) -> None:
@@ -82,10 +125,14 @@ class HttpClient(RemoteClient):
 
     async def _deliver(self, post: Post) -> None:
         """POST the frame and take its answers; a session the server has forgotten is begun anew, once."""
-        session_id = self._session_id
+        session_id = self._session_id if post.facts is None else None
         if post.is_handshake:
             self._session_id = session_id = self.version = None
-        async with self.dial.request("POST", self._headers(_POST_HEADERS), body=post.frame.raw) as response:
+        if post.facts is None:
+            headers = self._headers(_POST_HEADERS)
+        else:
+            headers = {**_POST_HEADERS, **request_headers(post.frame, post.facts, self._tools)}
+        async with self.dial.request("POST", headers, body=post.frame.raw) as response:
             if response.status != 404 or session_id is None or post.is_resent:
                 await self._take_answer(post, response)
                 return
@@ -98,18 +145,18 @@ class HttpClient(RemoteClient):
         await self._deliver(post)
 
     async def _take_answer(self, post: Post, response: Response) -> None:
-        self.is_undecided = False
         status = response.status
         if not 200 <= status < 300:
             await self._take_refusal(post, response)
             return
+        self.is_undecided = False
         if self._probed is not None and not self._probed.done():
             self._probed.set_result(True)
         if post.is_handshake:
             self._take_session_id(response)
         kind = media_type(response.headers.get("Content-Type"))
         if not post.ids:
-            if post.frame.head.method == "notifications/initialized":
+            if post.frame.head.method == "notifications/initialized" and post.facts is None:
                 self._after_initialized()
             return
         if kind == EVENT_STREAM:
@@ -139,12 +186,16 @@ class HttpClient(RemoteClient):
         """Pass on a refusal that is a JSON-RPC error to this request; make one of any other."""
         status = response.status
         body = await self.dial.read_error_body(response)
+        if post.facts is not None:
+            self._take_modern_refusal(post, status, body)
+            return
+        self.is_undecided = False
         frame = Frame(body.strip(), post.frame.head.id)
         is_error = frame.head.kind is Kind.RESPONSE
         if self._probed is not None and not self._probed.done():
             # 405 with an error that is not this request's own: it is POST that is refused here, not the request.
             is_elsewhere = status in (400, 404, 405) and not is_error
-            if is_elsewhere or (status == 405 and frame.head.id is None):
+            if is_elsewhere or (status == 405 and frame.head.id is None and not is_modern_error(frame)):
                 self._take_back(post)
                 self._probed.set_result(False)
                 return
@@ -172,23 +223,34 @@ class HttpClient(RemoteClient):
     # POST without a task.
 
     def _send_at_once(self, post: Post) -> bool:
+        if self.is_undecided:
+            return False  # the lane must not belong to a client that may be given up yet
         lane = self.dial.lane(self._tasks)
-        if lane is None or self.is_undecided:
+        if lane is None or (post.facts is not None and lane.has_mcp_headers):
             return False
-        if self._lane_headers != (self._session_id, self.version):
-            try:
+        try:
+            if post.facts is not None:
+                if not self._has_bare_head:
+                    lane.set_bare_headers(_POST_HEADERS)
+                    self._has_bare_head = True
+            elif self._lane_headers != (self._session_id, self.version):
                 lane.set_headers(self._headers(_POST_HEADERS))
-            except ValueError:
-                return False  # the ordinary way says what is wrong with them
-            self._lane_headers = (self._session_id, self.version)
+                self._lane_headers = (self._session_id, self.version)
+        except ValueError:
+            return False  # the ordinary way says what is wrong with them
         line = lane.take()
         if line is None:
             lane.grow(len(self._exchanges))
             return False
         body = post.frame.raw
-        session_id = self._session_id
         post.cancel = line.abort
-        line.ask(lane.head(body), body, lambda answer: self._take_at_once(post, line, answer, session_id))
+        if post.facts is None:
+            session_id = self._session_id
+            head = lane.head(body)
+        else:
+            session_id = None
+            head = lane.head_with(request_headers(post.frame, post.facts, self._tools), body)
+        line.ask(head, body, lambda answer: self._take_at_once(post, line, answer, session_id))
         return True
 
     def _take_at_once(self, post: Post, line: Line, answer: Answer | None, session_id: str | None) -> None:
@@ -216,9 +278,8 @@ class HttpClient(RemoteClient):
             taking = functools.partial(self._resume, post, ended_well=True)
         else:
             taking = functools.partial(self._take_answer, post, answer)
-        task = self._tasks.spawn(
-            self._take_in_task(post, line, taking), name=f"{self.name}: POST {post.frame.head.method}"
-        )
+        task = self._tasks.spawn(self._take_in_task(post, taking), name=f"{self.name}: POST {post.frame.head.method}")
+        task.add_done_callback(lambda _: self._end_on_line(post, line))
         post.cancel = task.cancel
 
     def _take_events(self, post: Post, body: bytes) -> None:
@@ -226,12 +287,12 @@ class HttpClient(RemoteClient):
             post.cursor.advance(event)
             self.take_event(event, post)
 
-    async def _take_in_task(self, post: Post, line: Line, taking: Callable[[], Awaitable[None]]) -> None:
-        try:
-            await self._settling(post, taking())
-        finally:
-            line.release()
-            self._request_ended(post)
+    async def _take_in_task(self, post: Post, taking: Callable[[], Awaitable[None]]) -> None:
+        await self._settling(post, taking())
+
+    def _end_on_line(self, post: Post, line: Line) -> None:
+        line.release()
+        self._request_ended(post)
 
     async def _raise_lost(self) -> None:
         raise EndpointBroken(f"{self.name}: the server closed the connection before it had answered")
@@ -254,7 +315,7 @@ class HttpClient(RemoteClient):
         try:
             await self._read_stream(response, post.cursor, post)
         except EndpointBroken:
-            if post.cursor.last_event_id is None:
+            if post.cursor.last_event_id is None or post.facts is not None:
                 raise
             return False
         return True
@@ -267,7 +328,7 @@ class HttpClient(RemoteClient):
         failures = 0
         cursor = post.cursor
         while post.ids:
-            if cursor.last_event_id is None:
+            if cursor.last_event_id is None or post.facts is not None:
                 raise EndpointBroken(f"{self.name}: the stream ended without an answer, and cannot be resumed")
             if ended_well:
                 await asyncio.sleep(max(cursor.retry or self._limits.reconnect_min, _LEAST_WAIT))

@@ -132,11 +132,22 @@ class Lane:
         self._lines: set[Line] = set()
         self._opening = 0
         self._loop = asyncio.get_running_loop()
+        self.has_mcp_headers = any(name.lower().startswith("mcp-") for name in self._headers)
+        """Whether the headers given hold some that a modern request may have for itself: not to be sent twice."""
         self._head = b""
+        self._bare_head = b""
         self._is_closed = False
 
     def set_headers(self, extra: Mapping[str, str]) -> None:
         """Send these headers besides with every request from now on. Raises ValueError if one cannot be sent."""
+        # The one place for "%" is the length: header values may hold it.
+        self._head = self._beginning(extra).replace(b"%", b"%%") + b"Content-Length: %d\r\n\r\n"
+
+    def set_bare_headers(self, extra: Mapping[str, str]) -> None:
+        """Send these headers with requests that have headers of their own. Raises ValueError if one cannot be sent."""
+        self._bare_head = self._beginning(extra)
+
+    def _beginning(self, extra: Mapping[str, str]) -> bytes:
         headers = CIMultiDict({"Host": self._url.host_port_subcomponent or ""})
         headers.update(self._headers)
         headers.update(extra)
@@ -145,9 +156,7 @@ class Lane:
             if any(c in name + value for c in "\r\n\0"):
                 raise ValueError(f"header {name!r} has a line break in it")
             lines.append(f"{name}: {value}")
-        # The one place for "%" is the length: header values may hold it.
-        text = "\r\n".join(lines).replace("%", "%%") + "\r\nContent-Length: %d\r\n\r\n"
-        self._head = text.encode()
+        return ("\r\n".join(lines) + "\r\n").encode()
 
     def take(self) -> Line | None:
         """Return an open connection that nobody uses, if there is one."""
@@ -162,6 +171,11 @@ class Lane:
     def head(self, body: bytes) -> bytes:
         """Return the head of a request with this body."""
         return self._head % len(body)
+
+    def head_with(self, headers: Mapping[str, str], body: bytes) -> bytes:
+        """Return the head of a request with this body and headers of its own: known to be sound, and nowhere else."""
+        own = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+        return b"%b%bContent-Length: %d\r\n\r\n" % (self._bare_head, own.encode(), len(body))
 
     def release(self, line: Line) -> None:
         """Keep a connection for the next request, or close it if there can be none."""

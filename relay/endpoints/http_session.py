@@ -54,7 +54,7 @@ class ClientSession:
         self.inbox = FrameInbox(self.name, limits)
         self.waiting = 0
         """Frames whose senders wait for room in the inbox."""
-        self.large_body = asyncio.Lock()
+        self.large_body: asyncio.Lock | asyncio.Semaphore = asyncio.Lock()
         """Held while a large body is read and until it is accepted: one at a time is in memory."""
         self.is_closing = False
         self.is_closed = False

@@ -7,6 +7,7 @@ leaves has cancelled its request. MCP 2026-07-28, Transports, "Streamable HTTP".
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
@@ -24,6 +25,9 @@ __all__ = ["ModernClients"]
 
 logger = logging.getLogger("relay")
 
+_OF_REQUESTS = frozenset(("notifications/cancelled", "notifications/progress"))
+_LARGE_BODIES = 16  # read at one time: with a lock, one client that sends slowly would hold up all others
+
 
 class ModernClients(ClientSession):
     """The requests of many clients, each known to the server under a number of its own."""
@@ -38,6 +42,7 @@ class ModernClients(ClientSession):
         self.name = "clients of 2026-07-28"
         # A plain answer can say 404 or 400, a stream cannot: wait for as long as connections may be silent.
         self.answer_wait = limits.keep_alive
+        self.large_body = asyncio.Semaphore(_LARGE_BODIES)
         self.tools = ToolHeaders()
         self._on_end = on_end
         self._requests: Renaming[Exchange] = Renaming()
@@ -69,7 +74,7 @@ class ModernClients(ClientSession):
         self.touch()
         if frame.head.kind is not Kind.REQUEST:
             # A client's own ids mean nothing to the server, and leaving is how a request is cancelled here.
-            if frame.head.target is None:
+            if frame.head.method not in _OF_REQUESTS:
                 self.inbox.put((frame,))
             return None
         exchange = Exchange(on_outcome)
@@ -94,8 +99,9 @@ class ModernClients(ClientSession):
         """Cancel a request whose client has left; nothing more is delivered for it ("Cancellation")."""
         exchange.is_abandoned = True
         number = self._numbers.pop(exchange, None)
-        if number is None or self._requests.settle(number) is None:
+        if number is None or self._requests.abandon(number) is None:
             return
+        self._loop.call_later(self._limits.cancel_grace, self._requests.let_go, number)
         logger.debug("%s: the client of request %d has left: cancelled", self.name, number)
         self.inbox.put((replies.cancelled(number, "the client has left"),))
         self._one_taken()

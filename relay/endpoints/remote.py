@@ -17,6 +17,7 @@ from relay.endpoints.inbox import FrameInbox
 from relay.endpoints.sse_client import SseClient
 from relay.errors import EndpointClosed, RelayError
 from relay.frames.frame import Frame, Kind
+from relay.frames.modern import read_facts
 from relay.limits import DEFAULT_LIMITS, Limits
 
 __all__ = ["Remote", "Transport"]
@@ -81,6 +82,8 @@ class Remote:
         self._client = client
         if self._transport == "streamablehttp" or frames[0].head.kind is not Kind.REQUEST:
             return frames
+        if read_facts(frames[0]) is not None:
+            return frames  # HTTP+SSE is of the legacy era: a server that refuses this is asked anew with `initialize`
         try:
             is_streamable = await client.probe(frames[0])
         except asyncio.CancelledError:

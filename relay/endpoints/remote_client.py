@@ -20,6 +20,7 @@ from relay.errors import EndpointClosed, EndpointUnavailable, FrameTooLarge, Rel
 from relay.frames import replies
 from relay.frames.frame import Frame, Head, Kind, RequestId, salvage_head
 from relay.frames.lines import Oversized
+from relay.frames.modern import RequestFacts
 from relay.frames.sse import SseEvent
 from relay.routing.exchanges import Exchanges, IdInUse
 
@@ -71,17 +72,27 @@ class StreamCursor:
 class Post:
     """One frame on its way to the server, and the request ids in it that still wait for an answer."""
 
-    __slots__ = ("cursor", "cancel", "frame", "ids", "is_handshake", "is_resent")
+    __slots__ = ("_cursor", "cancel", "facts", "frame", "ids", "is_handshake", "is_resent", "is_subscription")
 
-    def __init__(self, frame: Frame) -> None:
-        """Send ``frame``; its requests are registered by ``RemoteClient``."""
+    def __init__(self, frame: Frame, facts: RequestFacts | None = None) -> None:
+        """Send ``frame``; its requests are registered by ``RemoteClient``. With ``facts``, it is a modern one."""
         self.frame = frame
+        self.facts = facts
         self.ids: set[RequestId] = set()
-        self.is_handshake = frame.head.kind is Kind.REQUEST and frame.head.method == "initialize"
+        method = frame.head.method
+        self.is_handshake = method == "initialize" and facts is None and frame.head.kind is Kind.REQUEST
+        self.is_subscription = method == "subscriptions/listen" and facts is not None
         self.is_resent = False
-        self.cursor = StreamCursor()
         self.cancel: Callable[[], object] | None = None
         """Ends what is under way for it, once nobody waits."""
+        self._cursor: StreamCursor | None = None
+
+    @property
+    def cursor(self) -> StreamCursor:
+        """Where the stream of its answers stands."""
+        if self._cursor is None:  # most answers have none: 0.2 us
+            self._cursor = StreamCursor()
+        return self._cursor
 
 
 class RemoteClient:
@@ -100,6 +111,7 @@ class RemoteClient:
         self._tasks = TaskScope()
         self._exchanges: Exchanges[Post] = Exchanges()
         self._places = asyncio.Semaphore(self._limits.max_in_flight)
+        self._subscriptions: set[Post] = set()
         self._ready = asyncio.Event()  # not while a handshake is under way
         self._ready.set()
         self._renewing = asyncio.Lock()
@@ -122,7 +134,8 @@ class RemoteClient:
     async def send(self, frames: Sequence[Frame]) -> None:
         """POST each frame: requests at the same time, the others in order, each accepted before the next goes.
 
-        Waits while ``limits.max_in_flight`` requests are open, and while a handshake is under way.
+        Waits while ``limits.max_in_flight`` requests are open, and while a handshake is under way. Subscriptions,
+        which stay open for hours, take no places from other requests; as many again may be open.
         """
         if self._is_closed or self._has_eof:
             raise EndpointClosed(f"{self.name}: send after its end")
@@ -139,9 +152,10 @@ class RemoteClient:
             fault = replies.error(head.id, replies.INVALID_REQUEST, f"not a JSON-RPC message: {head.fault}")
             self.inbox.put((fault,))
             return
-        if head.kind is not Kind.RESPONSE:
+        facts = self._facts_of(frame)
+        if head.kind is not Kind.RESPONSE and facts is None:
             await self._ready.wait()
-        await self._send_one(Post(frame))
+        await self._send_one(Post(frame, facts))
 
     def refuse_unsent(self, frames: Sequence[Frame]) -> None:
         """Give requests that will not be sent any more their errors."""
@@ -154,16 +168,21 @@ class RemoteClient:
     async def _send_one(self, post: Post) -> None:
         head = post.frame.head
         if not head.asks:
-            self._note_notification(post.frame)
+            if not self._note_notification(post):
+                return
             task = self._tasks.spawn(self._run(post), name=f"{self.name}: POST {head.method or head.kind.value}")
             # In order, but not held up for ever by a server that does not accept one.
             await asyncio.wait((task,), timeout=self._limits.linger)
             return
-        await self._places.acquire()
+        if not post.is_subscription:
+            await self._places.acquire()
+        elif not self._subscribe(post):
+            return
         try:
             post.ids.update(self._exchanges.open(post, head.messages))
         except IdInUse as exc:
-            self._places.release()
+            post.is_handshake = False  # the one under way is another
+            self._request_ended(post)
             # Not under that id: the client would take it for the answer to the first request.
             self.inbox.put((replies.error(None, replies.INVALID_REQUEST, str(exc), delivered="no"),))
             return
@@ -171,8 +190,19 @@ class RemoteClient:
             self._initialize = post.frame
             self._ready.clear()
         if post.is_handshake or not self._send_at_once(post):
-            task = self._tasks.spawn(self._run_request(post), name=f"{self.name}: POST {head.method or 'batch'}")
+            task = self._tasks.spawn(self._run(post), name=f"{self.name}: POST {head.method or 'batch'}")
+            # Not at the end of its work: a task that is cancelled before it began does none.
+            task.add_done_callback(lambda _: self._request_ended(post))
             post.cancel = task.cancel
+
+    def _subscribe(self, post: Post) -> bool:
+        """Find room for a subscription. One too many is refused: to wait would hold up its own cancellation, too."""
+        if len(self._subscriptions) < self._limits.max_in_flight:
+            self._subscriptions.add(post)
+            return True
+        fault = f"{len(self._subscriptions)} subscriptions are open; max_in_flight is {self._limits.max_in_flight}"
+        self.inbox.put((replies.error(post.frame.head.id, replies.UNAVAILABLE, fault, delivered="no"),))
+        return False
 
     async def send_eof(self) -> None:
         """Open no further requests; ``receive`` finishes once every open one has its answer."""
@@ -209,12 +239,19 @@ class RemoteClient:
         return len(self._exchanges)
 
     async def settle(self) -> None:
-        """Wait until no request is open."""
-        while len(self._exchanges):  # noqa: ASYNC110 - asked once, at the end; the hot path need not tell
+        """Wait until no request is open but subscriptions, which would have us wait for ever."""
+        while self._has_requests:  # noqa: ASYNC110 - asked once, at the end; the hot path need not tell
             await asyncio.sleep(0.01)
+
+    @property
+    def _has_requests(self) -> bool:
+        """Whether a request other than a subscription waits for its answer."""
+        return len(self._exchanges) > sum(bool(post.ids) for post in self._subscriptions)
 
     async def _finish_when_settled(self) -> None:
         await self.settle()
+        for post in tuple(self._subscriptions):
+            self.fail(post, replies.LOST, "the subscription has ended: its client sends no more", "unknown")
         self.inbox.finish()
 
     # For subclasses to say.
@@ -226,6 +263,15 @@ class RemoteClient:
     async def _say_goodbye(self) -> None:
         """Tell the server that the session is over; bounded and quiet."""
 
+    @staticmethod
+    def _facts_of(frame: Frame) -> RequestFacts | None:
+        """Return what a modern frame says of itself, if this transport can carry one as such."""
+        return None
+
+    def _take_modern(self, post: Post, answer: Frame) -> Frame:
+        """Take the answer to a modern request; return what of it goes on."""
+        return answer
+
     def _send_at_once(self, post: Post) -> bool:
         """Send a request without a task if that can be done now; who does must call ``_request_ended`` once."""
         return False
@@ -235,14 +281,11 @@ class RemoteClient:
 
     # One outcome for each request.
 
-    async def _run_request(self, post: Post) -> None:
-        try:
-            await self._run(post)
-        finally:
-            self._request_ended(post)
-
     def _request_ended(self, post: Post) -> None:
-        self._places.release()
+        if post.is_subscription:
+            self._subscriptions.discard(post)
+        else:
+            self._places.release()
         if post.is_handshake:
             self._ready.set()
 
@@ -282,8 +325,12 @@ class RemoteClient:
         if head.kind is Kind.INVALID:
             logger.warning("%s: sent a message that is not JSON-RPC (%s): dropped", self.name, head.fault)
             return
-        if head.kind is Kind.RESPONSE and not self._settle(frame, head.id):
-            return
+        if head.kind is Kind.RESPONSE:
+            post = self._settle(frame, head.id)
+            if post is None:
+                return
+            if post.facts is not None:
+                frame = self._take_modern(post, frame)
         self.inbox.put((frame,))
 
     def _take_batch(self, frame: Frame) -> list[Frame]:
@@ -292,16 +339,16 @@ class RemoteClient:
         kept = [one for one in members if one.head.kind is not Kind.RESPONSE or self._settle(one, one.head.id)]
         return [frame] if len(kept) == len(members) else kept
 
-    def _settle(self, frame: Frame, request_id: RequestId | None) -> bool:
+    def _settle(self, frame: Frame, request_id: RequestId | None) -> Post | None:
         post = self._exchanges.settle(request_id)
         if post is None or request_id is None:
             self.dropped += 1
             logger.warning("%s: dropped an answer to %r, for which nobody waits", self.name, request_id)
-            return False
+            return None
         post.ids.discard(request_id)
         if post.is_handshake:
             self._take_handshake(frame)
-        return True
+        return post
 
     def _take_handshake(self, answer: Frame) -> None:
         self.version = protocol_version(answer)
@@ -309,16 +356,34 @@ class RemoteClient:
             self._initialize = None
         self._ready.set()
 
-    def _note_notification(self, frame: Frame) -> None:
-        head = frame.head
+    def _note_notification(self, post: Post) -> bool:
+        """Note what a notification says; return whether the server has still to be told."""
+        head = post.frame.head
         if head.method == "notifications/initialized":
-            self._initialized = frame
+            self._initialized = post.frame
         elif head.method == "notifications/cancelled" and head.target is not None:
-            post = self._exchanges.find(head.target)
-            if post is not None:
-                self._cancelled[head.target] = post
-                loop = asyncio.get_running_loop()
-                loop.call_later(self._limits.cancel_grace, self._end_cancelled, post, head.target)
+            cancelled = self._exchanges.find(head.target)
+            if cancelled is None:
+                # Too late. A modern server wants no such message at all; a legacy one ignores it.
+                return post.facts is None and self._initialize is not None
+            if cancelled.facts is not None:
+                self._close_stream(cancelled, head.target)
+                return False
+            self._cancelled[head.target] = cancelled
+            loop = asyncio.get_running_loop()
+            loop.call_later(self._limits.cancel_grace, self._end_cancelled, cancelled, head.target)
+        return True
+
+    def _close_stream(self, post: Post, request_id: RequestId) -> None:
+        """Cancel a modern request: its client wants no answer to it any more.
+
+        MCP 2026-07-28, "Cancellation": to close the stream is to cancel, and no message is expected beside.
+        """
+        logger.debug("%s: request %r cancelled", self.name, request_id)
+        self._exchanges.settle(request_id)
+        post.ids.discard(request_id)
+        if post.cancel is not None:
+            post.cancel()
 
     def _end_cancelled(self, post: Post, request_id: RequestId) -> None:
         """Give a cancelled request an end if the server does not: it need not answer it any more."""
@@ -339,7 +404,7 @@ class RemoteClient:
 
     def _take_oversized(self, piece: Oversized, post: Post | None) -> None:
         head = salvage_head(piece.start, piece.end)
-        message = f"{self.name}: a frame of {piece.size} bytes; max_frame_bytes is {self._limits.max_frame_bytes}"
+        message = f"{self.name}: a frame of {piece.size} bytes; --max-frame-bytes is {self._limits.max_frame_bytes}"
         logger.warning("%s: dropped", message)
         if head.kind is Kind.RESPONSE and head.id is not None:
             owner = self._exchanges.find(head.id)

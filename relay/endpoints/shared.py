@@ -5,11 +5,13 @@ request gets a number of the relay's own and is named back. ``SharedSessions`` i
 server, a ``Member`` the side that a pipe joins to one session.
 
 What the server says of a request goes to the session that made it. What it says to all goes to all. What could be any
-one session's goes to the only one that has a request open; if there are several, nobody gets it: it could be private.
+one session's goes to the only one that has a request open, and while none has to all; if there are several, nobody gets
+it: it could be private.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
@@ -19,6 +21,7 @@ from relay.endpoints.inbox import FrameInbox
 from relay.errors import EndpointBroken, EndpointClosed, RelayError
 from relay.frames import replies
 from relay.frames.frame import Frame, Kind, RequestId
+from relay.frames.http_rules import LEGACY_VERSIONS
 from relay.frames.rename import Unnameable, with_id, with_target
 from relay.limits import Limits
 from relay.routing.renaming import Renaming
@@ -82,7 +85,10 @@ class SharedPool:
         """Return the sessions of a version; begins a server for the first of them."""
         shared = self._shared.get(version)
         if shared is None or shared.inbox.is_finished:
-            shared = self._shared[version] = SharedSessions(f"{self.name} ({version})", self.limits)
+            # Any text may stand for a version: only servers of those there are outlive their sessions.
+            is_kept = version in LEGACY_VERSIONS
+            shared = SharedSessions(f"{self.name} ({version})", self.limits, is_kept=is_kept)
+            self._shared[version] = shared
             self._start(shared)
         return shared
 
@@ -98,6 +104,8 @@ class Member:
         self.numbers: dict[RequestId, int] = {}
         """Its open requests: what the session calls them, and what the server does."""
         self.subscribed: set[str] = set()
+        self.is_greeted = False
+        """Whether its ``initialize`` has been answered: nothing that it has not asked for comes before that."""
         self._pool = pool
         self._shared: SharedSessions | None = None
 
@@ -153,13 +161,14 @@ class Member:
 class SharedSessions:
     """All sessions of one version, as one client of their server."""
 
-    def __init__(self, name: str, limits: Limits) -> None:
-        """Have no member."""
+    def __init__(self, name: str, limits: Limits, *, is_kept: bool = True) -> None:
+        """Have no member; unless ``is_kept``, end when the last has left."""
         self.name = name
         self.inbox = FrameInbox(name, limits)
         self.members: list[Member] = []
         self.dropped = 0
         self._limits = limits
+        self._is_kept = is_kept
         self._requests: Renaming[Member | None] = Renaming()
         self._asked: dict[RequestId, Member] = {}
         self._greeting: int | None = None
@@ -184,15 +193,34 @@ class SharedSessions:
             else:
                 self._drop(frame, "an answer to a request that its session was not asked")
         elif head.method == "notifications/cancelled":
-            number = member.numbers.get(head.target) if head.target is not None else None
-            if number is not None:
-                self.inbox.put((with_target(frame, number),))
+            self._cancel(member, frame)
         elif head.method == "notifications/initialized":
             if not self._is_initialized:
                 self._is_initialized = True
                 self.inbox.put((frame,))
         else:
             self.inbox.put((frame,))
+
+    def _cancel(self, member: Member, frame: Frame) -> None:
+        target = frame.head.target
+        number = member.numbers.get(target) if target is not None else None
+        if target is None or number is None:
+            return
+        try:
+            self.inbox.put((with_target(frame, number),))
+        except Unnameable as exc:
+            self._drop(frame, str(exc))
+            return
+        # The server need not answer it any more: without that it would count as open for ever.
+        loop = asyncio.get_running_loop()
+        loop.call_later(self._limits.cancel_grace, self._end_cancelled, member, target, number)
+
+    def _end_cancelled(self, member: Member, request_id: RequestId, number: int) -> None:
+        if number == self._greeting:
+            return
+        self._requests.settle(number)
+        if member.numbers.get(request_id) == number:
+            del member.numbers[request_id]
 
     def _ask(self, member: Member, frame: Frame) -> int | None:
         try:
@@ -207,6 +235,7 @@ class SharedSessions:
     def _greet(self, member: Member, frame: Frame) -> None:
         if self._greeted is not None and frame.head.id is not None:
             member.inbox.put((with_id(self._greeted, frame.head.id),))
+            member.is_greeted = True
         elif self._greeting is not None:
             self._waiting.append((member, frame))
         else:
@@ -223,7 +252,7 @@ class SharedSessions:
                 self._greet(member, frame)
 
     def _is_answered_here(self, member: Member, frame: Frame) -> bool:
-        """Note subscriptions to resources; the server hears the first and the last of several for one."""
+        """Note subscriptions to resources: the end of one is the server's to know when no other session has it too."""
         method = frame.head.method
         if method not in ("resources/subscribe", "resources/unsubscribe"):
             return False
@@ -246,8 +275,9 @@ class SharedSessions:
         for number in member.numbers.values():
             if number == self._greeting:
                 continue  # the others wait for it
-            if self._requests.settle(number) is not None:
-                self.inbox.put((replies.cancelled(number, "the client has left"),))
+            self._requests.abandon(number)
+            self.inbox.put((replies.cancelled(number, "the client has left"),))
+            asyncio.get_running_loop().call_later(self._limits.cancel_grace, self._requests.let_go, number)
         member.numbers.clear()
         for request_id in [asked for asked, other in self._asked.items() if other is member]:
             del self._asked[request_id]
@@ -256,6 +286,8 @@ class SharedSessions:
             if not any(uri in other.subscribed for other in self.members):
                 _, outward = self._requests.open(None, replies.request(0, "resources/unsubscribe", {"uri": uri}))
                 self.inbox.put((outward,))
+        if not self.members and not self._is_kept:
+            self.inbox.finish()
 
     # The endpoint that is joined to the server.
 
@@ -282,20 +314,35 @@ class SharedSessions:
         elif kind is Kind.REQUEST:
             self._route_request(frame)
         elif frame.head.method in _TO_ALL:
-            self._give(self.members, frame)
+            self._give(self._greeted_members(), frame)
         elif frame.head.method == _UPDATED:
             uri = _params(frame).uri
             self._give([member for member in self.members if uri in member.subscribed], frame)
-        elif (related := self._requests.related(frame)) is not None:
-            renamed, home = related
-            if renamed.owner is not None:
-                self._give((renamed.owner,), home)
-        elif frame.head.token is None and frame.head.target is None:
-            busy = self._busy()
-            if len(busy) <= 1:
-                self._give(busy or self.members, frame)
-            else:
-                self._drop(frame, "a notification that could be any session's")
+        elif frame.head.method == "notifications/cancelled":
+            self._take_back(frame)
+        else:
+            self._route_notification(frame)
+
+    def _route_notification(self, frame: Frame) -> None:
+        related = self._requests.related(frame)
+        if related is not None and related[0].owner is not None:
+            self._give((related[0].owner,), related[1])
+            return
+        busy = self._busy()
+        if frame.head.method == "notifications/progress" or frame.belongs_to is not None:
+            self._drop(frame, "a notification of a request that is over")
+        elif len(busy) > 1 or any(member not in self.members for member in busy):
+            self._drop(frame, "a notification that could be any session's")
+        else:
+            self._give(busy or self._greeted_members(), frame)
+
+    def _take_back(self, frame: Frame) -> None:
+        """Let the session know whom the server has asked that it wants no answer any more."""
+        member = self._asked.pop(frame.head.target, None) if frame.head.target is not None else None
+        if member is None:
+            self._drop(frame, "the end of a request that no session was asked")
+        else:
+            self._give((member,), frame)
 
     def _route_answer(self, frame: Frame) -> None:
         answered = self._requests.answered(frame)
@@ -303,10 +350,15 @@ class SharedSessions:
             self._drop(frame, "an answer for which nobody waits")
             return
         renamed, home = answered
-        if renamed.owner is not None:
-            renamed.owner.numbers.pop(renamed.id, None)
-            self._give((renamed.owner,), home)
-        if renamed.number == self._greeting:
+        owner = renamed.owner
+        is_greeting = renamed.number == self._greeting
+        if owner is not None and owner.numbers.get(renamed.id) == renamed.number:
+            del owner.numbers[renamed.id]
+            owner.is_greeted = owner.is_greeted or (is_greeting and not _is_error(frame))
+            self._give((owner,), home)
+        elif owner is not None and not is_greeting:
+            self._drop(frame, "an answer to a request whose id its session uses again")
+        if is_greeting:
             self._take_greeting(frame)
 
     def _route_request(self, frame: Frame) -> None:
@@ -321,17 +373,21 @@ class SharedSessions:
         choice = (
             busy
             or [member for member in self.members if member.subscribed]
-            or [member for member in self.members if member.is_listening()]
+            or [member for member in self._greeted_members() if member.is_listening()]
         )
-        if len(busy) > 1 or not choice:
-            fault = "several sessions have requests open" if busy else "no session listens"
+        if len(busy) > 1 or not choice or choice[-1] not in self.members:
+            fault = "several sessions have requests open" if len(busy) > 1 else "no session listens"
             self.inbox.put((replies.error(request_id, replies.REFUSED, f"whom this is for cannot be told: {fault}"),))
             return
         self._asked[request_id] = choice[-1]
         self._give(choice[-1:], frame)
 
     def _busy(self) -> list[Member]:
-        return [member for member in self.members if member.numbers]
+        """Return the sessions that may be spoken of: those with a request open, or that left one a moment ago."""
+        return [member for member in self._requests.owners() if member is not None]
+
+    def _greeted_members(self) -> list[Member]:
+        return [member for member in self.members if member.is_greeted]
 
     def _give(self, members: Sequence[Member], frame: Frame) -> None:
         for member in tuple(members):

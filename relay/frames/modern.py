@@ -105,16 +105,17 @@ _VERSION_KEY = "io.modelcontextprotocol/protocolVersion"
 _CAPABILITIES_KEY = "io.modelcontextprotocol/clientCapabilities"
 _VERSION_KEY_TAIL = b"/protocolVersion"  # and so ends "io.modelcontextprotocol\/protocolVersion"
 _ESCAPED_KEY = re.compile(rb"\\u00(?:2[fF]|[567])")  # an escape of the slash or a letter: the tail may be spelt so
+_V, _BACKSLASH = b"V\\"  # as numbers: such a byte is found in 0.05 us where a bytes object takes 0.4
 _NAMED_BY = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
 
 
 def read_facts(frame: Frame) -> RequestFacts | None:
     """Return what a modern frame says of itself; None if its ``_meta`` names no protocol version: a legacy one.
 
-    1.1 us for a request of 300 bytes, 0.1 us for a legacy one: one byte is found faster than sixteen.
+    1.1 us for a request of 300 bytes, 0.1 us for a legacy one.
     """
     raw = frame.raw
-    if (b"V" not in raw or _VERSION_KEY_TAIL not in raw) and (b"\\" not in raw or _ESCAPED_KEY.search(raw) is None):
+    if (_V not in raw or _VERSION_KEY_TAIL not in raw) and (_BACKSLASH not in raw or _ESCAPED_KEY.search(raw) is None):
         return None
     try:
         params = _decode_request(raw).params

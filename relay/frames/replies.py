@@ -39,8 +39,8 @@ REFUSED: Final = -32000
 """The listener refuses the HTTP request: session, headers, media types."""
 LOST: Final = -32001
 """The peer went away after it had been handed the request; it may have been executed."""
-UNAVAILABLE: Final = -32002
-"""The peer could not be reached; the request was not executed."""
+UNAVAILABLE: Final = -32006
+"""The peer could not be reached; the request was not executed. (MCP keeps -32002 for another meaning.)"""
 TOO_LARGE: Final = -32003
 """A frame beyond the limit."""
 UPSTREAM_STATUS: Final = -32004

@@ -6,19 +6,41 @@ the server says of either is named back. Pure: it says where a frame goes and ho
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from relay.frames.frame import Frame, Kind, RequestId
-from relay.frames.rename import subscription_of, with_id, with_number, with_subscription, with_target, with_token
+from relay.frames.rename import (
+    Unnameable,
+    subscription_of,
+    with_id,
+    with_number,
+    with_subscription,
+    with_target,
+    with_token,
+)
 
 __all__ = ["LISTEN", "Renamed", "Renaming"]
 
 LISTEN = "subscriptions/listen"
 """The request that stays open for as long as a client wants to hear of changes (2026-07-28, "Subscriptions")."""
 
-Owner = TypeVar("Owner")
+_NEVER_GUESSED = frozenset(
+    (
+        "notifications/progress",
+        "notifications/cancelled",
+        "notifications/subscriptions/acknowledged",
+        "notifications/tools/list_changed",
+        "notifications/prompts/list_changed",
+        "notifications/resources/list_changed",
+        "notifications/resources/updated",
+    )
+)
+"""What says itself whose it is; where that cannot be read, it is not for the only one who waits."""
+
+Owner = TypeVar("Owner", bound=Hashable)
 
 
 @dataclass(slots=True, frozen=True, eq=False)
@@ -44,6 +66,7 @@ class Renaming(Generic[Owner]):
     def __init__(self) -> None:
         """Start with none."""
         self._open: dict[int, Renamed[Owner]] = {}
+        self._abandoned: dict[int, Owner] = {}
         self._last = 0
         self._subscriptions = 0
 
@@ -74,49 +97,83 @@ class Renaming(Generic[Owner]):
         return self._open.get(number) if isinstance(number, int) else None
 
     def settle(self, number: object) -> Renamed[Owner] | None:
-        """Forget a request: it is answered, or nobody waits for it any more."""
+        """Forget a request that is answered."""
         renamed = self._open.pop(number, None) if isinstance(number, int) else None
         if renamed is not None:
             self._subscriptions -= renamed.is_subscription
         return renamed
 
+    def abandon(self, number: int) -> Renamed[Owner] | None:
+        """Forget a request for which nobody waits any more. Until it is answered, or ``let_go``, its server may still
+        speak of it: what does not say whose it is could be its own.
+        """
+        renamed = self.settle(number)
+        if renamed is not None and not renamed.is_subscription:
+            self._abandoned[number] = renamed.owner
+        return renamed
+
+    def let_go(self, number: int) -> None:
+        """Take it that the server says no more of an abandoned request."""
+        self._abandoned.pop(number, None)
+
     def answered(self, frame: Frame) -> tuple[Renamed[Owner], Frame] | None:
         """Take an answer; return whose it is and how it reads there, or None if nobody waits for it (any more)."""
         renamed = self.settle(frame.head.id)
         if renamed is None:
+            if isinstance(frame.head.id, int):
+                self.let_go(frame.head.id)
             return None
         home = with_id(frame, renamed.id)
-        return renamed, with_subscription(home, renamed.id) if renamed.is_subscription else home
+        if renamed.is_subscription:
+            with contextlib.suppress(Unnameable):  # it is the answer, whatever it says there
+                home = with_subscription(home, renamed.id)
+        return renamed, home
 
     def related(self, frame: Frame) -> tuple[Renamed[Owner], Frame] | None:
         """Say which open request a notification is part of, and how it reads there; None if that cannot be told.
 
         In order: its progress token; its subscription; the subscription it ends; the request the transport tied it
-        to; the only request that is open.
+        to; the only request that is open, unless it could be of one that was abandoned.
         """
         head = frame.head
-        if head.token is not None:
-            renamed = self.find(head.token)
-            # Progress of a request that is over belongs to nobody, least of all to the only one that is open.
-            return (
-                (renamed, with_token(frame, renamed.token))
-                if renamed is not None and renamed.token is not None
-                else None
-            )
-        if (subscription := subscription_of(frame)) is not None:
-            renamed = self.find(subscription)
-            return (renamed, with_subscription(frame, renamed.id)) if renamed is not None else None
-        if head.target is not None:
-            renamed = self.find(head.target)
-            return (renamed, with_target(frame, renamed.id)) if renamed is not None else None
-        renamed = self.find(frame.belongs_to)
-        if renamed is None and len(self) == 1:
-            renamed = next(one for one in self._open.values() if not one.is_subscription)
-        return (renamed, frame) if renamed is not None and head.kind is Kind.NOTIFICATION else None
+        try:
+            if head.token is not None:
+                renamed = self.find(head.token)
+                token = None if renamed is None else renamed.token
+                # Progress of a request that is over belongs to nobody, least of all to the only one that is open.
+                return None if renamed is None or token is None else (renamed, with_token(frame, token))
+            if (subscription := subscription_of(frame)) is not None:
+                renamed = self.find(subscription)
+                return None if renamed is None else (renamed, with_subscription(frame, renamed.id))
+            if head.target is not None:
+                renamed = self.find(head.target)
+                # A server ends subscriptions so, and nothing else (2026-07-28, "Cancellation").
+                if renamed is None or not renamed.is_subscription:
+                    return None
+                return renamed, with_target(frame, renamed.id)
+        except Unnameable:
+            return None
+        if head.kind is not Kind.NOTIFICATION:
+            return None
+        if frame.belongs_to is not None:
+            renamed = self.find(frame.belongs_to)
+        else:
+            renamed = None if head.method in _NEVER_GUESSED else self._only()
+        return None if renamed is None else (renamed, frame)
+
+    def _only(self) -> Renamed[Owner] | None:
+        if len(self) != 1 or len(self.owners()) != 1:
+            return None
+        return next(one for one in self._open.values() if not one.is_subscription)
+
+    def owners(self) -> set[Owner]:
+        """Return who has a request open, or has abandoned one that its server may still speak of."""
+        return {*(one.owner for one in self._open.values() if not one.is_subscription), *self._abandoned.values()}
 
     def fail_all(self) -> list[Renamed[Owner]]:
         """Settle everything at once; return what is left without an answer."""
         left = list(self._open.values())
         self._open.clear()
+        self._abandoned.clear()
         self._subscriptions = 0
         return left

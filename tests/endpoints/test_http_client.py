@@ -9,44 +9,10 @@ import pytest
 
 from relay.limits import Limits
 from tests.e2e.conversation import Direct, note, request
-from tests.e2e.fault_server import Exchange, FaultServer, Script, error, result, sse_event
+from tests.e2e.fault_server import Exchange, FaultServer, Script, Sized, error, result, sse_event
 
 SMALL = Limits(max_frame_bytes=200_000, reconnect_min=0.01, reconnect_max=0.05, cancel_grace=0.2, linger=0.3)
 LIMIT = SMALL.max_frame_bytes
-
-
-def answer_of(request_id: object, size: int) -> bytes:
-    """Make an answer of exactly so many bytes."""
-    frame = json.dumps({"jsonrpc": "2.0", "id": request_id, "result": {"fill": ""}}).encode()
-    return frame.replace(b'""', b'"' + b"x" * (size - len(frame)) + b'"')
-
-
-class Sized(Script):
-    """Answers with so many bytes as `params.size` says, as JSON, on the call's stream or on the GET stream."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.listener: Exchange | None = None
-
-    async def get(self, exchange: Exchange) -> None:
-        await exchange.open_stream()
-        self.listener = exchange
-        await exchange.hold()
-
-    async def call(self, exchange: Exchange) -> None:
-        params = exchange.message["params"]
-        body = answer_of(exchange.message["id"], params["size"])
-        if params["how"] == "json":
-            await exchange.reply(200, body, kind="application/json")
-            return
-        await exchange.open_stream()
-        if params["how"] == "sse":
-            await exchange.event(body)
-            await exchange.end()
-        else:
-            assert self.listener is not None, "waited for"
-            await self.listener.event(body)
-            await exchange.hold()
 
 
 @pytest.mark.parametrize("kept", [False, True])
@@ -66,6 +32,7 @@ async def test_answer_at_the_limit_and_beyond(how: str, kept: bool) -> None:
         assert lengths == {LIMIT - 1, LIMIT, 100}
         for name in ("beyond", "far"):
             assert answers[name]["error"]["code"] == -32003
+            assert "--max-frame-bytes" in answers[name]["error"]["message"], "the option is named"
             assert answers[name]["error"]["data"] == {"delivered": "unknown"}
         assert "result" in await client.call("after", size=1000, how=how)
         assert len(server.posted("tools/call")) == 6

@@ -19,6 +19,8 @@ from relay.frames.modern import (
     RequestFacts,
     ToolHeaders,
     check_headers,
+    error_for,
+    is_modern_error,
     read_facts,
     request_headers,
     without_tools,
@@ -181,6 +183,37 @@ def test_any_bytes_are_read_or_are_not_modern(rest: bytes, text: str) -> None:
     ):
         facts = read_facts(Frame(raw))
         assert facts is None or isinstance(facts, RequestFacts)
+
+
+# Refusals.
+
+
+@pytest.mark.parametrize(
+    ("raw", "is_modern", "answer"),
+    [
+        (b'{"jsonrpc":"2.0","id":null,"error":{"code":-32022,"message":"no", "data":0.10}}', True, -32022),
+        (b'{"error":{"code":-32020,"message":""}}', True, -32020),
+        (b'{"id":"server-error","error":{"code":-32600,"message":"no"}}', False, -32600),
+        (b'{"id":1,"error":{"code":-32601,"message":"no"}}', False, -32601),
+        (b'{"error":{"code":"-32020","message":"no"}}', False, None),
+        (b'{"error":{"code":-32020}}', False, None),
+        (b'{"error":"no"}', False, None),
+        (b'{"result":{}}', False, None),
+        (b"Not Found", False, None),
+        (b"", False, None),
+    ],
+)
+def test_refusals_are_read(raw: bytes, is_modern: bool, answer: int | None) -> None:
+    """What only a modern server says is told apart; an error under another id becomes the request's, as it is."""
+    assert is_modern_error(Frame(raw)) is is_modern
+    frame = error_for(Frame(raw), 2**70)
+    if answer is None:
+        assert frame is None
+    else:
+        assert frame is not None
+        assert (frame.head.id, frame.belongs_to) == (2**70, 2**70)
+        assert json.loads(frame.raw)["error"]["code"] == answer
+        assert raw[raw.index(b'{"code"') : -1] in frame.raw
 
 
 # Annotations.

@@ -14,6 +14,7 @@ from .install import install as install
 from .locate import CLIENTS as CLIENTS
 from .locate import SERVERS as SERVERS
 from .locate import client_command as client_command
+from .locate import conformance_runner as conformance_runner
 from .locate import everything_server as everything_server
 from .locate import everything_server_http as everything_server_http
 from .locate import everything_server_sse as everything_server_sse

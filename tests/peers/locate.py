@@ -19,6 +19,7 @@ HERE = Path(__file__).resolve().parent
 SERVERS = ("py1", "py2", "ts")
 CLIENTS = ("py1", "py2", "ts")
 OLDEST_NODE = 20  # the inspector's own floor is higher on paper, but its CLI runs on 20
+OLDEST_NODE_FOR = {"conformance": 22}  # it calls fs.globSync
 
 
 def root() -> Path:
@@ -33,14 +34,14 @@ def python(name: str) -> Path:
 
 
 @functools.cache
-def system_node() -> Path | None:
+def system_node(oldest: int = OLDEST_NODE) -> Path | None:
     """Find a node on PATH that is new enough, or None."""
     found = shutil.which("node")
     if found is None:
         return None
     version = subprocess.run([found, "--version"], capture_output=True, text=True, check=False).stdout
     major = re.match(r"v(\d+)\.", version)
-    return Path(found) if major is not None and int(major[1]) >= OLDEST_NODE else None
+    return Path(found) if major is not None and int(major[1]) >= oldest else None
 
 
 def node() -> Path:
@@ -79,6 +80,15 @@ def _node_tool(name: str) -> list[str]:
         return [launcher]
     home = node().parent if sys.platform == "win32" else node().parent.parent / "lib"
     return [*node_command(), str(home / "node_modules" / "npm" / "bin" / f"{name}-cli.js")]
+
+
+def conformance_runner() -> list[str]:
+    """Return the argv of the official conformance runner; `server` or `client` and their options follow."""
+    found = system_node(OLDEST_NODE_FOR["conformance"]) or bundled_node()
+    if found is None:
+        raise FileNotFoundError(f"no node for the conformance runner under {root()}; run tests/peers/install.py")
+    package = root().joinpath("conformance", "node_modules", "@modelcontextprotocol", "conformance")
+    return [str(found), str(package / "dist" / "index.js")]
 
 
 def node_package(*parts: str) -> str:

@@ -10,9 +10,10 @@ import contextlib
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING or __package__:
     from . import locate
@@ -33,7 +34,9 @@ def serving(server: str, transport: str) -> Iterator[list[str]]:
         return
     port = locate.free_port()
     where = {transport: port}
-    process = subprocess.Popen(locate.server_command(server, **where))
+    process = subprocess.Popen(locate.server_command(server, **where), stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None, "a pipe"
+    threading.Thread(target=_pass_complaints_on, args=(process.stderr,), name=f"{server}'s stderr").start()
     try:
         locate.wait_for_port(port)
         yield [f"--{transport}", locate.server_url(**where)]
@@ -44,6 +47,14 @@ def serving(server: str, transport: str) -> Iterator[list[str]]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def _pass_complaints_on(lines: IO[str]) -> None:
+    """Show what a server says on stderr, but for the line that it listens."""
+    with lines:
+        for line in lines:
+            if not line.startswith("listening "):
+                sys.stderr.write(line)
 
 
 def run_client(client: str, target: list[str], *options: str) -> dict[str, Any]:
