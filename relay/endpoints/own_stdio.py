@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from relay.endpoints.byte_stream import FrameReader, FrameWriter
+from relay.endpoints.settlement import OpenRequests
 from relay.errors import EndpointBroken, EndpointClosed, RelayError
 from relay.frames import replies
 from relay.frames.frame import Frame, Head, Kind
@@ -69,7 +70,7 @@ class OwnStdio:
         self._read_transport: asyncio.ReadTransport | None = None
         self._thread: _ReadingThread | None = None
         self._writer: FrameWriter | _WritingThread
-        self._replies: list[Frame] = []
+        self._open = OpenRequests()
         self._closed = False
 
     @classmethod
@@ -105,7 +106,10 @@ class OwnStdio:
 
     async def receive(self) -> Sequence[Frame]:
         """Return what the client wrote; ``()`` once it has closed our stdin."""
-        return await self._reader.inbox.receive()
+        frames = await self._reader.inbox.receive()
+        for frame in frames:
+            self._open.note(frame.head)
+        return frames
 
     def call_at_end(self, callback: Callable[[], None]) -> None:
         """Call ``callback`` once the peer will send no more."""
@@ -113,6 +117,8 @@ class OwnStdio:
 
     async def send(self, frames: Sequence[Frame]) -> None:
         """Write to stdout; waits while the client does not read. Raises EndpointBroken once nobody reads."""
+        for frame in frames:
+            self._open.answered(frame.head)
         await self._writer.send(frames)
 
     def finish(self) -> None:
@@ -125,7 +131,13 @@ class OwnStdio:
         return self._reader.inbox.is_finished
 
     async def send_eof(self) -> None:
-        """Flush and close stdout: the client sees its end."""
+        """Answer what is still open with errors, flush and close stdout: the client sees its end."""
+        self._say_end(None)
+
+    def _say_end(self, reason: RelayError | None) -> None:
+        said = f"the request was lost: {reason or 'the other side has ended'}"
+        for frame in replies.errors(self._open.fail_all(), replies.LOST, said, delivered="unknown"):
+            self._writer.write_soon(frame)
         self._writer.send_eof()
 
     async def aclose(self, reason: RelayError | None = None) -> None:
@@ -134,7 +146,7 @@ class OwnStdio:
             return
         self._closed = True
         self._reader.inbox.finish()
-        self._writer.send_eof()
+        self._say_end(reason)
         try:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._limits.close_grace):

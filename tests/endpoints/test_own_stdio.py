@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -63,7 +64,7 @@ async def test_own_stdio(ends: Callable[[], Ends], threads: bool, monkeypatch: p
 
 async def test_regular_files(tmp_path: Path) -> None:
     """``mcp-relay URL < file > file``: every line is a frame, the end of the file the end."""
-    frames = [request(number, 100) for number in range(5000)]
+    frames = [Frame(b'{"jsonrpc":"2.0","method":"n%d"}' % number) for number in range(5000)]
     (tmp_path / "in").write_bytes(b"".join(frame.raw + b"\r\n" for frame in frames)[:-2])
     with (tmp_path / "in").open("rb") as stdin, (tmp_path / "out").open("wb") as stdout:
         stdio = await OwnStdio.open(limits=CHECK_LIMITS, stdin=stdin.fileno(), stdout=stdout.fileno())
@@ -148,7 +149,7 @@ async def test_the_process_own_stdout_is_taken_over(tmp_path: Path) -> None:
     real_stdin, real_stdout = os.dup(0), os.dup(1)
     try:
         with (tmp_path / "in").open("wb") as stdin:
-            stdin.write(request(1).raw)
+            stdin.write(b'{"jsonrpc":"2.0","method":"n"}')
         with (tmp_path / "in").open("rb") as stdin, (tmp_path / "out").open("wb") as stdout:
             os.dup2(stdin.fileno(), 0)
             os.dup2(stdout.fileno(), 1)
@@ -162,7 +163,23 @@ async def test_the_process_own_stdout_is_taken_over(tmp_path: Path) -> None:
         os.dup2(real_stdout, 1)
         os.close(real_stdin)
         os.close(real_stdout)
-    assert (tmp_path / "out").read_bytes() == request(1).raw + b"\n"
+    assert (tmp_path / "out").read_bytes() == b'{"jsonrpc":"2.0","method":"n"}\n'
+
+
+async def test_requests_left_open_get_errors_before_the_end(tmp_path: Path) -> None:
+    """Whatever ends the other side: each request that has no answer gets one error, a cancelled one none."""
+    lines = [request(1).raw, request(2).raw, b'[{"jsonrpc":"2.0","id":"b","method":"x"}]', request(3).raw]
+    lines.append(b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":3}}')
+    (tmp_path / "in").write_bytes(b"\n".join(lines))
+    with (tmp_path / "in").open("rb") as stdin, (tmp_path / "out").open("wb") as stdout:
+        stdio = await OwnStdio.open(limits=CHECK_LIMITS, stdin=stdin.fileno(), stdout=stdout.fileno())
+        await take(stdio, 5)
+        await stdio.send([Frame(b'{"jsonrpc":"2.0","id":2,"result":{}}')])
+        await stdio.aclose(EndpointBroken("the server has gone"))
+    said = [json.loads(line) for line in (tmp_path / "out").read_bytes().splitlines()]
+    assert [one["id"] for one in said] == [2, 1, "b"]
+    assert said[1]["error"]["message"] == "the request was lost: the server has gone"
+    assert said[1]["error"]["data"] == {"delivered": "unknown"}
 
 
 def test_on_windows_nothing_is_polled(monkeypatch: pytest.MonkeyPatch) -> None:
