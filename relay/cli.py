@@ -23,6 +23,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from relay.app.logs import StderrSink, say, set_up_logging
 from relay.app.quick_start import import_aiohttp
 from relay.app.settings import BridgeSettings, ServeSettings
+from relay.app.specs import ADDRESSES, ListenSpec, is_address, parse_listen
 from relay.app.wiring import is_url
 from relay.auth.origin import is_host, is_loopback, is_origin
 from relay.endpoints.child import child_environment
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 logger = logging.getLogger("relay")
+
+_DESCRIPTORS = 65_536  # more than connections may be; some children close every number up to the limit they inherit
 
 _DESCRIPTION = """\
 Relay MCP between transports: a stdio server to HTTP clients, or a remote server to a client that speaks only stdio.
@@ -188,8 +191,10 @@ def _add_child_options(group: Any) -> None:
 
 def _add_listen_options(group: Any) -> None:
     group.add_argument(
-        "--listen", metavar="http://HOST:PORT/mcp", help="listen there, in front of a command or of another URL"
-    )
+        "--listen", action="append", default=[], metavar="SPEC",
+        help="listen at stdio:, http://HOST:PORT/mcp, tcp://HOST:PORT or unix:/PATH, before a command or an address "
+        "(repeatable)",
+    )  # fmt: skip
     group.add_argument("--host", default="127.0.0.1", help="the address to listen on (default 127.0.0.1)")
     group.add_argument("--port", type=_port, default=0, help="the port; 0, the default, is a free one")
     group.add_argument(
@@ -221,27 +226,23 @@ def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     options = parser.parse_intermixed_args(words)
     if options.target is not None:
         command = [options.target, *options.args, *command]
-    _take_listen(options)
-    is_served = options.listen is not None
-    for_the_other = (_OF_A_CHILD if is_served else _FOR_A_COMMAND) if command and is_url(command[0]) else _FOR_A_URL
+    for_the_other = _FOR_A_URL
+    if command and is_address(command[0]):
+        for_the_other = _OF_A_CHILD if options.listen else _FOR_A_COMMAND
     options.unused = [
         flag for name, flag in for_the_other.items() if getattr(options, name) != parser.get_default(name)
     ]
     return options, command
 
 
-def _take_listen(options: argparse.Namespace) -> None:
-    """Put the address of ``--listen`` where ``--host`` and ``--port`` would put it. Raises ConfigError."""
-    if options.listen is None:
-        return
-    try:
-        parts = urlsplit(options.listen)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host = port = None
-    if host is None or parts.scheme != "http" or parts.path not in ("", "/", "/mcp", "/mcp/") or parts.query:
-        raise ConfigError(f"--listen: {options.listen!r} is not of the form http://127.0.0.1:8080/mcp")
-    options.host, options.port = host, port or 0
+def _listens(options: argparse.Namespace) -> list[ListenSpec]:
+    """Return where to listen: ``--listen``, or ``--host`` and ``--port``. Raises ConfigError."""
+    if not options.listen:
+        return [ListenSpec("http", _host(options), options.port)]
+    specs = [parse_listen(text) for text in options.listen]
+    if [spec.kind for spec in specs].count("stdio") > 1:
+        raise ConfigError("--listen stdio: can be given once")
+    return specs
 
 
 def _limits(options: argparse.Namespace) -> Limits:
@@ -327,9 +328,9 @@ def _serve_settings(
     options: argparse.Namespace, command: list[str], secrets: list[str], headers: dict[str, str]
 ) -> ServeSettings:
     warnings = []
-    url = command[0] if is_url(command[0]) else None
-    host = _host(options)
-    if not is_loopback(host):
+    url = command[0] if is_address(command[0]) else None
+    listens = _listens(options)
+    for host in {spec.host for spec in listens if spec.kind in ("http", "tcp") and not is_loopback(spec.host)}:
         if not options.insecure_no_auth:
             raise ConfigError(
                 f"--host {host} would let everybody who can reach this machine use {command[0]!r} here; "
@@ -348,8 +349,7 @@ def _serve_settings(
         transport=options.transport.replace("-", ""),
         share=options.share,
         cwd=options.cwd,
-        host=host,
-        port=options.port,
+        listen=listens,
         allowed_hosts=options.allowed_host,
         allowed_origins=options.allow_origin,
         secrets=secrets,
@@ -365,28 +365,32 @@ def _job(options: argparse.Namespace, command: list[str], sink: StderrSink) -> C
     level = logging.DEBUG if options.debug else getattr(logging, options.log_level)
     set_up_logging(level, secrets, sink)
     for flag in options.unused:
-        logger.warning("%s is of no use before a %s: ignored", flag, "URL" if is_url(command[0]) else "command")
-    if is_url(command[0]):
+        logger.warning("%s is of no use before a %s: ignored", flag, "URL" if is_address(command[0]) else "command")
+    if is_address(command[0]):
         for name, _ in options.headers:
             if name.lower() in _HEADERS_IGNORED:
                 logger.warning("-H %s is set by the transport itself: ignored", name)
-        import_aiohttp()
-        from relay.app.serve import bridge, serve
-
+        if is_url(command[0]) or (options.listen and any(spec.kind == "http" for spec in _listens(options))):
+            import_aiohttp()
         if len(command) > 1:
             raise ConfigError(f"nothing may follow the URL, but {command[1]!r} does; see mcp-relay --help")
         transport = options.transport.replace("-", "")
-        if options.listen is not None:
+        if options.listen and any(spec != ListenSpec("stdio") for spec in _listens(options)):
+            from relay.app.serve import serve
+
             return serve(_serve_settings(options, command, secrets, headers), sink)
+        from relay.app.bridge import bridge
+
         settings = BridgeSettings(
             url=command[0], headers=headers, transport=transport, secrets=secrets, limits=_limits(options)
         )
         return bridge(settings, sink)
     if scheme := re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*://", command[0]):
         raise ConfigError(
-            f"{scheme[0]}… is neither a command nor an address of a kind that is known: http://, https://"
+            f"{scheme[0]}… is neither a command nor an address of a kind that is known: {', '.join(ADDRESSES)}"
         )
-    import_aiohttp()
+    if any(spec.kind == "http" for spec in _listens(options)):
+        import_aiohttp()
     from relay.app.serve import serve
 
     return serve(_serve_settings(options, command, secrets, headers), sink)
@@ -431,9 +435,23 @@ def _open_standard_descriptors() -> None:
             os.open(os.devnull, os.O_RDWR)  # the lowest number that is free, which is this one
 
 
+def _raise_descriptor_limit() -> None:
+    """Let as many descriptors be open as connections may be, not the 1,024 that a login gives: as far as allowed."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(ValueError, OSError):  # macOS admits fewer than it says
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
     _open_standard_descriptors()
+    _raise_descriptor_limit()
     sink = StderrSink()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # --help has dots that a plain ASCII terminal has not

@@ -15,9 +15,11 @@ import pytest
 
 import relay
 from relay import cli
+from relay.app import bridge as bridge_module
 from relay.app import serve as serve_module
 from relay.app.logs import StderrSink
 from relay.app.settings import BridgeSettings, ServeSettings
+from relay.app.specs import ListenSpec
 from relay.errors import ConfigError, EndpointUnavailable, RelayError
 from relay.limits import DEFAULT_LIMITS
 
@@ -51,7 +53,7 @@ def jobs(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
         return 0
 
     monkeypatch.setattr(serve_module, "serve", take)
-    monkeypatch.setattr(serve_module, "bridge", take)
+    monkeypatch.setattr(bridge_module, "bridge", take)
     return found
 
 
@@ -107,7 +109,7 @@ def test_the_command(jobs: list[Settings], words: list[str], command: list[str])
 def test_defaults_of_a_listener(jobs: list[Settings]) -> None:
     """127.0.0.1, a free port, the short environment, nobody else."""
     settings = serving(jobs, "a/server")
-    assert (settings.host, settings.port, settings.cwd, settings.name) == ("127.0.0.1", 0, None, "server")
+    assert (*settings.listen, settings.cwd, settings.name) == (ListenSpec("http", "127.0.0.1", 0), None, "server")
     assert (settings.allowed_hosts, settings.allowed_origins, settings.secrets, settings.warnings) == ([], [], [], [])
     assert set(settings.env) <= {"HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER"}
     assert settings.limits == DEFAULT_LIMITS
@@ -148,7 +150,7 @@ def test_every_option_of_a_listener(jobs: list[Settings], monkeypatch: pytest.Mo
         "1.5",
         "server",
     )
-    assert (settings.host, settings.port, settings.cwd) == ("::1", 8080, "/tmp")
+    assert (*settings.listen, settings.cwd) == (ListenSpec("http", "::1", 8080), "/tmp")
     assert list(settings.allowed_hosts) == ["a.example", "b.example:1"]
     assert list(settings.allowed_origins) == ["https://x", "https://y", "https://z"]
     assert (settings.env["A"], settings.env["MY_TOKEN"], settings.env["SOMETHING"]) == ("1", "canary", "else")
@@ -238,7 +240,7 @@ def test_what_is_of_no_use_is_said_and_ignored(
 
 def test_brackets_around_an_address_to_listen_on(jobs: list[Settings]) -> None:
     """As it stands in a URL."""
-    assert serving(jobs, "--host", "[::1]", "server").host == "::1"
+    assert serving(jobs, "--host", "[::1]", "server").listen[0].host == "::1"
 
 
 def test_secrets_in_the_url_are_known(jobs: list[Settings]) -> None:

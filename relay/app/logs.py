@@ -23,7 +23,7 @@ from relay.frames import replies
 from relay.frames.frame import Frame
 from relay.pipe import Observer
 
-__all__ = ["ChildStderr", "FrameLog", "ReachLog", "StderrSink", "mask_secrets", "say", "set_up_logging"]
+__all__ = ["ChildStderr", "FrameLog", "ReachLog", "StderrSink", "frame_log", "mask_secrets", "say", "set_up_logging"]
 
 logger = logging.getLogger("relay")
 
@@ -155,13 +155,17 @@ class FrameLog:
 
     def frames_forwarded(self, source: Endpoint, sink: Endpoint, frames: Sequence[Frame]) -> None:
         """Log the frames, each cut to 2 KiB."""
+        self.show(source.name, sink.name, frames)
+
+    def show(self, source: str, sink: str, frames: Sequence[Frame]) -> None:
+        """Log frames that go from one to another."""
         if not logger.isEnabledFor(logging.DEBUG):
             return
         for frame in frames:
             raw = frame.raw
             text = raw[: self._cut(raw)].decode("utf-8", "backslashreplace")
             more = f"… ({len(raw)} bytes)" if len(raw) > _SHOWN_FRAME else ""
-            logger.debug("%s > %s: %s%s", source.name, sink.name, text, more)
+            logger.debug("%s > %s: %s%s", source, sink, text, more)
 
     def _cut(self, raw: bytes) -> int:
         cut = _SHOWN_FRAME
@@ -169,6 +173,11 @@ class FrameLog:
             at = raw.find(secret, max(0, _SHOWN_FRAME - len(secret) + 1), _SHOWN_FRAME + len(secret) - 1)
             cut = min(cut, at) if at >= 0 else cut
         return cut
+
+
+def frame_log(secrets: Sequence[str]) -> FrameLog | None:
+    """Return an observer that logs every frame, if that is wanted."""
+    return FrameLog(secrets) if logger.isEnabledFor(logging.DEBUG) else None
 
 
 class _Data(msgspec.Struct):

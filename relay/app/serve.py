@@ -1,77 +1,41 @@
-"""Run a relay until it ends: the two jobs people start one for, and how signals end them.
+"""Offer a server wherever clients may come from, until a signal ends it: listeners in front of one target.
 
-``serve`` offers a command over HTTP, a child for each session; ``bridge`` joins this process's stdio to a URL.
+Each client is joined to a server of its own, or to its share of one (``--share``).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
+import functools
 import logging
-import os
-import signal
-import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from relay.app.logs import ChildStderr, FrameLog, ReachLog, StderrSink, say
-from relay.app.settings import BridgeSettings, ServeSettings
-from relay.app.wiring import ChildTarget, RemoteTarget, listen
-from relay.endpoints.base import Endpoint
+from relay.app.logs import ChildStderr, StderrSink, frame_log, say
+from relay.app.settings import ServeSettings
+from relay.app.signals import StopSignals
+from relay.app.specs import ListenSpec
+from relay.app.wiring import AddressTarget, ChildTarget, RemoteTarget, is_url, listen
+from relay.endpoints.base import Endpoint, Listener
 from relay.endpoints.greeted import Greeted
 from relay.endpoints.modern_clients import ModernClients
 from relay.endpoints.own_stdio import OwnStdio
 from relay.endpoints.shared import SharedPool, SharedSessions
+from relay.endpoints.socket_listener import TcpListener, UnixListener
+from relay.endpoints.stdio_listener import StdioListener
 from relay.errors import EndpointBroken, EndpointClosed
 from relay.pipe import pipe
 
 if TYPE_CHECKING:
     from relay.endpoints.http_dial import Dial
-    from relay.endpoints.http_server import AnySession, HttpListener
+    from relay.endpoints.http_server import HttpListener
 
-__all__ = ["bridge", "serve"]
+__all__ = ["serve"]
 
 logger = logging.getLogger("relay")
-
-_INTERRUPTED = 130
-
-
-class StopSignals:
-    """The first SIGTERM, SIGINT or SIGHUP asks for an orderly end, a second SIGTERM or SIGINT ends the process at once.
-
-    Not a second SIGHUP: a terminal that closes may say so twice, and systemd can send one right after its SIGTERM.
-    """
-
-    def __init__(self, sink: StderrSink) -> None:
-        """Catch them once installed, inside the event loop."""
-        self._sink = sink
-        self.stopped = asyncio.Event()
-
-    def install(self) -> None:
-        """Catch the signals."""
-        loop = asyncio.get_running_loop()
-        numbers = [signal.SIGTERM, signal.SIGINT]
-        if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup ignores it
-            numbers.append(signal.SIGHUP)
-        for number in numbers:
-            try:
-                loop.add_signal_handler(number, self._caught, number)
-            except NotImplementedError:  # Windows
-                signal.signal(number, lambda caught, _: loop.call_soon_threadsafe(self._caught, caught))
-
-    def _caught(self, number: int) -> None:
-        name = signal.Signals(number).name
-        if self.stopped.is_set():
-            if name == "SIGHUP":
-                return
-            # The guardian ends the children: their ladder could take seconds, and the operator insists.
-            say(self._sink, f"{name} again: ending at once")
-            os._exit(_INTERRUPTED)
-        logger.info("%s: finishing what is in flight", name)
-        self.stopped.set()
 
 
 async def serve(settings: ServeSettings, sink: StderrSink) -> int:
@@ -91,21 +55,26 @@ async def serve(settings: ServeSettings, sink: StderrSink) -> int:
     return 0
 
 
-def _target(settings: ServeSettings, stderr: ChildStderr) -> ChildTarget | RemoteTarget:
-    if settings.url is not None:
-        return RemoteTarget(
-            settings.url, headers=settings.headers, transport=settings.transport, limits=settings.limits
-        )
-    return ChildTarget(settings.command, env=settings.env, cwd=settings.cwd, limits=settings.limits, stderr=stderr)
+def _target(settings: ServeSettings, stderr: ChildStderr) -> ChildTarget | RemoteTarget | AddressTarget:
+    limits, url = settings.limits, settings.url
+    if url is None:
+        return ChildTarget(settings.command, env=settings.env, cwd=settings.cwd, limits=limits, stderr=stderr)
+    if is_url(url):
+        return RemoteTarget(url, headers=settings.headers, transport=settings.transport, limits=limits)
+    return AddressTarget(url, headers=settings.headers, limits=limits)
 
 
 class _Serving:
-    """One listener in front of one command or URL."""
+    """Listeners in front of one command or address."""
 
-    def __init__(self, settings: ServeSettings, target: ChildTarget | RemoteTarget, sink: StderrSink) -> None:
+    def __init__(
+        self, settings: ServeSettings, target: ChildTarget | RemoteTarget | AddressTarget, sink: StderrSink
+    ) -> None:
         self._settings = settings
         self._target = target
         self._sink = sink
+        self._http: list[HttpListener] = []
+        self._connections: set[Endpoint] = set()
         self._began = time.monotonic()
         self._last_activity = datetime.now(UTC)
 
@@ -117,41 +86,89 @@ class _Serving:
         return None
 
     async def run(self, stopped: asyncio.Event) -> None:
-        settings = self._settings
-        listener = await listen(
-            settings.host,
-            settings.port,
-            allowed_hosts=settings.allowed_hosts,
-            allowed_origins=settings.allowed_origins,
-            limits=settings.limits,
-            status=self._status,
-            per_request=settings.share == "request",
-            server=self._dial(),
-        )
-        base = listener.base_url
-        say(self._sink, f"listening on {base}/mcp (Streamable HTTP) and {base}/sse (HTTP+SSE)")
-        for warning in settings.warnings:
+        listeners: list[Listener] = []
+        try:
+            for spec in self._settings.listen:
+                listeners.append(await self._listen(spec))  # noqa: PERF401 - those that there are must be closed
+            await self._run(listeners, stopped)
+        finally:
+            for listener in listeners:
+                await listener.aclose()
+
+    async def _run(self, listeners: Sequence[Listener], stopped: asyncio.Event) -> None:
+        for warning in self._settings.warnings:
             logger.warning("%s", warning)
         async with asyncio.TaskGroup() as group:
-            accepting = group.create_task(self._accept(listener, group), name="accept sessions")
+            pool = SharedPool(self._target.name, self._settings.limits, self._begin_shared(group))
+            accepting = [
+                group.create_task(self._accept(listener, pool, group), name="accept sessions") for listener in listeners
+            ]
             try:
                 await stopped.wait()
-                await listener.drain(settings.limits.drain)
+                await self._drain()
             finally:
-                await listener.aclose()
-                await asyncio.wait([accepting])
+                for listener in listeners:
+                    await listener.aclose()
+                for session in tuple(self._connections):
+                    await session.aclose(EndpointClosed("the relay is shutting down"))
+                await asyncio.wait(accepting)
 
-    async def _accept(self, listener: HttpListener, group: asyncio.TaskGroup) -> None:
+    async def _drain(self) -> None:
+        """Let what is in flight be answered, for at most ``limits.drain`` seconds; HTTP takes nothing new meanwhile."""
+        seconds = self._settings.limits.drain
+        await asyncio.gather(*(listener.drain(seconds) for listener in self._http))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while any(getattr(session, "in_flight", 0) for session in self._connections):  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+
+    async def _listen(self, spec: ListenSpec) -> Listener:
+        settings = self._settings
+        if spec.kind == "http":
+            listener = await listen(
+                spec.host,
+                spec.port,
+                allowed_hosts=settings.allowed_hosts,
+                allowed_origins=settings.allowed_origins,
+                limits=settings.limits,
+                status=self._status,
+                per_request=settings.share == "request",
+                server=self._dial(),
+            )
+            self._http.append(listener)
+            base = listener.base_url
+            say(self._sink, f"listening on {base}/mcp (Streamable HTTP) and {base}/sse (HTTP+SSE)")
+            return listener
+        if spec.kind == "stdio":
+            return StdioListener(await OwnStdio.open(limits=settings.limits))
+        sockets: TcpListener | UnixListener
+        if spec.kind == "tcp":
+            sockets = TcpListener(spec.host, spec.port, limits=settings.limits)
+        else:
+            sockets = UnixListener(spec.path, limits=settings.limits)
+        await sockets.start()
+        say(self._sink, f"listening on {sockets.url}")
+        return sockets
+
+    def _begin_shared(self, group: asyncio.TaskGroup) -> Callable[[SharedSessions], None]:
         def begin(shared: SharedSessions) -> None:
             upstream = self._target.endpoint(is_shared=True)
             group.create_task(self._carry(shared, upstream), name=f"shared server {shared.name}")
 
-        pool = SharedPool(self._target.name, self._settings.limits, begin)
+        return begin
+
+    async def _accept(self, listener: Listener, pool: SharedPool, group: asyncio.TaskGroup) -> None:
         async for session in listener:
             upstream = self._upstream(session, pool)
-            group.create_task(self._carry(session, upstream), name=f"session {session.name}")
+            task = group.create_task(self._carry(session, upstream), name=f"session {session.name}")
+            if listener not in self._http:  # which look after their own
+                self._connections.add(session)
+                task.add_done_callback(functools.partial(self._forget, session))
 
-    def _upstream(self, session: AnySession, pool: SharedPool) -> Endpoint:
+    def _forget(self, session: Endpoint, _: asyncio.Task[None]) -> None:
+        self._connections.discard(session)
+
+    def _upstream(self, session: Endpoint, pool: SharedPool) -> Endpoint:
         """Return what one session is joined to: a server of its own, or its share of one."""
         if isinstance(session, ModernClients):
             upstream = self._target.endpoint(is_shared=not session.takes_one)
@@ -159,13 +176,14 @@ class _Serving:
                 return upstream
             return Greeted(upstream, session.greeting, self._settings.limits.handshake)
         if self._settings.share == "shared":
-            return pool.member(lambda: session.is_listening)
+            # Only over Streamable HTTP is there a stream that a client may leave closed.
+            return pool.member(lambda: getattr(session, "is_listening", True))
         return self._target.endpoint()
 
-    async def _carry(self, session: AnySession | SharedSessions, upstream: Endpoint) -> None:
+    async def _carry(self, session: Endpoint, upstream: Endpoint) -> None:
         """Join a session to its server; whatever happens to it stays its own."""
         self._last_activity = datetime.now(UTC)
-        observer = _frame_log(self._settings.secrets)
+        observer = frame_log(self._settings.secrets)
         try:
             report = await pipe(session, upstream, limits=self._settings.limits, observer=observer)
         except Exception:
@@ -185,37 +203,3 @@ class _Serving:
             "server_instances": {"default": "configured"},
             "servers": {"default": self._target.status()},
         }
-
-
-async def bridge(settings: BridgeSettings, sink: StderrSink) -> int:
-    """Join this process's stdin and stdout to a URL until either ends; return the exit code. Raises ConfigError."""
-    from relay.endpoints.remote import Remote
-
-    stop = StopSignals(sink)
-    stop.install()
-    remote = Remote(settings.url, headers=settings.headers, transport=settings.transport, limits=settings.limits)
-    reach = ReachLog(remote, then=_frame_log(settings.secrets))
-    stdio = await OwnStdio.open(limits=settings.limits)
-
-    async def stop_in_order() -> None:
-        await stop.stopped.wait()
-        if not stdio.is_finished:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(settings.limits.drain):
-                    await remote.settle()
-        await remote.aclose(EndpointClosed("the relay is shutting down"))
-        stdio.finish()
-
-    async with asyncio.TaskGroup() as group:
-        stopping = group.create_task(stop_in_order(), name="stop in order")
-        # What is in flight when stdin ends is delivered, as after SIGTERM, and for as long.
-        limits = dataclasses.replace(settings.limits, linger=settings.limits.drain)
-        report = await pipe(stdio, remote, limits=limits, observer=reach)
-        stopping.cancel()
-    if report.failure is not None and not isinstance(report.failure, EndpointClosed):
-        logger.warning("ended: %s", report.failure)
-    return 1 if reach.is_unreached else 0
-
-
-def _frame_log(secrets: Sequence[str]) -> FrameLog | None:
-    return FrameLog(secrets) if logger.isEnabledFor(logging.DEBUG) else None

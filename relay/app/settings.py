@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from relay.app.specs import ListenSpec
 from relay.limits import DEFAULT_LIMITS, Limits
 
-__all__ = ["BridgeSettings", "ServeSettings", "Share"]
+__all__ = ["BridgeSettings", "CheckSettings", "ServeSettings", "Share"]
 
 Share = Literal["session", "shared", "request"]
 """A server for each session, one for all, or one for each request."""
@@ -27,10 +28,10 @@ class BridgeSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServeSettings:
-    """A command, or a URL, over HTTP."""
+    """A command, or an address, offered wherever clients may come from."""
 
     command: Sequence[str]
-    """Empty if a URL is served."""
+    """Empty if an address is served."""
     name: str
     env: Mapping[str, str]
     """The child's whole environment."""
@@ -40,11 +41,25 @@ class ServeSettings:
     share: Share | None = None
     """What clients share; None: legacy sessions nothing, clients of 2026-07-28 one server."""
     cwd: str | None = None
-    host: str = "127.0.0.1"
-    port: int = 0
+    listen: Sequence[ListenSpec] = (ListenSpec("http"),)
     allowed_hosts: Sequence[str] = ()
     allowed_origins: Sequence[str] = ()
     secrets: Sequence[str] = ()
     warnings: Sequence[str] = ()
     """Said once the relay listens: what this configuration exposes."""
     limits: Limits = DEFAULT_LIMITS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckSettings:
+    """A look at a server: an address, or a command that is started for it."""
+
+    target: str | Sequence[str]
+    headers: Mapping[str, str] = field(default_factory=dict)
+    transport: Literal["auto", "sse", "streamablehttp"] = "auto"
+    env: Mapping[str, str] = field(default_factory=dict)
+    """The child's whole environment."""
+    cwd: str | None = None
+    timeout: float = 10.0
+    """How long the server may take for its handshake, and for each answer after that."""
+    secrets: Sequence[str] = ()

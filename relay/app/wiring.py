@@ -19,7 +19,9 @@ from relay.endpoints.child import Child, child_environment, resolve_program
 from relay.endpoints.guardian import Guardian
 from relay.endpoints.lazy import Lazy
 from relay.endpoints.own_stdio import OwnStdio
-from relay.errors import ConfigError
+from relay.endpoints.tcp import dial as dial_socket
+from relay.endpoints.tcp import parse_address
+from relay.errors import ConfigError, EndpointUnavailable
 from relay.limits import DEFAULT_LIMITS, Limits
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from relay.endpoints.http_dial import Dial
     from relay.endpoints.http_server import HttpListener
 
-__all__ = ["ChildTarget", "RemoteTarget", "connect", "is_url", "listen"]
+__all__ = ["AddressTarget", "ChildTarget", "RemoteTarget", "connect", "is_url", "listen"]
 
 logger = logging.getLogger("relay")
 
@@ -51,8 +53,9 @@ def connect(
     """Return an endpoint for a target; it is started or connected when first used.
 
     ``"https://host/mcp"`` is a server by HTTP (``headers`` go with every request, ``transport`` is found out),
-    ``"stdio:"`` this process's own stdin and stdout, a list a command to start (in ``cwd``, with ``env`` added to the
-    short environment that MCP's SDKs give). Raises ConfigError for anything else.
+    ``"ws://host/mcp"`` one by WebSocket, ``"tcp://host:port"`` and ``"unix:/path"`` one by a socket, ``"stdio:"`` this
+    process's own stdin and stdout, a list a command to start (in ``cwd``, with ``env`` added to the short environment
+    that MCP's SDKs give). Raises ConfigError for anything else.
     """
     if not isinstance(target, str):
         command = [str(word) for word in target]
@@ -71,7 +74,21 @@ def connect(
             return Remote(target, headers=headers, transport=transport, limits=limits)
 
         return Lazy(target, dial)
-    raise ConfigError(f"cannot connect to {target!r}: known are http(s)://host/path, stdio:, and a command as a list")
+    if target.lower().startswith(("tcp://", "unix:")):
+        address = parse_address(target)
+        return Lazy(str(address), lambda: dial_socket(target, limits=limits))
+    if target.lower().startswith(("ws://", "wss://")):
+
+        async def dial_upgraded() -> Endpoint:
+            from relay.endpoints.websocket import dial_websocket
+
+            return await dial_websocket(target, headers=headers, limits=limits)
+
+        return Lazy(target, dial_upgraded)
+    raise ConfigError(
+        f"cannot connect to {target!r}: known are http(s)://host/path, ws(s)://host/path, tcp://host:port, unix:/path, "
+        "stdio:, and a command as a list"
+    )
 
 
 async def listen(
@@ -152,6 +169,38 @@ class RemoteTarget:
     async def aclose(self) -> None:
         """Close the connections of requests that were handed on."""
         await self.dial.aclose()
+
+
+class AddressTarget:
+    """A WebSocket, TCP or Unix socket address that is connected to for each session; or own stdio, for one."""
+
+    def __init__(self, address: str, *, headers: Mapping[str, str], limits: Limits) -> None:
+        """Check that it is an address. Raises ConfigError."""
+        self._address = address
+        self._headers = headers
+        self._limits = limits
+        self.name = connect(address, headers=headers, limits=limits).name
+        self.started = 0
+
+    def endpoint(self, *, is_shared: bool = False) -> Endpoint:
+        """Return an endpoint that connects when first used."""
+        self.started += 1
+        if self._address == "stdio:" and self.started > 1:
+            return Lazy(self.name, self._refuse)
+        return connect(self._address, headers=self._headers, limits=self._limits)
+
+    async def _refuse(self) -> Endpoint:
+        raise EndpointUnavailable("the server on stdio has a client already; --share shared lets others join it")
+
+    def forget(self, endpoint: Endpoint) -> None:
+        """Keep nothing of an endpoint whose pipe has ended."""
+
+    def status(self) -> dict[str, object]:
+        """Return what ``/status`` says of it."""
+        return {"address": self.name, "started": self.started}
+
+    async def aclose(self) -> None:
+        """Have nothing to let go of."""
 
 
 class ChildTarget:

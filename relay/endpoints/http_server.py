@@ -1,4 +1,4 @@
-"""Listen for MCP clients over HTTP: Streamable HTTP at ``/mcp`` and HTTP+SSE at ``/sse`` on one port.
+"""Listen for MCP clients over HTTP: Streamable HTTP and WebSocket at ``/mcp``, HTTP+SSE at ``/sse``, on one port.
 
 This file carries requests between aiohttp and the sessions: every check before the body is looked at, the body within
 its bounds, the answer as JSON or as a stream. What an answer is, and where a frame goes, the sessions decide.
@@ -28,6 +28,7 @@ from relay.endpoints.http_session import Exchange, HttpSession
 from relay.endpoints.http_stream import EventStream, Stalled
 from relay.endpoints.modern_clients import ModernClients
 from relay.endpoints.sse_server import SseSession
+from relay.endpoints.websocket import WebSocketEndpoint, accept_websocket, is_upgrade
 from relay.errors import ConfigError, EndpointClosed
 from relay.frames import replies
 from relay.frames.frame import Frame, Head, Kind
@@ -61,6 +62,7 @@ _STREAM_HEADERS = {
 
 
 AnySession = HttpSession | SseSession | ModernClients
+AnyEndpoint = AnySession | WebSocketEndpoint
 """What the listener yields: an endpoint for each session, and one for all clients that have none."""
 
 
@@ -102,8 +104,8 @@ class HttpListener:
         self._pass = PassThrough(server, limits, self._checks) if server is not None else None
         self._modern: ModernClients | None = None
         # Those too that have ended and may still give late answers.
-        self._unclosed: weakref.WeakSet[AnySession] = weakref.WeakSet()
-        self._offered: asyncio.Queue[AnySession | None] = asyncio.Queue()
+        self._unclosed: weakref.WeakSet[AnyEndpoint] = weakref.WeakSet()
+        self._offered: asyncio.Queue[AnyEndpoint | None] = asyncio.Queue()
         self._counts = _Counts()
         self._server: asyncio.Server | None = None
         self._http: ConnectionServer | None = None
@@ -154,7 +156,7 @@ class HttpListener:
             host = "127.0.0.1" if host == "0.0.0.0" else "::1"
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
-    async def __aiter__(self) -> AsyncIterator[AnySession]:
+    async def __aiter__(self) -> AsyncIterator[AnyEndpoint]:
         """Yield each session when its first frame has come, and the clients that have none at their first."""
         while (session := await self._offered.get()) is not None:
             yield session
@@ -243,6 +245,8 @@ class HttpListener:
         if path in (MCP_PATH, MCP_PATH + "/"):
             if method not in ("POST", "GET", "DELETE"):
                 self._method_refused(method, "GET, POST, DELETE, OPTIONS")
+            if is_upgrade(request):
+                return await self._upgrade(request)
             if self._pass is not None and not self._is_own(headers):
                 return await self._hand_on(request, self._pass)
             if method == "POST":
@@ -543,6 +547,16 @@ class HttpListener:
             raise Refused(400, f"event {last_event_id!r} is not kept (any more): its stream cannot be resumed")
         stream, number = found
         return await self._stream(request, stream, headers, after=number)
+
+    async def _upgrade(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer with a WebSocket, whose end is the session's."""
+        if self.is_draining:
+            raise Refused(503, "the relay is shutting down", headers={"Connection": "close"})
+        self._check_room()
+        endpoint = await accept_websocket(request, self._limits)
+        self._unclosed.add(endpoint)
+        self._offered.put_nowait(endpoint)
+        return await endpoint.serve()
 
     def _delete(self, request: web.BaseRequest) -> web.Response:
         session = self._find_session(request.headers)

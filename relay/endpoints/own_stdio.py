@@ -121,6 +121,11 @@ class OwnStdio:
             self._open.answered(frame.head)
         await self._writer.send(frames)
 
+    @property
+    def in_flight(self) -> int:
+        """Requests of the client that wait for an answer."""
+        return len(self._open)
+
     def finish(self) -> None:
         """Take no more from stdin, as if the client had closed it: the relay is to end."""
         self._reader.inbox.finish()

@@ -110,6 +110,11 @@ class Settlement:
         """Whether the peer owes no answer."""
         return not self._ours
 
+    @property
+    def in_flight(self) -> int:
+        """Requests of the peer that wait for an answer."""
+        return len(self._theirs)
+
     # From the peer.
 
     def take(self, pieces: Sequence[Frame | Oversized]) -> tuple[list[Frame], list[Frame]]:

@@ -212,6 +212,11 @@ class SocketEndpoint:
         self._closed = False
 
     @property
+    def in_flight(self) -> int:
+        """Requests of the peer that wait for an answer."""
+        return self._settlement.in_flight
+
+    @property
     def dropped(self) -> int:
         """Answers of either side for which nobody waited."""
         return self._settlement.dropped

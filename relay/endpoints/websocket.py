@@ -97,6 +97,11 @@ class WebSocketEndpoint:
         self._tasks.spawn(self._keep_alive(), name=f"{self.name}: keep alive")
 
     @property
+    def in_flight(self) -> int:
+        """Requests of the peer that wait for an answer."""
+        return self._settlement.in_flight
+
+    @property
     def dropped(self) -> int:
         """Answers of either side for which nobody waited."""
         return self._settlement.dropped

@@ -9,7 +9,7 @@ import signal
 import pytest
 
 from relay.app.logs import StderrSink
-from relay.app.serve import StopSignals
+from relay.app.signals import StopSignals
 
 NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 

@@ -9,6 +9,7 @@ import pytest
 
 from relay.app.logs import ChildStderr, StderrSink
 from relay.app.settings import BridgeSettings, ServeSettings
+from relay.app.specs import ListenSpec
 from relay.app.wiring import ChildTarget, is_url, listen
 from relay.endpoints.guardian import Guardian
 from relay.errors import ConfigError
@@ -31,7 +32,7 @@ def test_what_is_a_url(target: str, expected: bool) -> None:
 def test_settings_are_values_with_safe_defaults() -> None:
     """Loopback, nobody admitted besides, the default limits."""
     serve = ServeSettings(command=["x"], name="x", env={})
-    assert (serve.host, serve.port, list(serve.allowed_hosts), list(serve.allowed_origins)) == ("127.0.0.1", 0, [], [])
+    assert [*serve.listen, *serve.allowed_hosts, *serve.allowed_origins] == [ListenSpec("http", "127.0.0.1", 0)]
     bridge = BridgeSettings(url="http://h/")
     assert (bridge.transport, dict(bridge.headers), bridge.limits) == ("auto", {}, DEFAULT_LIMITS)
 

@@ -17,8 +17,10 @@ from relay.app.logs import ChildStderr, StderrSink
 from relay.app.serve import _Serving
 from relay.app.settings import ServeSettings
 from relay.app.wiring import ChildTarget
+from relay.endpoints.base import Listener
 from relay.endpoints.child import child_environment
 from relay.endpoints.http_server import HttpListener
+from relay.endpoints.shared import SharedPool
 from relay.limits import Limits
 from tests.e2e.oracle import Client, Oracle, Relay, Wire, initialize, notification, request, run_relay, stdio_server
 
@@ -154,9 +156,10 @@ async def _serving(limits: Limits) -> AsyncIterator[tuple[str, ChildTarget]]:
     listening: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     class Telling(_Serving):
-        async def _accept(self, listener: HttpListener, group: asyncio.TaskGroup) -> None:
+        async def _accept(self, listener: Listener, pool: SharedPool, group: asyncio.TaskGroup) -> None:
+            assert isinstance(listener, HttpListener)
             listening.set_result(listener.base_url)
-            await super()._accept(listener, group)
+            await super()._accept(listener, pool, group)
 
     try:
         async with asyncio.TaskGroup() as group:

@@ -1,0 +1,56 @@
+"""Join this process's own stdio to an address: what a client that only starts programs runs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+
+from relay.app.logs import ReachLog, StderrSink, frame_log
+from relay.app.settings import BridgeSettings
+from relay.app.signals import StopSignals
+from relay.app.wiring import connect, is_url
+from relay.endpoints.base import Endpoint
+from relay.endpoints.own_stdio import OwnStdio
+from relay.errors import EndpointClosed
+from relay.pipe import pipe
+
+__all__ = ["bridge"]
+
+logger = logging.getLogger("relay")
+
+
+async def bridge(settings: BridgeSettings, sink: StderrSink) -> int:
+    """Join this process's stdin and stdout to a URL until either ends; return the exit code. Raises ConfigError."""
+    stop = StopSignals(sink)
+    stop.install()
+    remote: Endpoint
+    if is_url(settings.url):
+        from relay.endpoints.remote import Remote
+
+        remote = Remote(settings.url, headers=settings.headers, transport=settings.transport, limits=settings.limits)
+    else:
+        remote = connect(settings.url, headers=settings.headers, limits=settings.limits)
+    reach = ReachLog(remote, then=frame_log(settings.secrets))
+    stdio = await OwnStdio.open(limits=settings.limits)
+
+    async def stop_in_order() -> None:
+        await stop.stopped.wait()
+        if not stdio.is_finished:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(settings.limits.drain):
+                    while stdio.in_flight:  # noqa: ASYNC110 - once in a relay's life
+                        await asyncio.sleep(0.02)
+        await remote.aclose(EndpointClosed("the relay is shutting down"))
+        stdio.finish()
+
+    async with asyncio.TaskGroup() as group:
+        stopping = group.create_task(stop_in_order(), name="stop in order")
+        # What is in flight when stdin ends is delivered, as after SIGTERM, and for as long.
+        limits = dataclasses.replace(settings.limits, linger=settings.limits.drain)
+        report = await pipe(stdio, remote, limits=limits, observer=reach)
+        stopping.cancel()
+    if report.failure is not None and not isinstance(report.failure, EndpointClosed):
+        logger.warning("ended: %s", report.failure)
+    return 1 if reach.is_unreached else 0

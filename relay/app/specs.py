@@ -1,0 +1,61 @@
+"""How users write addresses: where to listen, and what stands behind.
+
+``stdio:`` · ``http://127.0.0.1:8080/mcp`` (WebSocket at the same address) · ``tcp://127.0.0.1:9000`` · ``unix:/path``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import urlsplit
+
+from relay.errors import ConfigError
+
+__all__ = ["ADDRESSES", "ListenSpec", "is_address", "parse_listen"]
+
+ADDRESSES = ("http://", "https://", "ws://", "wss://", "tcp://", "unix:", "stdio:")
+"""How an address of a server begins; anything else is a command."""
+
+_EXPECTED = "expected stdio:, http://127.0.0.1:8080/mcp, ws://127.0.0.1:8080/mcp, tcp://127.0.0.1:9000 or unix:/path"
+
+
+def is_address(target: str) -> bool:
+    """Tell whether a target is an address of an MCP server; anything else is a command."""
+    return target.lower().startswith(ADDRESSES)
+
+
+@dataclass(frozen=True, slots=True)
+class ListenSpec:
+    """One address to listen on. ``ws://`` is ``http``: a WebSocket is an upgraded request at the same address."""
+
+    kind: Literal["stdio", "http", "tcp", "unix"]
+    host: str = "127.0.0.1"
+    port: int = 0
+    path: str = ""
+
+
+def parse_listen(text: str) -> ListenSpec:
+    """Read where to listen. Raises ConfigError."""
+    if text.lower() in ("stdio:", "stdio"):
+        return ListenSpec("stdio")
+    if text[:5].lower() == "unix:":
+        path = text[5:].removeprefix("//")
+        if not path or "\0" in path:
+            raise ConfigError(f"--listen: {text!r} names no path; {_EXPECTED}")
+        return ListenSpec("unix", path=path)
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
+    except ValueError as exc:
+        raise ConfigError(f"--listen: {text!r} is not an address: {exc}; {_EXPECTED}") from exc
+    if not host or parts.query or parts.fragment or "@" in parts.netloc:
+        raise ConfigError(f"--listen: {text!r} is not an address to listen on; {_EXPECTED}")
+    if parts.scheme in ("http", "ws") and parts.path.rstrip("/") in ("", "/mcp"):
+        return ListenSpec("http", host, port or 0)
+    if parts.scheme == "tcp" and not parts.path.strip("/"):
+        return ListenSpec("tcp", host, port or 0)
+    if parts.scheme in ("https", "wss"):
+        raise ConfigError(
+            f"--listen: {text!r}: TLS needs a certificate; listen with http:// behind a proxy that has one"
+        )
+    raise ConfigError(f"--listen: {text!r} is not an address to listen on; {_EXPECTED}")
