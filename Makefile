@@ -16,6 +16,7 @@ help:
 	@echo 'make setup        virtual environment in $(VENV), the package and the tools in it'
 	@echo 'make check        ruff, mypy --strict, the floors of the house (import-linter)'
 	@echo 'make test         install the test peers, run pytest; ARGS="-k sse -x" is passed on'
+	@echo 'make conformance  the official conformance runner, direct and through the relay; ARGS="--era 2026-07-28"'
 	@echo 'make cover        pytest under coverage: 95 % of all, 100 % of frames/ and routing/'
 	@echo 'make fuzz         the hypothesis tests with many examples'
 	@echo 'make bench        python -m bench $$(ARGS)'
@@ -51,6 +52,9 @@ peers: setup
 test: peers
 	$(BIN)/python -m pytest $(ARGS)
 
+conformance: peers
+	$(BIN)/python -m tests.conformance $(ARGS)
+
 cover: peers
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest $(ARGS)
@@ -76,4 +80,4 @@ clean:
 	rm -rf .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: all help setup check peers test cover fuzz bench demo fix clean
+.PHONY: all help setup check peers test conformance cover fuzz bench demo fix clean

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from typing import Any
 
 from aiohttp import web
 from multidict import MultiMapping
 
 from relay.auth.origin import OriginPolicy
+from relay.endpoints.known_server import KnownServer
 from relay.frames import replies
 from relay.frames.frame import Frame, Head, Kind, repeated_key
 from relay.frames.http_rules import (
@@ -29,8 +31,9 @@ from relay.frames.http_rules import (
 from relay.frames.modern import (
     HEADER_MISMATCH,
     INVALID_PARAMS,
+    METHOD_NOT_FOUND,
+    UNSUPPORTED_VERSION,
     RequestFacts,
-    ToolHeaders,
     check_headers,
     read_facts,
 )
@@ -50,13 +53,15 @@ class Refused(Exception):
         code: int = replies.REFUSED,
         request_id: str | int | None = None,
         headers: Mapping[str, str] | None = None,
+        data: Mapping[str, object] | None = None,
     ) -> None:
-        """Say ``message`` to the client, for the request with this id if one is known."""
+        """Say ``message`` to the client, with ``data``, for the request with this id if one is known."""
         super().__init__(message)
         self.status = status
         self.code = code
         self.request_id = request_id
         self.headers = dict(headers or {})
+        self.data: dict[str, Any] = dict(data or {})
 
 
 class Checks:
@@ -111,29 +116,42 @@ class Checks:
         """
         return is_modern_version(headers.get(PROTOCOL_VERSION))
 
-    def check_modern(self, headers: MultiMapping[str], frame: Frame, tools: ToolHeaders | None) -> None:
-        """See that a request of 2026-07-28 is whole and that its headers say what its body says. Raises Refused."""
+    def check_modern(self, headers: MultiMapping[str], frame: Frame, server: KnownServer | None) -> RequestFacts | None:
+        """See that a request of 2026-07-28 is whole and that its headers say what its body says; return its facts.
+
+        Also that ``server`` supports its version, as far as is known. None for a notification. Raises Refused.
+        """
         head = frame.head
         if head.kind is Kind.NOTIFICATION:
-            return
+            return None
         if head.kind is not Kind.REQUEST:
             raise Refused(400, "a POST is one request or notification", code=replies.INVALID_REQUEST)
+        if head.method == "initialize":
+            # Not for the server to say: one that serves both eras could take it for a handshake of all its clients.
+            fault = "there is no initialize in 2026-07-28; a session of an earlier revision begins without its headers"
+            raise Refused(404, fault, code=METHOD_NOT_FOUND, request_id=head.id)
         facts = read_facts(frame)
         if facts is None or facts.version is None:
             missing = "io.modelcontextprotocol/protocolVersion"
         elif not facts.has_capabilities:
             missing = "io.modelcontextprotocol/clientCapabilities"
         else:
-            self._check_mirrored(headers, frame, facts, tools)
-            return
+            self._check_mirrored(headers, frame, facts, server)
+            return facts
         raise Refused(400, f"params._meta has no {missing!r}", code=INVALID_PARAMS, request_id=head.id)
 
     def _check_mirrored(
-        self, headers: MultiMapping[str], frame: Frame, facts: RequestFacts, tools: ToolHeaders | None
+        self, headers: MultiMapping[str], frame: Frame, facts: RequestFacts, server: KnownServer | None
     ) -> None:
-        fault = check_headers(headers, frame, facts, tools)
+        request_id = frame.head.id
+        fault = check_headers(headers, frame, facts, server.tools if server is not None else None)
         if fault is not None:
-            raise Refused(400, fault, code=HEADER_MISMATCH, request_id=frame.head.id)
+            raise Refused(400, fault, code=HEADER_MISMATCH, request_id=request_id)
+        if server is not None and not server.supports(facts.version):
+            data = {"supported": server.versions, "requested": facts.version}
+            raise Refused(
+                400, "Unsupported protocol version", code=UNSUPPORTED_VERSION, request_id=request_id, data=data
+            )
 
     def is_modern_frame(self, headers: Mapping[str, str], frame: Frame) -> bool:
         """Tell whether a request without a session says by its body that it is of 2026-07-28, or of no version known.

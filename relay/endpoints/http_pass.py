@@ -44,6 +44,8 @@ class PassThrough:
     def __init__(self, dial: Dial, limits: Limits, checks: Checks) -> None:
         """Hand requests on through ``dial``, those that pass ``checks``."""
         self.in_flight = 0
+        self.is_elsewhere = False
+        """Whether the server takes no POST here: seen with the last request that had no session."""
         self._dial = dial
         self._limits = limits
         self._checks = checks
@@ -115,7 +117,10 @@ class PassThrough:
         body = await self._dial.read_body(response)
         is_begun = SESSION_ID in request.headers
         if head is not None and not is_begun and status in (400, 404, 405) and _is_foreign(status, body):
+            self.is_elsewhere = True
             raise Elsewhere
+        if 200 <= status < 300 and not is_begun:
+            self.is_elsewhere = False
         if "Content-Type" in response.headers and body:
             headers["Content-Type"] = response.headers["Content-Type"]
         return web.Response(status=status, body=body, headers=headers)

@@ -39,6 +39,7 @@ from relay.frames.http_rules import (
     PROTOCOL_VERSION,
     SESSION_ID,
 )
+from relay.frames.modern import read_facts
 from relay.frames.rename import Unnameable
 from relay.frames.sse import KEEP_ALIVE, encode_event
 from relay.limits import DEFAULT_LIMITS, Limits
@@ -136,7 +137,9 @@ class HttpListener:
         )
         loop = asyncio.get_running_loop()
         try:
-            self._server = await loop.create_server(self._http, self._host, self._port, backlog=1024)
+            # The kernel drops, and resets later, what comes in one burst beyond this (or net.core.somaxconn).
+            backlog = limits.max_connections
+            self._server = await loop.create_server(self._http, self._host, self._port, backlog=backlog)
         except (OSError, OverflowError) as exc:
             reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
             raise ConfigError(f"cannot listen on {self._host}:{self._port}: {reason}") from exc
@@ -227,7 +230,7 @@ class HttpListener:
         return response
 
     def _refusal(self, refused: Refused) -> web.Response:
-        body = replies.error(refused.request_id, refused.code, str(refused)).raw
+        body = replies.error(refused.request_id, refused.code, str(refused), **refused.data).raw
         response = web.Response(status=refused.status, body=body, content_type=JSON, headers=refused.headers)
         if refused.headers.get("Connection") == "close":
             response.force_close()
@@ -247,7 +250,7 @@ class HttpListener:
                 self._method_refused(method, "GET, POST, DELETE, OPTIONS")
             if is_upgrade(request):
                 return await self._upgrade(request)
-            if self._pass is not None and not self._is_own(headers):
+            if self._pass is not None and not self._is_own(headers, self._pass):
                 return await self._hand_on(request, self._pass)
             if method == "POST":
                 return await self._post(request)
@@ -316,6 +319,9 @@ class HttpListener:
             self._check_untold(headers, frame)
             return self._accepted(request)
         session = self._session_for(known, headers, frame)
+        if isinstance(session, ModernClients) and (facts := read_facts(frame)) is not None:
+            if await session.find_out(frame.head.method, facts):
+                session = self._session_for(known, headers, frame)  # and checked again
         await session.wait_for_room(frame)
         if isinstance(session, ModernClients) and session.is_closing:
             session = self._session_for(known, headers, frame)  # the server has ended meanwhile: the next one's
@@ -339,9 +345,14 @@ class HttpListener:
     async def _accepted(self, request: web.BaseRequest) -> web.StreamResponse:
         return web.Response(status=202, headers=self._cors(request))
 
-    def _is_own(self, headers: Mapping[str, str]) -> bool:
-        """Tell whether a request is of a session that the listener began, not the server behind it."""
-        return SESSION_ID in headers and self._sessions.find(headers[SESSION_ID]) is not None
+    def _is_own(self, headers: Mapping[str, str], server: PassThrough) -> bool:
+        """Tell whether a request is of a session that the listener began, not the server behind it.
+
+        Before a server that speaks HTTP+SSE every session is, or was: those that have ended are not known any more.
+        """
+        if SESSION_ID not in headers:
+            return False
+        return server.is_elsewhere or self._sessions.find(headers[SESSION_ID]) is not None
 
     async def _hand_on(self, request: web.BaseRequest, server: PassThrough) -> web.StreamResponse:
         cors = self._cors(request)
@@ -369,7 +380,7 @@ class HttpListener:
         if isinstance(known, HttpSession):
             return known
         if self._checks.is_modern(headers) or self._checks.is_modern_frame(headers, frame):
-            self._checks.check_modern(headers, frame, self._modern.tools if self._modern else None)
+            self._checks.check_modern(headers, frame, self._modern.server if self._modern else None)
             return self._for_one(frame.head) if self._per_request else self._modern_clients(frame.head)
         if self._per_request:
             return self._for_one(frame.head, headers.get(PROTOCOL_VERSION, "2025-03-26"))
@@ -436,7 +447,9 @@ class HttpListener:
                 return False
             frame = self._checks.check_frame(body, session.version)
             if isinstance(session, ModernClients):
-                self._checks.check_modern(headers, frame, session.tools)
+                facts = self._checks.check_modern(headers, frame, session.server)
+                if facts is not None and session.server.question(frame.head.method, facts) is not None:
+                    return False
             if session.inbox.is_paused:
                 return False
             exchange = self._accept(session, frame, lane.answered)

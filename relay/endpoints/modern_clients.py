@@ -13,11 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 from relay.endpoints.http_session import ClientSession, Exchange
 from relay.endpoints.http_stream import EventStream
+from relay.endpoints.known_server import KnownServer, next_cursor
 from relay.errors import EndpointClosed, RelayError
 from relay.frames import replies
 from relay.frames.frame import Frame, Kind
 from relay.frames.http_rules import is_foreign_error, status_of
-from relay.frames.modern import ToolHeaders
+from relay.frames.modern import MODERN_VERSION, RequestFacts
 from relay.limits import Limits
 from relay.routing.renaming import Renamed, Renaming
 
@@ -26,6 +27,7 @@ __all__ = ["ModernClients"]
 logger = logging.getLogger("relay")
 
 _OF_REQUESTS = frozenset(("notifications/cancelled", "notifications/progress"))
+_MOST_PAGES = 20  # of a list of tools
 _LARGE_BODIES = 16  # read at one time: with a lock, one client that sends slowly would hold up all others
 
 
@@ -43,7 +45,8 @@ class ModernClients(ClientSession):
         # A plain answer can say 404 or 400, a stream cannot: wait for as long as connections may be silent.
         self.answer_wait = limits.keep_alive
         self.large_body = asyncio.Semaphore(_LARGE_BODIES)
-        self.tools = ToolHeaders()
+        self.server = KnownServer(self._loop.time)
+        self._asking = asyncio.Lock()
         self._on_end = on_end
         self._requests: Renaming[Exchange] = Renaming()
         self._numbers: dict[Exchange, int] = {}
@@ -83,6 +86,53 @@ class ModernClients(ClientSession):
         self._numbers[exchange] = renamed.number
         self.inbox.put((outward,))
         return exchange
+
+    async def find_out(self, method: str | None, facts: RequestFacts) -> bool:
+        """Ask the server what must be known to check a request; return whether anything was asked.
+
+        A server that does not answer in time, or not well, leaves the request unchecked.
+        """
+        if self.takes_one or self.server.question(method, facts) is None:
+            return False
+        async with self._asking:
+            while (question := self.server.question(method, facts)) is not None and not self.is_closing:
+                answer = await self._ask(question)
+                for _ in range(_MOST_PAGES):
+                    if question != "tools/list" or answer is None or (cursor := next_cursor(answer)) is None:
+                        break
+                    answer = await self._ask(question, cursor=cursor)
+                if question == "tools/list":
+                    self.server.note_listed()
+                elif self.server.versions is None:
+                    break
+        return True
+
+    async def _ask(self, method: str, **params: object) -> Frame | None:
+        """Ask the server for ourselves; None if it does not answer."""
+        meta = {
+            "io.modelcontextprotocol/protocolVersion": MODERN_VERSION,
+            "io.modelcontextprotocol/clientCapabilities": {},
+            "io.modelcontextprotocol/clientInfo": {"name": "mcp-relay", "version": "1"},
+        }
+        answered: asyncio.Future[Frame | EventStream] = self._loop.create_future()
+
+        def take(outcome: Frame | EventStream) -> None:
+            if not answered.done():
+                answered.set_result(outcome)
+
+        try:
+            exchange = self.accept(replies.request(0, method, {**params, "_meta": meta}), take)
+        except EndpointClosed:
+            return None
+        assert exchange is not None, "a request"
+        try:
+            async with asyncio.timeout(self._limits.handshake):
+                outcome = await answered
+        except TimeoutError:
+            return None
+        finally:
+            self.abandon(exchange)  # nothing if it is answered
+        return outcome if isinstance(outcome, Frame) else None
 
     def status_of(self, answer: Frame) -> int:
         """Return the HTTP status that a plain answer has."""
@@ -153,8 +203,7 @@ class ModernClients(ClientSession):
                 self._drop(frame, "an answer for which nobody waits")
                 return
             renamed, home = answered
-            if renamed.method == "tools/list":
-                self.tools.learn(home)
+            self.server.take(renamed.method, home)
             self._answer(renamed, home)
             if renamed.method == "server/discover" and is_foreign_error(home) and not self._numbers:
                 self.finish()  # a server of the legacy era, which serves sessions only: this one is of no use

@@ -1,0 +1,78 @@
+"""What a listener knows of the server behind it: enough to refuse what its headers or version make invalid.
+
+A server on stdio sees no headers, and some stop looking at the version once they have begun, so the relay must check
+both (2026-07-28, Streamable HTTP, "Server Validation"). It learns from the answers that pass, and asks the server
+itself where it must know before a request goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from relay.frames.frame import Frame
+from relay.frames.modern import MODERN_VERSION, RequestFacts, ToolHeaders
+
+__all__ = ["KnownServer", "next_cursor"]
+
+_RELIST = 30.0  # seconds before a tool that is in no list makes us ask for the list again
+
+
+class _Result(msgspec.Struct):
+    supportedVersions: tuple[str, ...] | None = None
+    nextCursor: str | None = None
+
+
+class _Answer(msgspec.Struct):
+    result: _Result | None = None
+
+
+_decode = msgspec.json.Decoder(_Answer).decode
+
+
+def _result(answer: Frame) -> _Result:
+    try:
+        return _decode(answer.raw).result or _Result()
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return _Result()
+
+
+def next_cursor(answer: Frame) -> str | None:
+    """Return where a list goes on, if it does."""
+    return _result(answer).nextCursor
+
+
+class KnownServer:
+    """The versions and the tools of one server, as far as its answers have told them."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        """Know nothing; ``clock`` gives seconds."""
+        self.versions: tuple[str, ...] | None = None
+        self.tools = ToolHeaders()
+        self._clock = clock
+        self._listed: float | None = None
+
+    def take(self, method: str | None, answer: Frame) -> None:
+        """Learn from the answer to a request of ``method``."""
+        if method == "tools/list":
+            self.tools.learn(answer)
+        elif method == "server/discover" and (versions := _result(answer).supportedVersions) is not None:
+            self.versions = versions
+
+    def supports(self, version: str | None) -> bool:
+        """Tell whether a version is served, as far as is known."""
+        return self.versions is None or version in self.versions
+
+    def question(self, method: str | None, facts: RequestFacts) -> str | None:
+        """Return what the server must be asked before a request can be checked, if anything."""
+        if facts.version != MODERN_VERSION and self.versions is None:
+            return "server/discover"
+        if method == "tools/call" and facts.name is not None and self.tools.of(facts.name) is None:
+            if self._listed is None or self._clock() - self._listed > _RELIST:
+                return "tools/list"
+        return None
+
+    def note_listed(self) -> None:
+        """Note that the list of tools has been asked for: a tool that is not in it is in none."""
+        self._listed = self._clock()
