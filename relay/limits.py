@@ -54,8 +54,8 @@ class Limits:
     """How long a connection may be idle or take to send one request's headers (slow loris)."""
     body_deadline: float = 30.0
     """How long a request body may take, plus one second for each 64 KiB."""
-    max_connections: int = 2048
-    """Open HTTP connections; one more is answered 503."""
+    max_connections: int = 8192
+    """Open HTTP connections; one more is answered 503. In HTTP/1.1 every call in flight has one of its own."""
     max_sessions: int = 1024
     """Sessions at one time, each with a child of its own by default."""
     max_in_flight: int = 256

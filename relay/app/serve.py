@@ -112,6 +112,7 @@ class _Serving:
                 for session in tuple(self._connections):
                     await session.aclose(EndpointClosed("the relay is shutting down"))
                 await asyncio.wait(accepting)
+                await pool.aclose()
 
     async def _drain(self) -> None:
         """Let what is in flight be answered, for at most ``limits.drain`` seconds; HTTP takes nothing new meanwhile."""

@@ -36,6 +36,10 @@ class Lazy:
                         self._endpoint.call_at_end(callback)
         return self._endpoint
 
+    async def open(self) -> Endpoint:
+        """Make the endpoint now, unless it is there already, and return it."""
+        return await self._get()
+
     async def receive(self) -> Sequence[Frame]:
         """As the endpoint's; ``()`` if it was closed before it was made."""
         if self._is_closed and self._endpoint is None:

@@ -46,6 +46,13 @@ class Remote:
         self._transport = transport
         self._is_closed = False
 
+    @property
+    def transport(self) -> Transport:
+        """What the server speaks; ``auto`` until that is known."""
+        if self._client is None or self._client.is_undecided:
+            return "auto"
+        return "sse" if isinstance(self._client, SseClient) else "streamablehttp"
+
     async def receive(self) -> Sequence[Frame]:
         """Return what the server sent, and an error for each request that it cannot answer any more."""
         return await self._inbox.receive()

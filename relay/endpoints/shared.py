@@ -92,6 +92,11 @@ class SharedPool:
             self._start(shared)
         return shared
 
+    async def aclose(self) -> None:
+        """End every server, and the sessions it still has: they outlive their sessions, not the relay."""
+        for shared in self._shared.values():
+            await shared.aclose(EndpointClosed("the relay is shutting down"))
+
 
 class Member:
     """One session's share of a server."""

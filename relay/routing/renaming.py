@@ -167,8 +167,14 @@ class Renaming(Generic[Owner]):
         return next(one for one in self._open.values() if not one.is_subscription)
 
     def owners(self) -> set[Owner]:
-        """Return who has a request open, or has abandoned one that its server may still speak of."""
-        return {*(one.owner for one in self._open.values() if not one.is_subscription), *self._abandoned.values()}
+        """Return who has a request open, or has abandoned one that may still be spoken of; of many, two at least."""
+        found = set(self._abandoned.values())
+        for one in self._open.values():
+            if len(found) > 1:
+                break
+            if not one.is_subscription:
+                found.add(one.owner)
+        return found
 
     def fail_all(self) -> list[Renamed[Owner]]:
         """Settle everything at once; return what is left without an answer."""

@@ -6,6 +6,10 @@ The method of a request names what happens, ``params`` how much. Ids and params 
     echo                        {"params": …} with the very bytes of the request's params
     delay {seconds}             an echo, later; other requests are answered meanwhile
     silent                      nothing, ever
+    gather {of, count}          nothing until so many have come; then, shuffled, each one's progress and echo
+    subscriptions/listen        an acknowledgement; then what the next two say, until it is cancelled
+    change {count}              that many list_changed on each subscription, with its params, or one for all; an echo
+    complete                    the answer that ends each subscription; an echo
     progress {count, silent}    that many notifications/progress on the request's token, then an echo (or silence)
     notify {count, size, after} an echo, then notifications/message numbered 0… (``after`` seconds later)
     log {count, size}           notifications/message numbered 0…, then an echo
@@ -25,6 +29,7 @@ A batch is answered as one batch; one whose first params have ``"apart": true``,
 
 import json
 import os
+import random
 import subprocess
 import sys
 import threading
@@ -34,6 +39,9 @@ _decode = json.JSONDecoder().raw_decode
 _output = os.fdopen(os.dup(1), "wb", 0)
 _writing = threading.Lock()
 _seen: "list[str]" = []
+_gathered: "list[tuple[str, str, int]]" = []
+_listening: "dict[str, str]" = {}
+_SUBSCRIPTION = '{"_meta":{"io.modelcontextprotocol/subscriptionId":'
 _asking: "dict[str, tuple[str, str]]" = {}
 
 
@@ -94,6 +102,27 @@ def progress(token: object, count: int) -> None:
         say('{"jsonrpc":"2.0","method":"notifications/progress","params":' + params + "}")
 
 
+def spill() -> None:
+    """Answer all that was gathered, each after its progress, one's among the others'."""
+    random.Random(20260728).shuffle(_gathered)
+    for _, params, count in _gathered:
+        token = json.loads(params).get("_meta", {}).get("progressToken")
+        if token is not None:
+            progress(token, count)
+    for request_id, params, _ in reversed(_gathered):
+        say(answer(request_id, '{"params":' + params + "}"))
+    _gathered.clear()
+
+
+def change(count: int) -> None:
+    for number in range(count):
+        what = '{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":'
+        for listen, params in _listening.items():
+            say(what + _SUBSCRIPTION + listen + '},"number":' + str(number) + ',"params":' + params + "}}")
+        if not _listening:
+            say(what + '{"number":' + str(number) + "}}")
+
+
 def handle(method: str, request_id: str, params: str) -> "str | None":
     """Do what the method says; return the answer, if there is one to give now."""
     wanted = json.loads(params) if params else {}
@@ -122,6 +151,22 @@ def handle(method: str, request_id: str, params: str) -> "str | None":
         asked = json.dumps(f"ask-{request_id}")
         say('{"jsonrpc":"2.0","id":' + asked + ',"method":"roots/list","params":{}}')
         return None
+    elif method == "gather":
+        _gathered.append((request_id, params, count))
+        if len(_gathered) == wanted["of"]:
+            spill()
+        return None
+    elif method == "subscriptions/listen":
+        _listening[request_id] = params
+        ack = _SUBSCRIPTION + request_id + '},"notifications":{"toolsListChanged":true}}'
+        say('{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":' + ack + "}")
+        return None
+    elif method == "change":
+        change(count)
+    elif method == "complete":
+        while _listening:
+            listen, _ = _listening.popitem()
+            say(answer(listen, '{"resultType":"complete",' + _SUBSCRIPTION[1:] + listen + "}}"))
     elif method == "silent":
         return None
     elif method == "partial":
@@ -156,6 +201,8 @@ def take(text: str) -> "str | None":
     parts = members(text)
     if "id" not in parts or "method" not in parts:
         _seen.append(text)
+        if "cancelled" in parts.get("method", ""):
+            _listening.pop(members(parts["params"]).get("requestId", ""), None)
         if "id" in parts and (asked := _asking.pop(json.loads(parts["id"]), None)) is not None:
             return answer(asked[0], '{"client":' + text + ',"params":' + (asked[1] or "null") + "}")
         return None
