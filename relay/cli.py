@@ -17,10 +17,28 @@ import re
 import socket
 import sys
 from collections.abc import Callable, Coroutine, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
-from urllib.parse import parse_qsl, unquote, urlsplit
+from typing import TYPE_CHECKING, Any
 
-from relay.app.logs import StderrSink, say, set_up_logging
+from relay.app.logs import StderrSink, say
+from relay.app.options import (
+    OF_A_CHILD,
+    OF_A_URL,
+    Parser,
+    add_child_options,
+    add_http_options,
+    add_log_options,
+    begin_log,
+    check_names,
+    headers_of,
+    port,
+    positive,
+    seconds,
+    secrets_of,
+    size,
+    split_command,
+    unused_options,
+    warn_of_headers,
+)
 from relay.app.quick_start import import_aiohttp
 from relay.app.settings import BridgeSettings, ServeSettings
 from relay.app.specs import ADDRESSES, ListenSpec, is_address, parse_listen
@@ -45,6 +63,10 @@ Relay MCP between transports: a stdio server to HTTP clients, or a remote server
   mcp-relay [OPTIONS] URL                  join this program's stdin and stdout to an MCP server at URL
   mcp-relay [OPTIONS] [--] COMMAND [ARG…]  offer the MCP server COMMAND over HTTP, at /mcp and at /sse
   mcp-relay [OPTIONS] --listen SPEC URL    offer the MCP server at URL over HTTP here
+  mcp-relay test [OPTIONS] URL|COMMAND     say what the MCP server there speaks and offers, or what is wrong with it
+  mcp-relay notification-demo [--count N]  write log notifications on stdout, as a server does
+
+Each of the last two has a --help of its own; a command of that name goes after --.
 """
 
 _EPILOG = """\
@@ -68,14 +90,9 @@ exit codes:
 stdout carries the protocol and nothing else; everything said to people is on stderr.
 """
 
-_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
-_SECRET_NAMES = ("TOKEN", "SECRET", "PASSWORD", "PASSWD", "KEY", "CREDENTIAL", "AUTH", "COOKIE", "SIG")
-
-# Options of one job that the other has no use for: said in a warning, as the bridges we replace take them in silence.
-_FOR_A_URL = {"headers": "-H", "transport": "--transport"}
-_OF_A_CHILD = {"env": "-e", "cwd": "--cwd", "pass_environment": "--pass-environment"}
+# Of no use before a URL: said in a warning, as the bridges we replace take them in silence.
 _FOR_A_COMMAND = {
-    **_OF_A_CHILD,
+    **OF_A_CHILD,
     "host": "--host",
     "port": "--port",
     "allowed_host": "--allowed-host",
@@ -84,58 +101,10 @@ _FOR_A_COMMAND = {
     "max_sessions": "--max-sessions",
     "share": "--share",
 }
-# Headers that the transport makes. Configurations carry the first ones, which the bridges we replace overwrite.
-_HEADERS_IGNORED = ("accept", "accept-encoding", "connection", "content-type", "keep-alive", "mcp-protocol-version")
-_HEADERS_REFUSED = (
-    "content-encoding", "content-length", "expect", "host", "last-event-id", "mcp-method", "mcp-name", "mcp-session-id",
-    "te", "trailer", "transfer-encoding", "upgrade",
-)  # fmt: skip
-
-
-class _Parser(argparse.ArgumentParser):
-    """argparse whose errors are one line that says what to do next."""
-
-    def error(self, message: str) -> NoReturn:
-        if message.startswith("unrecognized arguments"):
-            message += "; if they are the command's own, put -- before it"
-        if message.endswith("expected 2 arguments"):
-            message += ", a name and a value, each a word of its own"
-        raise ConfigError(f"{message}; see mcp-relay --help")
-
-
-def _size(text: str) -> int:
-    """Read a number of bytes, with an optional suffix k, M or G (of 1024)."""
-    factors = {"k": 1024, "m": 1024**2, "g": 1024**3}
-    digits, factor = (text[:-1], factors[text[-1].lower()]) if text[-1:].lower() in factors else (text, 1)
-    if not digits.isascii() or not digits.isdigit() or int(digits) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 65536, 512k or 64M")
-    return int(digits) * factor
-
-
-def _positive(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < 1e9:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
-    return value
-
-
-def _port(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port from 0 to 65535")
-    return int(text)
 
 
 def _build_parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="mcp-relay",
         usage="mcp-relay [OPTIONS] URL\n       mcp-relay [OPTIONS] [--] COMMAND [ARG…]\n"
         "       mcp-relay [OPTIONS] --listen SPEC URL",
@@ -146,47 +115,19 @@ def _build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("target", nargs="?", metavar="URL|COMMAND", help="a server's http(s) address, or a program")
     parser.add_argument("args", nargs="*", metavar="ARG", help="the program's arguments; those with a dash after --")
-    _add_http_options(parser.add_argument_group("to a remote server"))
-    _add_child_options(parser.add_argument_group("the command"))
+    add_http_options(parser.add_argument_group("to a remote server"))
+    add_child_options(parser.add_argument_group("the command"))
     _add_listen_options(parser.add_argument_group("listening"))
     limits = parser.add_argument_group("limits")
-    limits.add_argument("--max-frame-bytes", type=_size, metavar="SIZE", help="one JSON-RPC message (default 64M)")
-    limits.add_argument("--max-sessions", type=_positive, metavar="N", help="sessions at one time (default 1024)")
+    limits.add_argument("--max-frame-bytes", type=size, metavar="SIZE", help="one JSON-RPC message (default 64M)")
+    limits.add_argument("--max-sessions", type=positive, metavar="N", help="sessions at one time (default 1024)")
     limits.add_argument(
-        "--drain-timeout", type=_seconds, metavar="S", help="how long SIGTERM waits for answers (default 20)"
+        "--drain-timeout", type=seconds, metavar="S", help="how long SIGTERM waits for answers (default 20)"
     )
     said = parser.add_argument_group("what is said")
-    said.add_argument("--log-level", type=str.upper, choices=_LEVELS, default="WARNING", help="default WARNING")
-    said.add_argument("--debug", action=argparse.BooleanOptionalAction, help="log every frame; wins over --log-level")
+    add_log_options(said)
     said.add_argument("--version", action="store_true", help="print the version and exit")
     return parser
-
-
-def _add_http_options(group: Any) -> None:
-    group.add_argument(
-        "--transport",
-        choices=("auto", "sse", "streamablehttp", "streamable-http"),
-        default="auto",
-        help="what the server speaks; found out by default",
-    )
-    group.add_argument(
-        "-H", "--headers", nargs=2, action="append", default=[], metavar=("KEY", "VALUE"),
-        help="send this header with every request (repeatable)",
-    )  # fmt: skip
-
-
-def _add_child_options(group: Any) -> None:
-    group.add_argument(
-        "-e", "--env", nargs=2, action="append", default=[], metavar=("KEY", "VALUE"),
-        help="set a variable for the command (repeatable)",
-    )  # fmt: skip
-    group.add_argument("--cwd", metavar="DIR", help="the command's working directory")
-    group.add_argument(
-        "--pass-environment",
-        action=argparse.BooleanOptionalAction,
-        default=False,
-        help="hand the whole environment on, not only HOME LOGNAME PATH SHELL TERM USER",
-    )
 
 
 def _add_listen_options(group: Any) -> None:
@@ -196,7 +137,7 @@ def _add_listen_options(group: Any) -> None:
         "(repeatable)",
     )  # fmt: skip
     group.add_argument("--host", default="127.0.0.1", help="the address to listen on (default 127.0.0.1)")
-    group.add_argument("--port", type=_port, default=0, help="the port; 0, the default, is a free one")
+    group.add_argument("--port", type=port, default=0, help="the port; 0, the default, is a free one")
     group.add_argument(
         "--allowed-host", action="append", default=[], metavar="HOST[:PORT]",
         help="a name under which clients reach this server (repeatable)",
@@ -217,21 +158,15 @@ def _add_listen_options(group: Any) -> None:
 
 def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     """Return the options and the words of the target: one URL, or a command and its arguments."""
-    words = list(argv)
-    command: list[str] = []
-    if "--" in words:
-        cut = words.index("--")
-        words, command = words[:cut], words[cut + 1 :]
+    words, command = split_command(argv)
     parser = _build_parser()
     options = parser.parse_intermixed_args(words)
     if options.target is not None:
         command = [options.target, *options.args, *command]
-    for_the_other = _FOR_A_URL
+    for_the_other = OF_A_URL
     if command and is_address(command[0]):
-        for_the_other = _OF_A_CHILD if options.listen else _FOR_A_COMMAND
-    options.unused = [
-        flag for name, flag in for_the_other.items() if getattr(options, name) != parser.get_default(name)
-    ]
+        for_the_other = OF_A_CHILD if options.listen else _FOR_A_COMMAND
+    options.unused = unused_options(parser, options, for_the_other)
     return options, command
 
 
@@ -254,29 +189,9 @@ def _limits(options: argparse.Namespace) -> Limits:
     return dataclasses.replace(DEFAULT_LIMITS, **{name: value for name, value in changed.items() if value is not None})
 
 
-def _headers(options: argparse.Namespace) -> dict[str, str]:
-    headers: dict[str, str] = {}
-    for name, value in options.headers:
-        _check_header_value(f"-H: the value of {name!r}", value)
-        if name.lower() in _HEADERS_REFUSED:
-            raise ConfigError(f"-H: {name!r} belongs to the transport, which sets it where it is due; leave it out")
-        if name.lower() not in _HEADERS_IGNORED:
-            headers[name] = value
-    if token := os.environ.get("API_ACCESS_TOKEN"):
-        _check_header_value("API_ACCESS_TOKEN", token)
-        headers = {name: value for name, value in headers.items() if name.lower() != "authorization"}
-        headers["Authorization"] = f"Bearer {token}"
-    return headers
-
-
 def _check_words(options: argparse.Namespace) -> None:
     """Look at what argparse has not: it may have taken the command for a value. Raises ConfigError."""
-    for name, _ in options.headers:
-        if not name or not all(c.isascii() and (c.isalnum() or c in "!#$%&'*+-.^_`|~") for c in name):
-            raise ConfigError(f"-H: {_start(name)!r} is not a header name; write two words: -H Name 'value'")
-    for name, value in options.env:
-        if not name or "=" in name or "\0" in name + value:
-            raise ConfigError(f"-e: {_start(name)!r} is not a variable's name; write two words: -e NAME 'value'")
+    check_names(options)
     for origin in options.allow_origin:
         if origin != "*" and not is_origin(origin):
             raise ConfigError(
@@ -295,33 +210,9 @@ def _check_words(options: argparse.Namespace) -> None:
         raise ConfigError(f"--host: {host!r} has a port in it, which belongs to --port")
 
 
-def _start(word: str) -> str:
-    """Return a word without what may be a secret value."""
-    return re.split(r"(?<=[:=])", word, maxsplit=1)[0]
-
-
 def _host(options: argparse.Namespace) -> str:
     host: str = options.host
     return host[1:-1] if host.startswith("[") and host.endswith("]") else host
-
-
-def _check_header_value(what: str, value: str) -> None:
-    if any(c in value for c in "\r\n\0"):
-        raise ConfigError(f"{what} has a line break in it")
-
-
-def _secrets(options: argparse.Namespace, headers: dict[str, str], target: str) -> list[str]:
-    """Return the values that no log may show: whole, and without the scheme before them."""
-    values = list(headers.values())
-    named = [tuple(pair) for pair in options.env]
-    if is_url(target):
-        with contextlib.suppress(ValueError):  # what is no URL is said later
-            parts = urlsplit(target)
-            named += parse_qsl(parts.query)
-            values += [unquote(parts.password or "")]
-    values += [value for name, value in named if any(word in name.upper() for word in _SECRET_NAMES)]
-    values += [value.partition(" ")[2] for value in values]
-    return [value for value in values if len(value) >= 4]
 
 
 def _serve_settings(
@@ -360,16 +251,13 @@ def _serve_settings(
 
 def _job(options: argparse.Namespace, command: list[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
     """Return what is to run. Raises ConfigError."""
-    headers = _headers(options)
-    secrets = _secrets(options, headers, command[0])
-    level = logging.DEBUG if options.debug else getattr(logging, options.log_level)
-    set_up_logging(level, secrets, sink)
+    headers = headers_of(options)
+    secrets = secrets_of(options, headers, command[0] if is_address(command[0]) else None)
+    begin_log(options, secrets, sink)
     for flag in options.unused:
         logger.warning("%s is of no use before a %s: ignored", flag, "URL" if is_address(command[0]) else "command")
     if is_address(command[0]):
-        for name, _ in options.headers:
-            if name.lower() in _HEADERS_IGNORED:
-                logger.warning("-H %s is set by the transport itself: ignored", name)
+        warn_of_headers(options)
         if is_url(command[0]) or (options.listen and any(spec.kind == "http" for spec in _listens(options))):
             import_aiohttp()
         if len(command) > 1:
@@ -394,6 +282,25 @@ def _job(options: argparse.Namespace, command: list[str], sink: StderrSink) -> C
     from relay.app.serve import serve
 
     return serve(_serve_settings(options, command, secrets, headers), sink)
+
+
+def _test(words: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
+    from relay.app.check import command
+
+    return command(words, sink)
+
+
+def _notification_demo(words: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
+    from relay.app.notification_demo import command
+
+    return command(words, sink)
+
+
+# The first word, and what reads the others and returns the job. Each imports its own: a relay needs none of it.
+_SUBCOMMANDS: dict[str, Callable[[Sequence[str], StderrSink], Coroutine[Any, Any, int]]] = {
+    "test": _test,
+    "notification-demo": _notification_demo,
+}
 
 
 def _loop_factory() -> Callable[[], AbstractEventLoop] | None:
@@ -456,7 +363,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # --help has dots that a plain ASCII terminal has not
     try:
-        options, command = _parse(sys.argv[1:] if argv is None else argv)
+        words = sys.argv[1:] if argv is None else argv
+        if words and words[0] in _SUBCOMMANDS:
+            job = _SUBCOMMANDS[words[0]](words[1:], sink)
+            with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+                return runner.run(job)
+        options, command = _parse(words)
         if options.version:
             import relay
 

@@ -42,8 +42,8 @@ import asyncio, sys, relay
 report = asyncio.run(relay.pipe(relay.connect("stdio:"), relay.connect([sys.executable, "-c", {ECHO!r}])))
 sys.stderr.write(f"{{'aiohttp' in sys.modules}} {{report.frames_a_to_b}} {{report.frames_b_to_a}} {{report.failure}}")
 """
-    ended = python(code, stdin='{"id":1,"method":"x"}\n{"method":"y"}\n')
-    assert ended.stdout == '{"id":1,"method":"x"}\n{"method":"y"}\n'
+    ended = python(code, stdin='{"method":"x"}\n{"method":"y"}\n')
+    assert ended.stdout == '{"method":"x"}\n{"method":"y"}\n'
     assert ended.stderr == "False 2 2 None"
 
 
@@ -76,8 +76,8 @@ def test_the_readmes_example_runs() -> None:
     """As it stands, but for the address: a child in the URL's place, which the comment offers."""
     url, example = '"https://example.com/mcp"', readme_example()
     assert example.count(url) == 1
-    ended = python(example.replace(url, repr([sys.executable, "-c", ECHO])), stdin='{"id":1,"method":"x"}\n')
-    assert ended.stdout == '{"id":1,"method":"x"}\n'
+    ended = python(example.replace(url, repr([sys.executable, "-c", ECHO])), stdin='{"method":"x"}\n')
+    assert ended.stdout == '{"method":"x"}\n'
     assert "frames_a_to_b=1" in ended.stderr
     assert "finished_first='a'" in ended.stderr
 
@@ -96,7 +96,7 @@ async def test_speaking_through_a_pair_in_memory() -> None:
     assert len(await near.receive()) == 0
 
 
-@pytest.mark.parametrize("target", ["ftp://x", "server", "", "stdio", "ws://x"])
+@pytest.mark.parametrize("target", ["ftp://x", "server", "", "stdio", "wss//x"])
 def test_a_target_that_is_none(target: str) -> None:
     """A string is a URL or stdio:, a command is a list."""
     with pytest.raises(relay.RelayError, match="cannot connect to"):

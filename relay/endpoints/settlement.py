@@ -18,7 +18,7 @@ from relay.frames.frame import Frame, Head, Kind, RequestId, salvage_head
 from relay.frames.lines import Oversized
 from relay.limits import Limits
 
-__all__ = ["OpenRequests", "Settlement"]
+__all__ = ["Settlement"]
 
 logger = logging.getLogger("relay")
 
@@ -27,7 +27,7 @@ _ID_OVERHEAD = 128  # bytes that an open request costs beside the text of its id
 _KEPT = 4096  # of a broken answer's end: enough for every envelope seen
 
 
-class OpenRequests:
+class _OpenRequests:
     """Ids that wait for an answer; counted, because a peer may use one twice."""
 
     def __init__(self) -> None:
@@ -39,20 +39,6 @@ class OpenRequests:
     def __len__(self) -> int:
         """Count the ids."""
         return len(self._counts)
-
-    def note(self, head: Head) -> None:
-        """Note what a message from whoever waits says: a request, or that nobody waits for one any more."""
-        for message in head.messages:
-            if message.kind is Kind.REQUEST and message.id is not None:
-                self.add(message.id)
-            elif message.method == _CANCELLED:
-                self.cancel(message.target)
-
-    def answered(self, head: Head) -> None:
-        """Note what a message to whoever waits answers."""
-        for message in head.messages:
-            if message.kind is Kind.RESPONSE and message.id is not None:
-                self.settle(message.id)
 
     def add(self, request_id: RequestId) -> None:
         """Let somebody wait for this answer."""
@@ -98,8 +84,8 @@ class Settlement:
         self._name = name
         self._limits = limits
         self._peer_serves = peer_serves
-        self._ours = OpenRequests()
-        self._theirs = OpenRequests()
+        self._ours = _OpenRequests()
+        self._theirs = _OpenRequests()
         self.dropped = 0
         """Answers nobody waited for."""
         self.noise = 0
@@ -154,7 +140,7 @@ class Settlement:
             return [frame]
         return [member for member, goes_on in zip(frame.split(), kept, strict=True) if goes_on]
 
-    def _answers(self, waiting: OpenRequests, request_id: RequestId | None) -> bool:
+    def _answers(self, waiting: _OpenRequests, request_id: RequestId | None) -> bool:
         """Tell whether an answer goes on; an error without an id belongs to no request, and does."""
         if request_id is None or waiting.settle(request_id):
             return True
@@ -218,7 +204,7 @@ class Settlement:
             self._ours.cancel(head.target)
         return True
 
-    def _check_size(self, waiting: OpenRequests) -> None:
+    def _check_size(self, waiting: _OpenRequests) -> None:
         if waiting.size > self._limits.max_open_bytes:
             raise EndpointBroken(f"{self._name}: {len(waiting)} requests are open; see max_open_bytes")
 

@@ -1,0 +1,157 @@
+"""``mcp-relay test TARGET``: look at a server as a client would, and say what is there.
+
+No protocol is on our stdout here: it carries the report, and stderr the reason of a failure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+from relay.app.child_words import ChildWords
+from relay.app.diagnosis import SEE_STDERR, CheckFailed
+from relay.app.examine import Examination
+from relay.app.logs import StderrSink, mask_secrets, say
+from relay.app.options import (
+    OF_A_CHILD,
+    OF_A_URL,
+    Parser,
+    add_child_options,
+    add_http_options,
+    add_log_options,
+    begin_log,
+    check_names,
+    headers_of,
+    seconds,
+    secrets_of,
+    split_command,
+    unused_options,
+    warn_of_headers,
+)
+from relay.app.quick_start import import_aiohttp
+from relay.app.report import as_json, as_lines
+from relay.app.settings import CheckSettings
+from relay.app.specs import is_address
+from relay.endpoints.child import child_environment
+from relay.errors import ConfigError
+
+__all__ = ["check", "command"]
+
+logger = logging.getLogger("relay")
+
+_DESCRIPTION = """\
+Look at an MCP server: can it be reached, what does it speak, what does it offer, how fast does it answer.
+The report is on stdout. If something is wrong: exit code 1, and one line on stderr that says what, and what to try.
+"""
+
+
+# The words.
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="mcp-relay test",
+        usage="mcp-relay test [OPTIONS] URL\n       mcp-relay test [OPTIONS] [--] COMMAND [ARG…]",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("target", nargs="?", metavar="URL|COMMAND", help="a server's address, or a program")
+    parser.add_argument("args", nargs="*", metavar="ARG", help="the program's arguments; those with a dash after --")
+    parser.add_argument(
+        "--json", action="store_true", dest="as_json", help="report as one JSON object, every name in it"
+    )
+    parser.add_argument(
+        "--timeout", type=seconds, default=10.0, metavar="S", help="how long the server may take to answer (default 10)"
+    )
+    add_http_options(parser.add_argument_group("to a remote server"))
+    add_child_options(parser.add_argument_group("the command"))
+    add_log_options(parser.add_argument_group("what is said"))
+    return parser
+
+
+def command(words: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
+    """Return the job that these words ask for. Raises ConfigError."""
+    own_words, rest = split_command(words)
+    parser = _build_parser()
+    options = parser.parse_intermixed_args(own_words)
+    target = ([options.target, *options.args] if options.target is not None else []) + rest
+    check_names(options)
+    if not target:
+        raise ConfigError("no URL or command to test; see mcp-relay test --help")
+    if not options.timeout:
+        raise ConfigError("--timeout: nothing answers within 0 seconds")
+    address = target[0] if is_address(target[0]) or "://" in target[0] else None
+    if address is not None and address.lower() == "stdio:":
+        raise ConfigError("stdio: is our own stdin and stdout; name the command that is to be tested")
+    if address is not None and len(target) > 1:
+        raise ConfigError(f"nothing may follow the URL, but {target[1]!r} does; see mcp-relay test --help")
+    headers = headers_of(options)
+    secrets = secrets_of(options, headers, address)
+    begin_log(options, secrets, sink)
+    logging.getLogger().handlers[0].addFilter(_Once())
+    for flag in unused_options(parser, options, OF_A_URL if address is None else OF_A_CHILD):
+        logger.warning("%s is of no use before a %s: ignored", flag, "command" if address is None else "URL")
+    if address is not None:
+        warn_of_headers(options)
+        import_aiohttp()
+    settings = CheckSettings(
+        target=address or target,
+        headers=headers,
+        transport=options.transport.replace("-", ""),
+        env=child_environment(dict(options.env), pass_all=options.pass_environment),
+        cwd=options.cwd,
+        timeout=options.timeout,
+        secrets=secrets,
+    )
+    return check(settings, sink, wants_json=options.as_json)
+
+
+# The job.
+
+
+async def check(settings: CheckSettings, sink: StderrSink, *, wants_json: bool = False) -> int:
+    """Look at the server, report, and return the exit code. Raises ConfigError if the target is no address."""
+    spoken = ChildWords(os.path.basename(settings.target[0]), sink, settings.secrets)
+    examination = Examination(settings, spoken)
+    failure: CheckFailed | None = None
+    try:
+        if not isinstance(settings.target, str):
+            await spoken.open()
+        await examination.run()
+    except CheckFailed as exc:
+        failure = exc
+        failure.reason = mask_secrets(failure.reason, settings.secrets)
+        if not await spoken.show_last_words() and failure.advice == SEE_STDERR:
+            failure.advice = "it wrote nothing on stderr"
+    finally:
+        spoken.close()
+    spoken.show_noise()
+    found = examination.found
+    found.target = mask_secrets(found.target, settings.secrets)
+    found.noise = spoken.noise
+    lines = [as_json(found, failure)] if wants_json else as_lines(found, failure)
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    sys.stdout.flush()
+    if failure is not None:
+        say(sink, str(failure))
+    return 0 if failure is None else 1
+
+
+class _Once(logging.Filter):
+    """Lets each warning through once: a server may be connected to twice, for the two eras."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether a record is new, or finer than a warning."""
+        text = record.getMessage()
+        is_new = record.levelno < logging.WARNING or text not in self._seen
+        self._seen.add(text)
+        return is_new

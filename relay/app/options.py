@@ -1,0 +1,219 @@
+"""The options that several commands of the program share, and what is checked of their values.
+
+Every mistake is a ConfigError: one line that says what to write instead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import os
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, NoReturn
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from relay.app.logs import StderrSink, set_up_logging
+from relay.errors import ConfigError
+
+__all__ = [
+    "Parser",
+    "add_child_options",
+    "add_http_options",
+    "add_log_options",
+    "begin_log",
+    "check_names",
+    "headers_of",
+    "port",
+    "positive",
+    "secrets_of",
+    "seconds",
+    "size",
+    "split_command",
+    "start_of",
+    "unused_options",
+    "warn_of_headers",
+]
+
+logger = logging.getLogger("relay")
+
+OF_A_URL = {"headers": "-H", "transport": "--transport"}
+OF_A_CHILD = {"env": "-e", "cwd": "--cwd", "pass_environment": "--pass-environment"}
+"""Options that the other kind of target has no use for, by their attribute."""
+
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+_SECRET_NAMES = ("TOKEN", "SECRET", "PASSWORD", "PASSWD", "KEY", "CREDENTIAL", "AUTH", "COOKIE", "SIG")
+# Headers that the transport makes. Configurations carry the first ones, which the bridges we replace overwrite.
+_HEADERS_IGNORED = ("accept", "accept-encoding", "connection", "content-type", "keep-alive", "mcp-protocol-version")
+_HEADERS_REFUSED = (
+    "content-encoding", "content-length", "expect", "host", "last-event-id", "mcp-method", "mcp-name", "mcp-session-id",
+    "te", "trailer", "transfer-encoding", "upgrade",
+)  # fmt: skip
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose errors are one line that says what to do next."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise ConfigError."""
+        if message.startswith("unrecognized arguments"):
+            message += "; if they are the command's own, put -- before it"
+        if message.endswith("expected 2 arguments"):
+            message += ", a name and a value, each a word of its own"
+        raise ConfigError(f"{message}; see {self.prog} --help")
+
+
+def split_command(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the words before ``--`` and those after it, which are the command's own."""
+    if "--" not in words:
+        return list(words), []
+    cut = words.index("--")
+    return list(words[:cut]), list(words[cut + 1 :])
+
+
+# Values.
+
+
+def size(text: str) -> int:
+    """Read a number of bytes, with an optional suffix k, M or G (of 1024)."""
+    factors = {"k": 1024, "m": 1024**2, "g": 1024**3}
+    digits, factor = (text[:-1], factors[text[-1].lower()]) if text[-1:].lower() in factors else (text, 1)
+    if not digits.isascii() or not digits.isdigit() or int(digits) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 65536, 512k or 64M")
+    return int(digits) * factor
+
+
+def positive(text: str) -> int:
+    """Read a whole number above 0."""
+    if not text.isascii() or not text.isdigit() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    """Read a time in seconds."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+    return value
+
+
+def port(text: str) -> int:
+    """Read a port; 0 is a free one."""
+    if not text.isascii() or not text.isdigit() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port from 0 to 65535")
+    return int(text)
+
+
+# Options.
+
+
+def add_http_options(group: Any) -> None:
+    """Add what is said to, and of, a remote server."""
+    group.add_argument(
+        "--transport",
+        choices=("auto", "sse", "streamablehttp", "streamable-http"),
+        default="auto",
+        help="what the server speaks; found out by default",
+    )
+    group.add_argument(
+        "-H", "--headers", nargs=2, action="append", default=[], metavar=("KEY", "VALUE"),
+        help="send this header with every request (repeatable)",
+    )  # fmt: skip
+
+
+def add_child_options(group: Any) -> None:
+    """Add what a command is started with."""
+    group.add_argument(
+        "-e", "--env", nargs=2, action="append", default=[], metavar=("KEY", "VALUE"),
+        help="set a variable for the command (repeatable)",
+    )  # fmt: skip
+    group.add_argument("--cwd", metavar="DIR", help="the command's working directory")
+    group.add_argument(
+        "--pass-environment",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="hand the whole environment on, not only HOME LOGNAME PATH SHELL TERM USER",
+    )
+
+
+def add_log_options(group: Any) -> None:
+    """Add how much is said on stderr."""
+    group.add_argument("--log-level", type=str.upper, choices=_LEVELS, default="WARNING", help="default WARNING")
+    group.add_argument("--debug", action=argparse.BooleanOptionalAction, help="log every frame; wins over --log-level")
+
+
+def begin_log(options: argparse.Namespace, secrets: Iterable[str], sink: StderrSink) -> None:
+    """Log to ``sink`` at the level that was asked for."""
+    set_up_logging(logging.DEBUG if options.debug else getattr(logging, options.log_level), secrets, sink)
+
+
+# What they say, checked.
+
+
+def unused_options(
+    parser: argparse.ArgumentParser, options: argparse.Namespace, of_the_other: dict[str, str]
+) -> list[str]:
+    """Return those options, by the flags they have, that were given although the target has no use for them."""
+    return [flag for name, flag in of_the_other.items() if getattr(options, name) != parser.get_default(name)]
+
+
+def check_names(options: argparse.Namespace) -> None:
+    """Look at the names of headers and variables: argparse may have taken other words for them. Raises ConfigError."""
+    for name, _ in options.headers:
+        if not name or not all(c.isascii() and (c.isalnum() or c in "!#$%&'*+-.^_`|~") for c in name):
+            raise ConfigError(f"-H: {start_of(name)!r} is not a header name; write two words: -H Name 'value'")
+    for name, value in options.env:
+        if not name or "=" in name or "\0" in name + value:
+            raise ConfigError(f"-e: {start_of(name)!r} is not a variable's name; write two words: -e NAME 'value'")
+
+
+def start_of(word: str) -> str:
+    """Return a word without what may be a secret value."""
+    return re.split(r"(?<=[:=])", word, maxsplit=1)[0]
+
+
+def headers_of(options: argparse.Namespace) -> dict[str, str]:
+    """Return the headers for every request, ``API_ACCESS_TOKEN`` among them. Raises ConfigError."""
+    headers: dict[str, str] = {}
+    for name, value in options.headers:
+        _check_header_value(f"-H: the value of {name!r}", value)
+        if name.lower() in _HEADERS_REFUSED:
+            raise ConfigError(f"-H: {name!r} belongs to the transport, which sets it where it is due; leave it out")
+        if name.lower() not in _HEADERS_IGNORED:
+            headers[name] = value
+    if token := os.environ.get("API_ACCESS_TOKEN"):
+        _check_header_value("API_ACCESS_TOKEN", token)
+        headers = {name: value for name, value in headers.items() if name.lower() != "authorization"}
+        headers["Authorization"] = f"Bearer {token}"
+    return headers
+
+
+def _check_header_value(what: str, value: str) -> None:
+    if any(c in value for c in "\r\n\0"):
+        raise ConfigError(f"{what} has a line break in it")
+
+
+def warn_of_headers(options: argparse.Namespace) -> None:
+    """Say which headers are ignored."""
+    for name, _ in options.headers:
+        if name.lower() in _HEADERS_IGNORED:
+            logger.warning("-H %s is set by the transport itself: ignored", name)
+
+
+def secrets_of(options: argparse.Namespace, headers: dict[str, str], url: str | None) -> list[str]:
+    """Return the values that no log may show: whole, and without the scheme before them."""
+    values = list(headers.values())
+    named = [tuple(pair) for pair in options.env]
+    if url is not None:
+        with contextlib.suppress(ValueError):  # what is no URL is said later
+            parts = urlsplit(url)
+            named += parse_qsl(parts.query)
+            values += [unquote(parts.password or "")]
+    values += [value for name, value in named if any(word in name.upper() for word in _SECRET_NAMES)]
+    values += [value.partition(" ")[2] for value in values]
+    return [value for value in values if len(value) >= 4]
