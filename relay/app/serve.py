@@ -10,7 +10,7 @@ import contextlib
 import functools
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -20,18 +20,16 @@ from relay.app.signals import StopSignals
 from relay.app.specs import ListenSpec
 from relay.app.wiring import AddressTarget, ChildTarget, RemoteTarget, is_url, listen
 from relay.endpoints.base import Endpoint, Listener
-from relay.endpoints.greeted import Greeted
 from relay.endpoints.modern_clients import ModernClients
 from relay.endpoints.own_stdio import OwnStdio
-from relay.endpoints.shared import SharedPool, SharedSessions
-from relay.endpoints.socket_listener import TcpListener, UnixListener
-from relay.endpoints.stdio_listener import StdioListener
 from relay.errors import EndpointBroken, EndpointClosed
 from relay.pipe import pipe
 
 if TYPE_CHECKING:
     from relay.endpoints.http_dial import Dial
     from relay.endpoints.http_server import HttpListener
+    from relay.endpoints.shared import SharedPool, SharedSessions
+    from relay.endpoints.socket_listener import TcpListener, UnixListener
 
 __all__ = ["serve"]
 
@@ -99,7 +97,7 @@ class _Serving:
         for warning in self._settings.warnings:
             logger.warning("%s", warning)
         async with asyncio.TaskGroup() as group:
-            pool = SharedPool(self._target.name, self._settings.limits, self._begin_shared(group))
+            pool = self._pool(group) if self._settings.share == "shared" else None
             accepting = [
                 group.create_task(self._accept(listener, pool, group), name="accept sessions") for listener in listeners
             ]
@@ -112,7 +110,8 @@ class _Serving:
                 for session in tuple(self._connections):
                     await session.aclose(EndpointClosed("the relay is shutting down"))
                 await asyncio.wait(accepting)
-                await pool.aclose()
+                if pool is not None:
+                    await pool.aclose()
 
     async def _drain(self) -> None:
         """Let what is in flight be answered, for at most ``limits.drain`` seconds; HTTP takes nothing new meanwhile."""
@@ -141,7 +140,11 @@ class _Serving:
             say(self._sink, f"listening on {base}/mcp (Streamable HTTP) and {base}/sse (HTTP+SSE)")
             return listener
         if spec.kind == "stdio":
+            from relay.endpoints.stdio_listener import StdioListener
+
             return StdioListener(await OwnStdio.open(limits=settings.limits))
+        from relay.endpoints.socket_listener import TcpListener, UnixListener
+
         sockets: TcpListener | UnixListener
         if spec.kind == "tcp":
             sockets = TcpListener(spec.host, spec.port, limits=settings.limits)
@@ -151,14 +154,16 @@ class _Serving:
         say(self._sink, f"listening on {sockets.url}")
         return sockets
 
-    def _begin_shared(self, group: asyncio.TaskGroup) -> Callable[[SharedSessions], None]:
+    def _pool(self, group: asyncio.TaskGroup) -> SharedPool:
+        from relay.endpoints.shared import SharedPool
+
         def begin(shared: SharedSessions) -> None:
             upstream = self._target.endpoint(is_shared=True)
             group.create_task(self._carry(shared, upstream), name=f"shared server {shared.name}")
 
-        return begin
+        return SharedPool(self._target.name, self._settings.limits, begin)
 
-    async def _accept(self, listener: Listener, pool: SharedPool, group: asyncio.TaskGroup) -> None:
+    async def _accept(self, listener: Listener, pool: SharedPool | None, group: asyncio.TaskGroup) -> None:
         async for session in listener:
             upstream = self._upstream(session, pool)
             task = group.create_task(self._carry(session, upstream), name=f"session {session.name}")
@@ -169,14 +174,16 @@ class _Serving:
     def _forget(self, session: Endpoint, _: asyncio.Task[None]) -> None:
         self._connections.discard(session)
 
-    def _upstream(self, session: Endpoint, pool: SharedPool) -> Endpoint:
+    def _upstream(self, session: Endpoint, pool: SharedPool | None) -> Endpoint:
         """Return what one session is joined to: a server of its own, or its share of one."""
         if isinstance(session, ModernClients):
             upstream = self._target.endpoint(is_shared=not session.takes_one)
             if session.greeting is None:
                 return upstream
+            from relay.endpoints.greeted import Greeted
+
             return Greeted(upstream, session.greeting, self._settings.limits.handshake)
-        if self._settings.share == "shared":
+        if pool is not None:
             # Only over Streamable HTTP is there a stream that a client may leave closed.
             return pool.member(lambda: getattr(session, "is_listening", True))
         return self._target.endpoint()

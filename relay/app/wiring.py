@@ -19,8 +19,6 @@ from relay.endpoints.child import Child, child_environment, resolve_program
 from relay.endpoints.guardian import Guardian
 from relay.endpoints.lazy import Lazy
 from relay.endpoints.own_stdio import OwnStdio
-from relay.endpoints.tcp import dial as dial_socket
-from relay.endpoints.tcp import parse_address
 from relay.errors import ConfigError, EndpointUnavailable
 from relay.limits import DEFAULT_LIMITS, Limits
 
@@ -75,6 +73,9 @@ def connect(
 
         return Lazy(target, dial)
     if target.lower().startswith(("tcp://", "unix:")):
+        from relay.endpoints.tcp import dial as dial_socket
+        from relay.endpoints.tcp import parse_address
+
         address = parse_address(target)
         return Lazy(str(address), lambda: dial_socket(target, limits=limits))
     if target.lower().startswith(("ws://", "wss://")):

@@ -12,7 +12,7 @@ import logging
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 import orjson
 from aiohttp import http_parser, web
@@ -21,14 +21,11 @@ from multidict import MultiMapping
 from relay.auth.origin import OriginPolicy
 from relay.endpoints.http_checks import Checks, Refused
 from relay.endpoints.http_connections import ConnectionServer
-from relay.endpoints.http_dial import Dial
-from relay.endpoints.http_pass import Elsewhere, PassThrough
 from relay.endpoints.http_server_lane import FastLane
 from relay.endpoints.http_session import Exchange, HttpSession
 from relay.endpoints.http_stream import EventStream, Stalled
 from relay.endpoints.modern_clients import ModernClients
 from relay.endpoints.sse_server import SseSession
-from relay.endpoints.websocket import WebSocketEndpoint, accept_websocket, is_upgrade
 from relay.errors import ConfigError, EndpointClosed
 from relay.frames import replies
 from relay.frames.frame import Frame, Head, Kind
@@ -45,6 +42,11 @@ from relay.frames.sse import KEEP_ALIVE, encode_event
 from relay.limits import DEFAULT_LIMITS, Limits
 from relay.routing.exchanges import IdInUse
 from relay.routing.sessions import Sessions
+
+if TYPE_CHECKING:
+    from relay.endpoints.http_dial import Dial
+    from relay.endpoints.http_pass import PassThrough
+    from relay.endpoints.websocket import WebSocketEndpoint
 
 __all__ = ["HttpListener"]
 
@@ -63,7 +65,7 @@ _STREAM_HEADERS = {
 
 
 AnySession = HttpSession | SseSession | ModernClients
-AnyEndpoint = AnySession | WebSocketEndpoint
+AnyEndpoint: TypeAlias = "AnySession | WebSocketEndpoint"
 """What the listener yields: an endpoint for each session, and one for all clients that have none."""
 
 
@@ -102,7 +104,7 @@ class HttpListener:
         self._status = status or (dict)
         self._sessions: Sessions[AnySession] = Sessions(limits.max_sessions)
         self._per_request = per_request
-        self._pass = PassThrough(server, limits, self._checks) if server is not None else None
+        self._pass = self._pass_to(server) if server is not None else None
         self._modern: ModernClients | None = None
         # Those too that have ended and may still give late answers.
         self._unclosed: weakref.WeakSet[AnyEndpoint] = weakref.WeakSet()
@@ -113,6 +115,11 @@ class HttpListener:
         self._housekeeping: asyncio.Task[None] | None = None
         self.is_draining = False
         self.addresses: list[tuple[str, int]] = []
+
+    def _pass_to(self, server: Dial) -> PassThrough:
+        from relay.endpoints.http_pass import PassThrough
+
+        return PassThrough(server, self._limits, self._checks)
 
     # Life.
 
@@ -248,7 +255,7 @@ class HttpListener:
         if path in (MCP_PATH, MCP_PATH + "/"):
             if method not in ("POST", "GET", "DELETE"):
                 self._method_refused(method, "GET, POST, DELETE, OPTIONS")
-            if is_upgrade(request):
+            if method == "GET" and headers.get("Upgrade", "").strip().lower() == "websocket":
                 return await self._upgrade(request)
             if self._pass is not None and not self._is_own(headers, self._pass):
                 return await self._hand_on(request, self._pass)
@@ -355,6 +362,8 @@ class HttpListener:
         return server.is_elsewhere or self._sessions.find(headers[SESSION_ID]) is not None
 
     async def _hand_on(self, request: web.BaseRequest, server: PassThrough) -> web.StreamResponse:
+        from relay.endpoints.http_pass import Elsewhere
+
         cors = self._cors(request)
         if request.method != "POST":
             return await server.other(request, cors)
@@ -566,6 +575,8 @@ class HttpListener:
         if self.is_draining:
             raise Refused(503, "the relay is shutting down", headers={"Connection": "close"})
         self._check_room()
+        from relay.endpoints.websocket import accept_websocket  # 9 ms of start-up, which few need
+
         endpoint = await accept_websocket(request, self._limits)
         self._unclosed.add(endpoint)
         self._offered.put_nowait(endpoint)

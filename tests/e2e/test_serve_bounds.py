@@ -156,7 +156,7 @@ async def _serving(limits: Limits) -> AsyncIterator[tuple[str, ChildTarget]]:
     listening: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     class Telling(_Serving):
-        async def _accept(self, listener: Listener, pool: SharedPool, group: asyncio.TaskGroup) -> None:
+        async def _accept(self, listener: Listener, pool: SharedPool | None, group: asyncio.TaskGroup) -> None:
             assert isinstance(listener, HttpListener)
             listening.set_result(listener.base_url)
             await super()._accept(listener, pool, group)
