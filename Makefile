@@ -17,6 +17,7 @@ help:
 	@echo 'make check        ruff, mypy --strict, the floors of the house (import-linter)'
 	@echo 'make test         install the test peers, run pytest; ARGS="-k sse -x" is passed on'
 	@echo 'make conformance  the official conformance runner, direct and through the relay; ARGS="--era 2026-07-28"'
+	@echo 'make soak         every listener before every target, 10,000 calls a pair; prints the matrix'
 	@echo 'make cover        pytest under coverage: 95 % of all, 100 % of frames/ and routing/'
 	@echo 'make fuzz         the hypothesis tests with many examples'
 	@echo 'make bench        python -m bench $$(ARGS)'
@@ -55,6 +56,9 @@ test: peers
 conformance: peers
 	$(BIN)/python -m tests.conformance $(ARGS)
 
+soak: setup
+	$(BIN)/python -m tests.e2e.pairs --frames 10000 $(ARGS)
+
 cover: peers
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest $(ARGS)
@@ -80,4 +84,4 @@ clean:
 	rm -rf .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: all help setup check peers test conformance cover fuzz bench demo fix clean
+.PHONY: all help setup check peers test conformance soak cover fuzz bench demo fix clean
