@@ -50,6 +50,11 @@ class Limits:
     """What a client is told to wait before it reconnects to a stream."""
     cancel_grace: float = 5.0
     """How long a cancelled request may still get its own answer before we give it one (the server need not)."""
+    abandoned_memory: float = 60.0
+    """How long a call that nobody waits for any more, and its server has not answered, may still be spoken of: of
+    clients that share the server, nobody gets what could be of it."""
+    find_out: float = 5.0
+    """How long a server may take to say what the relay asks of its own accord before a request goes on unchecked."""
     header_deadline: float = 30.0
     """How long a connection may be idle or take to send one request's headers (slow loris)."""
     body_deadline: float = 30.0

@@ -113,6 +113,9 @@ class _ChildReader(FrameReader):
                     # An answer with NaN in it, or cut short: its request must not wait for another.
                     fault = f"{self.name}: its answer is not valid JSON: {piece.head.fault}"
                     frames.append(Frame(replies.error(head.id, replies.LOST, fault, delivered="unknown").raw))
+                elif piece.head.id is not None and b'"method"' not in piece.raw:
+                    fault = f"{self.name}: its answer is not one of JSON-RPC: {piece.head.fault}"
+                    frames.append(Frame(replies.error(piece.head.id, replies.LOST, fault, delivered="unknown").raw))
                 self._set_aside(piece)
             else:
                 frames.append(piece)

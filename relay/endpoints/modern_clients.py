@@ -126,7 +126,7 @@ class ModernClients(ClientSession):
             return None
         assert exchange is not None, "a request"
         try:
-            async with asyncio.timeout(self._limits.handshake):
+            async with asyncio.timeout(self._limits.find_out):
                 outcome = await answered
         except TimeoutError:
             return None
@@ -151,7 +151,7 @@ class ModernClients(ClientSession):
         number = self._numbers.pop(exchange, None)
         if number is None or self._requests.abandon(number) is None:
             return
-        self._loop.call_later(self._limits.cancel_grace, self._requests.let_go, number)
+        self._loop.call_later(self._limits.abandoned_memory, self._requests.let_go, number)
         logger.debug("%s: the client of request %d has left: cancelled", self.name, number)
         self.inbox.put((replies.cancelled(number, "the client has left"),))
         self._one_taken()
@@ -209,7 +209,8 @@ class ModernClients(ClientSession):
                 self.finish()  # a server of the legacy era, which serves sessions only: this one is of no use
         elif kind is Kind.REQUEST:
             # "The server MUST NOT write JSON-RPC requests" (stdio of this revision): it must not wait for an answer.
-            refusal = replies.error(frame.head.id, replies.METHOD_NOT_FOUND, "no client of 2026-07-28 takes requests")
+            fault = "clients without a session take no requests"
+            refusal = replies.error(frame.head.id, replies.METHOD_NOT_FOUND, fault)
             self.inbox.put((refusal,))
         elif (related := self._requests.related(frame)) is not None:
             self._notify(*related)

@@ -219,6 +219,9 @@ class RemoteClient:
         if self._is_closed:
             return
         self._is_closed = True
+        if reason is None or isinstance(reason, EndpointClosed):  # in good order
+            for post in tuple(self._subscriptions):
+                self._end_subscription(post)
         message = f"the request was lost: {reason or 'the relay is shutting down'}"
         for request_id, _ in self._exchanges.fail_all():
             self.inbox.put((replies.error(request_id, replies.LOST, message, delivered="unknown"),))
@@ -228,6 +231,13 @@ class RemoteClient:
             await self._say_goodbye()
         finally:
             await self.dial.aclose()
+
+    def _end_subscription(self, post: Post) -> None:
+        """End a subscription as its server would (2026-07-28, "Graceful Closure")."""
+        for request_id in tuple(post.ids):
+            if self._exchanges.settle(request_id) is not None:
+                self.inbox.put((replies.subscription_ended(request_id),))
+        post.ids.clear()
 
     async def abandon(self) -> None:
         """Stop what runs, and leave the connections and the inbox to a successor."""
@@ -251,7 +261,7 @@ class RemoteClient:
     async def _finish_when_settled(self) -> None:
         await self.settle()
         for post in tuple(self._subscriptions):
-            self.fail(post, replies.LOST, "the subscription has ended: its client sends no more", "unknown")
+            self._end_subscription(post)
         self.inbox.finish()
 
     # For subclasses to say.

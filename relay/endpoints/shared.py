@@ -223,9 +223,15 @@ class SharedSessions:
     def _end_cancelled(self, member: Member, request_id: RequestId, number: int) -> None:
         if number == self._greeting:
             return
-        self._requests.settle(number)
+        self._abandon(number)
         if member.numbers.get(request_id) == number:
             del member.numbers[request_id]
+
+    def _abandon(self, number: int) -> None:
+        """Forget a request, but not at once whose it was: its server may not have heard, or not care."""
+        if self._requests.abandon(number) is not None:
+            loop = asyncio.get_running_loop()
+            loop.call_later(self._limits.abandoned_memory, self._requests.let_go, number)
 
     def _ask(self, member: Member, frame: Frame) -> int | None:
         try:
@@ -280,9 +286,8 @@ class SharedSessions:
         for number in member.numbers.values():
             if number == self._greeting:
                 continue  # the others wait for it
-            self._requests.abandon(number)
+            self._abandon(number)
             self.inbox.put((replies.cancelled(number, "the client has left"),))
-            asyncio.get_running_loop().call_later(self._limits.cancel_grace, self._requests.let_go, number)
         member.numbers.clear()
         for request_id in [asked for asked, other in self._asked.items() if other is member]:
             del self._asked[request_id]

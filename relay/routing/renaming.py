@@ -40,6 +40,8 @@ _NEVER_GUESSED = frozenset(
 )
 """What says itself whose it is; where that cannot be read, it is not for the only one who waits."""
 
+_MOST_ABANDONED = 16_384  # remembered at one time
+
 Owner = TypeVar("Owner", bound=Hashable)
 
 
@@ -110,6 +112,8 @@ class Renaming(Generic[Owner]):
         renamed = self.settle(number)
         if renamed is not None and not renamed.is_subscription:
             self._abandoned[number] = renamed.owner
+            if len(self._abandoned) > _MOST_ABANDONED:
+                del self._abandoned[next(iter(self._abandoned))]
         return renamed
 
     def let_go(self, number: int) -> None:

@@ -222,7 +222,7 @@ async def test_tools_that_were_never_listed_are_asked_for_before_their_first_cal
 
 async def test_a_server_that_does_not_list_its_tools_gets_the_call_unchecked() -> None:
     """An error, and then silence until the limit: the call goes on."""
-    async with modern_house(limits=Limits(handshake=0.2)) as there:
+    async with modern_house(limits=Limits(find_out=0.2)) as there:
         client, server = await there.warm()
         posting = begun(there.post(client, named("t", arguments={})))
         await question(server, "tools/list")
@@ -398,7 +398,7 @@ async def test_a_log_message_is_for_the_only_request_that_is_open() -> None:
 
 async def test_what_an_abandoned_request_may_have_caused_is_not_told_to_another() -> None:
     """A log that comes after a client has left could be of its request: not for the only one that waits now."""
-    async with modern_house(limits=dataclasses.replace(PATIENT, cancel_grace=0.2)) as there:
+    async with modern_house(limits=dataclasses.replace(PATIENT, abandoned_memory=0.2)) as there:
         first, server = await there.warm()
         leaving, left = await there.posted(first, server, ask(1))
         staying, number = await there.posted(there.client(), server, ask(1))

@@ -229,7 +229,7 @@ async def test_batches_are_taken_apart_both_ways() -> None:
 
 async def test_cancelling_is_of_one_s_own_request_only() -> None:
     """Named by the server's number; an id that is not open, or another session's number, cancels nothing."""
-    office = Office(Limits(cancel_grace=0.1))
+    office = Office(Limits(cancel_grace=0.1, abandoned_memory=0.1))
     shared, (one, other) = await office.greeted(2)
     number = await asked(shared, one, request(7, "x"))
     theirs = await asked(shared, other, request(8, "x"))
@@ -246,13 +246,13 @@ async def test_cancelling_is_of_one_s_own_request_only() -> None:
 
 
 async def test_a_cancelled_request_that_is_not_answered_does_not_count_for_ever() -> None:
-    """After ``cancel_grace`` it is over: its session is no longer the busy one, and a late answer is dropped."""
-    office = Office(Limits(cancel_grace=0.05))
+    """After ``abandoned_memory`` it is over: its session is no longer the busy one, and a late answer is dropped."""
+    office = Office(Limits(cancel_grace=0.05, abandoned_memory=0.05))
     shared, (one, other) = await office.greeted(2)
     number = await asked(shared, one, request(1, "x"))
     await say(one, notification("notifications/cancelled", requestId=1))
     await heard(shared)
-    await until(lambda: not one.numbers)
+    await until(lambda: not one.numbers and not shared._busy())
     busy = await asked(shared, other, request(1, "x"))
     await shared.send([message(0), answer(number), answer(busy)])
     assert [frame.get("id") for frame in await come(other)] == [None, 1]
@@ -261,7 +261,7 @@ async def test_a_cancelled_request_that_is_not_answered_does_not_count_for_ever(
 
 async def test_an_id_that_is_used_again_does_not_get_the_old_answer() -> None:
     """Cancelled, and its id taken for another request: the answer to the first is nobody's."""
-    office = Office(Limits(cancel_grace=0.05))
+    office = Office(Limits(cancel_grace=0.05, abandoned_memory=0.05))
     shared, (one,) = await office.greeted(1)
     old = await asked(shared, one, request(1, "x"))
     await say(one, notification("notifications/cancelled", requestId=1))
@@ -275,7 +275,7 @@ async def test_an_id_that_is_used_again_does_not_get_the_old_answer() -> None:
 
 async def test_a_session_that_leaves_cancels_what_it_has_open() -> None:
     """Its requests get errors, the server cancellations, what still comes is dropped; the others go on."""
-    office = Office(Limits(cancel_grace=0.1))
+    office = Office(Limits(cancel_grace=0.1, abandoned_memory=0.1))
     shared, (one, other) = await office.greeted(2)
     left = [await asked(shared, one, request(index, "x", _meta={"progressToken": index})) for index in range(3)]
     kept = await asked(shared, other, request(1, "x"))
