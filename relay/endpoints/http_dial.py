@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import os
 import socket
 import ssl
@@ -31,6 +32,7 @@ __all__ = ["Dial", "Resolver", "Response", "describe_failure"]
 # Servers close idle connections, many after 5 s. A POST that meets the close may or may not have been executed and
 # must not be sent again, so ours are closed first.
 _KEEP_IDLE = 4.0
+_LARGE_BODY = 256 * 1024
 _SHOWN_ERROR = 500  # characters of an error page that are passed on
 # What a connection raises that was made and then failed; the second is no ClientError.
 _BROKEN = (aiohttp.ClientError, aiohttp.http_exceptions.HttpProcessingError, ConnectionError, TimeoutError)
@@ -86,6 +88,11 @@ class Dial:
         self._secrets = _secrets_in(self._headers)
         self._session: aiohttp.ClientSession | None = None
         self._lane: Lane | None = None
+        self._has_cookies = True
+
+    def refuse_cookies(self) -> None:
+        """Keep no cookies: requests go out for clients that have nothing to do with each other."""
+        self._has_cookies = False
 
     @property
     def _all_headers(self) -> CIMultiDict[str]:
@@ -104,6 +111,7 @@ class Dial:
                     ssl=ssl.create_default_context() if self.url.scheme == "https" else True,
                 ),
                 headers=self._all_headers,
+                cookie_jar=None if self._has_cookies else aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=self.limits.connect),
                 max_line_size=65536,
                 max_field_size=65536,
@@ -112,7 +120,12 @@ class Dial:
 
     @contextlib.asynccontextmanager
     async def request(
-        self, method: str, headers: Mapping[str, str], *, url: URL | None = None, body: bytes | None = None
+        self,
+        method: str,
+        headers: Mapping[str, str],
+        *,
+        url: URL | None = None,
+        body: bytes | aiohttp.Payload | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Send one request and yield its answer once its headers are here.
 
@@ -122,7 +135,7 @@ class Dial:
         has_answer = False
         try:
             async with self._open().request(
-                method, url or self.url, data=body, headers=headers, allow_redirects=False
+                method, url or self.url, data=_in_pieces(body), headers=headers, allow_redirects=False
             ) as response:
                 has_answer = True
                 with _watched(response):
@@ -187,6 +200,11 @@ class Dial:
             self._lane.close()
         if self._session is not None:
             await self._session.close()
+
+
+def _in_pieces(body: bytes | aiohttp.Payload | None) -> bytes | io.BytesIO | aiohttp.Payload | None:
+    """Let aiohttp write a large body piece by piece: in one go it would hold up the loop, as it warns."""
+    return io.BytesIO(body) if isinstance(body, bytes) and len(body) > _LARGE_BODY else body
 
 
 @contextlib.contextmanager

@@ -2,7 +2,11 @@
 
 The session id, the event ids and the statuses are the server's own and pass as they are, so a relay that is restarted
 between two requests is not noticed. Each request is checked as any other, its answer is the server's, and a request
-whose server cannot be reached or breaks off gets a JSON-RPC error with its id. Both eras are alike here.
+whose server cannot be reached, breaks off or answers something else gets a JSON-RPC error with its id, unless it can
+come back for the rest with Last-Event-ID. Both eras are alike here, but that nothing can be resumed in the modern one.
+
+What does not pass: the client's credentials and cookies, the server's challenges and cookies (who is logged in there
+is the relay, not the client), redirects, and pages that are neither JSON-RPC nor events.
 """
 
 from __future__ import annotations
@@ -10,32 +14,82 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 
-from aiohttp import web
+from aiohttp import BytesPayload, web
+from aiohttp.abc import AbstractStreamWriter
+from multidict import CIMultiDict
 
 from relay.endpoints.http_checks import Checks, Refused
 from relay.endpoints.http_dial import Dial, Response
+from relay.endpoints.passing_stream import StreamWatch
 from relay.errors import EndpointBroken, EndpointUnavailable, FrameTooLarge
 from relay.frames import replies
-from relay.frames.frame import Frame, Head, Kind, RequestId
-from relay.frames.http_rules import EVENT_STREAM, JSON, LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID, media_type
-from relay.frames.modern import METHOD, NAME, PARAM_PREFIX
-from relay.frames.sse import SseDecoder, encode_event
+from relay.frames.frame import Frame, Head, Kind
+from relay.frames.http_rules import (
+    EVENT_STREAM,
+    JSON,
+    LAST_EVENT_ID,
+    PROTOCOL_VERSION,
+    SESSION_ID,
+    is_modern_version,
+    media_type,
+)
+from relay.frames.modern import METHOD, NAME, PARAM_PREFIX, is_modern_error
 from relay.limits import Limits
 
-__all__ = ["Elsewhere", "PassThrough"]
+__all__ = ["Elsewhere", "PassThrough", "Turn"]
 
 logger = logging.getLogger("relay")
 
 # What is the transport's of a client's headers. Its credentials and cookies are for this relay, not for the server.
 _ONWARD = (SESSION_ID, PROTOCOL_VERSION, LAST_EVENT_ID, METHOD, NAME, "Traceparent", "Tracestate", "Baggage")
 _HOMEWARD = (SESSION_ID, "Retry-After", "Allow", "Cache-Control", "X-Accel-Buffering")
+_STREAM_HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
+_HOPS = "MCP-Relay-Hops"
+_MAX_HOPS = 4  # a relay that was pointed at itself stops here
 _LARGE_BODIES = 8  # of up to max_frame_bytes each
+_PIECE = 64 * 1024
+_SUBSCRIBE = "subscriptions/listen"
+_INITIALIZE = "initialize"
 
 
 class Elsewhere(Exception):
     """The server takes no POST here and says so without JSON-RPC: it may speak HTTP+SSE. Nothing was executed."""
+
+
+class Turn:
+    """A POST's place among those whose bodies are in memory, and its frame for as long as it may be needed."""
+
+    __slots__ = ("_semaphore", "frame")
+
+    def __init__(self, semaphore: asyncio.Semaphore | None = None) -> None:
+        """Hold a place of ``semaphore``, which has been acquired; a small body needs none."""
+        self._semaphore = semaphore
+        self.frame: Frame | None = None
+
+    def end(self) -> None:
+        """Let the next one have the place."""
+        self.frame = None
+        if self._semaphore is not None:
+            self._semaphore.release()
+            self._semaphore = None
+
+
+class _LargeBody(BytesPayload):
+    """A body that is dropped once it is on its way: it is never sent twice."""
+
+    def __init__(self, body: bytes, on_sent: Callable[[], None]) -> None:
+        super().__init__(b"", content_type=JSON)
+        self._value, self._size = body, len(body)
+        self._on_sent = on_sent
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        body, self._value = memoryview(self._value), b""
+        for at in range(0, len(body), _PIECE):
+            await writer.write(body[at : at + _PIECE])
+        del body
+        self._on_sent()
 
 
 class PassThrough:
@@ -45,147 +99,303 @@ class PassThrough:
         """Hand requests on through ``dial``, those that pass ``checks``."""
         self.in_flight = 0
         self.is_elsewhere = False
-        """Whether the server takes no POST here: seen with the last request that had no session."""
+        """Whether the server took no POST of a client that began: it may have no GET streams of our kind either."""
         self._dial = dial
+        dial.refuse_cookies()  # those of one client would go out with another's requests
         self._limits = limits
         self._checks = checks
         self._large_bodies = asyncio.Semaphore(_LARGE_BODIES)
+        self._is_draining = False
+        self._is_closed = False
+        self._open: dict[asyncio.Timeout, bool] = {}  # what waits for the server; True if it is a subscription
 
-    async def post(self, request: web.BaseRequest, frame: Frame, cors: Mapping[str, str]) -> web.StreamResponse:
+    async def post(self, request: web.BaseRequest, turn: Turn, cors: Mapping[str, str]) -> web.StreamResponse:
         """Hand a POST on and give its answer back. Raises Refused, Elsewhere."""
-        headers = self._onward(request)
+        headers = self._onward(request, turn.frame)
         headers["Content-Type"] = JSON
-        return await self._hand_on(request, headers, cors, frame)
+        return await self._hand_on(request, headers, cors, turn)
 
     async def other(self, request: web.BaseRequest, cors: Mapping[str, str]) -> web.StreamResponse:
         """Hand a GET or a DELETE on. Raises Refused."""
         return await self._hand_on(request, self._onward(request), cors)
 
     @contextlib.asynccontextmanager
-    async def turn_to_read(self, request: web.BaseRequest) -> AsyncIterator[None]:
-        """Let only so many large bodies be in memory, from their first byte to their answer; raises Refused."""
+    async def turn_to_read(self, request: web.BaseRequest) -> AsyncIterator[Turn]:
+        """Let only so many large bodies be in memory, from their first byte until they are sent; raises Refused."""
         if self.in_flight >= self._limits.max_shared_in_flight:
             raise Refused(503, f"{self.in_flight} requests are in flight already")
         length = request.content_length
         if length is not None and length <= self._limits.buffer_low:
-            yield
-        else:
-            async with self._large_bodies:
-                yield
+            yield Turn()
+            return
+        await self._large_bodies.acquire()
+        turn = Turn(self._large_bodies)
+        try:
+            yield turn
+        finally:
+            turn.end()
 
-    def _onward(self, request: web.BaseRequest) -> dict[str, str]:
+    def end_subscriptions(self) -> None:
+        """Wait no longer for what would never end by itself: the relay takes nothing new."""
+        self._is_draining = True
+        self._end(lambda is_subscription: is_subscription)
+
+    def close(self) -> None:
+        """End every exchange: with an error, or so that its client can come back for the rest."""
+        self._is_closed = True
+        self._end(lambda _: True)
+
+    def _end(self, is_chosen: Callable[[bool], bool]) -> None:
+        now = asyncio.get_running_loop().time()
+        for scope, is_subscription in self._open.items():
+            if is_chosen(is_subscription):
+                scope.reschedule(now)
+
+    @contextlib.asynccontextmanager
+    async def _until_closed(self, head: Head | None = None) -> AsyncIterator[None]:
+        """Do what waits for the server; raises EndpointBroken when the relay ends."""
+        is_subscription = head is not None and head.method == _SUBSCRIBE
+        try:
+            async with asyncio.timeout(0 if self._is_closed else None) as scope:
+                self._open[scope] = is_subscription
+                try:
+                    yield
+                finally:
+                    del self._open[scope]
+        except TimeoutError:
+            raise EndpointBroken("the relay is shutting down") from None
+
+    def _onward(self, request: web.BaseRequest, frame: Frame | None = None) -> CIMultiDict[str]:
         prefix = PARAM_PREFIX.lower()
-        headers = {name: request.headers[name] for name in _ONWARD if name in request.headers}
-        headers |= {name: value for name, value in request.headers.items() if name.lower().startswith(prefix)}
+        headers = CIMultiDict({name: request.headers[name] for name in _ONWARD if name in request.headers})
+        for name, value in request.headers.items():
+            if name.lower().startswith(prefix):
+                headers.add(name, value)
         headers["Accept"] = request.headers.get("Accept", f"{JSON}, {EVENT_STREAM}")
+        said = request.headers.get(_HOPS, "0")
+        hops = int(said) if said.isascii() and said.isdigit() and len(said) < 4 else 0
+        if hops >= _MAX_HOPS:
+            fault = f"the request has come through {hops} relays: does one of them lead to itself?"
+            raise Refused(508, fault, request_id=frame.head.id if frame is not None else None)
+        headers[_HOPS] = str(hops + 1)
         return headers
 
     async def _hand_on(
-        self, request: web.BaseRequest, headers: Mapping[str, str], cors: Mapping[str, str], frame: Frame | None = None
+        self, request: web.BaseRequest, headers: Mapping[str, str], cors: Mapping[str, str], turn: Turn | None = None
     ) -> web.StreamResponse:
+        frame = turn.frame if turn is not None else None
         head = frame.head if frame is not None else None
-        self.in_flight += head is not None and head.asks
+        asks = head is not None and head.asks
+        body = None if turn is None else self._body(turn)
+        del frame
+        self.in_flight += asks
         try:
-            body = frame.raw if frame is not None else None
-            async with self._dial.request(request.method, headers, body=body) as response:
-                return await self._give_back(request, response, cors, head)
+            async with contextlib.AsyncExitStack() as stack:
+                async with self._until_closed(head):
+                    entering = self._dial.request(request.method, headers, body=body)
+                    del body
+                    response = await stack.enter_async_context(entering)
+                    is_stream = _is_stream(response)
+                    if turn is not None and 200 <= response.status < 300:
+                        self.is_elsewhere = False
+                    if not is_stream:
+                        answer = await self._whole(request, response, head, cors, turn)
+                if is_stream:
+                    return await self._stream(request, response, cors, head, turn)
+                return await self._send(request, answer)
         except EndpointUnavailable as exc:
-            raise self._failed(head, replies.UNAVAILABLE, f"{exc}") from exc
+            return self._failed(head, cors, replies.UNAVAILABLE, f"{exc}", "no")
         except FrameTooLarge as exc:
-            raise self._failed(head, replies.TOO_LARGE, f"{exc}") from exc
+            return self._failed(head, cors, replies.TOO_LARGE, f"{exc}", "unknown")
         except EndpointBroken as exc:
-            raise self._failed(head, replies.LOST, f"the request was lost: {exc}") from exc
+            return self._failed(head, cors, replies.LOST, f"the request was lost: {exc}", "unknown")
         finally:
-            self.in_flight -= head is not None and head.asks
+            self.in_flight -= asks
 
-    def _failed(self, head: Head | None, code: int, message: str) -> Refused:
-        logger.info("%s", message)
-        return Refused(502, message, code=code, request_id=head.id if head is not None else None)
+    def _body(self, turn: Turn) -> bytes | BytesPayload:
+        frame = turn.frame
+        assert frame is not None, "read"
+        if len(frame.raw) <= self._limits.buffer_low or frame.head.method == _INITIALIZE:
+            return frame.raw
+        return _LargeBody(frame.raw, turn.end)
 
-    async def _give_back(
-        self, request: web.BaseRequest, response: Response, cors: Mapping[str, str], head: Head | None
-    ) -> web.StreamResponse:
+    def _failed(
+        self,
+        head: Head | None,
+        cors: Mapping[str, str],
+        code: int,
+        message: str,
+        delivered: replies.Delivered,
+        status: int = 502,
+    ) -> web.Response:
+        """Make the answer to a request that has none, or to each of a batch."""
+        logger.info("http: %d %s", status, message)
+        asked = [one.id for one in (head.messages if head is not None else ()) if one.kind is Kind.REQUEST]
+        made = [replies.error(one, code, message, delivered=delivered).raw for one in asked or (None,)]
+        body = b"[" + b",".join(made) + b"]" if head is not None and head.kind is Kind.BATCH and asked else made[0]
+        return web.Response(status=status, body=body, content_type=JSON, headers=cors)
+
+    # Answers that are whole.
+
+    async def _whole(
+        self,
+        request: web.BaseRequest,
+        response: Response,
+        head: Head | None,
+        cors: Mapping[str, str],
+        turn: Turn | None,
+    ) -> web.Response:
         status = response.status
-        headers = {**cors, **{name: response.headers[name] for name in _HOMEWARD if name in response.headers}}
-        kind = media_type(response.headers.get("Content-Type"))
-        if 300 <= status < 400:
-            raise self._failed(
-                head, replies.UPSTREAM_STATUS, f"{self._dial.name}: HTTP {status}: redirects are not followed"
-            )
-        if kind == EVENT_STREAM and 200 <= status < 300:
-            return await self._stream(request, response, headers, head)
+        if status >= 400:
+            body = await self._dial.read_error_body(response)
+            return self._refusal(request, response, body, head, cors, turn)
+        if not 200 <= status < 300:
+            fault = f"{self._dial.name}: HTTP {status}: redirects are not followed"
+            return self._failed(head, cors, replies.UPSTREAM_STATUS, fault, "no")
         body = await self._dial.read_body(response)
-        is_begun = SESSION_ID in request.headers
-        if head is not None and not is_begun and status in (400, 404, 405) and _is_foreign(status, body):
-            self.is_elsewhere = True
-            raise Elsewhere
-        if 200 <= status < 300 and not is_begun:
-            self.is_elsewhere = False
-        if "Content-Type" in response.headers and body:
-            headers["Content-Type"] = response.headers["Content-Type"]
-        return web.Response(status=status, body=body, headers=headers)
+        kind = media_type(response.headers.get("Content-Type"))
+        if head is not None and head.asks and (kind != JSON or not _answers(head, body, response)):
+            fault = f"answered with content type {kind or 'none'!r}" if kind != JSON else "the answer is not one to it"
+            return self._failed(head, cors, replies.UPSTREAM_STATUS, f"{self._dial.name}: {fault}", "unknown")
+        headers = self._homeward(response, cors)
+        if kind != JSON or not body:
+            return web.Response(status=status, headers=headers)  # a page is no part of 202, and could be a script
+        return web.Response(status=status, body=body, content_type=JSON, headers=headers)
 
-    async def _stream(
-        self, request: web.BaseRequest, response: Response, headers: dict[str, str], head: Head | None
-    ) -> web.StreamResponse:
-        """Pass a stream on as it comes; if it breaks off for good, its request gets an error."""
-        answer = web.StreamResponse(status=response.status, headers={**headers, "Content-Type": EVENT_STREAM})
-        watch = _StreamWatch(head, self._limits)
-        await answer.prepare(request)
+    def _refusal(
+        self,
+        request: web.BaseRequest,
+        response: Response,
+        body: bytes,
+        head: Head | None,
+        cors: Mapping[str, str],
+        turn: Turn | None,
+    ) -> web.Response:
+        """Pass a refusal on if it is JSON-RPC, else say it so; or find that the server may speak HTTP+SSE."""
+        status = response.status
+        frame = Frame(body.strip())
+        is_error = frame.head.kind is Kind.RESPONSE
+        # 405 with an error that is not this request's own: it is POST that is refused here, not the request.
+        is_no_post = status == 405 and (not is_error or frame.head.id is None) and not is_modern_error(frame)
+        is_begun = SESSION_ID in request.headers
+        is_legacy = not is_modern_version(request.headers.get(PROTOCOL_VERSION))  # others find out by themselves
+        if head is not None and is_legacy and not is_begun and turn is not None and turn.frame is not None:
+            is_first = head.method == _INITIALIZE
+            if is_no_post or (is_first and status in (400, 404) and not is_error):
+                self.is_elsewhere = self.is_elsewhere or is_first
+                raise Elsewhere
+        if head is not None and is_no_post and is_begun:
+            raise Refused(404, "no such session: begin a new one with initialize", request_id=head.id)
+        headers = self._homeward(response, cors)
+        if status in (401, 407):  # the client has not been asked, nor could its token go there
+            fault = f"{self._dial.name}: HTTP {status}: the server does not accept this relay's credentials"
+            return self._failed(head, cors, replies.UPSTREAM_STATUS, fault, "no")
+        if is_error:
+            return web.Response(status=status, body=body, content_type=JSON, headers=headers)
+        said = self._dial.describe_error_body(body)
+        fault = f"{self._dial.name}: HTTP {status}{': ' if said else ''}{said}"
+        delivered: replies.Delivered = "no" if status < 500 else "unknown"
+        return self._failed(head, headers, replies.UPSTREAM_STATUS, fault, delivered, status)
+
+    def _homeward(self, response: Response, cors: Mapping[str, str]) -> dict[str, str]:
+        return {**cors, **{name: response.headers[name] for name in _HOMEWARD if name in response.headers}}
+
+    async def _send(self, request: web.BaseRequest, whole: web.Response) -> web.StreamResponse:
+        """Answer; a client that does not read a large answer loses it."""
+        body = whole.body
+        if not isinstance(body, bytes) or len(body) <= self._limits.buffer_low:
+            return whole
+        answer = web.StreamResponse(status=whole.status, headers=whole.headers)
+        answer.content_length = len(body)
         try:
-            async for chunk in self._dial.chunks(response):
-                watch.feed(chunk)
-                await self._write(request, answer, chunk)
-        except EndpointBroken as exc:
-            if watch.is_owed and not watch.is_resumable:
-                message = f"the request was lost: {exc}"
-                for request_id in watch.waiting:
-                    lost = replies.error(request_id, replies.LOST, message, delivered="unknown")
-                    await self._write(request, answer, b"\n\n" + encode_event(lost.line))
-            elif request.transport is not None:
-                request.transport.abort()  # as the server did: its client comes back with Last-Event-ID
-                return answer
-        await answer.write_eof()
+            await answer.prepare(request)
+            for at in range(0, len(body), _PIECE):
+                await self._write(request, answer, body[at : at + _PIECE])
+            await answer.write_eof()
+        except ConnectionError as exc:
+            logger.debug("http: a client left before its answer: %s", exc)
         return answer
 
+    # Streams.
+
+    async def _stream(
+        self,
+        request: web.BaseRequest,
+        response: Response,
+        cors: Mapping[str, str],
+        head: Head | None,
+        turn: Turn | None,
+    ) -> web.StreamResponse:
+        """Pass a stream on as it comes; if it ends too soon for good, its request gets an error."""
+        if turn is not None:
+            turn.end()
+        headers = {**_STREAM_HEADERS, **self._homeward(response, cors), "Content-Type": EVENT_STREAM}
+        answer = web.StreamResponse(status=response.status, headers=headers)
+        is_modern = is_modern_version(request.headers.get(PROTOCOL_VERSION))
+        watch = StreamWatch(head, self._limits, can_resume=not is_modern)
+        try:
+            await answer.prepare(request)
+            last = await self._copy(request, response, answer, watch, head)
+            if last is None:
+                self._abort(request)  # as the server did: its client comes back with Last-Event-ID
+                return answer
+            if last:
+                await self._write(request, answer, last)
+            await answer.write_eof()
+        except ConnectionError as exc:
+            logger.debug("http: a client left its stream: %s", exc)
+        return answer
+
+    async def _copy(
+        self,
+        request: web.BaseRequest,
+        response: Response,
+        answer: web.StreamResponse,
+        watch: StreamWatch,
+        head: Head | None,
+    ) -> bytes | None:
+        """Copy events until there are no more; return what is to follow them, None if the stream must not end well."""
+        code, fault = replies.LOST, f"{self._dial.name}: the stream ended without an answer"
+        try:
+            async with self._until_closed(head):
+                async for chunk in self._dial.chunks(response):
+                    watch.feed(chunk)
+                    await self._write(request, answer, chunk)
+        except FrameTooLarge as exc:
+            return watch.give_up(replies.TOO_LARGE, f"{self._dial.name}: {exc}")
+        except EndpointBroken as exc:
+            if head is None or (watch.is_owed and watch.is_resumable):
+                return None
+            if self._is_draining and head.method == _SUBSCRIBE:
+                return watch.end_subscription()
+            fault = f"{exc}"
+        return b"" if watch.is_resumable else watch.give_up(code, f"the request was lost: {fault}")
+
     async def _write(self, request: web.BaseRequest, answer: web.StreamResponse, data: bytes) -> None:
+        """Write to the client. Raises ConnectionError if it has left, or does not read."""
         try:
             async with asyncio.timeout(self._limits.stall):
                 await answer.write(data)
         except TimeoutError:
-            logger.warning("http: a client left its stream unread for %g s: connection closed", self._limits.stall)
-            if request.transport is not None:
-                request.transport.abort()
-            raise ConnectionResetError from None
+            logger.warning("http: a client left its answer unread for %g s: connection closed", self._limits.stall)
+            self._abort(request)
+            raise ConnectionResetError("it does not read") from None
+
+    def _abort(self, request: web.BaseRequest) -> None:
+        if request.transport is not None:
+            request.transport.abort()
 
 
-class _StreamWatch:
-    """What a stream still owes its client, from the events that pass."""
-
-    def __init__(self, head: Head | None, limits: Limits) -> None:
-        asked = (one for one in (head.messages if head is not None else ()) if one.kind is Kind.REQUEST)
-        self.waiting: set[RequestId] = {one.id for one in asked if one.id is not None}
-        self.is_resumable = False
-        self._decoder = SseDecoder(limits.max_frame_bytes)
-
-    @property
-    def is_owed(self) -> bool:
-        """Whether an answer has still to come."""
-        return bool(self.waiting)
-
-    def feed(self, chunk: bytes) -> None:
-        """Look at what passes."""
-        if not self.waiting:
-            return
-        for event in self._decoder.feed(chunk):
-            self.is_resumable = self.is_resumable or bool(event.id)
-            if isinstance(event.data, bytes) and event.data:
-                for one in Frame(event.data).head.messages:
-                    if one.kind is Kind.RESPONSE and one.id is not None:
-                        self.waiting.discard(one.id)
+def _is_stream(response: Response) -> bool:
+    return 200 <= response.status < 300 and media_type(response.headers.get("Content-Type")) == EVENT_STREAM
 
 
-def _is_foreign(status: int, body: bytes) -> bool:
-    """Tell whether an error page is no answer to the request: it is not JSON-RPC, or it is POST that is refused."""
-    head = Frame(body.strip()).head
-    return head.kind is not Kind.RESPONSE or (status == 405 and head.id is None)
+def _answers(head: Head, body: bytes, response: Response) -> bool:
+    """Tell whether a body answers every request."""
+    frame = Frame(body.strip())
+    # What ends with its connection may have been cut anywhere.
+    is_framed = "Content-Length" in response.headers or "Transfer-Encoding" in response.headers
+    answered = {
+        one.id for one in (frame.head if is_framed else frame.read_whole()).messages if one.kind is Kind.RESPONSE
+    }
+    return all(one.id in answered for one in head.messages if one.kind is Kind.REQUEST)

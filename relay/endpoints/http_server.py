@@ -176,6 +176,8 @@ class HttpListener:
         self.is_draining = True
         if self._server is not None:
             self._server.close()
+        if self._pass is not None:
+            self._pass.end_subscriptions()
         for session in self._unclosed:
             if isinstance(session, ModernClients):
                 session.end_subscriptions()
@@ -192,6 +194,8 @@ class HttpListener:
             await asyncio.wait([self._housekeeping])
         if self._server is not None:
             self._server.close()
+        if self._pass is not None:
+            self._pass.close()
         for session in list(self._unclosed):
             await session.aclose(EndpointClosed("the relay is shutting down"))
         self._offered.put_nowait(None)
@@ -257,7 +261,7 @@ class HttpListener:
                 self._method_refused(method, "GET, POST, DELETE, OPTIONS")
             if method == "GET" and headers.get("Upgrade", "").strip().lower() == "websocket":
                 return await self._upgrade(request)
-            if self._pass is not None and not self._is_own(headers, self._pass):
+            if self._pass is not None and not self._is_own(request, self._pass):
                 return await self._hand_on(request, self._pass)
             if method == "POST":
                 return await self._post(request)
@@ -352,14 +356,16 @@ class HttpListener:
     async def _accepted(self, request: web.BaseRequest) -> web.StreamResponse:
         return web.Response(status=202, headers=self._cors(request))
 
-    def _is_own(self, headers: Mapping[str, str], server: PassThrough) -> bool:
+    def _is_own(self, request: web.BaseRequest, server: PassThrough) -> bool:
         """Tell whether a request is of a session that the listener began, not the server behind it.
 
         Before a server that speaks HTTP+SSE every session is, or was: those that have ended are not known any more.
+        A POST can be tried on it; a GET would open a stream of HTTP+SSE.
         """
-        if SESSION_ID not in headers:
+        session_id = request.headers.get(SESSION_ID)
+        if session_id is None:
             return False
-        return server.is_elsewhere or self._sessions.find(headers[SESSION_ID]) is not None
+        return self._sessions.find(session_id) is not None or (server.is_elsewhere and request.method != "POST")
 
     async def _hand_on(self, request: web.BaseRequest, server: PassThrough) -> web.StreamResponse:
         from relay.endpoints.http_pass import Elsewhere
@@ -368,13 +374,13 @@ class HttpListener:
         if request.method != "POST":
             return await server.other(request, cors)
         self._checks.check_post(request.headers)
-        async with server.turn_to_read(request):
-            frame = self._checks.check_frame(await self._checks.read_body(request), None)
-            if self.is_draining:
-                raise self._draining(frame.head)
+        async with server.turn_to_read(request) as turn:
+            turn.frame = self._checks.check_frame(await self._checks.read_body(request), None)
+            if self.is_draining and turn.frame.head.asks:  # what is in flight may wait for an answer of the client's
+                raise self._draining(turn.frame.head)
             with contextlib.suppress(Elsewhere):
-                return await server.post(request, frame, cors)
-            answering = await self._take(request, None, frame)
+                return await server.post(request, turn, cors)
+            answering = await self._take(request, None, turn.frame)
         return await answering
 
     def _known(self, headers: Mapping[str, str]) -> HttpSession | ModernClients | None:
@@ -448,6 +454,8 @@ class HttpListener:
         """
         if "Origin" in headers or len(body) > self._limits.max_frame_bytes:
             return False
+        if self._pass is not None and self._sessions.find(headers.get(SESSION_ID, "")) is None:
+            return False  # it is for the server to answer
         try:
             self._checks.check_source(headers)
             self._checks.check_post(headers)

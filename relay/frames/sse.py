@@ -51,6 +51,21 @@ class SseDecoder:
         self._retry: int | None = None
         self._has_fields = False
 
+    @property
+    def pending(self) -> int:
+        """Bytes of the unfinished event seen so far, as near as its field names."""
+        return self._size + self._lines.pending
+
+    @property
+    def is_between_events(self) -> bool:
+        """Whether no event, and no line, is unfinished."""
+        return not self._has_fields and self.is_between_lines
+
+    @property
+    def is_between_lines(self) -> bool:
+        """Whether no line is unfinished."""
+        return not self._lines.pending
+
     def feed(self, data: bytes) -> list[SseEvent]:
         """Take what the transport read; return the events it completed."""
         if self._after_cr or b"\r" in data:
@@ -111,8 +126,9 @@ class SseDecoder:
     def _take_oversized(self, line: Oversized) -> None:
         if line.start.startswith(b"data:"):
             start = line.start[5:].removeprefix(b" ")
-            self._size += line.size
-            self._oversized = Oversized(start, line.end, line.size)
+            size = line.size - len(line.start) + len(start)
+            self._size += size
+            self._oversized = Oversized(start, line.end, size)
             self._data.clear()
             self._has_fields = True
 
