@@ -16,6 +16,7 @@ Floors, each importing only from those below it:
 
 from __future__ import annotations
 
+from relay.app.choosing import balance, fallback
 from relay.app.wiring import connect, listen
 from relay.endpoints.base import Endpoint, Listener
 from relay.endpoints.memory import memory_pair
@@ -32,7 +33,9 @@ __all__ = [
     "PipeReport",
     "RelayError",
     "__version__",
+    "balance",
     "connect",
+    "fallback",
     "listen",
     "memory_pair",
     "pipe",

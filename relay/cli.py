@@ -65,8 +65,10 @@ Relay MCP between transports: a stdio server to HTTP clients, or a remote server
   mcp-relay [OPTIONS] --listen SPEC URL    offer the MCP server at URL over HTTP here
   mcp-relay test [OPTIONS] URL|COMMAND     say what the MCP server there speaks and offers, or what is wrong with it
   mcp-relay notification-demo [--count N]  write log notifications on stdout, as a server does
+  mcp-relay proxy --endpoint SERVER …      use the first of several servers that can be reached
+  mcp-relay load-balance --endpoints A,B … spread clients over several servers
 
-Each of the last two has a --help of its own; a command of that name goes after --.
+Each of the last four has a --help of its own; a command of that name goes after --.
 """
 
 _EPILOG = """\
@@ -296,10 +298,24 @@ def _notification_demo(words: Sequence[str], sink: StderrSink) -> Coroutine[Any,
     return command(words, sink)
 
 
+def _proxy(words: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
+    from relay.app.proxy_commands import proxy
+
+    return proxy(words, sink)
+
+
+def _load_balance(words: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
+    from relay.app.proxy_commands import load_balance
+
+    return load_balance(words, sink)
+
+
 # The first word, and what reads the others and returns the job. Each imports its own: a relay needs none of it.
 _SUBCOMMANDS: dict[str, Callable[[Sequence[str], StderrSink], Coroutine[Any, Any, int]]] = {
     "test": _test,
     "notification-demo": _notification_demo,
+    "proxy": _proxy,
+    "load-balance": _load_balance,
 }
 
 

@@ -21,12 +21,16 @@ __all__ = ["bridge"]
 logger = logging.getLogger("relay")
 
 
-async def bridge(settings: BridgeSettings, sink: StderrSink) -> int:
-    """Join this process's stdin and stdout to a URL until either ends; return the exit code. Raises ConfigError."""
+async def bridge(settings: BridgeSettings, sink: StderrSink, *, remote: Endpoint | None = None) -> int:
+    """Join this process's stdin and stdout to a URL, or to ``remote``, until either ends; return the exit code.
+
+    Raises ConfigError.
+    """
     stop = StopSignals(sink)
     stop.install()
-    remote: Endpoint
-    if is_url(settings.url):
+    if remote is not None:
+        pass
+    elif is_url(settings.url):
         from relay.endpoints.remote import Remote
 
         remote = Remote(settings.url, headers=settings.headers, transport=settings.transport, limits=settings.limits)

@@ -16,8 +16,6 @@ import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 
-import msgspec
-
 from relay.endpoints.base import Endpoint
 from relay.frames import replies
 from relay.frames.frame import Frame
@@ -180,24 +178,6 @@ def frame_log(secrets: Sequence[str]) -> FrameLog | None:
     return FrameLog(secrets) if logger.isEnabledFor(logging.DEBUG) else None
 
 
-class _Data(msgspec.Struct):
-    delivered: replies.Delivered
-
-
-class _Error(msgspec.Struct):
-    code: int
-    message: str
-    data: _Data
-
-
-class _OurError(msgspec.Struct):
-    error: _Error
-
-
-_decode_our_error = msgspec.json.Decoder(_OurError).decode
-_LONGEST_ERROR = 16 * 1024  # ours are a line; larger frames need not be looked at
-
-
 class ReachLog:
     """A pipe's observer: says once for each cause that a server cannot be reached, and notes whether it ever was."""
 
@@ -220,23 +200,13 @@ class ReachLog:
         if source is not self._server:
             return
         for frame in frames:
-            if (cause := _cause_unreached(frame)) is None:
+            fault = replies.fault_of(frame)
+            if fault is None or not fault.is_undelivered:
                 self._was_reached = True
                 self._causes.clear()  # when it is lost again, that is news
-            elif cause not in self._causes and len(self._causes) < 64:
-                self._causes.add(cause)
-                logger.warning("%s", cause)
-
-
-def _cause_unreached(frame: Frame) -> str | None:
-    """Return why the server could not be reached, if the frame is our error for that."""
-    if len(frame.raw) > _LONGEST_ERROR or b'"delivered"' not in frame.raw:
-        return None
-    try:
-        error = _decode_our_error(frame.raw).error
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return None
-    return error.message if error.code == replies.UNAVAILABLE and error.data.delivered == "no" else None
+            elif fault.message not in self._causes and len(self._causes) < 64:
+                self._causes.add(fault.message)
+                logger.warning("%s", fault.message)
 
 
 class ChildStderr(asyncio.Protocol):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import functools
 import logging
 import time
@@ -14,8 +15,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from relay.app.choosing import ChoiceTarget
 from relay.app.logs import ChildStderr, StderrSink, frame_log, say
-from relay.app.settings import ServeSettings
+from relay.app.settings import ChoiceSettings, ServeSettings
 from relay.app.signals import StopSignals
 from relay.app.specs import ListenSpec
 from relay.app.wiring import AddressTarget, ChildTarget, RemoteTarget, is_url, listen
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from relay.endpoints.shared import SharedPool, SharedSessions
     from relay.endpoints.socket_listener import TcpListener, UnixListener
 
-__all__ = ["serve"]
+__all__ = ["choice_target", "serve"]
 
 logger = logging.getLogger("relay")
 
@@ -53,8 +55,10 @@ async def serve(settings: ServeSettings, sink: StderrSink) -> int:
     return 0
 
 
-def _target(settings: ServeSettings, stderr: ChildStderr) -> ChildTarget | RemoteTarget | AddressTarget:
+def _target(settings: ServeSettings, stderr: ChildStderr) -> ChildTarget | RemoteTarget | AddressTarget | ChoiceTarget:
     limits, url = settings.limits, settings.url
+    if settings.choice is not None:
+        return choice_target(settings, settings.choice, stderr)
     if url is None:
         return ChildTarget(settings.command, env=settings.env, cwd=settings.cwd, limits=limits, stderr=stderr)
     if is_url(url):
@@ -62,11 +66,41 @@ def _target(settings: ServeSettings, stderr: ChildStderr) -> ChildTarget | Remot
     return AddressTarget(url, headers=settings.headers, limits=limits)
 
 
+def choice_target(
+    settings: ServeSettings, choice: ChoiceSettings, stderr: ChildStderr, *, ends_with_home: bool = True
+) -> ChoiceTarget:
+    """Return several servers as one target. Raises ConfigError."""
+    return ChoiceTarget(
+        [_member(target, settings, stderr) for target in choice.targets],
+        strategy=choice.strategy,
+        retry=choice.retry,
+        limits=settings.limits,
+        ends_with_home=ends_with_home,
+    )
+
+
+def _member(
+    target: str | Sequence[str], settings: ServeSettings, stderr: ChildStderr
+) -> ChildTarget | RemoteTarget | AddressTarget:
+    one = dataclasses.replace(
+        settings,
+        choice=None,
+        url=target if isinstance(target, str) else None,
+        command=() if isinstance(target, str) else target,
+    )
+    made = _target(one, stderr)
+    assert not isinstance(made, ChoiceTarget), "one server"
+    return made
+
+
 class _Serving:
     """Listeners in front of one command or address."""
 
     def __init__(
-        self, settings: ServeSettings, target: ChildTarget | RemoteTarget | AddressTarget, sink: StderrSink
+        self,
+        settings: ServeSettings,
+        target: ChildTarget | RemoteTarget | AddressTarget | ChoiceTarget,
+        sink: StderrSink,
     ) -> None:
         self._settings = settings
         self._target = target

@@ -7,12 +7,23 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from relay.app.specs import ListenSpec
+from relay.endpoints.balancer import Retry
 from relay.limits import DEFAULT_LIMITS, Limits
+from relay.routing.rota import Strategy
 
-__all__ = ["BridgeSettings", "CheckSettings", "ServeSettings", "Share"]
+__all__ = ["BridgeSettings", "CheckSettings", "ChoiceSettings", "ServeSettings", "Share"]
 
 Share = Literal["session", "shared", "request"]
 """A server for each session, one for all, or one for each request."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceSettings:
+    """Several servers that stand in for one another: addresses, and commands as lists of words."""
+
+    targets: Sequence[str | Sequence[str]]
+    strategy: Strategy
+    retry: Retry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,8 +42,9 @@ class ServeSettings:
     """A command, or an address, offered wherever clients may come from."""
 
     command: Sequence[str]
-    """Empty if an address is served."""
+    """Empty if an address is served, or several servers."""
     name: str
+    choice: ChoiceSettings | None = None
     env: Mapping[str, str]
     """The child's whole environment."""
     url: str | None = None

@@ -11,10 +11,15 @@
     websocket.py     WebSocket, dialled and accepted
     dead_peers.py    what the kernel is asked to find out about TCP connections
     lazy.py          an endpoint that is made when first used
+    balancer.py      several servers that stand in for one another; choice.py is one client's share of them
     memory.py        two endpoints joined in memory
     http_server.py   Streamable HTTP and HTTP+SSE, listening: http_checks.py its rules, http_session.py and
                      sse_server.py its sessions, http_stream.py their streams, http_connections.py and
                      http_server_lane.py its connections
+    modern_clients.py the clients of 2026-07-28, who share a server; known_server.py what is known of it
+    http_pass.py     HTTP to HTTP, request by request; passing_stream.py a stream that passes
+    shared.py        one server for several sessions; greeted.py a server that the relay initializes itself
+    stdio_listener.py own stdio as a listener
     http_client.py   Streamable HTTP, dialling; http_client_lane.py its kept connections
     sse_client.py    HTTP+SSE of 2024-11-05, dialling
     http_dial.py     what both HTTP clients share: connections, addresses, error bodies

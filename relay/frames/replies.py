@@ -7,6 +7,7 @@ itself (-32700, -32600). ``data.delivered`` says whether the request may have be
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Final, Literal
 
 import msgspec
@@ -24,9 +25,11 @@ __all__ = [
     "TOO_LARGE",
     "UNAVAILABLE",
     "UPSTREAM_STATUS",
+    "Fault",
     "cancelled",
     "error",
     "errors",
+    "fault_of",
     "request",
     "result",
     "subscription_ended",
@@ -91,3 +94,51 @@ def request(request_id: RequestId, method: str, params: object) -> Frame:
 def result(request_id: RequestId | None) -> Frame:
     """Make the empty answer that says no more than that all is well."""
     return Frame(b'{"jsonrpc":"2.0","id":' + msgspec.json.encode(request_id) + b',"result":{}}')
+
+
+# Read back, by who stands behind the endpoint that wrote them.
+
+_LONGEST = 16 * 1024  # ours are a line; larger frames need not be looked at
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What an error of a relay's own says of the server that it stands in for."""
+
+    message: str
+    code: int
+    is_undelivered: bool
+    """Whether the server could not be reached: the request surely was not executed."""
+    is_failure: bool
+    """Whether the server itself failed, which no refusal of a request says."""
+
+
+class _Data(msgspec.Struct):
+    delivered: Delivered
+    status: int = 0
+
+
+class _Error(msgspec.Struct):
+    code: int
+    message: str
+    data: _Data
+
+
+class _OurError(msgspec.Struct):
+    error: _Error
+
+
+_decode_our_error = msgspec.json.Decoder(_OurError).decode
+
+
+def fault_of(answer: Frame) -> Fault | None:
+    """Return what an answer says if it is an error such as ``error`` makes; None if the server itself has spoken."""
+    if len(answer.raw) > _LONGEST or b'"delivered"' not in answer.raw:
+        return None
+    try:
+        found = _decode_our_error(answer.raw).error
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    undelivered = found.code == UNAVAILABLE and found.data.delivered == "no"
+    failed = found.code == LOST or (found.code == UPSTREAM_STATUS and found.data.status >= 500)
+    return Fault(found.message, found.code, undelivered, undelivered or failed)

@@ -73,6 +73,14 @@ class Rota:
         self._turn = (chosen + 1) % count
         return chosen
 
+    @property
+    def is_untried(self) -> bool:
+        """Whether every server has as many requests as may be lost, and none has shown that it answers."""
+        well = [one for one in self.standings if one.fault is None]
+        if self._strategy == "in-order" or len(well) < 2:
+            return False
+        return not any(one.is_proven or one.unanswered < _MOST_FAILURES or not one.in_flight for one in well)
+
     def _safest(self, places: list[int]) -> list[int]:
         """Return those that few requests would be lost with, else those that do answer, else all."""
         standings = self.standings

@@ -73,6 +73,8 @@ async def run(folder: Path, only: str, era: str | None, jobs: int) -> bool:
                 for way in results.group.ways:
                     tasks.create_task(run_column(results, way, only, folder, slots), name=f"{results.group.name} {way}")
             inspecting = None
+            if not found and only != "inspector":
+                raise SystemExit(f"--only {only}: no scenario has such a name")
             if era is None and only in ("*", "inspector"):
                 inspecting = tasks.create_task(inspector.compare(folder / "inspector", slots), name="inspector")
     for role, revision in dict.fromkeys((one.group.role, one.group.era) for one in found):
@@ -84,7 +86,7 @@ async def run(folder: Path, only: str, era: str | None, jobs: int) -> bool:
         lines = [*inspector.lines(compared), *lines]
         is_good = is_good and not any(one.lost for one in compared)
     say(*lines)
-    return is_good and bool(found or inspecting)
+    return is_good
 
 
 async def choose(group: Group, only: str, folder: Path) -> Results | None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
 from relay.frames import replies
-from relay.frames.frame import Kind, RequestId
+from relay.frames.frame import Frame, Kind, RequestId
 
 
 @pytest.mark.parametrize("request_id", [0, 1, -1, 2**53 + 1, 2**64, -int("9" * 1000), "", "1", 'a"\\\n', "ä€😀\u2028"])
@@ -56,3 +57,31 @@ def test_codes_are_in_the_range_left_to_implementations() -> None:
     assert len(set(codes)) == 6
     assert all(-32019 <= code <= -32000 for code in codes)
     assert (replies.PARSE_ERROR, replies.INVALID_REQUEST) == (-32700, -32600)
+
+
+def test_a_fault_is_read_back() -> None:
+    """What our own errors say of a server: not there, failed, or only that a request was refused."""
+
+    def read(code: int, **data: Any) -> tuple[bool, bool]:
+        fault = replies.fault_of(replies.error(1, code, "why", **data))
+        assert fault is not None and (fault.message, fault.code) == ("why", code)
+        return fault.is_undelivered, fault.is_failure
+
+    assert read(replies.UNAVAILABLE, delivered="no") == (True, True)
+    assert read(replies.UNAVAILABLE, delivered="unknown") == (False, False)
+    assert read(replies.LOST, delivered="unknown") == (False, True)
+    assert read(replies.UPSTREAM_STATUS, delivered="unknown", status=503) == (False, True)
+    assert read(replies.UPSTREAM_STATUS, delivered="no", status=401) == (False, False)
+
+
+def test_what_a_server_says_is_no_fault() -> None:
+    """Its own answers and errors, and whatever only looks like ours."""
+    for raw in (
+        b'{"jsonrpc":"2.0","id":1,"result":{"delivered":"no"}}',
+        b'{"jsonrpc":"2.0","id":1,"error":{"code":-32006,"message":"x"}}',
+        b'{"jsonrpc":"2.0","id":1,"error":{"code":-32006,"message":"x","data":{"delivered":"perhaps"}}}',
+        b'{"jsonrpc":"2.0","id":1,"error":{"code":-32006,"message":"'
+        + b"x" * 20_000
+        + b'","data":{"delivered":"no"}}}',
+    ):
+        assert replies.fault_of(Frame(raw)) is None

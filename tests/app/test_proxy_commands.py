@@ -1,0 +1,126 @@
+"""The words of ``mcp-relay proxy`` and ``load-balance``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+import pytest
+
+from relay.app import proxy_commands
+from relay.app.logs import StderrSink
+from relay.app.proxy_commands import load_balance, parse_target, proxy
+from relay.app.settings import ServeSettings
+from relay.cli import main
+from relay.errors import ConfigError
+
+Command = Callable[[Sequence[str], StderrSink], Coroutine[Any, Any, int]]
+
+
+@pytest.fixture
+def settings_of(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ServeSettings]:
+    """Read words; return what they mean instead of doing it."""
+    found: list[ServeSettings] = []
+
+    async def nothing() -> int:
+        return 0
+
+    def own_stdio(settings: ServeSettings, _: StderrSink) -> Coroutine[Any, Any, int]:
+        found.append(settings)
+        return nothing()
+
+    monkeypatch.setattr(proxy_commands, "_own_stdio", own_stdio)
+    monkeypatch.setattr(proxy_commands, "begin_log", lambda *_: None)
+    monkeypatch.delenv("API_ACCESS_TOKEN", raising=False)
+
+    def read(command: Command, *words: str) -> ServeSettings:
+        command(words, StderrSink()).close()
+        return found.pop()
+
+    return read
+
+
+@pytest.mark.parametrize(
+    ("text", "transport", "meant"),
+    [
+        ("https://h/mcp", None, "https://h/mcp"),
+        ("ws://h/mcp", None, "ws://h/mcp"),
+        ("unix:/run/s", None, "unix:/run/s"),
+        ("https://h/mcp", "http", "https://h/mcp"),
+        ("h:80/mcp", "http", "http://h:80/mcp"),
+        ("h:9090", None, "tcp://h:9090"),
+        ("[::1]:9090", None, "tcp://[::1]:9090"),
+        ("9090", None, "tcp://127.0.0.1:9090"),
+        ("tcp://h:1", "tcp", "tcp://h:1"),
+        ("http://h/mcp", "tcp", "tcp://h:80"),
+        ("http://h:9090/mcp", "tcp", "tcp://h:9090"),
+        ("npx -y 'a b'", None, ["npx", "-y", "a b"]),
+        ("9090", "stdio", ["9090"]),
+    ],
+)
+def test_a_server(text: str, transport: str | None, meant: object) -> None:
+    """An address, HOST:PORT, a port, or a command."""
+    assert parse_target(text, "--endpoint", transport) == meant
+
+
+@pytest.mark.parametrize(
+    ("text", "transport", "said"),
+    [
+        ("http://h", "stdio", "is an address, not a command"),
+        ("a 'b", None, "is not a command"),
+        ("''x y", "tcp", "is not HOST:PORT"),
+        ("  ", "stdio", "no server is named"),
+    ],
+)
+def test_what_is_no_server(text: str, transport: str | None, said: str) -> None:
+    """One line that says what to write."""
+    with pytest.raises(ConfigError, match=said):
+        parse_target(text, "--endpoint", transport)
+
+
+def test_the_words_of_mcp_connect(settings_of: Callable[..., ServeSettings]) -> None:
+    """Each means what it does there; a bare transport among the fallbacks is the endpoint by that transport."""
+    found = settings_of(
+        proxy, "--endpoint", "http://h:1/mcp", "--fallbacks", "tcp, https://i/mcp", "--timeout", "5",
+        "--retry-attempts", "2", "--retry-delay", "250", "--headers", "X-A: 1,X-B:2", "--auth-token", "secret",
+        "--api-key", "unused", "--user-agent", "me/1",
+    )  # fmt: skip
+    assert found.choice is not None
+    assert found.choice.targets == ["http://h:1/mcp", "tcp://h:1", "https://i/mcp"]
+    assert (found.choice.strategy, found.choice.retry.timeout) == ("in-order", 5)
+    assert (found.choice.retry.attempts, found.choice.retry.delay) == (2, 0.25)
+    assert found.headers == {"X-A": "1", "X-B": "2", "User-Agent": "me/1", "Authorization": "Bearer secret"}
+    assert "secret" in found.secrets
+
+
+def test_balancing(settings_of: Callable[..., ServeSettings]) -> None:
+    """Several flags are one list; without a token, the key; no timeout is one that never comes."""
+    found = settings_of(
+        load_balance, "--endpoints", "1,2", "--endpoints", "3", "--transport", "TCP", "--api-key", "the key",
+        "--timeout", "0", "--strategy", "least-in-flight",
+    )  # fmt: skip
+    assert found.choice is not None
+    assert found.choice.targets == [f"tcp://127.0.0.1:{port}" for port in (1, 2, 3)]
+    assert (found.choice.strategy, found.choice.retry.timeout) == ("least-in-flight", None)
+    assert found.headers == {"X-API-Key": "the key"}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["proxy"], "--endpoint"),
+        (["load-balance", "--endpoints", ","], "no server is named"),
+        (["load-balance", "--endpoints", "1", "--transport", "pigeon"], "http, stdio, tcp"),
+        (["load-balance", "--endpoints", "1", "--headers", "nonsense"], "Name:value"),
+        (["load-balance", "--endpoints", "1", "--headers", "a b: c"], "not a header name"),
+        (["load-balance", "--endpoints", "stdio:"], "cannot be one of several"),
+        (["load-balance", "--endpoints", "1", "--listen", "http://0.0.0.0:0/mcp"], "--insecure-no-auth"),
+        (["load-balance", "--endpoints", "1", "--allow-origin", "x"], "is not an origin"),
+        (["load-balance", "--endpoints", "1", "--allowed-host", "a/b"], "--allowed-host"),
+        (["proxy", "--endpoint", "no-such-program"], "was not found"),
+    ],
+)
+def test_mistakes(words: list[str], said: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """Exit code 2, and a line that says what to write instead."""
+    assert main(words) == 2
+    assert said in capfd.readouterr().err
