@@ -202,8 +202,9 @@ class ReachLog:
         for frame in frames:
             fault = replies.fault_of(frame)
             if fault is None or not fault.is_undelivered:
-                self._was_reached = True
-                self._causes.clear()  # when it is lost again, that is news
+                if self._causes or not self._was_reached:  # asked for every frame: no more than this
+                    self._was_reached = True
+                    self._causes.clear()  # when it is lost again, that is news
             elif fault.message not in self._causes and len(self._causes) < 64:
                 self._causes.add(fault.message)
                 logger.warning("%s", fault.message)

@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from relay.app.choosing import ChoiceTarget
 from relay.app.logs import ChildStderr, StderrSink, frame_log, say
 from relay.app.settings import ChoiceSettings, ServeSettings
 from relay.app.signals import StopSignals
@@ -28,6 +27,7 @@ from relay.errors import EndpointBroken, EndpointClosed
 from relay.pipe import pipe
 
 if TYPE_CHECKING:
+    from relay.app.choosing import ChoiceTarget
     from relay.endpoints.http_dial import Dial
     from relay.endpoints.http_server import HttpListener
     from relay.endpoints.shared import SharedPool, SharedSessions
@@ -56,9 +56,13 @@ async def serve(settings: ServeSettings, sink: StderrSink) -> int:
 
 
 def _target(settings: ServeSettings, stderr: ChildStderr) -> ChildTarget | RemoteTarget | AddressTarget | ChoiceTarget:
-    limits, url = settings.limits, settings.url
     if settings.choice is not None:
         return choice_target(settings, settings.choice, stderr)
+    return _one_target(settings, stderr)
+
+
+def _one_target(settings: ServeSettings, stderr: ChildStderr) -> ChildTarget | RemoteTarget | AddressTarget:
+    limits, url = settings.limits, settings.url
     if url is None:
         return ChildTarget(settings.command, env=settings.env, cwd=settings.cwd, limits=limits, stderr=stderr)
     if is_url(url):
@@ -70,6 +74,8 @@ def choice_target(
     settings: ServeSettings, choice: ChoiceSettings, stderr: ChildStderr, *, ends_with_home: bool = True
 ) -> ChoiceTarget:
     """Return several servers as one target. Raises ConfigError."""
+    from relay.app.choosing import ChoiceTarget
+
     return ChoiceTarget(
         [_member(target, settings, stderr) for target in choice.targets],
         strategy=choice.strategy,
@@ -88,9 +94,7 @@ def _member(
         url=target if isinstance(target, str) else None,
         command=() if isinstance(target, str) else target,
     )
-    made = _target(one, stderr)
-    assert not isinstance(made, ChoiceTarget), "one server"
-    return made
+    return _one_target(one, stderr)
 
 
 class _Serving:
