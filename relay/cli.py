@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import dataclasses
 import errno
+import gc
 import io
 import logging
 import os
@@ -371,6 +372,16 @@ def _raise_descriptor_limit() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
+def _collect_less_often() -> None:
+    """Let the cycle collector leave alone what was loaded, and come less often: nearly nothing here is a cycle.
+
+    By default it looks at every 700 new objects, which 128 calls in flight pass with each batch: 29,500 calls a second
+    against 35,000 (bench: connect-json/calls/100B/128).
+    """
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
     _open_standard_descriptors()
@@ -394,7 +405,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not command:
             raise ConfigError("no URL or command given; see mcp-relay --help")
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(_job(options, command, sink))
+            job = _job(options, command, sink)
+            _collect_less_often()
+            return runner.run(job)
     except ConfigError as exc:
         say(sink, str(exc) + _next_step(exc))
         return 2
