@@ -306,3 +306,15 @@ class ManyClients(RuleBasedStateMachine):
 
 
 TestManyClients = ManyClients.TestCase
+
+
+def test_only_so_many_abandoned_requests_are_remembered() -> None:
+    """The oldest is let go: a client that asks and leaves without end must not fill the memory."""
+    table: Renaming[str] = Renaming()
+    first, _ = table.open("first", Frame(b'{"jsonrpc":"2.0","id":1,"method":"x"}'))
+    table.abandon(first.number)
+    assert table.owners() == {"first"}
+    for _ in range(16_384):
+        other, _ = table.open("other", Frame(b'{"jsonrpc":"2.0","id":1,"method":"x"}'))
+        table.abandon(other.number)
+    assert table.owners() == {"other"}
