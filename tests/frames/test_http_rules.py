@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from relay.frames import http_rules
+from relay.frames.frame import Frame
 from relay.frames.http_rules import EVENT_STREAM, JSON
 
 
@@ -75,3 +76,26 @@ def test_what_a_version_has(version: str | None, has_batches: bool, has_priming:
 def test_session_ids_are_visible_ascii(value: str, is_one: bool) -> None:
     """2025-11-25, "Session Management": 0x21 to 0x7e, and a bound of ours."""
     assert http_rules.is_session_id(value) is is_one
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        (b'{"jsonrpc":"2.0","id":1,"result":{"error":{"code":-32601}}}', 200),
+        (b'{"jsonrpc":"2.0","id":1,"error":{"code":-32601,"message":""}}', 404),
+        (b'{"jsonrpc":"2.0","id":1,"error":{"code":-32022,"message":""}}', 400),
+        (b'{"jsonrpc":"2.0","id":1,"error":{"code":-32000,"message":""}}', 200),
+        (b'{"jsonrpc":"2.0","id":1,"error":"no object"}', 200),
+        (b'{"jsonrpc":"2.0","id":1,"error":', 200),
+    ],
+)
+def test_the_status_of_an_answer(answer: bytes, status: int) -> None:
+    """Errors that concern the request as such have one; what cannot be read has none."""
+    assert http_rules.status_of(Frame(answer)) == status
+
+
+def test_an_error_that_no_server_of_2026_07_28_gives() -> None:
+    """Its own codes are the modern ones; any other to server/discover is a legacy server's."""
+    error = b'{"jsonrpc":"2.0","id":1,"error":{"code":%d,"message":""}}'
+    assert [http_rules.is_foreign_error(Frame(error % code)) for code in (-32601, -32022, 5)] == [True, False, True]
+    assert not http_rules.is_foreign_error(Frame(b'{"jsonrpc":"2.0","id":1,"result":{}}'))
