@@ -11,7 +11,7 @@ from relay.endpoints.balancer import Retry
 from relay.limits import DEFAULT_LIMITS, Limits
 from relay.routing.rota import Strategy
 
-__all__ = ["BridgeSettings", "CheckSettings", "ChoiceSettings", "ServeSettings", "Share"]
+__all__ = ["BridgeSettings", "CheckSettings", "ChoiceSettings", "NamedServer", "ServeSettings", "Share"]
 
 Share = Literal["session", "shared", "request"]
 """A server for each session, one for all, or one for each request."""
@@ -24,6 +24,24 @@ class ChoiceSettings:
     targets: Sequence[str | Sequence[str]]
     strategy: Strategy
     retry: Retry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedServer:
+    """A server that a configuration names: a command, or a URL."""
+
+    name: str
+    command: Sequence[str] = ()
+    """Empty if it is a URL."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    """What is added to the child's environment."""
+    cwd: str | None = None
+    url: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    transport: Literal["auto", "sse", "streamablehttp"] = "auto"
+    timeout: float | None = None
+    """Seconds an answer may take, from its last progress; None: for ever."""
+    is_enabled: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
