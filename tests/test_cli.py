@@ -18,6 +18,7 @@ from relay import cli
 from relay.app import bridge as bridge_module
 from relay.app import serve as serve_module
 from relay.app.logs import StderrSink
+from relay.app.process import loop_factory
 from relay.app.settings import BridgeSettings, ServeSettings
 from relay.app.specs import ListenSpec
 from relay.errors import ConfigError, EndpointUnavailable, RelayError
@@ -433,13 +434,13 @@ def test_mistakes_of_the_real_program(words: list[str], code: int) -> None:
 def test_the_loop_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     """MCP_RELAY_LOOP=asyncio, and without uvloop Python's own."""
     monkeypatch.setenv("MCP_RELAY_LOOP", "asyncio")
-    assert cli._loop_factory() is None
+    assert loop_factory() is None
     monkeypatch.delenv("MCP_RELAY_LOOP")
     monkeypatch.setitem(sys.modules, "uvloop", None)
-    assert cli._loop_factory() is None
+    assert loop_factory() is None
     monkeypatch.setenv("MCP_RELAY_LOOP", "uvloop")
     with pytest.raises(ConfigError, match="not installed"):
-        cli._loop_factory()
+        loop_factory()
 
 
 def test_a_loop_that_does_not_exist() -> None:

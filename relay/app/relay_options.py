@@ -1,0 +1,150 @@
+"""The options of ``mcp-relay`` itself, and its help: words become options and the words of a target."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from relay.app.options import (
+    OF_A_CHILD,
+    OF_A_URL,
+    Parser,
+    add_child_options,
+    add_http_options,
+    add_log_options,
+    port,
+    positive,
+    seconds,
+    size,
+    split_command,
+    unused_options,
+)
+from relay.app.specs import is_address
+
+__all__ = ["parse"]
+
+_DESCRIPTION = """\
+Relay MCP between transports: a stdio server to HTTP clients, or a remote server to a client that speaks only stdio.
+
+  mcp-relay [OPTIONS] URL                  join this program's stdin and stdout to an MCP server at URL
+  mcp-relay [OPTIONS] [--] COMMAND [ARG…]  offer the MCP server COMMAND over HTTP, at /mcp and at /sse
+  mcp-relay [OPTIONS] --listen SPEC URL    offer the MCP server at URL over HTTP here
+  mcp-relay test [OPTIONS] URL|COMMAND     say what the MCP server there speaks and offers, or what is wrong with it
+  mcp-relay notification-demo [--count N]  write log notifications on stdout, as a server does
+  mcp-relay proxy --endpoint SERVER …      use the first of several servers that can be reached
+  mcp-relay load-balance --endpoints A,B … spread clients over several servers
+
+Each of the last four has a --help of its own; a command of that name goes after --.
+"""
+
+_EPILOG = """\
+examples:
+  Offer a stdio server to many clients over HTTP, each with a child of its own:
+    mcp-relay --port 8080 -- npx -y @modelcontextprotocol/server-everything
+  Let a client that launches programs use a remote server; in its configuration:
+    {"mcpServers": {"remote": {"command": "mcp-relay", "args": ["https://example.com/mcp"]}}}
+  With a token, which is better kept out of the process list:
+    API_ACCESS_TOKEN=… mcp-relay https://example.com/mcp
+  Offer a server to other machines, with nothing between them and it (a proxy with a login is better):
+    mcp-relay --host 0.0.0.0 --port 8080 --insecure-no-auth -- my-server
+
+environment:
+  API_ACCESS_TOKEN   sent to the remote server as "Authorization: Bearer …"
+  MCP_RELAY_LOOP     asyncio: use Python's own event loop; uvloop: insist on that one, the default where it is installed
+
+exit codes:
+  0 an orderly end · 1 a failure, or the server was never reached · 2 a mistake on the command line · 130 interrupted
+
+stdout carries the protocol and nothing else; everything said to people is on stderr.
+"""
+
+# Of no use before a URL: said in a warning, as the bridges we replace take them in silence.
+_FOR_A_COMMAND = {
+    **OF_A_CHILD,
+    "host": "--host",
+    "port": "--port",
+    "allowed_host": "--allowed-host",
+    "allow_origin": "--allow-origin",
+    "insecure_no_auth": "--insecure-no-auth",
+    "max_sessions": "--max-sessions",
+    "share": "--share",
+}
+
+
+class _Version(argparse.Action):
+    """Prints the version; it costs 20 ms to find, so it is asked for only then."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        import relay
+
+        sys.stdout.write(f"mcp-relay {relay.__version__}\n")
+        parser.exit()
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="mcp-relay",
+        usage="mcp-relay [OPTIONS] URL\n       mcp-relay [OPTIONS] [--] COMMAND [ARG…]\n"
+        "       mcp-relay [OPTIONS] --listen SPEC URL",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("target", nargs="?", metavar="URL|COMMAND", help="a server's http(s) address, or a program")
+    parser.add_argument("args", nargs="*", metavar="ARG", help="the program's arguments; those with a dash after --")
+    add_http_options(parser.add_argument_group("to a remote server"))
+    add_child_options(parser.add_argument_group("the command"))
+    _add_listen_options(parser.add_argument_group("listening"))
+    limits = parser.add_argument_group("limits")
+    limits.add_argument("--max-frame-bytes", type=size, metavar="SIZE", help="one JSON-RPC message (default 64M)")
+    limits.add_argument("--max-sessions", type=positive, metavar="N", help="sessions at one time (default 1024)")
+    limits.add_argument(
+        "--drain-timeout", type=seconds, metavar="S", help="how long SIGTERM waits for answers (default 20)"
+    )
+    said = parser.add_argument_group("what is said")
+    add_log_options(said)
+    said.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    return parser
+
+
+def _add_listen_options(group: Any) -> None:
+    group.add_argument(
+        "--listen", action="append", default=[], metavar="SPEC",
+        help="listen at stdio:, http://HOST:PORT/mcp, tcp://HOST:PORT or unix:/PATH, before a command or an address "
+        "(repeatable)",
+    )  # fmt: skip
+    group.add_argument("--host", default="127.0.0.1", help="the address to listen on (default 127.0.0.1)")
+    group.add_argument("--port", type=port, default=0, help="the port; 0, the default, is a free one")
+    group.add_argument(
+        "--allowed-host", action="append", default=[], metavar="HOST[:PORT]",
+        help="a name under which clients reach this server (repeatable)",
+    )  # fmt: skip
+    group.add_argument(
+        "--allow-origin", nargs="+", action="extend", default=[], metavar="ORIGIN",
+        help="an origin whose web pages may use this server; '*' for all",
+    )  # fmt: skip
+    group.add_argument(
+        "--share", choices=("session", "shared", "request"),
+        help="a server for each session, one for all, or one for each request "
+        "(default: session, and shared for clients of 2026-07-28, which have none)",
+    )  # fmt: skip
+    group.add_argument(
+        "--insecure-no-auth", action="store_true", help="listen beyond this machine without authentication"
+    )
+
+
+def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Return the options and the words of the target: one URL, or a command and its arguments."""
+    words, command = split_command(argv)
+    parser = _build_parser()
+    options = parser.parse_intermixed_args(words)
+    if options.target is not None:
+        command = [options.target, *options.args, *command]
+    for_the_other = OF_A_URL
+    if command and is_address(command[0]):
+        for_the_other = OF_A_CHILD if options.listen else _FOR_A_COMMAND
+    options.unused = unused_options(parser, options, for_the_other)
+    return options, command
