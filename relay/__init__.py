@@ -18,22 +18,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from relay.app.wiring import connect, listen
+from relay.app.wiring import connect
 from relay.endpoints.base import Endpoint, Listener
 from relay.endpoints.memory import memory_pair
 from relay.errors import RelayError
 from relay.frames.frame import Frame
 from relay.limits import Limits
-from relay.pipe import PipeReport, pipe
+from relay.pipe import Observer, PipeReport, pipe
 
 if TYPE_CHECKING:
     from relay.app.choosing import balance, fallback
+    from relay.app.listening import listen
+    from relay.app.sharing import shared
 
 __all__ = [
     "Endpoint",
     "Frame",
     "Limits",
     "Listener",
+    "Observer",
     "PipeReport",
     "RelayError",
     "__version__",
@@ -43,17 +46,27 @@ __all__ = [
     "listen",
     "memory_pair",
     "pipe",
+    "shared",
 ]
 
 
+# Where the names are that few ask for: importlib.metadata costs 20 ms, the choice between servers 10.
+_LATE = {
+    "balance": "relay.app.choosing",
+    "fallback": "relay.app.choosing",
+    "listen": "relay.app.listening",
+    "shared": "relay.app.sharing",
+}
+
+
 def __getattr__(name: str) -> Any:
-    """Load when somebody asks what few do: importlib.metadata costs 20 ms, the choice between servers 10."""
+    """Load a name when somebody asks for it."""
     if name == "__version__":
         from importlib.metadata import version
 
         return version("mcp-relay")
-    if name in ("balance", "fallback"):
-        from relay.app import choosing
+    if name in _LATE:
+        from importlib import import_module
 
-        return getattr(choosing, name)
+        return getattr(import_module(_LATE[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 from relay.endpoints.base import Endpoint
-from relay.errors import EndpointBroken, RelayError
+from relay.errors import EndpointBroken, EndpointClosed, RelayError
 from relay.frames.frame import Frame
 from relay.limits import DEFAULT_LIMITS, Limits
 
@@ -24,11 +24,28 @@ logger = logging.getLogger("relay")
 _BATCH = 64  # frames handed to the sink at a time: how finely a pipe that must end can see that something moves
 
 
-class Observer(Protocol):
-    """Told of every batch before it is sent on; must neither wait nor raise."""
+class Observer:
+    """Told what goes on in a pipe; each method does nothing until a subclass says otherwise.
+
+    They are called in the pipe's own task, so they must not wait. One that raises is logged, once, and that pipe's
+    observer is told nothing more: the pipe itself goes on as if there were none. One observer may watch many pipes.
+    """
+
+    def pipe_started(self, a: Endpoint, b: Endpoint) -> None:
+        """Hear that a pipe begins; nothing has been received yet."""
 
     def frames_forwarded(self, source: Endpoint, sink: Endpoint, frames: Sequence[Frame]) -> None:
         """Look at frames that are about to be sent from ``source`` to ``sink``."""
+
+    def side_finished(self, side: Endpoint, reason: RelayError | None) -> None:
+        """Hear, once for each side, that nothing more comes from it.
+
+        ``reason`` is None if it has finished by itself, its failure if it broke, and EndpointClosed if the pipe closed
+        it: because the other side had gone, or because the pipe was cancelled.
+        """
+
+    def pipe_ended(self, a: Endpoint, b: Endpoint, report: PipeReport) -> None:
+        """Hear that both sides are closed; called for a pipe that was cancelled, too."""
 
 
 @dataclass(slots=True)
@@ -45,13 +62,45 @@ class PipeReport:
     """What broke the pipe; None if both sides finished."""
 
 
+class _Watched:
+    """A pipe as its observer sees it: an observer that fails has seen its last."""
+
+    def __init__(self, observer: Observer, a: Endpoint, b: Endpoint) -> None:
+        self._observer: Observer | None = observer
+        self._a, self._b = a, b
+        self._finished: set[int] = set()
+        self._tell(observer.pipe_started, a, b)
+
+    def frames_forwarded(self, source: Endpoint, sink: Endpoint, frames: Sequence[Frame]) -> None:
+        if self._observer is not None:
+            self._tell(self._observer.frames_forwarded, source, sink, frames)
+
+    def side_finished(self, side: Endpoint, reason: RelayError | None) -> None:
+        if self._observer is not None and id(side) not in self._finished:
+            self._finished.add(id(side))
+            self._tell(self._observer.side_finished, side, reason)
+
+    def ended(self, report: PipeReport) -> None:
+        for side in (self._a, self._b):
+            self.side_finished(side, EndpointClosed(f"{side.name}: the pipe has ended"))
+        if self._observer is not None:
+            self._tell(self._observer.pipe_ended, self._a, self._b, report)
+
+    def _tell(self, told: Callable[..., None], *what: object) -> None:
+        try:
+            told(*what)
+        except Exception:  # whoever looks on must not break what is looked at
+            logger.exception("%s <-> %s: its observer failed, and is told no more", self._a.name, self._b.name)
+            self._observer = None
+
+
 @dataclass(slots=True)
 class _Direction:
     """One way of a pipe, and what it carried."""
 
     source: Endpoint
     sink: Endpoint
-    observer: Observer | None
+    watched: _Watched | None
     linger: float
     frames: int = 0
     bytes: int = 0
@@ -61,6 +110,8 @@ class _Direction:
     task: asyncio.Task[None] | None = None
     timer: asyncio.TimerHandle | None = None
     is_given_up: bool = False
+    closed_because: EndpointClosed | None = None
+    """Why the pipe closed the source, if it did."""
 
     async def run(self) -> None:
         """Carry frames until the source has finished or either side has failed."""
@@ -70,9 +121,17 @@ class _Direction:
             if not self.is_given_up:
                 raise
             self.sink_failed = EndpointBroken(f"{self.sink.name} takes no more, and {self.source.name} has ended")
+        if self.watched is not None:
+            self._tell_end(self.watched)
+
+    def _tell_end(self, watched: _Watched) -> None:
+        if self.sink_failed is None:
+            watched.side_finished(self.source, self.source_failed or self.closed_because)
+        else:
+            watched.side_finished(self.sink, self.sink_failed)
 
     async def _carry(self) -> None:
-        receive, send, observer = self.source.receive, self.sink.send, self.observer
+        receive, send, watched = self.source.receive, self.sink.send, self.watched
         while True:
             try:
                 frames = await receive()
@@ -83,8 +142,8 @@ class _Direction:
                 if not frames:
                     await self.sink.send_eof()
                     return
-                if observer is not None:
-                    observer.frames_forwarded(self.source, self.sink, frames)
+                if watched is not None:
+                    watched.frames_forwarded(self.source, self.sink, frames)
                 for start in range(0, len(frames), _BATCH):
                     batch = frames[start : start + _BATCH] if len(frames) > _BATCH else frames
                     await send(batch)
@@ -130,7 +189,8 @@ async def pipe(
     error. Cancelling closes both. Never raises RelayError: the report says what happened.
     """
     report = PipeReport()
-    forward, backward = (_Direction(a, b, observer, limits.linger), _Direction(b, a, observer, limits.linger))
+    watched = _Watched(observer, a, b) if observer is not None else None
+    forward, backward = (_Direction(a, b, watched, limits.linger), _Direction(b, a, watched, limits.linger))
     try:
         async with asyncio.TaskGroup() as group:
             tasks = {}
@@ -148,9 +208,13 @@ async def pipe(
         try:
             await a.aclose(reason)
         finally:
-            await b.aclose(reason)
-    report.frames_a_to_b, report.bytes_a_to_b = forward.frames, forward.bytes
-    report.frames_b_to_a, report.bytes_b_to_a = backward.frames, backward.bytes
+            try:
+                await b.aclose(reason)
+            finally:
+                report.frames_a_to_b, report.bytes_a_to_b = forward.frames, forward.bytes
+                report.frames_b_to_a, report.bytes_b_to_a = backward.frames, backward.bytes
+                if watched is not None:
+                    watched.ended(report)
     logger.debug("= %s <-> %s: ended, %s first%s", a.name, b.name, report.finished_first, _because(report.failure))
     return report
 
@@ -167,6 +231,7 @@ async def _finish(tasks: dict[asyncio.Task[None], _Direction], report: PipeRepor
             await asyncio.wait(running, timeout=limits.linger)
         other = tasks[next(iter(running))]
         if not next(iter(running)).done():
+            other.closed_because = EndpointClosed(f"{other.source.name}: {first.source.name} has ended")
             # Its open requests get their errors and come out of receive(), so the direction still runs to its end.
             await other.source.aclose(report.failure or EndpointBroken(f"{first.source.name} has ended"))
             _, stuck = await asyncio.wait(running, timeout=limits.close_grace)

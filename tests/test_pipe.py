@@ -14,7 +14,7 @@ from relay.endpoints.memory import MemoryEndpoint, memory_pair
 from relay.errors import EndpointBroken, RelayError
 from relay.frames.frame import Frame
 from relay.limits import Limits
-from relay.pipe import PipeReport, pipe
+from relay.pipe import Observer, PipeReport, pipe
 
 QUICK = Limits(linger=0.2, close_grace=0.2)
 
@@ -75,7 +75,7 @@ class Rig:
         self.swapped = swapped
         self.limits = limits
 
-    async def run(self, observer: Watcher | None = None) -> PipeReport:
+    async def run(self, observer: Observer | None = None) -> PipeReport:
         """Run the pipe."""
         a, b = (self.near_right, self.near_left) if self.swapped else (self.near_left, self.near_right)
         return await pipe(a, b, limits=self.limits, observer=observer)
@@ -94,7 +94,7 @@ class Rig:
         }[report.finished_first]  # fmt: skip
 
 
-class Watcher:
+class Watcher(Observer):
     """An observer that remembers."""
 
     def __init__(self) -> None:

@@ -120,7 +120,7 @@ async def test_commands_fail_where_they_are_used() -> None:
 async def test_listen_and_connect_meet() -> None:
     """The two halves of the door: a listener's sessions piped to a child, called through connect."""
     listener = await relay.listen()
-    url = f"{listener.base_url}/mcp"
+    url = listener.url
 
     async def serve() -> None:
         async for session in listener:

@@ -144,7 +144,7 @@ def set_up_logging(level: int, secrets: Iterable[str], sink: StderrSink) -> None
     logging.getLogger("asyncio").setLevel(max(level, logging.WARNING))
 
 
-class FrameLog:
+class FrameLog(Observer):
     """A pipe's observer: every frame as an arrow in the debug log."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
@@ -178,7 +178,7 @@ def frame_log(secrets: Sequence[str]) -> FrameLog | None:
     return FrameLog(secrets) if logger.isEnabledFor(logging.DEBUG) else None
 
 
-class ReachLog:
+class ReachLog(Observer):
     """A pipe's observer: says once for each cause that a server cannot be reached, and notes whether it ever was."""
 
     def __init__(self, server: Endpoint, then: Observer | None = None) -> None:

@@ -19,7 +19,7 @@ from relay.app.logs import ChildStderr, StderrSink, frame_log, say
 from relay.app.settings import ChoiceSettings, ServeSettings
 from relay.app.signals import StopSignals
 from relay.app.specs import ListenSpec
-from relay.app.wiring import AddressTarget, ChildTarget, RemoteTarget, is_url, listen
+from relay.app.wiring import AddressTarget, ChildTarget, RemoteTarget, is_url, listen_http
 from relay.endpoints.base import Endpoint, Listener
 from relay.endpoints.modern_clients import ModernClients
 from relay.endpoints.own_stdio import OwnStdio
@@ -163,7 +163,7 @@ class _Serving:
     async def _listen(self, spec: ListenSpec) -> Listener:
         settings = self._settings
         if spec.kind == "http":
-            listener = await listen(
+            listener = await listen_http(
                 spec.host,
                 spec.port,
                 allowed_hosts=settings.allowed_hosts,

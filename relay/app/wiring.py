@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from relay.endpoints.http_dial import Dial
     from relay.endpoints.http_server import HttpListener
 
-__all__ = ["AddressTarget", "ChildTarget", "RemoteTarget", "connect", "is_url", "listen"]
+__all__ = ["AddressTarget", "ChildTarget", "RemoteTarget", "connect", "is_url", "listen_http"]
 
 logger = logging.getLogger("relay")
 
@@ -92,7 +92,7 @@ def connect(
     )
 
 
-async def listen(
+async def listen_http(
     host: str = "127.0.0.1",
     port: int = 0,
     *,

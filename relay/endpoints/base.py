@@ -55,6 +55,10 @@ class Endpoint(Protocol):
 class Listener(Protocol):
     """A place where peers come: one endpoint for each."""
 
+    @property
+    def url(self) -> str:
+        """The address actually bound, as a client on this machine would write it."""
+
     def __aiter__(self) -> AsyncIterator[Endpoint]:
         """Yield an endpoint for each peer, until the listener is closed."""
 

@@ -13,6 +13,8 @@ __all__ = ["StdioListener"]
 class StdioListener:
     """Yields this process's stdin and stdout, once."""
 
+    url = "stdio:"
+
     def __init__(self, stdio: OwnStdio) -> None:
         """Offer ``stdio``."""
         self._stdio = stdio

@@ -18,6 +18,7 @@ from relay.endpoints.base import Endpoint
 from relay.endpoints.memory import memory_pair
 from relay.frames import replies
 from relay.frames.frame import Frame
+from relay.pipe import Observer
 
 
 class Written:
@@ -248,7 +249,7 @@ def test_causes_without_end_are_bounded(written: Written, root_logger: logging.L
 def test_who_looks_at_frames_looks_at_all_of_them() -> None:
     """The debug log sees both ways, as it does alone."""
 
-    class Seen:
+    class Seen(Observer):
         def __init__(self) -> None:
             self.frames: list[Frame] = []
 

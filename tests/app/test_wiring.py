@@ -10,7 +10,7 @@ import pytest
 from relay.app.logs import ChildStderr, StderrSink
 from relay.app.settings import BridgeSettings, ServeSettings
 from relay.app.specs import ListenSpec
-from relay.app.wiring import ChildTarget, is_url, listen
+from relay.app.wiring import ChildTarget, is_url, listen_http
 from relay.endpoints.guardian import Guardian
 from relay.errors import ConfigError
 from relay.frames.frame import Frame
@@ -71,9 +71,9 @@ async def test_a_missing_program_is_found_at_the_start() -> None:
 async def test_an_address_that_cannot_be_had() -> None:
     """A ConfigError names it; a port already taken, too."""
     with pytest.raises(ConfigError, match="192.0.2.1"):
-        await listen("192.0.2.1")
-    listener = await listen()
+        await listen_http("192.0.2.1")
+    listener = await listen_http()
     port = int(listener.base_url.rpartition(":")[2])
     with pytest.raises(ConfigError, match=str(port)):
-        await listen("127.0.0.1", port)
+        await listen_http("127.0.0.1", port)
     await listener.aclose()
