@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from aiohttp import web
@@ -59,13 +59,13 @@ class ConnectionServer(web.Server):
     def __init__(
         self,
         handle: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
-        rules: Rules,
+        rules: Mapping[str, Rules],
         *,
         max_connections: int,
         max_silence: float,
         **kwargs: Any,
     ) -> None:
-        """Give requests to ``handle``, those ``rules`` admit the fast way; drop a peer silent for so many seconds."""
+        """Give requests to ``handle``, what a path's ``rules`` admit the fast way; drop a peer long silent."""
         super().__init__(handle, **kwargs)
         self._rules = rules
         self._max_connections = max_connections

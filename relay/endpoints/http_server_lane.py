@@ -1,15 +1,16 @@
 """Answer an ordinary POST at once, in the callback that read it.
 
 aiohttp gives each request a task and a Request object, which cost more than all that the relay does with it: 13,400
-calls a second against 36,000 (bench: serve/calls/100B/32). Here a complete POST to ``/mcp`` in a known session is
-parsed by the same C parser, checked by the same rules and handed to the same session, and its answer is written when
-it comes. Everything else (refusals, streams, slow bodies, browsers, pipelined requests) goes aiohttp's ordinary way,
-with nothing lost: the message stays in aiohttp's queue until it has been answered.
+calls a second against 36,000 (bench: serve/calls/100B/32). Here a complete POST to a server's ``/mcp``, in a known
+session, is parsed by the same C parser, checked by the same rules and handed to the same session, and its answer is
+written when it comes. Everything else (refusals, streams, slow bodies, browsers, pipelined requests) goes aiohttp's
+ordinary way, with nothing lost: the message stays in aiohttp's queue until it has been answered.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from aiohttp import web
@@ -32,7 +33,7 @@ _JOINED = 16 * 1024  # up to here one copy of the body is cheaper than a second 
 
 
 class Rules(Protocol):
-    """What decides whether a POST may go the fast way: the listener."""
+    """What decides whether a POST may go the fast way: the routes of one server."""
 
     def accept_at_once(self, lane: FastLane, headers: CIMultiDictProxy[str], body: bytes) -> bool:
         """Check a POST and hand it to its session, which will answer ``lane``; False if it must go the ordinary way."""
@@ -43,8 +44,8 @@ class FastLane(web.RequestHandler):
 
     __slots__ = ("_exchange", "_rules", "_session", "_stream", "_timer")
 
-    def __init__(self, *args: Any, rules: Rules, **kwargs: Any) -> None:
-        """Ask ``rules`` about each POST that could go the fast way."""
+    def __init__(self, *args: Any, rules: Mapping[str, Rules], **kwargs: Any) -> None:
+        """Ask the ``rules`` of its path about each POST that could go the fast way."""
         super().__init__(*args, **kwargs)
         self._rules = rules
         self._session: HttpSession | ModernClients | None = None
@@ -73,7 +74,7 @@ class FastLane(web.RequestHandler):
             len(self._messages) > 1
             or not isinstance(message, RawRequestMessage)
             or message.method != "POST"
-            or message.path != "/mcp"
+            or (rules := self._rules.get(message.path)) is None
             or message.version != HttpVersion11
             or message.should_close
             or message.upgrade
@@ -84,7 +85,7 @@ class FastLane(web.RequestHandler):
             return False
         # The body is looked at, not taken: the ordinary way must find it if this one does not do.
         body = b"".join(payload._buffer)
-        return self._rules.accept_at_once(self, message.headers, body)
+        return rules.accept_at_once(self, message.headers, body)
 
     def expect(self, session: HttpSession | ModernClients, exchange: Exchange) -> None:
         """Wait for the answer to what was accepted: for so long, then as a stream."""

@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Iterator
 from typing import Generic, Protocol, TypeVar
 
-__all__ = ["Sessions", "Tracked"]
+__all__ = ["Places", "Sessions", "Tracked"]
 
 
 class Tracked(Protocol):
@@ -25,12 +25,26 @@ class Tracked(Protocol):
 Session = TypeVar("Session", bound=Tracked)
 
 
-class Sessions(Generic[Session]):
-    """All sessions of one listener."""
+class Places:
+    """How many sessions there may be at one time, in one table or in several together."""
 
-    def __init__(self, max_sessions: int) -> None:
-        """Admit up to ``max_sessions`` at one time."""
-        self._max_sessions = max_sessions
+    def __init__(self, most: int) -> None:
+        """Have ``most`` places, all free."""
+        self.most = most
+        self.taken = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no further session is admitted."""
+        return self.taken >= self.most
+
+
+class Sessions(Generic[Session]):
+    """All sessions of one server of one listener."""
+
+    def __init__(self, places: Places) -> None:
+        """Take one of ``places`` for each session."""
+        self._places = places
         self._members: set[Session] = set()
         self._by_id: dict[str, Session] = {}
 
@@ -42,14 +56,11 @@ class Sessions(Generic[Session]):
         """Go over a copy: sessions end while one looks."""
         return iter(list(self._members))
 
-    @property
-    def is_full(self) -> bool:
-        """Whether no further session is admitted."""
-        return len(self._members) >= self._max_sessions
-
     def add(self, session: Session) -> None:
-        """Give the session a place; nobody finds it yet."""
-        self._members.add(session)
+        """Give the session a place, full or not; nobody finds it yet."""
+        if session not in self._members:
+            self._members.add(session)
+            self._places.taken += 1
 
     def publish(self, session: Session) -> None:
         """Let the session be found by its id: its ``initialize`` has succeeded."""
@@ -62,7 +73,9 @@ class Sessions(Generic[Session]):
 
     def remove(self, session: Session) -> None:
         """Forget the session; its place is free. Twice is no harm."""
-        self._members.discard(session)
+        if session in self._members:
+            self._members.discard(session)
+            self._places.taken -= 1
         self._by_id.pop(session.id, None)
 
     def expired(self, now: float, max_idle: float) -> list[Session]:

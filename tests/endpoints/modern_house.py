@@ -60,8 +60,9 @@ class ModernHouse(House):
         super().__init__(listener)
         self.path = path
         self.taken_at_once = 0
-        self._accept_at_once = listener.accept_at_once
-        listener.accept_at_once = self._count  # type: ignore[method-assign,assignment]  # counted, not changed
+        routes = listener._doors[""].streamable
+        self._accept_at_once = routes.accept_at_once
+        routes.accept_at_once = self._count  # type: ignore[method-assign,assignment]  # counted, not changed
 
     def _count(self, *args: Any) -> bool:
         is_taken = self._accept_at_once(*args)
