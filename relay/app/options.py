@@ -10,7 +10,7 @@ import contextlib
 import logging
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -18,6 +18,8 @@ from relay.app.logs import StderrSink, set_up_logging
 from relay.errors import ConfigError
 
 __all__ = [
+    "HEADERS_IGNORED",
+    "HEADERS_REFUSED",
     "Parser",
     "add_child_options",
     "add_http_options",
@@ -25,8 +27,11 @@ __all__ = [
     "begin_log",
     "check_names",
     "headers_of",
+    "is_header_name",
+    "is_secret_name",
     "port",
     "positive",
+    "secrets_in",
     "secrets_of",
     "seconds",
     "size",
@@ -45,8 +50,8 @@ OF_A_CHILD = {"env": "-e", "cwd": "--cwd", "pass_environment": "--pass-environme
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 _SECRET_NAMES = ("TOKEN", "SECRET", "PASSWORD", "PASSWD", "KEY", "CREDENTIAL", "AUTH", "COOKIE", "SIG")
 # Headers that the transport makes. Configurations carry the first ones, which the bridges we replace overwrite.
-_HEADERS_IGNORED = ("accept", "accept-encoding", "connection", "content-type", "keep-alive", "mcp-protocol-version")
-_HEADERS_REFUSED = (
+HEADERS_IGNORED = ("accept", "accept-encoding", "connection", "content-type", "keep-alive", "mcp-protocol-version")
+HEADERS_REFUSED = (
     "content-encoding", "content-length", "expect", "host", "last-event-id", "mcp-method", "mcp-name", "mcp-session-id",
     "te", "trailer", "transfer-encoding", "upgrade",
 )  # fmt: skip
@@ -165,11 +170,16 @@ def unused_options(
 def check_names(options: argparse.Namespace) -> None:
     """Look at the names of headers and variables: argparse may have taken other words for them. Raises ConfigError."""
     for name, _ in options.headers:
-        if not name or not all(c.isascii() and (c.isalnum() or c in "!#$%&'*+-.^_`|~") for c in name):
+        if not is_header_name(name):
             raise ConfigError(f"-H: {start_of(name)!r} is not a header name; write two words: -H Name 'value'")
     for name, value in options.env:
         if not name or "=" in name or "\0" in name + value:
             raise ConfigError(f"-e: {start_of(name)!r} is not a variable's name; write two words: -e NAME 'value'")
+
+
+def is_header_name(name: str) -> bool:
+    """Tell whether HTTP allows a header of this name."""
+    return bool(name) and all(c.isascii() and (c.isalnum() or c in "!#$%&'*+-.^_`|~") for c in name)
 
 
 def start_of(word: str) -> str:
@@ -182,9 +192,9 @@ def headers_of(options: argparse.Namespace) -> dict[str, str]:
     headers: dict[str, str] = {}
     for name, value in options.headers:
         _check_header_value(f"-H: the value of {name!r}", value)
-        if name.lower() in _HEADERS_REFUSED:
+        if name.lower() in HEADERS_REFUSED:
             raise ConfigError(f"-H: {name!r} belongs to the transport, which sets it where it is due; leave it out")
-        if name.lower() not in _HEADERS_IGNORED:
+        if name.lower() not in HEADERS_IGNORED:
             headers[name] = value
     if token := os.environ.get("API_ACCESS_TOKEN"):
         _check_header_value("API_ACCESS_TOKEN", token)
@@ -201,19 +211,29 @@ def _check_header_value(what: str, value: str) -> None:
 def warn_of_headers(options: argparse.Namespace) -> None:
     """Say which headers are ignored."""
     for name, _ in options.headers:
-        if name.lower() in _HEADERS_IGNORED:
+        if name.lower() in HEADERS_IGNORED:
             logger.warning("-H %s is set by the transport itself: ignored", name)
 
 
 def secrets_of(options: argparse.Namespace, headers: dict[str, str], url: str | None) -> list[str]:
     """Return the values that no log may show: whole, and without the scheme before them."""
+    return secrets_in([tuple(pair) for pair in options.env], headers, url)
+
+
+def secrets_in(env: Iterable[tuple[str, str]], headers: Mapping[str, str], url: str | None) -> list[str]:
+    """Return those of one server."""
     values = list(headers.values())
-    named = [tuple(pair) for pair in options.env]
+    named = list(env)
     if url is not None:
         with contextlib.suppress(ValueError):  # what is no URL is said later
             parts = urlsplit(url)
             named += parse_qsl(parts.query)
             values += [unquote(parts.password or "")]
-    values += [value for name, value in named if any(word in name.upper() for word in _SECRET_NAMES)]
+    values += [value for name, value in named if is_secret_name(name)]
     values += [value.partition(" ")[2] for value in values]
     return [value for value in values if len(value) >= 4]
+
+
+def is_secret_name(name: str) -> bool:
+    """Tell whether what has this name is likely to be a secret."""
+    return any(word in name.upper() for word in _SECRET_NAMES)

@@ -42,6 +42,12 @@ class NamedServer:
     timeout: float | None = None
     """Seconds an answer may take, from its last progress; None: for ever."""
     is_enabled: bool = True
+    problem: str | None = None
+    """Why it cannot run, such as a ``${VAR}`` that is not set; None if it can."""
+    secrets: Sequence[str] = ()
+    """Values in the fields above that no log may show."""
+    where: str = ""
+    """The file, line and key that describe it, for messages."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

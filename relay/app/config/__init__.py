@@ -1,0 +1,12 @@
+"""Configuration files: servers that editors and other bridges name, and our own options.
+
+    jsonc         JSON as editors write it, with comments and trailing commas, and the line of every key
+    document      a file read, whatever its format, and its tables with mistakes that name file, line and key
+    toml          TOML, with the line of a key
+    expansion     ``${VAR}`` in a value
+    secret_words  which words of a command are secret
+    entries       one server of a file → NamedServer
+    servers_file  a file of any editor's → its servers
+
+Nothing here is loaded before a configuration is asked for.
+"""

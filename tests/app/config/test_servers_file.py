@@ -1,0 +1,420 @@
+"""Files of every editor, read as they are; mistakes with file, line and key; what cannot run, with the reason."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from relay.app.config.entries import segment_of
+from relay.app.config.servers_file import ServersFile, read_servers
+from relay.app.settings import NamedServer
+from relay.errors import ConfigError
+from tests.app.config import files
+
+
+def read(tmp_path: Path, text: str, name: str = "f.json", **environment: str) -> ServersFile:
+    """Read a text as a file."""
+    file = tmp_path / name
+    file.write_text(text, encoding="utf-8")
+    return read_servers(str(file), environment=environment)
+
+
+def one(tmp_path: Path, entry: str, **environment: str) -> NamedServer:
+    """Read one server."""
+    (server,) = read(tmp_path, f'{{"mcpServers": {{"x": {entry}}}}}', **environment).servers.values()
+    return server
+
+
+def warnings_of(found: ServersFile, tmp_path: Path) -> list[str]:
+    return [warning.removeprefix(f"{tmp_path}{os.sep}") for warning in found.warnings]
+
+
+# -- the editors ------------------------------------------------------------------------------------------------------
+
+
+def test_claude_desktop(tmp_path: Path) -> None:
+    """Commands, arguments and variables; the token in a variable is known as a secret."""
+    found = read(tmp_path, files.CLAUDE_DESKTOP)
+    assert list(found.servers) == ["filesystem", "github"]
+    assert found.servers["filesystem"].command == [
+        "npx", "-y", "@modelcontextprotocol/server-filesystem", "/home/me/Desktop",
+    ]  # fmt: skip
+    github = found.servers["github"]
+    assert github.env == {"GITHUB_PERSONAL_ACCESS_TOKEN": "ghp_0123456789"}
+    assert github.secrets == ["ghp_0123456789"]
+    assert github.where == f"{tmp_path}/f.json, line 8: mcpServers.github"
+    assert found.warnings == []
+    assert found.usable == found.servers
+
+
+def test_cursor(tmp_path: Path) -> None:
+    """``${env:VAR}`` and ``${userHome}``; a header's value is a secret, with and without its scheme."""
+    found = read(tmp_path, files.CURSOR, MY_KEY="k-123", MY_TOKEN="t-456")
+    local, remote = found.servers.values()
+    assert local.command == ["python", os.path.expanduser("~/server.py")]
+    assert (local.env, local.secrets) == ({"API_KEY": "k-123"}, ["k-123"])
+    assert (remote.url, remote.transport) == ("https://api.example.com/mcp", "auto")
+    assert remote.headers == {"Authorization": "Bearer t-456"}
+    assert set(remote.secrets) == {"t-456", "Bearer t-456"}
+    assert found.warnings == []
+
+
+def test_a_variable_that_is_not_set(tmp_path: Path) -> None:
+    """That server cannot run, and says why; the others are not affected."""
+    found = read(tmp_path, files.CURSOR, MY_KEY="k-123")
+    assert list(found.usable) == ["local"]
+    problem = "${MY_TOKEN} is not set; set MY_TOKEN where the relay is started, or write ${MY_TOKEN:-a default}"
+    assert found.servers["remote"].problem == problem
+    assert warnings_of(found, tmp_path) == [f"f.json, line 9: mcpServers.remote: this server cannot run: {problem}"]
+
+
+def test_vs_code(tmp_path: Path) -> None:
+    """Comments, trailing commas, numbers as variables; ``${input:…}`` is named as what cannot be."""
+    found = read(tmp_path, files.VS_CODE)
+    assert found.servers["memory"].env == {"COUNT": "3"}
+    assert found.servers["io.github.github/github-mcp-server"].url == "https://api.githubcopilot.com/mcp/"
+    assert found.servers["old"].transport == "sse"
+    assert list(found.usable) == ["memory", "io.github.github/github-mcp-server", "old"]
+    (warning,) = warnings_of(found, tmp_path)
+    assert warning == (
+        "f.json, line 14: servers.perplexity: this server cannot run: ${input:key} is not supported: "
+        "nobody can be asked here; write ${VAR} and set that variable"
+    )
+
+
+def test_vs_code_settings(tmp_path: Path) -> None:
+    """``mcp.servers`` in the editor's own settings, whose other parts are of no concern."""
+    found = read(tmp_path, files.VS_CODE_SETTINGS)
+    assert found.servers["time"].command == ["uvx", "mcp-server-time"]
+    assert found.warnings == []
+
+
+def test_zed(tmp_path: Path) -> None:
+    """Both forms of a command; an extension's server is left out, with the reason."""
+    found = read(tmp_path, files.ZED)
+    nested, flat, far, extension = found.servers.values()
+    assert (nested.command, nested.env) == (["node", "server.js", "--stdio"], {"DEBUG": "1"})
+    assert (flat.command, flat.is_enabled) == (["uvx", "mcp-server-git"], False)
+    assert (far.url, far.headers) == ("https://mcp.example.com/mcp", {"Authorization": "Bearer zed-token"})
+    assert extension.problem == "it belongs to an extension of Zed, which only Zed can start"
+    assert list(found.usable) == ["nested", "far"]
+    assert len(found.warnings) == 1
+
+
+def test_windsurf(tmp_path: Path) -> None:
+    """``serverUrl``; a default; what the editor filters and the relay does not is said."""
+    found = read(tmp_path, files.WINDSURF)
+    assert found.servers["figma"].url == "https://figma.example.com/mcp"
+    assert found.servers["figma"].headers == {"API_KEY": "Bearer none"}
+    assert list(found.usable) == ["figma"]
+    assert warnings_of(found, tmp_path) == [
+        "f.json, line 6: mcpServers.figma.disabledTools: not supported: all of the server's tools are offered"
+    ]
+
+
+def test_tbxark(tmp_path: Path) -> None:
+    """``transportType`` and ``options``; each option that is not supported is named."""
+    found = read(tmp_path, files.TBXARK)
+    assert list(found.usable) == ["github", "amap", "stream"]
+    assert (found.servers["stream"].transport, found.servers["stream"].timeout) == ("streamablehttp", 10)
+    assert found.servers["amap"].secrets == ["amap-secret-key"]
+    assert warnings_of(found, tmp_path) == [
+        (
+            "f.json, line 2: mcpProxy: not used: mcpProxy.baseURL, mcpProxy.addr, mcpProxy.name, mcpProxy.version, "
+            "mcpProxy.type, mcpProxy.options; say --host and --port on the command line"
+        ),
+        "f.json, line 15: mcpServers.github.options.toolFilter: not supported: all of the server's tools are offered",
+        "f.json, line 15: mcpServers.github.options.authTokens: not supported: clients are not asked for them",
+    ]
+
+
+def test_sparfenyuk(tmp_path: Path) -> None:
+    """A server without a command, or whose args are no list, is left out with a warning."""
+    found = read(tmp_path, files.SPARFENYUK)
+    assert list(found.usable) == ["fetch"]
+    assert found.servers["fetch"].timeout == 60
+    assert not found.servers["github"].is_enabled
+    assert warnings_of(found, tmp_path) == [
+        "f.json, line 7: mcpServers.no-command: this server cannot run: it has neither command nor url",
+        "f.json, line 8: mcpServers.no-list: this server cannot run: its args are a text; write a list of texts",
+    ]
+
+
+def test_gemini(tmp_path: Path) -> None:
+    """``httpUrl`` is Streamable HTTP; milliseconds are told from seconds."""
+    found = read(tmp_path, files.GEMINI)
+    assert (found.servers["g"].transport, found.servers["g"].timeout) == ("streamablehttp", 600)
+    assert warnings_of(found, tmp_path) == [
+        "f.json, line 1: mcpServers.g.timeout: read as milliseconds, as some editors count: 600 s"
+    ]
+
+
+def test_our_own(tmp_path: Path) -> None:
+    """``[servers.NAME]`` in TOML is read alike."""
+    found = read(tmp_path, files.OURS, "relay.toml")
+    assert found.servers["time"].command == ["uvx", "mcp-server-time"]
+    far = found.servers["far away"]
+    assert (far.url, far.headers, far.transport) == ("https://host/mcp", {"X-Team": "blue"}, "streamablehttp")
+    assert far.where == f'{tmp_path}/relay.toml, line 7: servers."far away"'
+
+
+# -- values -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("written", "environment", "expected"),
+    [
+        ("${A}", {"A": "1"}, "1"),
+        ("${A}${A}-${B}", {"A": "1", "B": ""}, "11-"),
+        ("${A:-x y}", {}, "x y"),
+        ("${A:-x}", {"A": ""}, "x"),
+        ("${A:-}", {}, ""),
+        ("${env:A}", {"A": "1"}, "1"),
+        ("${env:A:-x}", {}, "x"),
+        ("$${A}", {"A": "1"}, "${A}"),
+        ("$A ${ ${} ${1} ${x%%.*} $(A)", {"A": "1"}, "$A ${ ${} ${1} ${x%%.*} $(A)"),
+        ("${A}", {"A": "${B}", "B": "no"}, "${B}"),
+    ],
+)
+def test_expansion(tmp_path: Path, written: str, environment: dict[str, str], expected: str) -> None:
+    """In commands, arguments, variables and directories alike; what comes out is not expanded again."""
+    entry = f'{{"command": "a{written}", "args": ["{written}"], "env": {{"E": "{written}"}}, "cwd": "{written}"}}'
+    server = one(tmp_path, entry, **environment)
+    assert server.problem is None
+    assert (server.command, server.env, server.cwd) == ([f"a{expected}", expected], {"E": expected}, expected)
+
+
+def test_expansion_of_an_address(tmp_path: Path) -> None:
+    """The URL and the headers' values are expanded, too."""
+    entry = '{"url": "https://${HOST:-h}/mcp?token=${T_TOKEN}", "headers": {"X-A": "${A}"}}'
+    server = one(tmp_path, entry, T_TOKEN="secret-1", A="secret-2")
+    assert server.url == "https://h/mcp?token=secret-1"
+    assert server.headers == {"X-A": "secret-2"}
+    assert set(server.secrets) == {"secret-1", "secret-2"}
+
+
+@pytest.mark.parametrize(
+    ("reference", "problem"),
+    [
+        ("${workspaceFolder}", "is a variable of editors, which the relay does not know"),
+        ("${command:pick}", "${command:pick} is not supported: write the value itself"),
+        ("${file:/etc/token}", "${file:/etc/token} is not supported: write the value itself"),
+    ],
+)
+def test_references_of_editors(tmp_path: Path, reference: str, problem: str) -> None:
+    """They make the server unusable, not a value with a reference in it."""
+    server = one(tmp_path, f'{{"command": "x", "args": ["{reference}"]}}')
+    assert server.problem is not None
+    assert problem in server.problem
+
+
+def test_a_disabled_server_needs_no_variables(tmp_path: Path) -> None:
+    """What is off is not warned of."""
+    text = '{"mcpServers": {"x": {"command": "${NOT_SET}", "enabled": false}}}'
+    assert read(tmp_path, text).warnings == []
+
+
+@pytest.mark.parametrize(
+    ("args", "secrets"),
+    [
+        ('["--token", "abcd1", "--port", "8080"]', ["abcd1"]),
+        ('["--api-key=abcd2"]', ["abcd2"]),
+        ('["-e", "MY_SECRET=abcd3"]', ["abcd3"]),
+        ('["--header", "Authorization: Bearer abcd4"]', ["Bearer abcd4", "abcd4"]),
+        ('["--token", "--verbose", "plain"]', []),
+    ],
+)
+def test_secrets_in_arguments(tmp_path: Path, args: str, secrets: list[str]) -> None:
+    """What an option named like a secret is given is one."""
+    assert one(tmp_path, f'{{"command": "x", "args": {args}}}').secrets == secrets
+
+
+@pytest.mark.parametrize(
+    ("entry", "warning"),
+    [
+        ('{"command": "x", "arg": []}', "mcpServers.x.arg: unknown key; did you mean 'args'?"),
+        ('{"url": "http://h/", "Headers": {}}', "mcpServers.x.Headers: unknown key; did you mean 'headers'?"),
+        ('{"command": "x", "zzz": 1}', "mcpServers.x.zzz: unknown key, ignored"),
+        ('{"command": "x", "url": "http://h/", "type": "stdio"}', None),
+        ('{"url": "http://h/", "args": ["a"]}', "mcpServers.x.args: of no use before a URL: ignored"),
+        ('{"command": "x", "headers": {"A": "b"}}', "mcpServers.x.headers: of no use before a command: ignored"),
+        ('{"url": "http://h/", "headers": {"Accept": "b"}}', "headers.Accept: is set by the transport itself: ignored"),
+        ('{"command": "x", "envFile": ".env"}', "x.envFile: not supported: put the variables into env"),
+        ('{"command": "x", "alwaysAllow": ["a"], "description": "d"}', None),
+    ],
+)
+def test_warnings(tmp_path: Path, entry: str, warning: str | None) -> None:
+    """A key that nobody knows is ignored and said, with the nearest one that is known."""
+    found = read(tmp_path, f'{{"mcpServers": {{"x": {entry}}}}}')
+    assert list(found.usable) == ["x"]
+    assert len(found.warnings) == (warning is not None)
+    for text in found.warnings:
+        assert str(warning) in text
+        assert "f.json, line 1: " in text
+
+
+@pytest.mark.parametrize(
+    ("name", "segment"),
+    [
+        ("plain-1.2_3~", "plain-1.2_3~"),
+        ("@scope/server", "@scope%2Fserver"),
+        ("far away", "far%20away"),
+        ("grüße", "gr%C3%BC%C3%9Fe"),
+        ("a?b#c%d", "a%3Fb%23c%25d"),
+        ("...", "..."),
+    ],
+)
+def test_names(tmp_path: Path, name: str, segment: str) -> None:
+    """Any printable name is allowed; what a path cannot hold is percent-encoded."""
+    (found,) = read(tmp_path, f'{{"mcpServers": {{"{name}": {{"command": "x"}}}}}}').servers
+    assert (found, segment_of(found)) == (name, segment)
+
+
+QUOTED_COMMAND = '"command": "x",'
+
+
+# -- mistakes ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "f.json, line 1: the file is empty"),
+        ("[]", "f.json: expected an object, found a list"),
+        ("{}", "f.json: names no servers: expected a key mcpServers, servers or context_servers; the file has no keys"),
+        ('{"mcpserver": {}}', "found 'mcpserver'; did you mean 'mcpServers'?"),
+        ('{"mcpServers": null}', "f.json, line 1: mcpServers: expected an object, found null"),
+        ('{"mcpServers":\n[]}', "f.json, line 1: mcpServers: expected an object, found a list"),
+        ('{"mcpServers": {\n"a": "b"}}', "f.json, line 2: mcpServers.a: expected an object, found a text"),
+        ('{"mcpServers": {\n"": {}}}', 'f.json, line 2: mcpServers."": a server\'s name cannot be empty'),
+        ('{"mcpServers": {"..": {}}}', "a server's name cannot be empty, . or .."),
+        ('{"mcpServers": {"a\\n": {}}}', "a server's name has no control characters"),
+        (f'{{"mcpServers": {{"{"a" * 129}": {{}}}}}}', "at most 128 characters, this one 129"),
+        ('{"mcpServers": {"a": {},\n"a": {}}}', "line 2: mcpServers.a: is there twice, first in line 1; leave one out"),
+        ('{"mcpServers": {},\n"mcpServers": {}}', "line 2: mcpServers: is there twice, first in line 1"),
+        (
+            '{"mcpServers": {"a": {"command": "x"}},\n"servers": {"a": {"command": "y"}}}',
+            "f.json, line 2: servers.a: is there twice, also at ",
+        ),
+    ],
+)
+def test_a_wrong_file(tmp_path: Path, text: str, message: str) -> None:
+    """One line with file, line and key."""
+    with pytest.raises(ConfigError) as caught:
+        read(tmp_path, text)
+    assert message in str(caught.value)
+    assert str(caught.value).startswith(str(tmp_path))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("command", "5", "expected a text in quotes, found a number"),
+        ("command", "[]", "expected a text in quotes, found a list"),
+        ("args", '["a",\n5]', "args[1]: expected a text in quotes, found a number"),
+        ("env", "[]", "expected an object, found a list"),
+        ("env", '{"A": true}', "env.A: expected a text in quotes, found true"),
+        ("env", '{"A": 0.10}', "env.A: expected a text in quotes, found a number"),
+        ("env", '{"A=B": "c"}', "is not a variable's name"),
+        ("cwd", "{}", "expected a text in quotes, found an object"),
+        ("url", '"http://h/"', "has both command and url; leave one out, or say which with type"),
+        ("type", '"carrier-pigeon"', "'carrier-pigeon' is not one of stdio, http, sse, streamable-http, auto"),
+        ("timeout", '"5"', "expected a number, found a text"),
+        ("timeout", "true", "expected a number, found true"),
+        ("timeout", "-1", "expected a number of 0 or above"),
+        ("enabled", '"yes"', "expected true or false, found a text"),
+        ("disabled", "1", "expected true or false, found a number"),
+        ("options", "1", "expected an object, found a number"),
+    ],
+)
+def test_a_wrong_value(tmp_path: Path, key: str, value: str, reason: str) -> None:
+    """Named by line and key, with what was seen and expected, but not the value."""
+    with pytest.raises(ConfigError) as caught:
+        one(tmp_path, f'{{\n{"" if key == "command" else QUOTED_COMMAND}\n"{key}": {value}}}')
+    message = str(caught.value)
+    assert reason in message
+    assert f"f.json, line {1 if key == 'url' else 3 + value.count(chr(10))}: mcpServers.x" in message
+
+
+@pytest.mark.parametrize(
+    ("entry", "reason"),
+    [
+        ('{"url": "ftp://h/"}', "url: is not an address of a kind that is known: http://, https://, ws://"),
+        ('{"url": "stdio:"}', "url: is not an address of a kind that is known"),
+        ('{"url": 5}', "url: expected a text in quotes, found a number"),
+        ('{"url": "http://a/", "serverUrl": "http://b/"}', "has both url and serverUrl, which say the same"),
+        ('{"url": "http://a/", "headers": {"A B": "c"}}', 'headers."A B": is not a header name'),
+        ('{"url": "http://a/", "headers": {"Host": "c"}}', "headers.Host: belongs to the transport"),
+        ('{"url": "http://a/", "headers": {"X-A": "1", "x-a": "2"}}', "headers.x-a: is there twice"),
+        ('{"url": "http://a/", "headers": {"X-A": 1}}', "headers.X-A: expected a text in quotes, found a number"),
+    ],
+)
+def test_a_wrong_remote(tmp_path: Path, entry: str, reason: str) -> None:
+    """What would fail at the first request is said before."""
+    with pytest.raises(ConfigError) as caught:
+        one(tmp_path, entry)
+    assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("entry", "problem"),
+    [
+        ('{"type": "http", "command": "x"}', "it has no url, which type asks for"),
+        ('{"type": "stdio", "url": "http://h/"}', "it has no command"),
+        ('{"url": "http://a/", "headers": {"A": "b\\nc"}}', "the value of the header A has a line break in it"),
+        ('{"command": "x", "args": ["\\u0000"]}', "a value has a NUL character in it"),
+    ],
+)
+def test_a_server_that_cannot_run(tmp_path: Path, entry: str, problem: str) -> None:
+    """Alone; the file is read."""
+    assert one(tmp_path, entry).problem == problem
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    """Missing, a directory, not UTF-8, far too large: one line each."""
+    with pytest.raises(ConfigError, match="nowhere: the file cannot be read: No such file or directory"):
+        read_servers(str(tmp_path / "nowhere"))
+    with pytest.raises(ConfigError, match="the file cannot be read: Is a directory"):
+        read_servers(str(tmp_path))
+    file = tmp_path / "f"
+    file.write_bytes(b'{\n"mcpServers": "\xff"}')
+    with pytest.raises(ConfigError, match="f, line 2: this is not UTF-8"):
+        read_servers(str(file))
+    file.write_bytes(b" " * (4 * 2**20 + 1))
+    with pytest.raises(ConfigError, match="more than 4 MiB"):
+        read_servers(str(file))
+
+
+def test_a_byte_order_mark(tmp_path: Path) -> None:
+    """Some editors begin a file with one."""
+    assert read(tmp_path, '\ufeff{"mcpServers": {"x": {"command": "y"}}}').servers["x"].command == ["y"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[servers.x]\ncommand = \n", "f.toml, line 2: this is not TOML: invalid value"),
+        ("[servers.x]\ncommand = 'sk-secret", "f.toml, line 2: this is not TOML: expected "),
+        ("[servers.x]\ncommand = 1\n", "f.toml, line 2: servers.x.command: expected a text in quotes, found a number"),
+        ("[servers]\nx = 1\n", "f.toml, line 2: servers.x: expected a table, found a number"),
+        (
+            "# args\n[servers.x]\ncommand = 'a'\n\nargs = [\n  # args\n  'a',\n  5,\n]\n",
+            "f.toml, line 5: servers.x.args[1]: expected a text in quotes, found a number",
+        ),
+        (
+            '[servers.y]\ncommand = """\nenv = 5\n"""\n[servers.x]\ncommand = "a"\nenv = 5\n',
+            "f.toml, line 7: servers.x.env: expected a table, found a number",
+        ),
+        ("[servers.x]\ntimeout = inf\n", "line 2: servers.x.timeout: expected a number of 0 or above"),
+        ("[servers.x]\ntimeout = 2026-01-01\n", "expected a number, found a date or time"),
+    ],
+)
+def test_wrong_toml(tmp_path: Path, text: str, message: str) -> None:
+    """The line is that of the statement, whatever else looks like it; no value is shown."""
+    with pytest.raises(ConfigError) as caught:
+        read(tmp_path, text, "f.toml")
+    assert message in str(caught.value)
+    assert "sk-secret" not in str(caught.value)
