@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import io
+import os
 import socket
 import sys
 from collections.abc import Callable, Coroutine, Sequence
@@ -19,6 +20,8 @@ from relay.app.process import collect_less_often, loop_factory, open_standard_de
 from relay.errors import ConfigError, RelayError
 
 __all__ = ["main"]
+
+_OWN_NAMES = ("mcp-relay", "__main__.py")  # else the name of a link or a copy, which may be another tool's
 
 
 def _test(words: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
@@ -54,8 +57,23 @@ _SUBCOMMANDS: dict[str, Callable[[Sequence[str], StderrSink], Coroutine[Any, Any
 }
 
 
-def _job(words: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
+def _translated(program: str, words: Sequence[str], sink: StderrSink) -> Sequence[str]:
+    """Return our words for another tool's: those after ``as NAME``, or all if we were started under its name.
+
+    Raises ConfigError.
+    """
+    from relay.app.dropins import name_of_program, native_words
+
+    if words[:1] == ["as"]:
+        return native_words(words[1] if len(words) > 1 else None, words[2:], sink)
+    name = name_of_program(program)
+    return words if name is None else native_words(name, words, sink)
+
+
+def _job(program: str, words: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
     """Return what is to run. Raises ConfigError."""
+    if words[:1] == ["as"] or not os.path.basename(program).startswith(_OWN_NAMES):
+        words = _translated(program, words, sink)
     if words and words[0] in _SUBCOMMANDS:
         return _SUBCOMMANDS[words[0]](words[1:], sink)
     return relay_command.command(words, sink)
@@ -81,9 +99,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # --help has dots that a plain ASCII terminal has not
     try:
-        words = sys.argv[1:] if argv is None else argv
+        program, *words = sys.argv if argv is None else ("mcp-relay", *argv)
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            job = _job(words, sink)
+            job = _job(program, words, sink)
             collect_less_often()
             return runner.run(job)
     except ConfigError as exc:

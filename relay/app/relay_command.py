@@ -50,6 +50,7 @@ def _limits(options: argparse.Namespace) -> Limits:
     changed = {
         "max_frame_bytes": options.max_frame_bytes,
         "max_sessions": options.max_sessions,
+        "session_idle": options.session_idle,
         "drain": options.drain_timeout,
     }
     return dataclasses.replace(DEFAULT_LIMITS, **{name: value for name, value in changed.items() if value is not None})

@@ -35,8 +35,9 @@ Relay MCP between transports: a stdio server to HTTP clients, or a remote server
   mcp-relay notification-demo [--count N]  write log notifications on stdout, as a server does
   mcp-relay proxy --endpoint SERVER …      use the first of several servers that can be reached
   mcp-relay load-balance --endpoints A,B … spread clients over several servers
+  mcp-relay as NAME …                      read what follows as another bridge does: supergateway, mcp-proxy, …
 
-Each of the last four has a --help of its own; a command of that name goes after --.
+Each of the last five has a --help of its own; a command of that name goes after --.
 """
 
 _EPILOG = """\
@@ -69,6 +70,7 @@ _FOR_A_COMMAND = {
     "allow_origin": "--allow-origin",
     "insecure_no_auth": "--insecure-no-auth",
     "max_sessions": "--max-sessions",
+    "session_idle": "--session-idle",
     "share": "--share",
 }
 
@@ -101,6 +103,9 @@ def _build_parser() -> argparse.ArgumentParser:
     limits = parser.add_argument_group("limits")
     limits.add_argument("--max-frame-bytes", type=size, metavar="SIZE", help="one JSON-RPC message (default 64M)")
     limits.add_argument("--max-sessions", type=positive, metavar="N", help="sessions at one time (default 1024)")
+    limits.add_argument(
+        "--session-idle", type=seconds, metavar="S", help="a session nobody uses ends after so long (default 1800)"
+    )
     limits.add_argument(
         "--drain-timeout", type=seconds, metavar="S", help="how long SIGTERM waits for answers (default 20)"
     )

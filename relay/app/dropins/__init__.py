@@ -1,0 +1,54 @@
+"""The command lines of other bridges: their words become ours, so that one word changes in a configuration.
+
+``mcp-relay as NAME …``, or the program started through a link or a copy called NAME, reads what follows as NAME does:
+
+    reader.py         what all tables share: argparse that names what is not supported, and the native words they write
+    supergateway.py   supergateway 4.0.0
+    mcp_proxy.py      mcp-proxy 0.13.0 of sparfenyuk, and stephenlacy's in Rust (rmcp-proxy)
+
+Each has one function, which takes the words after the name and returns native ones: what ``mcp-relay`` itself would be
+given. None of it is loaded unless a name asks for it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from importlib import import_module
+
+from relay.app.dropins.reader import Native
+from relay.app.logs import StderrSink, say
+from relay.errors import ConfigError
+
+__all__ = ["TOOLS", "name_of_program", "native_words"]
+
+TOOLS = {
+    "mcp-proxy": "mcp_proxy:which",
+    "mcp-proxy-rs": "mcp_proxy:rust",
+    "rmcp-proxy": "mcp_proxy:rust",
+    "supergateway": "supergateway:read",
+}
+"""Where each name's words are read: a module beside this one, and a function in it."""
+
+
+def name_of_program(program: str) -> str | None:
+    """Return the tool whose name the program was started under, if it is one of them."""
+    name = os.path.basename(program)
+    name = name[:-4] if name.lower().endswith(".exe") else name
+    return name if name in TOOLS else None
+
+
+def native_words(name: str | None, words: Sequence[str], sink: StderrSink) -> list[str]:
+    """Translate a tool's words into those of ``mcp-relay``, and say what is different. Raises ConfigError."""
+    if name not in TOOLS:
+        what = "no program is named" if name is None else f"{name!r} is not a program whose words are known"
+        raise ConfigError(f"as: {what}; known: {', '.join(TOOLS)}; a command called as goes after --")
+    module, _, function = TOOLS[name].partition(":")
+    read: Callable[[str, Sequence[str]], Native] = getattr(import_module(f"{__name__}.{module}"), function)
+    native = read(name, words)
+    for note in native.notes:
+        say(sink, note)
+    if not native.takes_token:
+        os.environ.pop("API_ACCESS_TOKEN", None)  # which this tool does not send, and would overwrite its own header
+    return native.words
+

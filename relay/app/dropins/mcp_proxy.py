@@ -1,0 +1,98 @@
+"""The words of ``mcp-proxy``: sparfenyuk's in Python (0.13.0) and stephenlacy's in Rust, whose options are among them.
+
+    mcp-proxy [OPTIONS] URL                  own stdin and stdout ⇄ URL
+    mcp-proxy [OPTIONS] [--] COMMAND [ARG…]  HTTP ⇄ a process
+
+Three more programs have that name. Which of them is meant, the options given tell; ``which`` knows how.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+
+from relay.app.dropins.reader import Native, ToolParser
+from relay.app.options import port
+from relay.errors import ConfigError
+
+__all__ = ["python", "rust", "which"]
+
+_USAGE = "[OPTIONS] URL\n       mcp-proxy [OPTIONS] [--] COMMAND [ARG…]"
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+_NAMED = "several servers in one process are not there yet; run one for each"
+_LOGIN = "logins other than a header are not there yet"
+
+
+def which(name: str, words: Sequence[str]) -> Native:
+    """Read words of whichever ``mcp-proxy`` they are written for."""
+    return python(name, words)
+
+
+def python(name: str, words: Sequence[str]) -> Native:
+    """Read the words of sparfenyuk's ``mcp-proxy``."""
+    parser = _parser(name)
+    parser.refuse("--named-server", "--named-server-config", why=_NAMED)
+    parser.refuse("--client-id", "--client-secret", "--token-url", "--username", "--password", "--digest", why=_LOGIN)
+    parser.refuse("--verify-ssl", "--no-verify-ssl", why="certificates are always verified")
+    parser.refuse("--expose-header", why="Mcp-Session-Id is exposed where --allow-origin admits a page")
+    parser.add_argument("--cwd", metavar="DIR", help="the command's working directory")
+    parser.add_argument("--log-level", type=str.upper, choices=_LEVELS, default="INFO", help="default INFO")
+    parser.add_argument("--debug", action=argparse.BooleanOptionalAction, help="log every frame")
+    parser.add_argument(
+        "--stateless", action=argparse.BooleanOptionalAction, default=False, help="a process for each request"
+    )
+    parser.add_argument("--allow-origin", nargs="+", action="extend", default=[], metavar="ORIGIN")
+    return _native(*parser.read_command(words))
+
+
+def rust(name: str, words: Sequence[str]) -> Native:
+    """Read the words of stephenlacy's ``mcp-proxy``, which its package calls ``rmcp-proxy``."""
+    if list(words) == ["reset"]:
+        raise ConfigError(f"reset is not supported by mcp-relay as {name}: no login is kept, so there is none to forget")
+    parser = _parser(name)
+    parser.set_defaults(cwd=None, log_level="INFO", debug=False, stateless=False, allow_origin=[])
+    return _native(*parser.read_command(words))
+
+
+def _parser(name: str) -> ToolParser:
+    parser = ToolParser(name, "Join own stdin and stdout to a URL, or offer a command over HTTP.", _USAGE)
+    pair = ("KEY", "VALUE")
+    parser.add_argument("-H", "--headers", nargs=2, action="append", default=[], metavar=pair, help="for the URL")
+    parser.add_argument(
+        "--transport", choices=("auto", "sse", "streamablehttp", "streamable-http"), default="auto",
+        help="what the server at the URL speaks; found out by default",
+    )  # fmt: skip
+    parser.add_argument("-e", "--env", nargs=2, action="append", default=[], metavar=pair, help="for the command")
+    parser.add_argument(
+        "--pass-environment", action=argparse.BooleanOptionalAction, default=False, help="give the command all of ours"
+    )
+    parser.add_argument("--port", "--sse-port", type=port, default=0, help="the port to listen on; default a free one")
+    parser.add_argument("--host", "--sse-host", default="127.0.0.1", help="the address to listen on")
+    return parser
+
+
+def _native(options: argparse.Namespace, command: list[str]) -> Native:
+    target = command or [word for word in [os.environ.get("SSE_URL")] if word]
+    if not target:
+        raise ConfigError("no URL or command given, nor one in SSE_URL")
+    native = Native()
+    native.add("--log-level", options.log_level)
+    if options.debug:
+        native.add("--debug")
+    native.add("--transport", options.transport)
+    native.headers(options.headers)
+    # Whatever is of no use before this target is said to be so by the program itself.
+    native.listen(options.host, options.port)
+    for name, value in options.env:
+        native.add("-e", name, value)
+    if options.cwd is not None:
+        native.add("--cwd", options.cwd)
+    if options.pass_environment:
+        native.add("--pass-environment")
+    if options.stateless:
+        native.add("--share", "request")
+    if options.allow_origin:
+        native.add("--allow-origin", *options.allow_origin)
+    native.target(*target)
+    return native

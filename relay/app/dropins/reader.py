@@ -1,0 +1,172 @@
+"""What the tables of other tools' options share: how they are read, and how native words are written."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from relay.app.options import Parser, split_command, start_of
+from relay.auth.origin import is_loopback
+from relay.errors import ConfigError
+
+__all__ = ["Native", "ToolParser", "expand", "header", "milliseconds", "shell_line"]
+
+_SHELL = re.compile(r"[|&;<>()$`*?\[\]#~%!{}\n]|^\w+=")
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+EVERYWHERE = "0.0.0.0"
+"""Where a tool listens that binds every address of the machine."""
+
+
+@dataclass(slots=True)
+class Native:
+    """Words for ``mcp-relay`` itself, as they are collected."""
+
+    words: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """What the operator is told because it is not as the tool does it."""
+    takes_token: bool = True
+    """Whether ``API_ACCESS_TOKEN`` is meant for the server at the URL: few of the tools know it."""
+
+    def add(self, flag: str, *values: object) -> None:
+        """Add an option with its values."""
+        self.words += [flag, *(str(value) for value in values)]
+
+    def listen(self, host: str, port: int) -> None:
+        """Listen on a host and a port, even where others can reach it: the tools do, so we warn."""
+        self.add("--host", host)
+        self.add("--port", port)
+        if not is_loopback(host):
+            self.add("--insecure-no-auth")
+
+    def headers(self, pairs: Sequence[tuple[str, str]]) -> None:
+        """Send these headers with every request to the server."""
+        for name, value in pairs:
+            self.add("-H", name, value)
+
+    def target(self, *words: str) -> None:
+        """Name the URL, or the command, last."""
+        self.words += ["--", *words]
+
+    def to_url(self, url: str) -> None:
+        """Join own stdin and stdout to a URL."""
+        self.target(url)
+        self.takes_token = False
+
+
+class ToolParser(Parser):
+    """argparse for another tool's words: an option that is not supported is known, and named in the error."""
+
+    def __init__(self, tool: str, description: str, usage: str) -> None:
+        """Read words after ``as tool``; ``usage`` is what follows the name."""
+        super().__init__(
+            prog=f"mcp-relay as {tool}",
+            usage=f"{tool} {usage}",
+            description=description,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        self.tool = tool
+        self._refused: list[str] = []
+        self.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+
+    def refuse(self, *flags: str, why: str) -> None:
+        """Know these options of the tool's, and refuse each with the reason."""
+        for flag in flags:
+            self.add_argument(flag, action=_Refusal, why=why)
+        self._refused += flags
+        self.epilog = f"known and not supported: {', '.join(self._refused)}"
+
+    def read(self, words: Sequence[str]) -> argparse.Namespace:
+        """Return the options, wherever they stand. Raises ConfigError."""
+        return self.parse_intermixed_args(list(words))
+
+    def read_command(self, words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+        """Return the options, and the command and its arguments.
+
+        These are what follows ``--``, or the words that are no options; and from the first word that is an option of
+        nobody's on, everything is the command's own. Raises ConfigError.
+        """
+        own, command = split_command(words)
+        self.add_argument("command", nargs="*", metavar="COMMAND", help="the command; or after --, with its options")
+        options, unknown = self.parse_known_intermixed_args(own)
+        if unknown:
+            cut = own.index(unknown[0])
+            options = self.parse_intermixed_args(own[:cut])
+            if not options.command:
+                self.error(f"unrecognized arguments: {' '.join(unknown)}")
+            command = own[cut:] + command
+        return options, [*options.command, *command]
+
+
+class _Version(argparse.Action):
+    """Prints the version, under the tool's name and ours."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        import relay  # 20 ms to find the version, which few ask for
+
+        assert isinstance(parser, ToolParser), "it is in no other"
+        sys.stdout.write(f"{parser.tool} {relay.__version__} (mcp-relay)\n")
+        parser.exit()
+
+
+class _Refusal(argparse.Action):
+    """An option that is there to be named."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, why: str) -> None:
+        super().__init__(option_strings, dest, nargs="*", help=argparse.SUPPRESS)
+        self._why = why
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        raise ConfigError(f"{self.option_strings[0]} is not supported by {parser.prog}: {self._why}")
+
+
+# Values.
+
+
+def header(text: str) -> tuple[str, str]:
+    """Read ``Name: value``."""
+    name, colon, value = text.partition(":")
+    if not colon or not name.strip():
+        raise argparse.ArgumentTypeError(f"{start_of(text.split()[0] if text.split() else text)!r} is not 'Name: value'")
+    return name.strip(), value.strip()
+
+
+def milliseconds(text: str) -> float:
+    """Read a time in milliseconds; return seconds."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1e12:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of milliseconds above 0")
+    return value / 1000
+
+
+def expand(text: str, what: str) -> str:
+    """Put environment variables in place of ``${NAME}``. Raises ConfigError where one is not set."""
+
+    def value_of(match: re.Match[str]) -> str:
+        if match[1] not in os.environ:
+            raise ConfigError(f"{what}: the environment variable {match[1]} is not set")
+        return os.environ[match[1]]
+
+    return _VARIABLE.sub(value_of, text)
+
+
+def shell_line(text: str, flag: str) -> list[str]:
+    """Return the words of a command line that the tool hands to a shell: with a shell only where it takes one."""
+    if _SHELL.search(text):
+        return ["/bin/sh", "-c", text]
+    try:
+        words = shlex.split(text)
+    except ValueError as exc:
+        raise ConfigError(f"{flag}: {text!r} is not a command: {exc}") from exc
+    if not words:
+        raise ConfigError(f"{flag}: no command is named")
+    return words
