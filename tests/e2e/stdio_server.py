@@ -22,6 +22,7 @@ The method of a request names what happens, ``params`` how much. Ids and params 
     deaf                        an echo; stdin is never read again
     grandchild                  {"pid", "child"}: starts a process that would outlive us
     pid                         {"pid"}
+    started                     {"argv", "environ"}: what the process was given
     seen                        {"lines": […]}: every notification and response that came, as strings
 
 A batch is answered as one batch; one whose first params have ``"apart": true``, member by member.
@@ -182,6 +183,8 @@ def handle(method: str, request_id: str, params: str) -> "str | None":
         return answer(request_id, json.dumps({"pid": os.getpid(), "child": child.pid}))
     elif method == "pid":
         return answer(request_id, json.dumps({"pid": os.getpid()}))
+    elif method == "started":
+        return answer(request_id, json.dumps({"argv": sys.argv[1:], "environ": dict(os.environ)}))
     elif method == "seen":
         return answer(request_id, json.dumps({"lines": _seen}))
     return echo

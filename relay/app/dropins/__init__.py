@@ -51,4 +51,3 @@ def native_words(name: str | None, words: Sequence[str], sink: StderrSink) -> li
     if not native.takes_token:
         os.environ.pop("API_ACCESS_TOKEN", None)  # which this tool does not send, and would overwrite its own header
     return native.words
-

@@ -49,7 +49,7 @@ def python(name: str, words: Sequence[str]) -> Native:
 def rust(name: str, words: Sequence[str]) -> Native:
     """Read the words of stephenlacy's ``mcp-proxy``, which its package calls ``rmcp-proxy``."""
     if list(words) == ["reset"]:
-        raise ConfigError(f"reset is not supported by mcp-relay as {name}: no login is kept, so there is none to forget")
+        raise ConfigError(f"reset is not supported by mcp-relay as {name}: no login is kept that could be forgotten")
     parser = _parser(name)
     parser.set_defaults(cwd=None, log_level="INFO", debug=False, stateless=False, allow_origin=[])
     return _native(*parser.read_command(words))

@@ -133,7 +133,7 @@ def header(text: str) -> tuple[str, str]:
     """Read ``Name: value``."""
     name, colon, value = text.partition(":")
     if not colon or not name.strip():
-        raise argparse.ArgumentTypeError(f"{start_of(text.split()[0] if text.split() else text)!r} is not 'Name: value'")
+        raise argparse.ArgumentTypeError(f"{start_of(text).partition(' ')[0]!r} is not 'Name: value'")  # no secret
     return name.strip(), value.strip()
 
 

@@ -1,0 +1,123 @@
+"""What the example lines need around them: the programs that they start, and the servers at their URLs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests import peers
+
+SERVER = Path(__file__).parents[1] / "e2e" / "stdio_server.py"
+_LISTENING = re.compile(r"listening on (http://\S+?:\d+)/")
+LAUNCHERS = ("npx", "uvx", "tsx", "python", "your-command", "my-modern-mcp-server", "docker")
+"""What the examples start. Here each is a link to one script, which is a server on stdio and keeps its words."""
+
+
+def install_launchers(folder: Path) -> None:
+    """Put the programs that examples start into a folder for PATH; ``everything`` is the reference server itself."""
+    everything = " ".join(f"'{word}'" for word in peers.everything_server())
+    script = folder / "launcher"
+    script.write_text(
+        "#!/bin/sh\n"
+        f'case "$*" in *server-everything*) exec {everything};; esac\n'
+        f"exec '{sys.executable}' -I -S '{SERVER}' \"$@\"\n"
+    )
+    script.chmod(0o755)
+    for name in LAUNCHERS:
+        (folder / name).symlink_to(script)
+
+
+class Tap:
+    """A port before a server's, which keeps what clients send."""
+
+    def __init__(self, server: int) -> None:
+        self._server = server
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listener.getsockname()[1])
+        self.sent = b""
+        self._sockets: list[socket.socket] = []
+        threading.Thread(target=self._accept, name="tap", daemon=True).start()
+
+    def close(self) -> None:
+        """Let go of everybody."""
+        for one in (self._listener, *self._sockets):
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):  # closed
+            while True:
+                client, _ = self._listener.accept()
+                server = socket.create_connection(("127.0.0.1", self._server))
+                self._sockets += [client, server]
+                for source, sink in ((client, server), (server, client)):
+                    threading.Thread(target=self._carry, args=(source, sink, source is client), daemon=True).start()
+
+    def _carry(self, source: socket.socket, sink: socket.socket, is_client: bool) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                if is_client:
+                    self.sent += data
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+
+
+@dataclass(slots=True)
+class Program:
+    """A running program and what it has said on stderr."""
+
+    process: subprocess.Popen[bytes]
+    said: list[str] = field(default_factory=list)
+    base: str = ""
+    _listens: threading.Event = field(default_factory=threading.Event)
+
+    def read_stderr(self) -> None:
+        """Collect stderr until it ends; runs in a thread of its own."""
+        assert self.process.stderr is not None, "a pipe"
+        for raw in self.process.stderr:
+            self.said.append(raw.decode(errors="replace").rstrip("\n"))
+            if (found := _LISTENING.search(self.said[-1])) and not self.base:
+                self.base = found[1]
+                self._listens.set()
+        self._listens.set()
+
+    def wait_until_listening(self) -> str:
+        """Return the address."""
+        assert self._listens.wait(20) and self.base, "\n".join(self.said)
+        return self.base
+
+
+@contextlib.contextmanager
+def running(words: Sequence[str], env: Mapping[str, str]) -> Iterator[Program]:
+    """Run the program until the block is left."""
+    process = subprocess.Popen(
+        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, **env}
+    )
+    program = Program(process)
+    reader = threading.Thread(target=program.read_stderr, name="what it says")
+    reader.start()
+    try:
+        yield program
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        for pipe in (process.stdin, process.stdout):
+            assert pipe is not None, "pipes"
+            with contextlib.suppress(OSError):
+                pipe.close()
+        reader.join()
+        assert process.stderr is not None
+        process.stderr.close()

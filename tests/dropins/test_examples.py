@@ -1,0 +1,115 @@
+"""Every example line of the tools that we stand in for, given to ``mcp-relay as NAME``, does what its README says."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import peers
+from tests.dropins import talk
+from tests.dropins.examples import EXAMPLES, REFUSED, Example, Refused
+from tests.dropins.machine import Program, Tap, install_launchers, running
+from tests.peers import matrix
+
+AS = (sys.executable, "-m", "relay", "as")
+TALK = {"http": talk.streamable, "sse": talk.sse, "ws": talk.websocket}
+PATHS = {"http": "/mcp", "sse": "/sse", "ws": "/mcp"}
+
+
+@pytest.fixture(scope="module")
+def launchers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Install what examples start; return the environment in which it is found."""
+    peers.install("py1", "node")
+    folder = tmp_path_factory.mktemp("bin")
+    install_launchers(folder)
+    return {"PATH": f"{folder}:/usr/bin:/bin", "API_ACCESS_TOKEN": "", "SSE_URL": ""}
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[dict[str, int]]:
+    """Run the SDK's servers that examples find at their URLs; return their ports."""
+    peers.install("py1")
+    with contextlib.ExitStack() as things, ThreadPoolExecutor() as pool:
+        both = {kind: matrix.serving("py1", kind) for kind in ("http", "sse")}
+        started = {kind: pool.submit(things.enter_context, one) for kind, one in both.items()}
+        yield {kind: int(re.findall(r":(\d+)/", one.result()[1])[0]) for kind, one in started.items()}
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=str)
+def test_an_example_does_what_its_readme_says(
+    example: Example, launchers: dict[str, str], servers: dict[str, int]
+) -> None:
+    """A handshake and a call by each transport it offers; its command got its words, its server its headers."""
+    taps = {kind: Tap(port) for kind, port in servers.items()}
+    port = peers.free_port()
+    urls = {kind: f"http://127.0.0.1:{tap.port}/{'mcp' if kind == 'http' else 'sse'}" for kind, tap in taps.items()}
+    words = shlex.split(example.line.format(port=port, **urls))
+    try:
+        with running([*AS, *words], {**launchers, **example.env}) as program:
+            if example.ways == ("stdio",):
+                _speak_on_stdio(program)
+            else:
+                _speak_to_port(program, example, port if "{port}" in example.line else None)
+        assert example.says in "\n".join(program.said), program.said
+        for line in example.sends:
+            for tap in taps.values():
+                assert not tap.sent or line.encode() in tap.sent, tap.sent
+    finally:
+        for tap in taps.values():
+            tap.close()
+
+
+def _speak_on_stdio(program: Program) -> None:
+    result = talk.stdio(program.process, talk.call())
+    assert talk.TEXT in str(result), result
+    assert program.process.stdin is not None, "a pipe"
+    program.process.stdin.close()
+    assert program.process.wait(15) == 0, program.said
+
+
+def _speak_to_port(program: Program, example: Example, port: int | None) -> None:
+    base = program.wait_until_listening()
+    assert port is None or base.endswith(f":{port}"), (base, port)
+    for way in example.ways:
+        url = base + example.paths.get(way, PATHS[way])
+        if example.argv is None:
+            result = TALK[way](url, talk.call(name="echo", arguments={"message": talk.TEXT}))
+            assert talk.TEXT in str(result), result
+            continue
+        assert talk.TEXT in str(TALK[way](url, talk.call()))
+        started = TALK[way](url, talk.call("started"))
+        assert started["argv"] == list(example.argv), started
+        _check_variables(example, started["environ"])
+
+
+def _check_variables(example: Example, environ: dict[str, Any]) -> None:
+    for name, value in re.findall(r"-e (\w+) (\w+)", example.line):
+        assert environ[name] == value, environ
+
+
+@pytest.mark.parametrize("example", REFUSED, ids=str)
+def test_what_is_not_supported_is_named(example: Refused, launchers: dict[str, str]) -> None:
+    """One line on stderr that names the option, exit 2, nothing on stdout, nothing started."""
+    words = [*AS, *shlex.split(example.line)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=20, check=False, env=launchers)
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    assert done.stderr.count("\n") == 1 and example.names in done.stderr, done.stderr
+
+
+def test_a_link_of_that_name_is_that_program(tmp_path: Path) -> None:
+    """Started as ``supergateway``, words are supergateway's; --version says both names, --help its options."""
+    link = tmp_path / "supergateway"
+    link.symlink_to(Path(sys.executable).with_name("mcp-relay"))
+    version = subprocess.run([link, "--version"], capture_output=True, text=True, timeout=20, check=True)
+    assert re.fullmatch(r"supergateway \d+\.\d+\S* \(mcp-relay\)\n", version.stdout), version.stdout
+    told = subprocess.run([link, "--help"], capture_output=True, text=True, timeout=20, check=True).stdout
+    assert "--outputTransport" in told and "known and not supported: --protocolVersion" in told, told
