@@ -18,7 +18,7 @@ from relay.app.logs import FrameLog
 from relay.endpoints.base import Endpoint
 from relay.errors import EndpointBroken, RelayError
 from relay.frames import replies
-from relay.frames.frame import Frame, Kind
+from relay.frames.frame import Frame, Kind, each_message
 
 __all__ = ["Answer", "Conversation"]
 
@@ -84,9 +84,8 @@ class Conversation:
         self._frame_log.show(self._endpoint.name, "mcp-relay test", frames)
         if not frames:
             raise EndpointBroken(f"{self._endpoint.name}: ended")
-        for frame in frames:
-            for message in frame.split() if frame.head.kind is Kind.BATCH else (frame,):
-                await self._take(message)
+        for message in each_message(frames):
+            await self._take(message)
 
     async def _take(self, message: Frame) -> None:
         head = message.head

@@ -21,7 +21,7 @@ from relay.endpoints.lazy import Lazy
 from relay.endpoints.tasks import TaskScope
 from relay.errors import ConfigError, EndpointBroken, EndpointClosed, EndpointUnavailable, RelayError
 from relay.frames import replies
-from relay.frames.frame import Frame, Kind, RequestId
+from relay.frames.frame import Frame, Kind, RequestId, each_message
 from relay.frames.modern import read_facts
 from relay.routing.renaming import LISTEN
 
@@ -178,9 +178,8 @@ class Choice:
 
     async def send(self, frames: Sequence[Frame]) -> None:
         """Send each frame where it belongs; a batch goes message by message. Waits while the home takes no more."""
-        for frame in frames:
-            for one in frame.split() if frame.head.kind is Kind.BATCH else (frame,):
-                await self._send_one(one)
+        for one in each_message(frames):
+            await self._send_one(one)
 
     async def _send_one(self, frame: Frame) -> None:
         self._check_open()
@@ -387,9 +386,8 @@ class Choice:
 
     async def take(self, branch: _Branch, frames: Sequence[Frame]) -> None:
         """Take what a server sent; waits while the client takes no more."""
-        messages = [one for frame in frames for one in (frame.split() if frame.head.kind is Kind.BATCH else (frame,))]
         # One at a time: an error of ours for one must not overtake what came before it.
-        for one in messages:
+        for one in each_message(frames):
             if self._take_one(branch, one):
                 self._inbox.put((one,))
         if not self._is_closed:

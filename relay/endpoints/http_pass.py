@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
 
 from aiohttp import BytesPayload, web
 from aiohttp.abc import AbstractStreamWriter
@@ -90,6 +91,16 @@ class _LargeBody(BytesPayload):
             await writer.write(body[at : at + _PIECE])
         del body
         self._on_sent()
+
+
+@dataclass(frozen=True, slots=True)
+class _Passing:
+    """A request that is handed on: its client's, the headers that a page of its origin needs, and what was read."""
+
+    request: web.BaseRequest
+    cors: Mapping[str, str]
+    turn: Turn | None
+    head: Head | None
 
 
 class PassThrough:
@@ -185,6 +196,7 @@ class PassThrough:
     ) -> web.StreamResponse:
         frame = turn.frame if turn is not None else None
         head = frame.head if frame is not None else None
+        passing = _Passing(request, cors, turn, head)
         asks = head is not None and head.asks
         body = None if turn is None else self._body(turn)
         del frame
@@ -199,9 +211,9 @@ class PassThrough:
                     if turn is not None and 200 <= response.status < 300:
                         self.is_elsewhere = False
                     if not is_stream:
-                        answer = await self._whole(request, response, head, cors, turn)
+                        answer = await self._whole(passing, response)
                 if is_stream:
-                    return await self._stream(request, response, cors, head, turn)
+                    return await self._stream(passing, response)
                 return await self._send(request, answer)
         except EndpointUnavailable as exc:
             return self._failed(head, cors, replies.UNAVAILABLE, f"{exc}", "no")
@@ -237,18 +249,11 @@ class PassThrough:
 
     # Answers that are whole.
 
-    async def _whole(
-        self,
-        request: web.BaseRequest,
-        response: Response,
-        head: Head | None,
-        cors: Mapping[str, str],
-        turn: Turn | None,
-    ) -> web.Response:
-        status = response.status
+    async def _whole(self, passing: _Passing, response: Response) -> web.Response:
+        head, cors, status = passing.head, passing.cors, response.status
         if status >= 400:
             body = await self._dial.read_error_body(response)
-            return self._refusal(request, response, body, head, cors, turn)
+            return self._refusal(passing, response, body)
         if not 200 <= status < 300:
             fault = f"{self._dial.name}: HTTP {status}: redirects are not followed"
             return self._failed(head, cors, replies.UPSTREAM_STATUS, fault, "no")
@@ -262,17 +267,9 @@ class PassThrough:
             return web.Response(status=status, headers=headers)  # a page is no part of 202, and could be a script
         return web.Response(status=status, body=body, content_type=JSON, headers=headers)
 
-    def _refusal(
-        self,
-        request: web.BaseRequest,
-        response: Response,
-        body: bytes,
-        head: Head | None,
-        cors: Mapping[str, str],
-        turn: Turn | None,
-    ) -> web.Response:
+    def _refusal(self, passing: _Passing, response: Response, body: bytes) -> web.Response:
         """Pass a refusal on if it is JSON-RPC, else say it so; or find that the server may speak HTTP+SSE."""
-        status = response.status
+        request, head, turn, status = passing.request, passing.head, passing.turn, response.status
         frame = Frame(body.strip())
         is_error = frame.head.kind is Kind.RESPONSE
         # 405 with an error that is not this request's own: it is POST that is refused here, not the request.
@@ -286,10 +283,10 @@ class PassThrough:
                 raise Elsewhere
         if head is not None and is_no_post and is_begun:
             raise Refused(404, "no such session: begin a new one with initialize", request_id=head.id)
-        headers = self._homeward(response, cors)
+        headers = self._homeward(response, passing.cors)
         if status in (401, 407):  # the client has not been asked, nor could its token go there
             fault = f"{self._dial.name}: HTTP {status}: the server does not accept this relay's credentials"
-            return self._failed(head, cors, replies.UPSTREAM_STATUS, fault, "no")
+            return self._failed(head, passing.cors, replies.UPSTREAM_STATUS, fault, "no")
         if is_error:
             return web.Response(status=status, body=body, content_type=JSON, headers=headers)
         said = self._dial.describe_error_body(body)
@@ -318,24 +315,18 @@ class PassThrough:
 
     # Streams.
 
-    async def _stream(
-        self,
-        request: web.BaseRequest,
-        response: Response,
-        cors: Mapping[str, str],
-        head: Head | None,
-        turn: Turn | None,
-    ) -> web.StreamResponse:
+    async def _stream(self, passing: _Passing, response: Response) -> web.StreamResponse:
         """Pass a stream on as it comes; if it ends too soon for good, its request gets an error."""
-        if turn is not None:
-            turn.end()
-        headers = {**_STREAM_HEADERS, **self._homeward(response, cors), "Content-Type": EVENT_STREAM}
+        request = passing.request
+        if passing.turn is not None:
+            passing.turn.end()
+        headers = {**_STREAM_HEADERS, **self._homeward(response, passing.cors), "Content-Type": EVENT_STREAM}
         answer = web.StreamResponse(status=response.status, headers=headers)
         is_modern = is_modern_version(request.headers.get(PROTOCOL_VERSION))
-        watch = StreamWatch(head, self._limits, can_resume=not is_modern)
+        watch = StreamWatch(passing.head, self._limits, can_resume=not is_modern)
         try:
             await answer.prepare(request)
-            last = await self._copy(request, response, answer, watch, head)
+            last = await self._copy(passing, response, answer, watch)
             if last is None:
                 self._abort(request)  # as the server did: its client comes back with Last-Event-ID
                 return answer
@@ -347,20 +338,16 @@ class PassThrough:
         return answer
 
     async def _copy(
-        self,
-        request: web.BaseRequest,
-        response: Response,
-        answer: web.StreamResponse,
-        watch: StreamWatch,
-        head: Head | None,
+        self, passing: _Passing, response: Response, answer: web.StreamResponse, watch: StreamWatch
     ) -> bytes | None:
         """Copy events until there are no more; return what is to follow them, None if the stream must not end well."""
+        head = passing.head
         code, fault = replies.LOST, f"{self._dial.name}: the stream ended without an answer"
         try:
             async with self._until_closed(head):
                 async for chunk in self._dial.chunks(response):
                     watch.feed(chunk)
-                    await self._write(request, answer, chunk)
+                    await self._write(passing.request, answer, chunk)
         except FrameTooLarge as exc:
             return watch.give_up(replies.TOO_LARGE, f"{self._dial.name}: {exc}")
         except EndpointBroken as exc:

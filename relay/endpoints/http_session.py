@@ -46,6 +46,8 @@ _decode_initialize_answer = msgspec.json.Decoder(_InitializeAnswer).decode
 class ClientSession:
     """What sessions of both HTTP transports share: an inbox, an id, a clock and an end."""
 
+    _end = "the session was closed"  # what an end without a reason means
+
     def __init__(self, limits: Limits) -> None:
         self.id = new_session_id()
         # The id is a secret: logs name the session by a hash of it.
@@ -88,6 +90,22 @@ class ClientSession:
         """Take no more from the client: it has ended the session, or the session has expired."""
         self.is_closing = True
         self.inbox.finish()
+
+    async def send_eof(self) -> None:
+        """Take the server's end: no answer can come any more, so the open requests get their errors."""
+        await self.aclose(EndpointClosed("the server has ended"))
+
+    async def aclose(self, reason: RelayError | None = None) -> None:
+        """End: every open request gets an error that carries ``reason``, every stream ends."""
+        if self.is_closed:
+            return
+        self._fail_open(f"the request was lost: {reason or self._end}")
+        self.finish()
+        self.is_closed = True
+
+    def _fail_open(self, message: str) -> None:
+        """Answer every open request with an error."""
+        raise NotImplementedError
 
     def _check_taking(self) -> None:
         """See that the session has not ended, for instance while a body was on its way: nobody would answer it."""
@@ -375,19 +393,9 @@ class HttpSession(ClientSession):
         if self.exchanges.find(request_id) is exchange:  # and not another that uses the id again
             self._settle(replies.error(request_id, replies.CANCELLED, "the request was cancelled"), request_id)
 
-    async def send_eof(self) -> None:
-        """Take the upstream's end: no answer can come any more, so the open requests get their errors."""
-        await self.aclose(EndpointClosed("the server has ended"))
-
-    async def aclose(self, reason: RelayError | None = None) -> None:
-        """End the session: every open request gets an error that carries ``reason``, every stream ends."""
-        if self.is_closed:
-            return
-        message = f"the request was lost: {reason or 'the session was closed'}"
+    def _fail_open(self, message: str) -> None:
         for request_id, exchange in self.exchanges.fail_all():
             exchange.ids.discard(request_id)
             self._answer(exchange, replies.error(request_id, replies.LOST, message, delivered="unknown"))
         for stream in self._streams.values():
             stream.end()
-        self.finish()
-        self.is_closed = True

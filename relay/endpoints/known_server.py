@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from relay.frames.frame import Frame
+from relay.frames.frame import UNREADABLE, Frame
 from relay.frames.modern import MODERN_VERSION, RequestFacts, ToolHeaders
 
 __all__ = ["KnownServer", "next_cursor"]
@@ -34,7 +34,7 @@ _decode = msgspec.json.Decoder(_Answer).decode
 def _result(answer: Frame) -> _Result:
     try:
         return _decode(answer.raw).result or _Result()
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return _Result()
 
 

@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from relay.endpoints.http_session import ClientSession, Exchange
 from relay.endpoints.http_stream import EventStream
 from relay.endpoints.known_server import KnownServer, next_cursor
-from relay.errors import EndpointClosed, RelayError
+from relay.errors import EndpointClosed
 from relay.frames import replies
-from relay.frames.frame import Frame, Kind
+from relay.frames.frame import Frame, Kind, each_message
 from relay.frames.http_rules import is_foreign_error, status_of
 from relay.frames.modern import MODERN_VERSION, RequestFacts
 from relay.limits import Limits
@@ -37,6 +37,7 @@ class ModernClients(ClientSession):
     answer_headers: Mapping[str, str] = {}
     stream_headers: Mapping[str, str] = {}
     header_line = b""
+    _end = "the relay is shutting down"
 
     def __init__(self, limits: Limits, on_end: Callable[[ModernClients], None]) -> None:
         """Call ``on_end`` when no request is taken any more."""
@@ -188,12 +189,8 @@ class ModernClients(ClientSession):
     async def send(self, frames: Sequence[Frame]) -> None:
         """Give each frame to the client it is for. Never waits: no client may hold up the others."""
         self._check_open()
-        for frame in frames:
-            if frame.head.kind is Kind.BATCH:
-                for member in frame.split():
-                    self._route(member)
-            else:
-                self._route(frame)
+        for one in each_message(frames):
+            self._route(one)
 
     def _route(self, frame: Frame) -> None:
         kind = frame.head.kind
@@ -252,19 +249,10 @@ class ModernClients(ClientSession):
         self.begin_stream(renamed.owner)
         self._answer(renamed, replies.subscription_ended(renamed.id))
 
-    async def send_eof(self) -> None:
-        """Take the server's end: subscriptions end in good order, other requests get their errors."""
-        await self.aclose(EndpointClosed("the server has ended"))
-
-    async def aclose(self, reason: RelayError | None = None) -> None:
-        """End: every open request gets an error that carries ``reason``, every subscription its completion."""
-        if self.is_closed:
-            return
-        message = f"the request was lost: {reason or 'the relay is shutting down'}"
+    def _fail_open(self, message: str) -> None:
+        # Subscriptions end in good order.
         for renamed in self._requests.fail_all():
             if renamed.is_subscription:
                 self._end_subscription(renamed)
             else:
                 self._answer(renamed, replies.error(renamed.id, replies.LOST, message, delivered="unknown"))
-        self.finish()
-        self.is_closed = True

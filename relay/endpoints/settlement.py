@@ -116,37 +116,11 @@ class Settlement:
             elif piece.head.kind is Kind.INVALID:
                 self._take_invalid(piece, onward, back)
             elif piece.head.kind is Kind.BATCH:
-                onward += self._take_batch(piece)
-            elif self._take_message(piece.head):
+                onward += self._note_batch(piece, self._theirs, self._ours)
+            elif self._note(piece.head, self._theirs, self._ours):
                 onward.append(piece)
         self._check_size(self._theirs)
         return onward, back
-
-    def _take_message(self, head: Head) -> bool:
-        """Note a message of the peer; return whether it goes on."""
-        if head.kind is Kind.REQUEST:
-            assert head.id is not None, "a request has an id"
-            self._theirs.add(head.id)
-        elif head.kind is Kind.RESPONSE:
-            return self._answers(self._ours, head.id)
-        elif head.method == _CANCELLED:
-            self._theirs.cancel(head.target)
-        return True
-
-    def _take_batch(self, frame: Frame) -> list[Frame]:
-        """Return the batch as it came, or what is left of it without the answers nobody waits for."""
-        kept = [self._take_message(head) for head in frame.head.members]
-        if all(kept):
-            return [frame]
-        return [member for member, goes_on in zip(frame.split(), kept, strict=True) if goes_on]
-
-    def _answers(self, waiting: _OpenRequests, request_id: RequestId | None) -> bool:
-        """Tell whether an answer goes on; an error without an id belongs to no request, and does."""
-        if request_id is None or waiting.settle(request_id):
-            return True
-        self.dropped += 1
-        logger.warning("%s: dropped an answer to %r, for which nobody waits", self._name, request_id)
-        return False
 
     def _take_oversized(self, piece: Oversized, onward: list[Frame], back: list[Frame]) -> None:
         head = salvage_head(piece.start, piece.end)
@@ -184,25 +158,39 @@ class Settlement:
             if kind is Kind.INVALID:
                 back.append(_refusal(frame.head))
             elif kind is Kind.BATCH:
-                kept = [self._give_message(head) for head in frame.head.members]
-                if all(kept):
-                    onward.append(frame)
-                else:
-                    onward += [member for member, goes_on in zip(frame.split(), kept, strict=True) if goes_on]
-            elif self._give_message(frame.head):
+                onward += self._note_batch(frame, self._ours, self._theirs)
+            elif self._note(frame.head, self._ours, self._theirs):
                 onward.append(frame)
         self._check_size(self._ours)
         return onward, back
 
-    def _give_message(self, head: Head) -> bool:
+    # Either way: ``asked`` are the open requests of the side that a message is from, ``answered`` those of the other.
+
+    def _note(self, head: Head, asked: _OpenRequests, answered: _OpenRequests) -> bool:
+        """Note a message; return whether it goes on."""
         if head.kind is Kind.REQUEST:
             assert head.id is not None, "a request has an id"
-            self._ours.add(head.id)
+            asked.add(head.id)
         elif head.kind is Kind.RESPONSE:
-            return self._answers(self._theirs, head.id)
+            return self._answers(answered, head.id)
         elif head.method == _CANCELLED:
-            self._ours.cancel(head.target)
+            asked.cancel(head.target)
         return True
+
+    def _note_batch(self, frame: Frame, asked: _OpenRequests, answered: _OpenRequests) -> list[Frame]:
+        """Return the batch as it came, or what is left of it without the answers nobody waits for."""
+        kept = [self._note(head, asked, answered) for head in frame.head.members]
+        if all(kept):
+            return [frame]
+        return [member for member, goes_on in zip(frame.split(), kept, strict=True) if goes_on]
+
+    def _answers(self, waiting: _OpenRequests, request_id: RequestId | None) -> bool:
+        """Tell whether an answer goes on; an error without an id belongs to no request, and does."""
+        if request_id is None or waiting.settle(request_id):
+            return True
+        self.dropped += 1
+        logger.warning("%s: dropped an answer to %r, for which nobody waits", self._name, request_id)
+        return False
 
     def _check_size(self, waiting: _OpenRequests) -> None:
         if waiting.size > self._limits.max_open_bytes:

@@ -20,7 +20,7 @@ import msgspec
 from relay.endpoints.inbox import FrameInbox
 from relay.errors import EndpointBroken, EndpointClosed, RelayError
 from relay.frames import replies
-from relay.frames.frame import Frame, Kind, RequestId
+from relay.frames.frame import UNREADABLE, Frame, Kind, RequestId, each_message
 from relay.frames.http_rules import LEGACY_VERSIONS
 from relay.frames.rename import Unnameable, with_id, with_target
 from relay.limits import Limits
@@ -56,14 +56,14 @@ _decode = msgspec.json.Decoder(_Message).decode
 def _params(frame: Frame) -> _Params:
     try:
         return _decode(frame.raw).params or _Params()
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return _Params()
 
 
 def _is_error(frame: Frame) -> bool:
     try:
         return _decode(frame.raw).error is not None
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return True
 
 
@@ -126,9 +126,8 @@ class Member:
         """Send frames of the session to the server; waits while it takes no more. Raises EndpointClosed."""
         if self.inbox.is_finished:
             raise EndpointClosed(f"{self.name}: send after its end")
-        for frame in frames:
-            for one in frame.split() if frame.head.kind is Kind.BATCH else (frame,):
-                self._send_one(one)
+        for one in each_message(frames):
+            self._send_one(one)
         if self._shared is not None:
             await self._shared.inbox.wait_for_room()
 
@@ -313,9 +312,8 @@ class SharedSessions:
         """Give each frame to the session it is for. Never waits: no session may hold up the others."""
         if self.inbox.is_finished:
             raise EndpointClosed(f"{self.name}: send after its end")
-        for frame in frames:
-            for one in frame.split() if frame.head.kind is Kind.BATCH else (frame,):
-                self._route(one)
+        for one in each_message(frames):
+            self._route(one)
 
     def _route(self, frame: Frame) -> None:
         kind = frame.head.kind

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 
 from relay.endpoints.http_session import ClientSession
 from relay.endpoints.http_stream import EventStream
-from relay.errors import EndpointClosed, RelayError
 from relay.frames import replies
 from relay.frames.frame import Frame, Kind
 from relay.limits import Limits
@@ -80,16 +79,6 @@ class SseSession(ClientSession):
         self.stream.end()
         self._on_end(self)
 
-    async def send_eof(self) -> None:
-        """Take the upstream's end: the open requests get their errors, then the stream ends."""
-        await self.aclose(EndpointClosed("the server has ended"))
-
-    async def aclose(self, reason: RelayError | None = None) -> None:
-        """End the session: every open request gets an error that carries ``reason``, then the stream ends."""
-        if self.is_closed:
-            return
-        message = f"the request was lost: {reason or 'the session was closed'}"
+    def _fail_open(self, message: str) -> None:
         for request_id, _ in self.exchanges.fail_all():
             self.stream.push(replies.error(request_id, replies.LOST, message, delivered="unknown").line)
-        self.finish()
-        self.is_closed = True

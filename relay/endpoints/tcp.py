@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import aiohappyeyeballs
 
 from relay.endpoints.byte_stream import FrameReader, FrameWriter
+from relay.endpoints.connected import ConnectedEndpoint
 from relay.endpoints.dead_peers import detect_dead_peer
 from relay.endpoints.settlement import Settlement
 from relay.errors import ConfigError, EndpointBroken, EndpointUnavailable, RelayError
@@ -197,48 +198,22 @@ class SocketProtocol(asyncio.Protocol):
         self.writer.resume_writing()
 
 
-class SocketEndpoint:
+class SocketEndpoint(ConnectedEndpoint):
     """A peer behind a TCP connection or a Unix socket; made by ``dial`` or by a listener."""
 
     def __init__(self, protocol: SocketProtocol, limits: Limits) -> None:
         """Take over a connection that was just made."""
+        super().__init__(protocol.reader.name, limits, protocol.reader.inbox, protocol.settlement)
         self._protocol = protocol
-        self._limits = limits
         self._reader = protocol.reader
         self._writer = protocol.writer
-        self._settlement = protocol.settlement
-        self.name = self._reader.name
-        self._sent_eof = False
         self._closed = False
-
-    @property
-    def in_flight(self) -> int:
-        """Requests of the peer that wait for an answer."""
-        return self._settlement.in_flight
-
-    @property
-    def dropped(self) -> int:
-        """Answers of either side for which nobody waited."""
-        return self._settlement.dropped
-
-    @property
-    def noise(self) -> int:
-        """Lines of the peer that were not JSON-RPC."""
-        return self._settlement.noise
-
-    async def receive(self) -> Sequence[Frame]:
-        """Return what the peer wrote, and our errors for what it will not answer; ``()`` once it has ended."""
-        return await self._reader.inbox.receive()
-
-    def call_at_end(self, callback: Callable[[], None]) -> None:
-        """Call ``callback`` once the peer will send no more."""
-        self._reader.inbox.call_at_end(callback)
 
     async def send(self, frames: Sequence[Frame]) -> None:
         """Write frames as lines; waits while the peer does not read. Raises EndpointBroken, EndpointClosed."""
         self._writer.check()
         onward, back = self._settlement.hand_over(frames)
-        self._reader.inbox.put(back)
+        self._inbox.put(back)
         if onward:
             await self._writer.send(onward)
 
@@ -256,10 +231,6 @@ class SocketEndpoint:
             for frame in self._settlement.we_end(reason):
                 self._writer.write_soon(frame)
             self._writer.send_eof()
-
-    def _finish_if_settled(self) -> None:
-        if self._settlement.is_settled:
-            self._reader.inbox.finish()
 
     async def aclose(self, reason: RelayError | None = None) -> None:
         """Give every open request its error, flush (for at most ``close_grace`` seconds) and close."""

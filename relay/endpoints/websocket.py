@@ -11,13 +11,14 @@ import base64
 import contextlib
 import logging
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast
 
 import aiohttp
 from aiohttp import WSMsgType, web
 from yarl import URL
 
+from relay.endpoints.connected import ConnectedEndpoint
 from relay.endpoints.dead_peers import detect_dead_peer
 from relay.endpoints.http_checks import Refused
 from relay.endpoints.http_dial import Resolver, describe_failure
@@ -58,7 +59,7 @@ _FAILURES = (aiohttp.ClientError, ConnectionError, RuntimeError)
 _Socket = aiohttp.ClientWebSocketResponse[Literal[False]] | web.WebSocketResponse[Literal[False]]
 
 
-class WebSocketEndpoint:
+class WebSocketEndpoint(ConnectedEndpoint):
     """A peer behind a WebSocket; made by ``dial_websocket`` or ``accept_websocket``."""
 
     def __init__(
@@ -72,18 +73,15 @@ class WebSocketEndpoint:
         session: aiohttp.ClientSession | None = None,
     ) -> None:
         """Take over a WebSocket whose handshake is done."""
-        self.name = name
+        settlement = Settlement(name, limits, peer_serves=peer_serves)
+        super().__init__(name, limits, FrameInbox(name, limits), settlement)
         self._socket = socket
         self._transport = transport
         self._protocol: Any = transport.get_protocol()  # aiohttp's
-        self._limits = limits
         self._peer_serves = peer_serves
         self._session = session
-        self._inbox = FrameInbox(name, limits)
-        self._settlement = Settlement(name, limits, peer_serves=peer_serves)
         self._tasks = TaskScope()
         self._failure: EndpointBroken | None = None
-        self._sent_eof = False
         self._is_closing = False
         self._closed = asyncio.Event()
         self._last_heard = asyncio.get_running_loop().time()
@@ -95,29 +93,6 @@ class WebSocketEndpoint:
             self._protocol._data_received_cb = self._heard
         self._tasks.spawn(self._read(), name=f"{self.name}: read")
         self._tasks.spawn(self._keep_alive(), name=f"{self.name}: keep alive")
-
-    @property
-    def in_flight(self) -> int:
-        """Requests of the peer that wait for an answer."""
-        return self._settlement.in_flight
-
-    @property
-    def dropped(self) -> int:
-        """Answers of either side for which nobody waited."""
-        return self._settlement.dropped
-
-    @property
-    def noise(self) -> int:
-        """Messages of the peer that were not JSON-RPC."""
-        return self._settlement.noise
-
-    async def receive(self) -> Sequence[Frame]:
-        """Return what the peer sent, and our errors for what it will not answer; ``()`` once it has ended."""
-        return await self._inbox.receive()
-
-    def call_at_end(self, callback: Callable[[], None]) -> None:
-        """Call ``callback`` once the peer will send no more."""
-        self._inbox.call_at_end(callback)
 
     async def send(self, frames: Sequence[Frame]) -> None:
         """Send a message for each frame; waits while the peer does not read. Raises EndpointBroken, EndpointClosed."""
@@ -165,10 +140,6 @@ class WebSocketEndpoint:
             with contextlib.suppress(TimeoutError, EndpointBroken):
                 async with asyncio.timeout(self._limits.close_grace):
                     await self._write(self._settlement.we_end(reason))
-
-    def _finish_if_settled(self) -> None:
-        if self._sent_eof and self._settlement.is_settled:
-            self._inbox.finish()
 
     # What comes.
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 import contextlib
 import enum
 import re
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
-__all__ = ["Frame", "Head", "Kind", "RequestId"]
+__all__ = ["UNREADABLE", "Frame", "Head", "Kind", "RequestId", "each_message"]
 
 RequestId = str | int
 """A JSON-RPC id. ``1`` and ``"1"`` are different ids, as they are different Python values."""
@@ -86,8 +87,8 @@ _decode_members = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_request_params = msgspec.json.Decoder(_RequestParams).decode
 _decode_notice_params = msgspec.json.Decoder(_NoticeParams).decode
 
-# What msgspec raises for bytes that are not the JSON that was asked for; RecursionError for 1,000 nested arrays.
-_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for bytes that are not the JSON that was asked for; RecursionError for 1,000 nested arrays."""
 _SPEAKING_OF_REQUESTS = ("notifications/progress", "notifications/cancelled")
 _NEWLINES = bytes.maketrans(b"\r\n", b"  ")
 # Possessive: a string of 10 MiB costs no memory to skip.
@@ -156,6 +157,15 @@ class Frame:
         return f"Frame({self.raw[:60]!r}{'…' if len(self.raw) > 60 else ''})"
 
 
+def each_message(frames: Iterable[Frame]) -> Iterator[Frame]:
+    """Go through frames message by message: a batch by its members."""
+    for frame in frames:
+        if frame.head.kind is Kind.BATCH:
+            yield from frame.split()
+        else:
+            yield frame
+
+
 def _read_head(raw: bytes) -> Head:
     if len(raw) > _LARGE and (head := _peek_at_answer(raw)) is not None:
         return head
@@ -165,7 +175,7 @@ def _read_head(raw: bytes) -> Head:
 def _read_whole_head(raw: bytes) -> Head:
     try:
         return _head_of(_decode_envelope(raw), raw)
-    except _UNREADABLE as exc:
+    except UNREADABLE as exc:
         if raw.lstrip()[:1] == b"[":
             return _read_batch(raw)
         if (mended := _mend(raw)) is not raw:
@@ -202,7 +212,7 @@ def _read_batch(raw: bytes) -> Head:
         mended = _mend(raw)
         read = _read_head if mended is raw else _read_mended
         members = tuple(read(bytes(member)) for member in _decode_members(mended))
-    except _UNREADABLE as exc:
+    except UNREADABLE as exc:
         return _unreadable(exc)
     if not members:
         return Head(Kind.INVALID, fault="an empty batch")
@@ -242,7 +252,7 @@ def _notification(envelope: _Envelope, raw: bytes) -> Head:
     assert isinstance(envelope.method, str), "a notification has a method"
     token = target = None
     if envelope.method in _SPEAKING_OF_REQUESTS and isinstance(envelope.params, msgspec.Raw):
-        with contextlib.suppress(*_UNREADABLE):
+        with contextlib.suppress(*UNREADABLE):
             notice = _decode_notice_params(envelope.params)
             token, target = notice.progressToken, notice.requestId
     return Head(
@@ -253,7 +263,7 @@ def _notification(envelope: _Envelope, raw: bytes) -> Head:
 def _request_token(params: msgspec.Raw) -> RequestId | None:
     try:
         meta = _decode_request_params(params).meta
-    except _UNREADABLE:
+    except UNREADABLE:
         return None
     return meta.progressToken if meta is not None else None
 
@@ -338,7 +348,7 @@ def salvage_head(start: bytes, end: bytes) -> Head:
     if token is not None:
         try:
             message_id = msgspec.json.decode(token, type=int | str | None)
-        except _UNREADABLE:
+        except UNREADABLE:
             return Head(Kind.INVALID, fault="its id is neither a string nor a number that can be kept")
     if is_answer:
         return Head(Kind.RESPONSE, message_id)

@@ -10,7 +10,7 @@ import re
 
 import msgspec
 
-from relay.frames.frame import Frame
+from relay.frames.frame import UNREADABLE, Frame
 
 __all__ = [
     "EVENT_STREAM",
@@ -114,6 +114,6 @@ def _error_code(raw: bytes) -> int | None:
         return None
     try:
         error = _decode_error(raw).error
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return None
     return None if error is None else error.code

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from relay.frames.frame import _STRING_OR_BRACKET, _UNREADABLE, Frame, RequestId, _mend
+from relay.frames.frame import _STRING_OR_BRACKET, UNREADABLE, Frame, RequestId, _mend
 from relay.frames.http_rules import PROTOCOL_VERSION
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def read_facts(frame: Frame) -> RequestFacts | None:
         return None
     try:
         params = _decode_request(raw).params
-    except _UNREADABLE:
+    except UNREADABLE:
         return _read_odd_facts(frame)
     if params is msgspec.UNSET or params.meta is msgspec.UNSET or params.meta.version is msgspec.UNSET:
         return None
@@ -147,21 +147,21 @@ def _members(value: bytes | msgspec.Raw | None) -> dict[str, msgspec.Raw]:
     """Return the members of a JSON object, their values as they stand; none if it is anything else."""
     try:
         return {} if value is None else _decode_members(value)
-    except _UNREADABLE:
+    except UNREADABLE:
         return {}
 
 
 def _string(value: bytes | msgspec.Raw | None) -> str | None:
     try:
         return None if value is None else _decode_string(value)
-    except _UNREADABLE:
+    except UNREADABLE:
         return None
 
 
 def _is_object(value: msgspec.Raw | None) -> bool:
     try:
         return value is not None and _decode_object(value) is not None
-    except _UNREADABLE:
+    except UNREADABLE:
         return False
 
 
@@ -190,7 +190,7 @@ def is_modern_error(refusal: Frame) -> bool:
     """Tell whether only a modern server refuses a request like this: what a client may conclude the era from."""
     try:
         return _decode_refusal(refusal.raw).error.code in _MODERN_ERRORS
-    except _UNREADABLE:
+    except UNREADABLE:
         return False
 
 
@@ -202,7 +202,7 @@ def error_for(refusal: Frame, request_id: RequestId) -> Frame | None:
     try:
         _decode_refusal(refusal.raw)
         error = bytes(_decode_raw_refusal(refusal.raw).error)
-    except _UNREADABLE:
+    except UNREADABLE:
         return None
     return Frame(b'{"jsonrpc":"2.0","id":%b,"error":%b}' % (msgspec.json.encode(request_id), error), request_id)
 
@@ -295,14 +295,14 @@ def _tools_in(answer: Frame) -> Iterator[_Tool]:
     for tool in _raw_tools(_mend(answer.raw)):
         try:
             yield _decode_tool(tool)
-        except _UNREADABLE:
+        except UNREADABLE:
             continue
 
 
 def _raw_tools(raw: bytes) -> list[msgspec.Raw]:
     try:
         result = _decode_listing(raw).result
-    except _UNREADABLE:
+    except UNREADABLE:
         return []
     return [] if result is msgspec.UNSET else result.tools
 
@@ -310,7 +310,7 @@ def _raw_tools(raw: bytes) -> list[msgspec.Raw]:
 def _read_schema(schema: msgspec.Raw) -> object:
     try:
         return msgspec.json.decode(schema)
-    except _UNREADABLE:  # the parts that were skipped before may hold what is no UTF-8
+    except UNREADABLE:  # the parts that were skipped before may hold what is no UTF-8
         return None
 
 
@@ -383,7 +383,7 @@ def without_tools(answer: Frame, names: Collection[str]) -> Frame:
 def _name_of(tool: bytes) -> str | None:
     try:
         return _decode_tool(tool).name
-    except _UNREADABLE:
+    except UNREADABLE:
         return None
 
 

@@ -15,7 +15,7 @@ import re
 
 import msgspec
 
-from relay.frames.frame import _UNREADABLE, Frame, Head, RequestId, _mend
+from relay.frames.frame import UNREADABLE, Frame, Head, RequestId, _mend
 
 __all__ = ["Unnameable", "subscription_of", "with_id", "with_number", "with_subscription", "with_target", "with_token"]
 
@@ -65,7 +65,7 @@ def subscription_of(frame: Frame) -> RequestId | None:
         return None
     try:
         notice = _decode_notice(_mend(raw))
-    except _UNREADABLE as exc:
+    except UNREADABLE as exc:
         raise Unnameable(f"its subscription cannot be told: {exc}") from exc
     if notice.params is None or notice.params.meta is None:
         return None
@@ -184,7 +184,7 @@ def _string(text: bytes) -> str | None:
     """Return a JSON string, or the digits of an integer; None for half a surrogate pair, which names nothing."""
     try:
         return str(msgspec.json.decode(text))
-    except _UNREADABLE:
+    except UNREADABLE:
         return None
 
 
