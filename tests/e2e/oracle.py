@@ -2,7 +2,7 @@
 
 ``Oracle`` makes requests that carry a tag and a hash and judges every answer: exactly one for each, the bytes as they
 were, to the client that asked. ``Client`` speaks HTTP by hand, because a library would repair what a test is about.
-``run_relay`` starts the real program. Nothing here uses the relay's own code.
+``run_relay`` and ``run_words`` start the real program. Nothing here uses the relay's own code.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Client", "Event", "Oracle", "Relay", "Response", "Wire", "run_relay", "stdio_server"]
+__all__ = ["Client", "Event", "Oracle", "Relay", "Response", "Wire", "run_relay", "run_words", "stdio_server"]
 
 VERSION = "2025-11-25"
 ACCEPT_BOTH = "application/json, text/event-stream"
@@ -412,9 +412,15 @@ def run_relay(
     via: Sequence[str] = (),
 ) -> Iterator[Relay]:
     """Run ``mcp-relay OPTIONS -- COMMAND`` (the test server by default) until the block is left; start it ``via``."""
-    argv = [*via, sys.executable, "-m", "relay", *options, "--", *(command or stdio_server())]
+    with run_words(*options, "--", *(command or stdio_server()), env=env, via=via) as relay:
+        yield relay
+
+
+@contextlib.contextmanager
+def run_words(*words: str, env: Mapping[str, str] | None = None, via: Sequence[str] = ()) -> Iterator[Relay]:
+    """Run ``mcp-relay WORDS``, which listen, until the block is left; start it ``via``."""
     process = subprocess.Popen(
-        argv,
+        [*via, sys.executable, "-m", "relay", *words],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

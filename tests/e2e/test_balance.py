@@ -10,13 +10,22 @@ import shlex
 import socket
 import subprocess
 import sys
-import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.oracle import Client, Oracle, Relay, Response, initialize, notification, request, run_relay, stdio_server
+from tests.e2e.oracle import (
+    Client,
+    Oracle,
+    Response,
+    initialize,
+    notification,
+    request,
+    run_relay,
+    run_words,
+    stdio_server,
+)
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -40,24 +49,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-@contextlib.contextmanager
-def running(*words: str) -> Iterator[Relay]:
-    """Run ``mcp-relay WORDS`` until the block is left."""
-    argv = [sys.executable, "-m", "relay", *words]
-    process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    relay = Relay(process)
-    reading = threading.Thread(target=relay.read_stderr, daemon=True)
-    reading.start()
-    try:
-        relay.wait_until_listening()
-        yield relay
-    finally:
-        relay.stop()
-        reading.join(5)
-        assert process.stderr is not None
-        process.stderr.close()
 
 
 @contextlib.asynccontextmanager
@@ -117,7 +108,7 @@ async def test_requests_without_a_session(loop_name: str) -> None:
         killed = stack.enter_context(run_relay("--port", str(ports[1])))
         async with swallowing() as hole:
             urls = [f"http://127.0.0.1:{ports[0]}/mcp", f"http://127.0.0.1:{ports[1]}/mcp", hole]
-            relay = stack.enter_context(running(*_words(urls)))
+            relay = stack.enter_context(run_words(*_words(urls)))
             clients = [ModernClient(relay.base, f"client {number}") for number in range(8)]
 
             async def talk(client: Client, count: int) -> None:
@@ -162,7 +153,7 @@ async def test_sessions(loop_name: str) -> None:
         killed = stack.enter_context(run_relay("--port", str(ports[1])))
         async with swallowing() as hole:
             urls = [f"http://127.0.0.1:{ports[0]}/mcp", f"http://127.0.0.1:{ports[1]}/mcp", hole]
-            relay = stack.enter_context(running(*_words(urls)))
+            relay = stack.enter_context(run_words(*_words(urls)))
             refusals: list[str] = []
 
             async def begin(client: Client) -> None:
@@ -224,7 +215,7 @@ async def test_commands_for_clients_of_a_socket(loop_name: str) -> None:
     port = free_port()
     one = shlex.join(stdio_server())
     listening = ["--listen", f"tcp://127.0.0.1:{port}", "--listen", "http://127.0.0.1:0/mcp"]  # the last one is seen
-    with running("load-balance", "--endpoints", f"{one},{one} --version 2025-06-18", *listening) as relay:
+    with run_words("load-balance", "--endpoints", f"{one},{one} --version 2025-06-18", *listening) as relay:
         oracle = Oracle()
         versions: list[str] = []
 

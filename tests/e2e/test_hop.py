@@ -6,9 +6,6 @@ import asyncio
 import contextlib
 import json
 import signal
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -17,7 +14,7 @@ import pytest
 
 from tests import peers
 from tests.e2e.fault_server import Exchange, FaultServer, Script, Sized, SseScript, note, result
-from tests.e2e.oracle import Client, Oracle, Relay, request, run_relay, stdio_server
+from tests.e2e.oracle import Client, Oracle, Relay, request, run_relay, run_words, stdio_server
 from tests.e2e.test_connect_modern import LISTED, program, run, serving
 from tests.endpoints.modern_house import ask, headers_for
 from tests.peers import matrix
@@ -28,21 +25,8 @@ CALL = request(1, "tools/call", name="x")
 @contextlib.contextmanager
 def hop(url: str, *options: str, port: int = 0, env: dict[str, str] | None = None) -> Iterator[Relay]:
     """Run a relay from HTTP to a server by HTTP until the block is left."""
-    argv = [sys.executable, "-m", "relay", *options, "--listen", f"http://127.0.0.1:{port}/mcp", url]
-    process = subprocess.Popen(
-        argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=env
-    )
-    relay = Relay(process)
-    reader = threading.Thread(target=relay.read_stderr, name="relay stderr", daemon=True)
-    reader.start()
-    try:
-        relay.wait_until_listening()
+    with run_words(*options, "--listen", f"http://127.0.0.1:{port}/mcp", url, env=env) as relay:
         yield relay
-    finally:
-        relay.stop()
-        reader.join(5)
-        assert process.stderr is not None, "a pipe"
-        process.stderr.close()
 
 
 def kill(relay: Relay) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import json
 import os
 import signal
 import socket
@@ -32,10 +31,8 @@ from relay.frames.frame import Frame
 from relay.limits import Limits
 from relay.pipe import pipe
 from tests.check_endpoint import Capabilities, Pair, check_endpoint, joined, of_size, request, take
+from tests.endpoints.peers_by_hand import HELLO, QUICK, answer, error_of, start
 from tests.endpoints.socket_far import SocketFar, StreamFar
-
-HELLO = Frame(b'{"jsonrpc":"2.0","method":"hello"}')
-QUICK = Limits(close_grace=0.3, linger=1)
 
 ECHO = """
 import sys
@@ -43,22 +40,6 @@ for line in sys.stdin.buffer:
     sys.stdout.buffer.write(line.replace(b'"method":"x","params"', b'"result"'))
     sys.stdout.buffer.flush()
 """
-
-
-def answer(number: int) -> Frame:
-    """Make the answer to ``request(number)``."""
-    return Frame(b'{"jsonrpc":"2.0","id":%d,"result":{}}' % number)
-
-
-def start(*words: str) -> subprocess.Popen[bytes]:
-    """Start a peer of its own process."""
-    return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0)
-
-
-def error_of(frame: Frame) -> tuple[object, int, object]:
-    """Return id, code and data of an error."""
-    message = json.loads(frame.raw)
-    return message["id"], message["error"]["code"], message["error"].get("data")
 
 
 # -- pairs ------------------------------------------------------------------------------------------------------------

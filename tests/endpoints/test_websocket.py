@@ -34,26 +34,9 @@ from relay.frames.frame import Frame
 from relay.limits import Limits
 from relay.pipe import pipe
 from tests.check_endpoint import Capabilities, Pair, check_endpoint, joined, of_size, request, take
+from tests.endpoints.peers_by_hand import HELLO, QUICK, answer, error_of, start
 
-QUICK = Limits(close_grace=0.3, linger=1)
-HELLO = Frame(b'{"jsonrpc":"2.0","method":"hello"}')
 MCP = Subprotocol("mcp")
-
-
-def answer(number: int) -> Frame:
-    """Make the answer to ``request(number)``."""
-    return Frame(b'{"jsonrpc":"2.0","id":%d,"result":{}}' % number)
-
-
-def start(*words: str) -> subprocess.Popen[bytes]:
-    """Start a peer of its own process."""
-    return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0)
-
-
-def error_of(frame: Frame) -> tuple[object, int, object]:
-    """Return id, code and data of an error."""
-    message = json.loads(frame.raw)
-    return message["id"], message["error"]["code"], message["error"].get("data")
 
 
 class LibraryFar:

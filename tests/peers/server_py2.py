@@ -142,13 +142,7 @@ def make(background: asyncio.TaskGroup) -> tuple[Any, Any, Any, Any]:
     """Give serving.py this SDK's four ways in."""
     server = make_server(background)
     options = server.create_initialization_options(NotificationOptions(tools_changed=True))
-    # The HTTP app asks the server for its options and knows no other way to announce listChanged.
-    server.create_initialization_options = lambda *_, **__: options
-
-    async def serve_streams(reading: Any, writing: Any) -> None:
-        await server.run(reading, writing, options)
-
-    return serve_streams, stdio_server, server.streamable_http_app, SseServerTransport
+    return serving.ways_in(server, options, stdio_server, server.streamable_http_app, SseServerTransport)
 
 
 if __name__ == "__main__":

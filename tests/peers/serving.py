@@ -48,6 +48,19 @@ def main(name: str, make: Callable[[asyncio.TaskGroup], tuple[ServeStreams, Open
         asyncio.run(serve())
 
 
+def ways_in(
+    server: Any, options: Any, open_stdio: OpenStdio, make_http_app: MakeHttpApp, sse_transport: Any
+) -> tuple[ServeStreams, OpenStdio, MakeHttpApp, Any]:
+    """Give ``main`` a server of the SDK 2.x, which announces what ``options`` say."""
+    # The HTTP app asks the server for its options and knows no other way to announce listChanged.
+    server.create_initialization_options = lambda *_, **__: options
+
+    async def serve_streams(reading: Any, writing: Any) -> None:
+        await server.run(reading, writing, options)
+
+    return serve_streams, open_stdio, make_http_app, sse_transport
+
+
 def sse_app(transport: Any, serve_streams: ServeStreams) -> Starlette:
     """Put an SDK's 2024-11-05 transport behind /sse and /messages/."""
 

@@ -1,10 +1,9 @@
 // The everything-server of the conformance runner on the TypeScript SDK 1.x: `server_ts1.mjs [--http PORT | --sse PORT]`.
 
-import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fill, findResource } from './behaviour.mjs';
-import { EventStore } from './events.mjs';
 import { main, readBody, refuse, sessions } from './listening.mjs';
+import { answerText, CAPABILITIES, listPrompts, listResources, listTemplates, opening } from './offering.mjs';
 import { readOffer, sdk1 } from './packages.mjs';
 
 const { Server } = await sdk1('server/index.js');
@@ -14,15 +13,6 @@ const { StreamableHTTPServerTransport } = await sdk1('server/streamableHttp.js')
 const types = await sdk1('types.js');
 
 const offer = await readOffer();
-const CAPABILITIES = {
-  tools: { listChanged: true },
-  resources: { subscribe: true, listChanged: true },
-  prompts: { listChanged: true },
-  logging: {},
-  completions: {},
-};
-const RETRY = 500; // ms between a dropped stream and the next, so that the runner sees one named
-const answerText = (text) => ({ content: [{ type: 'text', text }] });
 
 /** What a tool can do in this era, by the key that names it in offer.json. */
 const DEEDS = {
@@ -69,12 +59,8 @@ function makeServer() {
     if (!(deed in DEEDS)) throw new types.McpError(types.ErrorCode.InvalidParams, `unknown tool: ${params.name}`);
     return DEEDS[deed](does, params.arguments ?? {}, extra);
   });
-  answer(types.ListResourcesRequestSchema, () => ({
-    resources: Object.entries(offer.resources).map(([uri, { name, mimeType }]) => ({ uri, name, mimeType })),
-  }));
-  answer(types.ListResourceTemplatesRequestSchema, () => ({
-    resourceTemplates: Object.entries(offer.templates).map(([uriTemplate, { name, mimeType }]) => ({ uriTemplate, name, mimeType })),
-  }));
+  answer(types.ListResourcesRequestSchema, () => listResources(offer));
+  answer(types.ListResourceTemplatesRequestSchema, () => listTemplates(offer));
   answer(types.ReadResourceRequestSchema, ({ params }) => {
     const found = findResource(offer, params.uri);
     if (found === undefined) throw new types.McpError(types.ErrorCode.InvalidParams, `unknown resource: ${params.uri}`, { uri: params.uri });
@@ -83,32 +69,13 @@ function makeServer() {
   answer(types.SubscribeRequestSchema, () => ({}));
   answer(types.UnsubscribeRequestSchema, () => ({}));
   const prompts = Object.entries(offer.prompts).filter(([, { rounds }]) => rounds === undefined);
-  answer(types.ListPromptsRequestSchema, () => ({
-    prompts: prompts.map(([name, one]) => ({
-      name,
-      description: one.description,
-      arguments: one.arguments.map((argument) => ({ name: argument, required: true })),
-    })),
-  }));
+  answer(types.ListPromptsRequestSchema, () => listPrompts(prompts));
   answer(types.GetPromptRequestSchema, ({ params }) => ({
     messages: fill(offer.prompts[params.name].messages, params.arguments ?? {}),
   }));
   answer(types.CompleteRequestSchema, () => ({ completion: { values: [], total: 0, hasMore: false } }));
   answer(types.SetLevelRequestSchema, () => ({}));
   return server;
-}
-
-/** Open a session of Streamable HTTP. */
-async function openSession(onOpened, onClosed) {
-  const transport = new StreamableHTTPServerTransport({
-    sessionIdGenerator: randomUUID,
-    eventStore: new EventStore(),
-    retryInterval: RETRY,
-    onsessioninitialized: (id) => onOpened(id, transport),
-    onsessionclosed: onClosed,
-  });
-  await makeServer().connect(transport);
-  return transport;
 }
 
 /** Serve HTTP+SSE, the transport of 2024-11-05. */
@@ -132,7 +99,7 @@ function serveSse() {
 await main({
   stdio: () => makeServer().connect(new StdioServerTransport()),
   http: () => {
-    const serve = sessions(openSession);
+    const serve = sessions(opening(StreamableHTTPServerTransport, makeServer));
     return async (request, response) => serve(request, response, await readBody(request));
   },
   sse: serveSse,

@@ -3,8 +3,8 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fill, findResource, stillNeeded } from './behaviour.mjs';
-import { EventStore } from './events.mjs';
 import { main, readBody, sessions } from './listening.mjs';
+import { answerText, CAPABILITIES, listPrompts, listResources, listTemplates, opening } from './offering.mjs';
 import { readOffer, sdk2 } from './packages.mjs';
 
 const sdk = await sdk2('server');
@@ -12,17 +12,8 @@ const { serveStdio } = await sdk2('server/stdio');
 const { NodeStreamableHTTPServerTransport, toNodeHandler } = await sdk2('node');
 
 const offer = await readOffer();
-const CAPABILITIES = {
-  tools: { listChanged: true },
-  resources: { subscribe: true, listChanged: true },
-  prompts: { listChanged: true },
-  logging: {},
-  completions: {},
-};
 const INVALID_PARAMS = -32602;
-const RETRY = 500; // ms between a dropped stream and the next, so that the runner sees one named
 const state = sdk.createRequestStateCodec({ key: randomBytes(32) });
-const answerText = (text) => ({ content: [{ type: 'text', text }] });
 const declared = (ctx) => ctx.mcpReq.envelope?.[sdk.CLIENT_CAPABILITIES_META_KEY] ?? {};
 
 /** Return what the call still needs of its client, or null once it has everything. */
@@ -81,12 +72,8 @@ function makeServer(announce = null) {
     server.registerTool(name, { description, inputSchema: sdk.fromJsonSchema(inputSchema) }, call);
   }
   const answer = (method, handler) => server.server.setRequestHandler(method, handler);
-  answer('resources/list', () => ({
-    resources: Object.entries(offer.resources).map(([uri, { name, mimeType }]) => ({ uri, name, mimeType })),
-  }));
-  answer('resources/templates/list', () => ({
-    resourceTemplates: Object.entries(offer.templates).map(([uriTemplate, { name, mimeType }]) => ({ uriTemplate, name, mimeType })),
-  }));
+  answer('resources/list', () => listResources(offer));
+  answer('resources/templates/list', () => listTemplates(offer));
   answer('resources/read', ({ params }) => {
     const found = findResource(offer, params.uri);
     if (found === undefined) throw new sdk.ProtocolError(INVALID_PARAMS, `unknown resource: ${params.uri}`, { uri: params.uri });
@@ -94,13 +81,7 @@ function makeServer(announce = null) {
   });
   answer('resources/subscribe', () => ({}));
   answer('resources/unsubscribe', () => ({}));
-  answer('prompts/list', () => ({
-    prompts: Object.entries(offer.prompts).map(([name, one]) => ({
-      name,
-      description: one.description,
-      arguments: one.arguments.map((argument) => ({ name: argument, required: true })),
-    })),
-  }));
+  answer('prompts/list', () => listPrompts(Object.entries(offer.prompts)));
   answer('prompts/get', async ({ params }, ctx) => {
     const found = offer.prompts[params.name];
     if (found === undefined) throw new sdk.ProtocolError(INVALID_PARAMS, `unknown prompt: ${params.name}`);
@@ -112,22 +93,9 @@ function makeServer(announce = null) {
   return server;
 }
 
-/** Open a session of Streamable HTTP, legacy era. */
-async function openSession(onOpened, onClosed) {
-  const transport = new NodeStreamableHTTPServerTransport({
-    sessionIdGenerator: randomUUID,
-    eventStore: new EventStore(),
-    retryInterval: RETRY,
-    onsessioninitialized: (id) => onOpened(id, transport),
-    onsessionclosed: onClosed,
-  });
-  await makeServer().connect(transport);
-  return transport;
-}
-
 /** Serve both eras at one address: what the SDK's own handler calls legacy goes to the sessions. */
 function serveHttp() {
-  const serveLegacy = sessions(openSession);
+  const serveLegacy = sessions(opening(NodeStreamableHTTPServerTransport, () => makeServer()));
   const onerror = (error) => console.error(error.message);
   const handler = sdk.createMcpHandler(() => makeServer(announce), { legacy: 'reject', onerror });
   const announce = { tools: () => handler.notify.toolsChanged(), prompts: () => handler.notify.promptsChanged() };
