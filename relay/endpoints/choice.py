@@ -158,6 +158,8 @@ class Choice:
         self._tasks = TaskScope()
         self._has_eof = False
         self._is_closed = False
+        self._over: EndpointBroken | None = None
+        """Why the session is over: its home is not asked any more, and its client can begin a new one."""
         self.dropped = 0
         balancer.watchers.add(self._target_ejected)
 
@@ -214,6 +216,9 @@ class Choice:
         self._asked[request_id] = asked
         if token is not None:
             self._by_token[token] = asked
+        if self._over is not None and not asked.is_spread:
+            self._refuse_as_over(asked, str(self._over))
+            return
         self._begin_timer(asked)
         if asked.is_handshake:
             self._greeted.clear()
@@ -294,7 +299,8 @@ class Choice:
     def _dispatch(self, asked: _Asked) -> bool:
         """Send a request to its home, or to whose turn it is; return whether more than enough waits there already."""
         asked.waiting = None
-        if asked.is_spread and asked.holds < _MOST_HOLDS and self.balancer.rota.is_untried:
+        is_free = asked.is_spread or asked.is_handshake  # to go anywhere
+        if is_free and asked.holds < _MOST_HOLDS and self.balancer.rota.is_untried:
             asked.holds += 1
             asked.waiting = asyncio.get_running_loop().call_later(_HOLD, self._dispatch, asked)
             return False
@@ -369,7 +375,7 @@ class Choice:
         if asked.frame.head.id not in self._asked:
             return  # failed with its session
         if is_lost and not asked.is_spread:
-            self._fail(asked, replies.UNAVAILABLE, self._what_was_said(asked), "no")
+            self._refuse_as_over(asked, self._what_was_said(asked))
         else:
             self._dispatch(asked)
 
@@ -487,12 +493,22 @@ class Choice:
         self._greeted.set()
 
     def _target_ejected(self, place: int) -> None:
-        """End the session if it is at home there and can begin anew elsewhere."""
+        """Let the session end if it is at home there and can begin anew elsewhere: what it has open has its outcome."""
         home = self._home
         if home is not None and home.place == place and home.is_reached and self._is_ending(place):
-            reason = f"{self.balancer.targets[place].name} is not asked any more: {self._fault_at(place)}"
-            # Not now: whoever ejects it has a request in hand, which has an error of its own.
-            asyncio.get_running_loop().call_soon(self._end, EndpointBroken(reason), reason)
+            self._over = EndpointBroken(
+                f"{self.balancer.targets[place].name} is not asked any more: {self._fault_at(place)}"
+            )
+            self._end_soon()
+
+    def _end_soon(self) -> None:
+        """End the session that is over, not before whoever has a request in hand has answered it."""
+        asyncio.get_running_loop().call_soon(self._end_if_settled)
+
+    def _end_if_settled(self) -> None:
+        over, is_open = self._over, any(not asked.is_spread for asked in self._asked.values())
+        if over is not None and not is_open and not self._inbox.is_finished:
+            self._end(over, str(over))
 
     def _fault_at(self, place: int) -> str:
         return self.balancer.rota.standings[place].fault or "it has failed"
@@ -532,6 +548,12 @@ class Choice:
             self._handshake_ended(branch, is_greeted=False)
         self._finish_if_settled()
 
+    def _refuse_as_over(self, asked: _Asked, said: str) -> None:
+        """Tell a client that can begin a new session to do so: its request surely was not executed."""
+        self._settle(asked)
+        logger.info("%s: request %r: %s", self.name, asked.frame.head.id, said)
+        self._inbox.put((replies.session_over(asked.frame.head.id, said),))
+
     def _fail_all(self, message: str) -> None:
         for asked in tuple(self._asked.values()):
             self._settle(asked)
@@ -543,6 +565,8 @@ class Choice:
         head = asked.frame.head
         if head.id is not None:
             self._asked.pop(head.id, None)
+        if self._over is not None:
+            self._end_soon()
         if head.token is not None and self._by_token.get(head.token) is asked:
             del self._by_token[head.token]
         asked.release()

@@ -180,8 +180,8 @@ class HttpSession(ClientSession):
         return self.stream_headers if self.is_initialized else {}
 
     def status_of(self, answer: Frame) -> int:
-        """Return the HTTP status of a plain answer: 200, JSON-RPC errors too."""
-        return 200
+        """Return the HTTP status of a plain answer: 200, JSON-RPC errors too, but for the end of the session."""
+        return 404 if isinstance(answer, replies.SessionOver) else 200
 
     def accept(self, frame: Frame, on_outcome: Callable[[Frame | EventStream], None]) -> Exchange | None:
         """Take a frame the client has POSTed; return the exchange that waits for its answers, if it asks for any.

@@ -26,12 +26,14 @@ __all__ = [
     "UNAVAILABLE",
     "UPSTREAM_STATUS",
     "Fault",
+    "SessionOver",
     "cancelled",
     "error",
     "errors",
     "fault_of",
     "request",
     "result",
+    "session_over",
     "subscription_ended",
 ]
 
@@ -63,6 +65,18 @@ def error(
     # msgspec writes integers beyond 64 bits, which orjson refuses.
     head = b'{"jsonrpc":"2.0","id":' + msgspec.json.encode(request_id) + b',"error":'
     return Frame(head + orjson.dumps(body) + b"}", request_id)
+
+
+class SessionOver(Frame):
+    """An error that also means that the session is over: its client is to begin a new one, over HTTP by a 404."""
+
+    __slots__ = ()
+
+
+def session_over(request_id: RequestId | None, message: str) -> SessionOver:
+    """Make the error of a request that its session's server has surely not got, nor will."""
+    answer = error(request_id, UNAVAILABLE, message, delivered="no")
+    return SessionOver(answer.raw, request_id)
 
 
 def errors(request_ids: Iterable[RequestId], code: int, message: str, *, delivered: Delivered) -> list[Frame]:

@@ -356,7 +356,7 @@ async def test_who_has_recovered_is_back(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 async def test_sessions_of_an_ejected_server_begin_anew() -> None:
-    """Where a client can: the error of what was refused says that nothing was delivered, then the session ends."""
+    """Where a client can: what was refused was not delivered, and its error says that the session is over."""
     async with street("ab") as town:
         for house in town.houses:
             house.is_raising = False
@@ -369,13 +369,46 @@ async def test_sessions_of_an_ejected_server_begin_anew() -> None:
         assert await answers(third, 1) == {0: "a"}
         town.houses[0].is_down = True
         await first.send([ask(1)])
-        error = (await answers(first, 1))[1]
+        (refused,) = await first.receive()
+        error = json.loads(refused.raw)["error"]
+        assert isinstance(refused, replies.SessionOver)
         assert (error["code"], error["data"]["delivered"]) == (replies.UNAVAILABLE, "no")
         for choice in (first, third):
             with pytest.raises(EndpointBroken, match="a is not asked any more"):
                 await choice.receive()
         await other.send([ask(1)])
         assert await answers(other, 1) == {1: "b"}
+
+
+async def test_what_a_session_has_open_is_answered_before_it_ends() -> None:
+    """Its server may take nothing new and still answer what it has; what comes meanwhile goes to a new session."""
+    async with street("ab") as town:
+        for house in town.houses:
+            house.is_raising = False
+        choice = town.choice(ends_with_home=True)
+        await choice.send([ask(0, "initialize"), ask(1, "silent")])
+        assert await answers(choice, 1) == {0: "a"}
+        await until(lambda: 1 in town.houses[0].ids)
+        town.balancer.refused(0, "Connection refused")
+        await choice.send([ask(2)])
+        (refused,) = await choice.receive()
+        assert isinstance(refused, replies.SessionOver) and refused.head.id == 2
+        await town.houses[0].ends[0].send((Frame(b'{"jsonrpc":"2.0","id":1,"result":{"server":"a"}}'),))
+        assert await answers(choice, 1) == {1: "a"}
+        with pytest.raises(EndpointBroken, match="a is not asked any more: Connection refused"):
+            await choice.receive()
+        assert 2 not in town.houses[0].ids
+
+
+async def test_a_burst_of_sessions_before_unknown_servers_costs_three() -> None:
+    """A session that begins is a request like others: the rest waits until a server has answered."""
+    async with street(patience=0.2) as town:
+        town.houses[1].is_silent = True
+        choices = [town.choice(ends_with_home=True) for _ in range(30)]
+        for choice in choices:
+            await choice.send([ask(0, "initialize")])
+        found = [(await answers(choice, 1))[0] for choice in choices]
+        assert len([one for one in found if isinstance(one, dict)]) == 3
 
 
 async def test_a_session_that_cannot_begin_anew_waits_for_its_server() -> None:
