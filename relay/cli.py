@@ -57,6 +57,18 @@ _SUBCOMMANDS: dict[str, Callable[[Sequence[str], StderrSink], Coroutine[Any, Any
 }
 
 
+def _install(words: Sequence[str], sink: StderrSink) -> int:
+    from relay.app.install import command
+
+    return command(words, sink)
+
+
+# As above, but done at once: these ask a person, or need no loop.
+_WITHOUT_LOOP: dict[str, Callable[[Sequence[str], StderrSink], int]] = {
+    "install": _install,
+}
+
+
 def _translated(program: str, words: Sequence[str], sink: StderrSink) -> Sequence[str]:
     """Return our words for another tool's: those after ``as NAME``, or all if we were started under its name.
 
@@ -70,9 +82,14 @@ def _translated(program: str, words: Sequence[str], sink: StderrSink) -> Sequenc
     return words if name is None else native_words(name, words, sink)
 
 
+def _is_ours(program: str) -> bool:
+    """Tell whether we were started under our own name."""
+    return os.path.basename(program).startswith(_OWN_NAMES)
+
+
 def _job(program: str, words: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
     """Return what is to run. Raises ConfigError."""
-    if words[:1] == ["as"] or not os.path.basename(program).startswith(_OWN_NAMES):
+    if words[:1] == ["as"] or not _is_ours(program):
         words = _translated(program, words, sink)
     if words and words[0] in _SUBCOMMANDS:
         return _SUBCOMMANDS[words[0]](words[1:], sink)
@@ -100,6 +117,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="replace")  # --help has dots that a plain ASCII terminal has not
     try:
         program, *words = sys.argv if argv is None else ("mcp-relay", *argv)
+        if words and words[0] in _WITHOUT_LOOP and _is_ours(program):
+            return _WITHOUT_LOOP[words[0]](words[1:], sink)
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             job = _job(program, words, sink)
             collect_less_often()

@@ -1,4 +1,4 @@
-"""Join this process's own stdio to an address: what a client that only starts programs runs."""
+"""Join this process's own stdio to an address, or to servers: what a client that only starts programs runs."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import contextlib
 import dataclasses
 import logging
 
-from relay.app.logs import ReachLog, StderrSink, frame_log
-from relay.app.settings import BridgeSettings
+from relay.app.logs import ChildStderr, ReachLog, StderrSink, frame_log
+from relay.app.settings import BridgeSettings, ServeSettings
 from relay.app.signals import StopSignals
 from relay.app.wiring import connect, is_url
 from relay.endpoints.base import Endpoint
@@ -16,7 +16,7 @@ from relay.endpoints.own_stdio import OwnStdio
 from relay.errors import EndpointClosed
 from relay.pipe import pipe
 
-__all__ = ["bridge"]
+__all__ = ["bridge", "bridge_own_servers"]
 
 logger = logging.getLogger("relay")
 
@@ -58,3 +58,21 @@ async def bridge(settings: BridgeSettings, sink: StderrSink, *, remote: Endpoint
     if report.failure is not None and not isinstance(report.failure, EndpointClosed):
         logger.warning("ended: %s", report.failure)
     return 1 if reach.is_unreached else 0
+
+
+async def bridge_own_servers(settings: ServeSettings, sink: StderrSink) -> int:
+    """Join own stdin and stdout to a command, or to several servers, as ``bridge`` does. Raises ConfigError."""
+    from relay.app.serve import target_of
+
+    stderr = ChildStderr(settings.name, sink, settings.secrets)
+    await stderr.open()
+    try:
+        # Whoever started this program has one session, and cannot begin another: it stays where it is.
+        target = target_of(settings, stderr, ends_with_home=False)
+        try:
+            bridging = BridgeSettings(url=target.name, secrets=settings.secrets, limits=settings.limits)
+            return await bridge(bridging, sink, remote=target.endpoint())
+        finally:
+            await target.aclose()
+    finally:
+        stderr.close()

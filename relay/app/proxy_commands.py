@@ -13,7 +13,7 @@ from collections.abc import Coroutine, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from relay.app.logs import ChildStderr, StderrSink
+from relay.app.logs import StderrSink
 from relay.app.options import (
     Parser,
     add_child_options,
@@ -27,7 +27,7 @@ from relay.app.options import (
     warn_of_headers,
 )
 from relay.app.quick_start import import_aiohttp
-from relay.app.settings import BridgeSettings, ChoiceSettings, ServeSettings
+from relay.app.settings import ChoiceSettings, ServeSettings
 from relay.app.specs import ListenSpec, is_address, parse_listen
 from relay.auth.origin import is_host, is_loopback, is_origin
 from relay.endpoints.balancer import Retry
@@ -264,27 +264,9 @@ def _job(
         limits=DEFAULT_LIMITS,
     )
     if not listens or listens == [ListenSpec("stdio")]:
-        return _own_stdio(settings, sink)
+        from relay.app.bridge import bridge_own_servers
+
+        return bridge_own_servers(settings, sink)
     from relay.app.serve import serve
 
     return serve(settings, sink)
-
-
-async def _own_stdio(settings: ServeSettings, sink: StderrSink) -> int:
-    """Join own stdin and stdout to the servers; return the exit code. Raises ConfigError."""
-    from relay.app.bridge import bridge
-    from relay.app.serve import choice_target
-
-    assert settings.choice is not None, "that is what it is for"
-    stderr = ChildStderr(settings.name, sink, settings.secrets)
-    await stderr.open()
-    try:
-        # Whoever started this program has one session, and cannot begin another: it stays where it is.
-        target = choice_target(settings, settings.choice, stderr, ends_with_home=False)
-        try:
-            bridging = BridgeSettings(url=target.name, secrets=settings.secrets, limits=settings.limits)
-            return await bridge(bridging, sink, remote=target.endpoint())
-        finally:
-            await target.aclose()
-    finally:
-        stderr.close()

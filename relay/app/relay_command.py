@@ -146,6 +146,11 @@ def _job(options: argparse.Namespace, command: list[str], sink: StderrSink) -> C
         )
     if any(spec.kind == "http" for spec in _listens(options)):
         import_aiohttp()
+    serving = _serve_settings(options, command, secrets, headers)
+    if serving.listen == [ListenSpec("stdio")]:
+        from relay.app.bridge import bridge_own_servers
+
+        return bridge_own_servers(serving, sink)
     from relay.app.serve import serve
 
-    return serve(_serve_settings(options, command, secrets, headers), sink)
+    return serve(serving, sink)

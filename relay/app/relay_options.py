@@ -23,7 +23,7 @@ from relay.app.options import (
 )
 from relay.app.specs import is_address
 
-__all__ = ["parse"]
+__all__ = ["build_parser", "parse"]
 
 _DESCRIPTION = """\
 Relay MCP between transports: a stdio server to HTTP clients, or a remote server to a client that speaks only stdio.
@@ -36,8 +36,9 @@ Relay MCP between transports: a stdio server to HTTP clients, or a remote server
   mcp-relay proxy --endpoint SERVER …      use the first of several servers that can be reached
   mcp-relay load-balance --endpoints A,B … spread clients over several servers
   mcp-relay as NAME …                      read what follows as another bridge does: supergateway, mcp-proxy, …
+  mcp-relay install --client NAME …        put a server into a client's configuration: claude-desktop, cursor, …
 
-Each of the last five has a --help of its own; a command of that name goes after --.
+Each of the last six has a --help of its own; a command of that name goes after --.
 """
 
 _EPILOG = """\
@@ -85,7 +86,8 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-def _build_parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the options, whose positionals are the target and its arguments."""
     parser = Parser(
         prog="mcp-relay",
         usage="mcp-relay [OPTIONS] URL\n       mcp-relay [OPTIONS] [--] COMMAND [ARG…]\n"
@@ -144,7 +146,7 @@ def _add_listen_options(group: Any) -> None:
 def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     """Return the options and the words of the target: one URL, or a command and its arguments."""
     words, command = split_command(argv)
-    parser = _build_parser()
+    parser = build_parser()
     options = parser.parse_intermixed_args(words)
     if options.target is not None:
         command = [options.target, *options.args, *command]

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from relay.endpoints.shared import SharedPool, SharedSessions
     from relay.endpoints.socket_listener import TcpListener, UnixListener
 
-__all__ = ["choice_target", "serve"]
+__all__ = ["serve", "target_of"]
 
 logger = logging.getLogger("relay")
 
@@ -45,7 +45,7 @@ async def serve(settings: ServeSettings, sink: StderrSink) -> int:
     stderr = ChildStderr(settings.name, sink, settings.secrets)
     await stderr.open()
     try:
-        target = _target(settings, stderr)
+        target = target_of(settings, stderr)
         try:
             await _Serving(settings, target, sink).run(stop.stopped)
         finally:
@@ -55,9 +55,12 @@ async def serve(settings: ServeSettings, sink: StderrSink) -> int:
     return 0
 
 
-def _target(settings: ServeSettings, stderr: ChildStderr) -> ChildTarget | RemoteTarget | AddressTarget | ChoiceTarget:
+def target_of(
+    settings: ServeSettings, stderr: ChildStderr, *, ends_with_home: bool = True
+) -> ChildTarget | RemoteTarget | AddressTarget | ChoiceTarget:
+    """Return what stands behind. Raises ConfigError."""
     if settings.choice is not None:
-        return choice_target(settings, settings.choice, stderr)
+        return _choice_target(settings, settings.choice, stderr, ends_with_home=ends_with_home)
     return _one_target(settings, stderr)
 
 
@@ -70,10 +73,9 @@ def _one_target(settings: ServeSettings, stderr: ChildStderr) -> ChildTarget | R
     return AddressTarget(url, headers=settings.headers, limits=limits)
 
 
-def choice_target(
-    settings: ServeSettings, choice: ChoiceSettings, stderr: ChildStderr, *, ends_with_home: bool = True
+def _choice_target(
+    settings: ServeSettings, choice: ChoiceSettings, stderr: ChildStderr, *, ends_with_home: bool
 ) -> ChoiceTarget:
-    """Return several servers as one target. Raises ConfigError."""
     from relay.app.choosing import ChoiceTarget
 
     return ChoiceTarget(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from relay.app import proxy_commands
+from relay.app import bridge, proxy_commands
 from relay.app.logs import StderrSink
 from relay.app.proxy_commands import load_balance, parse_target, proxy
 from relay.app.settings import ServeSettings
@@ -29,7 +29,7 @@ def settings_of(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ServeSettings]
         found.append(settings)
         return nothing()
 
-    monkeypatch.setattr(proxy_commands, "_own_stdio", own_stdio)
+    monkeypatch.setattr(bridge, "bridge_own_servers", own_stdio)
     monkeypatch.setattr(proxy_commands, "begin_log", lambda *_: None)
     monkeypatch.delenv("API_ACCESS_TOKEN", raising=False)
 

@@ -1,0 +1,423 @@
+"""``mcp-relay install``: the right file, the right entry, shown and agreed to first; all else stays as it was."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import pty
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relay import cli
+from relay.app import install
+from relay.app.careful_write import replace_file
+from relay.app.clients import CLIENTS, Machine
+from relay.app.jsonc import read
+from relay.errors import RelayError
+
+URL = "https://host/mcp"
+ZED = """\
+// my settings
+{
+    "theme": "One Dark", // dark
+    "context_servers": {
+        /* mine */ "other": {"command": "x", "env": {"THEIRS": "hunter22"}},
+    },
+}
+"""
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A home of its own, and no log of the program's left behind."""
+    for name in ("XDG_CONFIG_HOME", "FLATPAK_XDG_CONFIG_HOME", "CLAUDE_CONFIG_DIR", "API_ACCESS_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(sys, "platform", "linux")
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield tmp_path
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run the program's words; return its exit code, stdout and stderr."""
+
+    def run(*words: str) -> tuple[int, str, str]:
+        code = cli.main(["install", *words])
+        return code, *capfd.readouterr()
+
+    return run
+
+
+def _entry(run: Callable[..., tuple[int, str, str]], *words: str, client: str = "cursor") -> dict[str, Any]:
+    code, printed, _ = run("--client", client, "--print", "a", *words)
+    assert code == 0
+    entry: dict[str, Any] = json.loads(printed)[CLIENTS[client].key]["a"]
+    return entry
+
+
+# Which file.
+
+
+@pytest.mark.parametrize(
+    ("platform", "environment", "client", "file"),
+    [
+        ("linux", {}, "claude-desktop", ".config/Claude/claude_desktop_config.json"),
+        ("linux", {"XDG_CONFIG_HOME": "/xdg"}, "claude-desktop", "/xdg/Claude/claude_desktop_config.json"),
+        ("darwin", {}, "claude-desktop", "Library/Application Support/Claude/claude_desktop_config.json"),
+        ("win32", {}, "claude-desktop", "AppData/Roaming/Claude/claude_desktop_config.json"),
+        ("win32", {"APPDATA": "/roaming"}, "claude-desktop", "/roaming/Claude/claude_desktop_config.json"),
+        ("linux", {}, "claude-code", ".claude.json"),
+        ("linux", {"CLAUDE_CONFIG_DIR": "/cc"}, "claude-code", "/cc/.claude.json"),
+        ("darwin", {}, "cursor", ".cursor/mcp.json"),
+        ("win32", {}, "cursor", ".cursor/mcp.json"),
+        ("linux", {"XDG_CONFIG_HOME": "/xdg"}, "vscode", "/xdg/Code/User/mcp.json"),
+        ("linux", {"XDG_CONFIG_HOME": "relative"}, "vscode", ".config/Code/User/mcp.json"),
+        ("darwin", {}, "vscode", "Library/Application Support/Code/User/mcp.json"),
+        ("win32", {"APPDATA": "/roaming"}, "vscode", "/roaming/Code/User/mcp.json"),
+        ("linux", {"XDG_CONFIG_HOME": "/xdg"}, "zed", "/xdg/zed/settings.json"),
+        ("linux", {"XDG_CONFIG_HOME": "/x", "FLATPAK_XDG_CONFIG_HOME": "/fp"}, "zed", "/fp/zed/settings.json"),
+        ("darwin", {"XDG_CONFIG_HOME": "/xdg"}, "zed", ".config/zed/settings.json"),
+        ("win32", {"APPDATA": "/roaming"}, "zed", "/roaming/Zed/settings.json"),
+        ("linux", {}, "windsurf", ".codeium/windsurf/mcp_config.json"),
+    ],
+)
+def test_each_client_keeps_its_file_where_it_does(
+    platform: str, environment: dict[str, str], client: str, file: str, home: Path
+) -> None:
+    assert CLIENTS[client].file(Machine(home, environment, platform)) == home / file
+
+
+@pytest.mark.parametrize("folder", ["Claude-Data/claude_x", "Packages/Claude_abc/LocalCache/Roaming/Claude"])
+def test_claude_from_the_windows_store_has_a_folder_of_its_own(home: Path, folder: str) -> None:
+    local = home / "AppData" / "Local"
+    (local / folder).mkdir(parents=True)
+    file = CLIENTS["claude-desktop"].file(Machine(home, {}, "win32"))
+    assert file == local / folder / "claude_desktop_config.json"
+
+
+def test_list_says_which_clients_are_there(run: Callable[..., tuple[int, str, str]], home: Path) -> None:
+    (home / ".cursor").mkdir()
+    (home / ".claude.json").write_text('{"mcpServers": {"one": {}}, "projects": {}}')
+    (home / ".config/zed").mkdir(parents=True)
+    (home / ".config/zed/settings.json").write_text("{,}")
+    code, shown, _ = run("--list")
+    states = {line.split()[0]: line[len("claude-desktop  ") :].split("   ")[0].strip() for line in shown.splitlines()}
+    assert code == 0
+    assert states == {
+        "claude-desktop": "not found",
+        "claude-code": "found, 1 server",
+        "cursor": "found, no servers",
+        "vscode": "not found",
+        "zed": "found, cannot be read",
+        "windsurf": "not found",
+    }
+
+
+# What entry.
+
+
+def test_the_entry_starts_this_very_program_with_the_options(run: Callable[..., tuple[int, str, str]]) -> None:
+    entry = _entry(run, "--transport", "sse", "--max-frame-bytes", "1M", "-H", "X-Team", "blue", "--no-debug", URL)
+    assert os.path.isabs(entry["command"])
+    words = entry["args"][entry["args"].index("--transport") :]
+    assert words == [
+        "--transport", "sse", "-H", "X-Team", "blue", "--max-frame-bytes", "1M", "--no-debug", URL,
+    ]  # fmt: skip
+    assert "env" not in entry
+
+
+def test_a_command_is_joined_to_the_entrys_stdio(run: Callable[..., tuple[int, str, str]], home: Path) -> None:
+    """Its variables are kept in env; what depends on the directory we are in does not any more."""
+    (home / "server").write_text("#!/bin/sh\n")
+    (home / "server").chmod(0o755)
+    os_home = os.getcwd()
+    os.chdir(home)
+    try:
+        entry = _entry(run, "-e", "TOKEN", "t0ps3cret", "--cwd", ".", "--", "./server", "-x", "--", "y")
+    finally:
+        os.chdir(os_home)
+    words = entry["args"][entry["args"].index("--cwd") :]
+    assert words == [
+        "--cwd", str(home), "--listen", "stdio:", "--pass-environment", "--", str(home / "server"), "-x", "--", "y",
+    ]  # fmt: skip
+    assert entry["env"] == {"TOKEN": "t0ps3cret"}
+
+
+@pytest.mark.parametrize(
+    ("client", "key", "kind"),
+    [
+        ("claude-desktop", "mcpServers", None),
+        ("claude-code", "mcpServers", "stdio"),
+        ("cursor", "mcpServers", "stdio"),
+        ("vscode", "servers", "stdio"),
+        ("zed", "context_servers", None),
+        ("windsurf", "mcpServers", None),
+    ],
+)
+def test_each_client_gets_the_form_it_reads(
+    run: Callable[..., tuple[int, str, str]], client: str, key: str, kind: str | None
+) -> None:
+    _, printed, said = run("--client", client, "--print", "a", URL)
+    assert list(json.loads(printed)) == [key]
+    assert json.loads(printed)[key]["a"].get("type") == kind
+    assert said == ""
+
+
+def test_a_token_goes_where_the_process_list_does_not_show_it(run: Callable[..., tuple[int, str, str]]) -> None:
+    entry = _entry(run, "-H", "Authorization", "Bearer t0ps3cret", URL)
+    assert entry["env"] == {"API_ACCESS_TOKEN": "t0ps3cret"}
+    assert "t0ps3cret" not in " ".join(entry["args"])
+
+
+def test_what_is_of_no_use_is_left_out_with_a_warning(run: Callable[..., tuple[int, str, str]]) -> None:
+    _, printed, said = run("--client", "zed", "--print", "a", "--port", "3000", "--cwd", "/", URL)
+    assert json.loads(printed)["context_servers"]["a"]["args"][-1:] == [URL]
+    assert "--port" not in printed and "--cwd" not in printed
+    assert "--port is of no use" in said and "--cwd is of no use" in said
+
+
+def test_a_command_that_cannot_be_found_is_a_warning(run: Callable[..., tuple[int, str, str]]) -> None:
+    code, _, said = run("--client", "zed", "--print", "a", "--", "no-such-program-here")
+    assert code == 0
+    assert "'no-such-program-here' was not found" in said
+
+
+def test_without_a_script_the_interpreter_is_named(
+    run: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["/nowhere/mcp-relay"])
+    monkeypatch.setattr(sys, "executable", str(home / "bin" / "python"))
+    entry = _entry(run, URL)
+    assert (entry["command"], entry["args"]) == (str(home / "bin" / "python"), ["-m", "relay", URL])
+    (home / "bin").mkdir()
+    (home / "bin" / "mcp-relay").write_text("#!/bin/sh\n")
+    (home / "bin" / "mcp-relay").chmod(0o755)
+    assert _entry(run, URL)["command"] == str(home / "bin" / "mcp-relay")
+
+
+SPEAKS = """
+import json, os, sys
+for line in sys.stdin:
+    said = {"token": os.environ.get("TOKEN"), "cwd": os.getcwd()}
+    print(json.dumps({"jsonrpc": "2.0", "id": json.loads(line)["id"], "result": said}), flush=True)
+"""
+
+
+def test_what_was_installed_works_when_a_client_starts_it(home: Path) -> None:
+    """From another directory, with the short PATH that desktop programs have, and only the entry's variables."""
+    words = ["--client", "claude-desktop", "--yes", "mine", "-e", "TOKEN", "t0ps3cret", "--cwd", str(home), "--"]
+    installed = _program(home, *words, sys.executable, "-c", SPEAKS)
+    assert installed.returncode == 0, installed.stderr
+    file = home / ".config/Claude/claude_desktop_config.json"
+    entry = json.loads(file.read_text())["mcpServers"]["mine"]
+    request = b'{"jsonrpc":"2.0","id":1,"method":"initialize","params":{}}\n'
+    done = subprocess.run(
+        [entry["command"], *entry["args"]],
+        input=request,
+        capture_output=True,
+        cwd="/",
+        env={"PATH": "/usr/bin:/bin", "HOME": str(home), **entry["env"]},
+        timeout=20,
+        check=False,
+    )
+    assert json.loads(done.stdout)["result"] == {"token": "t0ps3cret", "cwd": str(home)}, done.stderr
+
+
+def _program(home: Path, *words: str, **how: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "relay", "install", *words],
+        env={"PATH": os.environ["PATH"], "HOME": str(home)},
+        text=True,
+        timeout=20,
+        check=False,
+        **{"stdin": subprocess.DEVNULL, "capture_output": True, **how},
+    )
+
+
+# How it is written.
+
+
+def test_the_change_is_shown_and_only_the_entry_is_added(run: Callable[..., tuple[int, str, str]], home: Path) -> None:
+    file = home / ".config/zed/settings.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(ZED)
+    file.chmod(0o640)
+    code, shown, said = run("--client", "zed", "--yes", "-H", "Authorization", "Bearer t0ps3cret", "mine", URL)
+    assert code == 0
+    written = file.read_text()
+    assert written.startswith(ZED[: ZED.index("    },\n}")].rstrip("\n"))
+    assert written.endswith("    },\n}\n")
+    assert list(read(written)["context_servers"]) == ["other", "mine"]
+    assert [line for line in shown.splitlines() if line.startswith("-") and line != f"--- {file}"] == []
+    assert '+        "mine": {' in shown
+    assert "t0ps3cret" not in shown and "hunter22" not in shown and '"API_ACCESS_TOKEN": "***"' in shown
+    assert stat.S_IMODE(file.stat().st_mode) == 0o640
+    (backup,) = file.parent.glob("settings.json.backup-*")
+    assert backup.read_text() == ZED
+    assert stat.S_IMODE(backup.stat().st_mode) == 0o640
+    assert str(backup) in said and "restart Zed" in said
+    assert sorted(path.name for path in file.parent.iterdir()) == sorted([file.name, backup.name])
+
+
+def test_a_second_time_there_is_nothing_to_do(run: Callable[..., tuple[int, str, str]], home: Path) -> None:
+    words = ("--client", "cursor", "--yes", "mine", URL)
+    assert run(*words)[0] == 0
+    code, shown, said = run(*words)
+    assert (code, shown) == (0, "")
+    assert "already" in said
+    assert [path.name for path in (home / ".cursor").iterdir()] == ["mcp.json"]
+    assert stat.S_IMODE((home / ".cursor/mcp.json").stat().st_mode) == 0o600
+
+
+def test_an_entry_of_that_name_is_shown_before_it_is_replaced(
+    run: Callable[..., tuple[int, str, str]], home: Path
+) -> None:
+    file = home / ".cursor/mcp.json"
+    file.parent.mkdir()
+    file.write_text('{"mcpServers": {"mine": {"command": "old"}, "other": {}}}')
+    code, shown, _ = run("--client", "cursor", "--yes", "mine", URL)
+    assert code == 0
+    assert '-{"mcpServers": {"mine": {"command": "old"}, "other": {}}}' in shown
+    assert read(file.read_text())["mcpServers"]["mine"]["args"][-1] == URL
+    assert file.read_text().endswith(', "other": {}}}')
+
+
+def test_a_symlink_stays_one(run: Callable[..., tuple[int, str, str]], home: Path) -> None:
+    (home / "dotfiles").mkdir()
+    (home / "dotfiles/mcp.json").write_text("{}\n")
+    (home / ".cursor").mkdir()
+    (home / ".cursor/mcp.json").symlink_to("../dotfiles/mcp.json")
+    assert run("--client", "cursor", "--yes", "mine", URL)[0] == 0
+    assert (home / ".cursor/mcp.json").is_symlink()
+    assert "mine" in read((home / "dotfiles/mcp.json").read_text())["mcpServers"]
+
+
+def test_a_project_has_a_file_of_its_own(
+    run: Callable[..., tuple[int, str, str]], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(home)
+    assert run("--client", "vscode", "--project", "--yes", "mine", URL)[0] == 0
+    assert "mine" in read((home / ".vscode/mcp.json").read_text())["servers"]
+    code, _, said = run("--client", "windsurf", "--project", "--yes", "mine", URL)
+    assert code == 2
+    assert "Windsurf has no configuration for a project" in said
+
+
+def test_what_changed_meanwhile_is_not_overwritten(home: Path) -> None:
+    file = home / "file"
+    file.write_text("newer")
+    with pytest.raises(RelayError, match="changed by another program"):
+        replace_file(str(file), b"mine", before=b"older", mode=0o600)
+    assert file.read_text() == "newer"
+    assert list(home.iterdir()) == [file]
+
+
+def test_a_write_that_fails_leaves_the_file_and_no_scraps(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = home / "file"
+    file.write_text("old")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(RelayError, match="No space left on device; nothing was changed"):
+        replace_file(str(file), b"new", before=b"old", mode=0o600)
+    assert file.read_text() == "old"
+    assert [path.name for path in home.iterdir() if not path.name.startswith("file")] == []
+
+
+# Who is asked.
+
+
+def test_without_a_terminal_and_without_yes_nothing_is_written(home: Path) -> None:
+    done = _program(home, "--client", "cursor", "mine", URL)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1 and "--yes" in done.stderr
+    assert '+    "mine": {' in done.stdout
+    assert not (home / ".cursor").exists()
+
+
+@pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("\n", 1), ("n\n", 1), ("yes please\n", 1)])
+def test_at_a_terminal_it_asks(home: Path, answer: str, code: int) -> None:
+    ours, theirs = pty.openpty()
+    try:
+        os.write(ours, answer.encode())
+        done = _program(home, "--client", "cursor", "mine", URL, stdin=theirs)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert done.returncode == code, done.stderr
+    assert "[y/N]" in done.stderr
+    assert (home / ".cursor/mcp.json").exists() == (code == 0)
+
+
+# Mistakes.
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["mine", URL], "--client is missing: one of claude-desktop"),
+        (["--client", "emacs", "mine", URL], "invalid choice: 'emacs'"),
+        (["--client", "zed"], "a name for the server must come before it"),
+        (["--client", "zed", URL], f"'{URL}' is no name for the server"),
+        (["--client", "zed", "mine"], "no URL or command given"),
+        (["--client", "zed", "mine", URL, "more"], "nothing may follow the URL, but 'more' does"),
+        (["--client", "zed", "mine", "gopher://host"], "neither a command nor an address"),
+        (["--client", "zed", "mine", "stdio:"], "name the server's URL"),
+        (["--client", "zed", "mine", "--max-frame-bytes", "x", URL], "'x' is not a size"),
+        (["--client", "zed", "mine", "-H", "Bad Name", "x", URL], "-H: 'Bad Name' is not a header name"),
+        (["--client", "zed", "mine", "--", "serv\udcff"], "not UTF-8"),
+    ],
+)
+def test_a_mistake_is_one_line(run: Callable[..., tuple[int, str, str]], words: list[str], said: str) -> None:
+    code, shown, error = run("--yes", *words)
+    error = "".join(line for line in error.splitlines(keepends=True) if " WARNING " not in line)
+    assert (code, shown) == (2, "")
+    assert error.count("\n") == 1
+    assert said in error
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"{\n  oops\n}", "line 2, column 3: expected a name in double quotes"),
+        (b"[]", "the outermost value is not an object"),
+        (b'{"mcpServers": []}', "'mcpServers' in it is not an object"),
+        (b'{"a": "\xff"}', "is not UTF-8"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_left_alone(
+    run: Callable[..., tuple[int, str, str]], home: Path, content: bytes, said: str
+) -> None:
+    file = home / ".cursor/mcp.json"
+    file.parent.mkdir()
+    file.write_bytes(content)
+    code, shown, error = run("--client", "cursor", "--yes", "mine", URL)
+    assert (code, shown) == (2, "")
+    assert error.count("\n") == 1
+    assert said in error and str(file) in error and "--print" in error
+    assert file.read_bytes() == content
+
+
+def test_an_unreadable_file_is_a_failure_that_names_it(
+    run: Callable[..., tuple[int, str, str]], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: str) -> bytes:
+        raise RelayError(f"cannot read {path}: Permission denied")
+
+    monkeypatch.setattr(install, "read_if_there", refuse)
+    code, _, error = run("--client", "cursor", "--yes", "mine", URL)
+    assert code == 1
+    assert f"cannot read {home / '.cursor/mcp.json'}: Permission denied" in error
