@@ -25,6 +25,7 @@ from relay.limits import DEFAULT_LIMITS, Limits
 if TYPE_CHECKING:
     from relay.app.logs import ChildStderr
     from relay.endpoints.http_dial import Dial
+    from relay.endpoints.http_mount import PerRequest
     from relay.endpoints.http_server import HttpListener
 
 __all__ = ["AddressTarget", "ChildTarget", "RemoteTarget", "connect", "is_url", "listen_http"]
@@ -98,20 +99,21 @@ async def listen_http(
     *,
     allowed_hosts: Sequence[str] = (),
     allowed_origins: Sequence[str] = (),
+    exposed_headers: Sequence[str] = (),
     limits: Limits = DEFAULT_LIMITS,
     status: Callable[[], dict[str, object]] | None = None,
-    per_request: bool = False,
+    per_request: PerRequest = "no",
     server: Dial | None = None,
 ) -> HttpListener:
     """Listen for MCP clients by HTTP (``/mcp`` and ``/sse``); iterate over the result for an endpoint per session.
 
     Clients of 2026-07-28 have no sessions: they come as one endpoint. With ``per_request`` every request comes as an
-    endpoint of its own, whatever its era. A ``server`` that speaks Streamable HTTP is handed requests as they come, and
-    only clients of HTTP+SSE become endpoints. Raises ConfigError if the address cannot be had.
+    endpoint of its own: those of the legacy era, or all. A ``server`` that speaks Streamable HTTP is handed requests as
+    they come, and only clients of HTTP+SSE become endpoints. Raises ConfigError if the address cannot be had.
     """
     from relay.endpoints.http_server import HttpListener
 
-    policy = OriginPolicy(host, allowed_hosts, allowed_origins)
+    policy = OriginPolicy(host, allowed_hosts, allowed_origins, exposed_headers)
     listener = HttpListener(
         host, port, limits=limits, policy=policy, status=status, per_request=per_request, server=server
     )
