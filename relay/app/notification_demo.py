@@ -10,7 +10,7 @@ from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from relay.app.logs import StderrSink
-from relay.app.options import Parser, add_log_options, begin_log, positive
+from relay.app.options import Parser, positive
 
 __all__ = ["command", "demonstrate", "notification"]
 
@@ -28,10 +28,7 @@ def command(words: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
         allow_abbrev=False,
     )
     parser.add_argument("--count", type=positive, default=3, metavar="N", help="how many (default 3)")
-    add_log_options(parser)
-    options = parser.parse_args(words)
-    begin_log(options, (), sink)
-    return demonstrate(options.count)
+    return demonstrate(parser.parse_args(words).count)
 
 
 async def demonstrate(count: int) -> int:

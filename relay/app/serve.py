@@ -13,7 +13,7 @@ import logging
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from relay.app.logs import ChildStderr, StderrSink, frame_log, say
 from relay.app.settings import ChoiceSettings, ServeSettings
@@ -36,9 +36,6 @@ if TYPE_CHECKING:
 __all__ = ["serve", "target_of"]
 
 logger = logging.getLogger("relay")
-
-_PER_REQUEST: dict[str, Literal["legacy", "all"]] = {"stateless": "legacy", "request": "all"}
-"""Which requests have no session, and an endpoint of their own instead, by what clients share."""
 
 
 async def serve(settings: ServeSettings, sink: StderrSink) -> int:
@@ -140,7 +137,7 @@ class _Serving:
         for warning in self._settings.warnings:
             logger.warning("%s", warning)
         async with asyncio.TaskGroup() as group:
-            pool = self._pool(group) if self._settings.share in ("shared", "stateless") else None
+            pool = self._pool(group) if self._settings.share == "shared" else None
             accepting = [
                 group.create_task(self._accept(listener, pool, group), name="accept sessions") for listener in listeners
             ]
@@ -175,8 +172,7 @@ class _Serving:
                 allowed_origins=settings.allowed_origins,
                 limits=settings.limits,
                 status=self._status,
-                exposed_headers=settings.exposed_headers,
-                per_request=_PER_REQUEST.get(settings.share or "", "no"),
+                per_request=settings.share == "request",
                 server=self._dial(),
             )
             self._http.append(listener)
@@ -220,18 +216,17 @@ class _Serving:
 
     def _upstream(self, session: Endpoint, pool: SharedPool | None) -> Endpoint:
         """Return what one session is joined to: a server of its own, or its share of one."""
-        clients = session if isinstance(session, ModernClients) else None
-        is_for_many = clients is not None and not clients.takes_one
-        if pool is None or is_for_many:
-            upstream = self._target.endpoint(is_shared=is_for_many)
-        else:
-            # Only over Streamable HTTP is there a stream that a client may leave closed; no session, no stream.
-            upstream = pool.member(lambda: clients is None and getattr(session, "is_listening", True))
-        if clients is None or clients.greeting is None:
-            return upstream
-        from relay.endpoints.greeted import Greeted
+        if isinstance(session, ModernClients):
+            upstream = self._target.endpoint(is_shared=not session.takes_one)
+            if session.greeting is None:
+                return upstream
+            from relay.endpoints.greeted import Greeted
 
-        return Greeted(upstream, clients.greeting, self._settings.limits.handshake)
+            return Greeted(upstream, session.greeting, self._settings.limits.handshake)
+        if pool is not None:
+            # Only over Streamable HTTP is there a stream that a client may leave closed.
+            return pool.member(lambda: getattr(session, "is_listening", True))
+        return self._target.endpoint()
 
     async def _carry(self, session: Endpoint, upstream: Endpoint) -> None:
         """Join a session to its server; whatever happens to it stays its own."""

@@ -23,9 +23,10 @@ from relay.errors import ConfigError, EndpointUnavailable
 from relay.limits import DEFAULT_LIMITS, Limits
 
 if TYPE_CHECKING:
+    import httpx
+
     from relay.app.logs import ChildStderr
     from relay.endpoints.http_dial import Dial
-    from relay.endpoints.http_mount import PerRequest
     from relay.endpoints.http_server import HttpListener
 
 __all__ = ["AddressTarget", "ChildTarget", "RemoteTarget", "connect", "is_url", "listen_http"]
@@ -48,14 +49,19 @@ def connect(
     env: Mapping[str, str] | None = None,
     cwd: str | None = None,
     limits: Limits = DEFAULT_LIMITS,
+    client: httpx.AsyncClient | None = None,
 ) -> Endpoint:
     """Return an endpoint for a target; it is started or connected when first used.
 
     ``"https://host/mcp"`` is a server by HTTP (``headers`` go with every request, ``transport`` is found out),
     ``"ws://host/mcp"`` one by WebSocket, ``"tcp://host:port"`` and ``"unix:/path"`` one by a socket, ``"stdio:"`` this
     process's own stdin and stdout, a list a command to start (in ``cwd``, with ``env`` added to the short environment
-    that MCP's SDKs give). Raises ConfigError for anything else.
+    that MCP's SDKs give). An http(s) URL is spoken to through ``client``, if there is one: an ``httpx.AsyncClient`` for
+    HTTP/2, SOCKS, an ``httpx.Auth``, an application in this process; it remains the caller's to close. Raises
+    ConfigError for anything else.
     """
+    if client is not None and (not isinstance(target, str) or not is_url(target)):
+        raise ConfigError(f"cannot connect to {target!r} through an httpx client: that takes an http(s) URL")
     if not isinstance(target, str):
         command = [str(word) for word in target]
 
@@ -70,7 +76,7 @@ def connect(
         async def dial() -> Endpoint:
             from relay.endpoints.remote import Remote
 
-            return Remote(target, headers=headers, transport=transport, limits=limits)
+            return Remote(target, headers=headers, transport=transport, limits=limits, client=client)
 
         return Lazy(target, dial)
     if target.lower().startswith(("tcp://", "unix:")):
@@ -99,21 +105,20 @@ async def listen_http(
     *,
     allowed_hosts: Sequence[str] = (),
     allowed_origins: Sequence[str] = (),
-    exposed_headers: Sequence[str] = (),
     limits: Limits = DEFAULT_LIMITS,
     status: Callable[[], dict[str, object]] | None = None,
-    per_request: PerRequest = "no",
+    per_request: bool = False,
     server: Dial | None = None,
 ) -> HttpListener:
     """Listen for MCP clients by HTTP (``/mcp`` and ``/sse``); iterate over the result for an endpoint per session.
 
     Clients of 2026-07-28 have no sessions: they come as one endpoint. With ``per_request`` every request comes as an
-    endpoint of its own: those of the legacy era, or all. A ``server`` that speaks Streamable HTTP is handed requests as
-    they come, and only clients of HTTP+SSE become endpoints. Raises ConfigError if the address cannot be had.
+    endpoint of its own, whatever its era. A ``server`` that speaks Streamable HTTP is handed requests as they come, and
+    only clients of HTTP+SSE become endpoints. Raises ConfigError if the address cannot be had.
     """
     from relay.endpoints.http_server import HttpListener
 
-    policy = OriginPolicy(host, allowed_hosts, allowed_origins, exposed_headers)
+    policy = OriginPolicy(host, allowed_hosts, allowed_origins)
     listener = HttpListener(
         host, port, limits=limits, policy=policy, status=status, per_request=per_request, server=server
     )

@@ -15,9 +15,9 @@ import functools
 import logging
 import random
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
-from relay.endpoints.http_client_lane import Answer, Line
-from relay.endpoints.http_dial import Dial, Response
+from relay.endpoints.dial import AnyDial, Response
 from relay.endpoints.inbox import FrameInbox
 from relay.endpoints.remote_client import Post, RemoteClient, StreamCursor, protocol_version
 from relay.errors import EndpointBroken, EndpointUnavailable, RelayError
@@ -42,6 +42,9 @@ from relay.frames.modern import (
 )
 from relay.frames.sse import SseDecoder
 
+if TYPE_CHECKING:
+    from relay.endpoints.http_client_lane import Answer, Line
+
 __all__ = ["HttpClient"]
 
 logger = logging.getLogger("relay")
@@ -56,7 +59,7 @@ _RESUME_TRIES = 3  # failed attempts in a row to get a broken stream back; each 
 class HttpClient(RemoteClient):
     """A connection to one Streamable HTTP server, for one client."""
 
-    def __init__(self, dial: Dial, inbox: FrameInbox) -> None:
+    def __init__(self, dial: AnyDial, inbox: FrameInbox) -> None:
         """Connect on the first frame."""
         super().__init__(dial, inbox)
         self._session_id: str | None = None
@@ -445,7 +448,7 @@ class HttpClient(RemoteClient):
         self.version = version
         self._take_session_id(response)
         async with self.dial.request("POST", self._headers(_POST_HEADERS), body=self._initialized.raw) as response:
-            await response.read()
+            await self.dial.read_error_body(response)
         self._after_initialized()
 
     async def _read_version(self, response: Response, initialize: Frame) -> str | None:

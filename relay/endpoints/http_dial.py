@@ -1,4 +1,4 @@
-"""What both HTTP clients share: the connections to one server, and what its answers mean.
+"""The connections to one server by HTTP, as aiohttp makes them.
 
 One origin, no redirects: credentials and session ids never go anywhere else. No read timeout: a stream may be silent
 for hours. aiohttp's errors stop here.
@@ -16,15 +16,15 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
 import aiohttp
-import msgspec
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import DefaultResolver
 from multidict import CIMultiDict
 from yarl import URL
 
+from relay.endpoints.dial import AnyDial, parse_url, secrets_in
 from relay.endpoints.http_client_lane import Answer, Lane, end_body
 from relay.endpoints.tasks import TaskScope
-from relay.errors import ConfigError, EndpointBroken, EndpointUnavailable, FrameTooLarge
+from relay.errors import EndpointBroken, EndpointUnavailable
 from relay.limits import Limits
 
 __all__ = ["Dial", "Resolver", "Response", "describe_failure"]
@@ -33,7 +33,6 @@ __all__ = ["Dial", "Resolver", "Response", "describe_failure"]
 # must not be sent again, so ours are closed first.
 _KEEP_IDLE = 4.0
 _LARGE_BODY = 256 * 1024
-_SHOWN_ERROR = 500  # characters of an error page that are passed on
 # What a connection raises that was made and then failed; the second is no ClientError.
 _BROKEN = (aiohttp.ClientError, aiohttp.http_exceptions.HttpProcessingError, ConnectionError, TimeoutError)
 _LOOPBACK = (("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6))
@@ -66,26 +65,13 @@ class Resolver(AbstractResolver):
         await self._default.close()
 
 
-class Dial:
+class Dial(AnyDial):
     """The connections to one MCP server by HTTP."""
 
     def __init__(self, url: str, headers: Mapping[str, str], limits: Limits) -> None:
         """Speak to ``url`` with these headers on every request. Raises ConfigError if it is not an http(s) URL."""
-        try:
-            self.url = URL(url)
-        except ValueError as exc:
-            raise ConfigError(f"{url!r} is not a URL: {exc}") from exc
-        if self.url.scheme not in ("http", "https") or not self.url.host:
-            raise ConfigError(f"{url!r} is not a URL of the form http://host/path or https://host/path")
-        self.limits = limits
-        self._headers = dict(headers)
-        if self.url.user is not None:
-            self._headers.setdefault(
-                "Authorization", aiohttp.BasicAuth(self.url.user, self.url.password or "").encode()
-            )
-            self.url = self.url.with_user(None)
-        self.name = f"{self.url.origin()}{self.url.path}"
-        self._secrets = _secrets_in(self._headers)
+        address, self._headers = parse_url(url, headers)
+        super().__init__(address, limits, secrets_in(self._headers))
         self._session: aiohttp.ClientSession | None = None
         self._lane: Lane | None = None
         self._has_cookies = True
@@ -156,34 +142,6 @@ class Dial:
                 yield chunk
         except _BROKEN as exc:
             raise EndpointBroken(f"{self.name}: {describe_failure(exc)}") from exc
-
-    async def read_body(self, response: Response) -> bytes:
-        """Read an answer's body. Raises FrameTooLarge beyond ``max_frame_bytes``, EndpointBroken."""
-        limit = self.limits.max_frame_bytes
-        pieces: list[bytes] = []
-        size = 0
-        async for piece in self.chunks(response):
-            size += len(piece)
-            if size > limit:
-                raise FrameTooLarge(f"{self.name}: an answer of more than {limit} bytes; see --max-frame-bytes")
-            pieces.append(piece)
-        return b"".join(pieces)
-
-    async def read_error_body(self, response: Response) -> bytes:
-        """Read the first ``max_error_body`` bytes of an error page."""
-        data = b""
-        async for piece in self.chunks(response):
-            data += piece
-            if len(data) >= self.limits.max_error_body:
-                break
-        return data[: self.limits.max_error_body]
-
-    def describe_error_body(self, body: bytes) -> str:
-        """Return what an error page says, without the secrets of ours that it may repeat."""
-        text = _message_in(body)
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        return text[:_SHOWN_ERROR]
 
     def lane(self, tasks: TaskScope) -> Lane | None:
         """Return the lane of kept connections to this server, if it may be used.
@@ -256,32 +214,3 @@ def describe_failure(exc: Exception) -> str:
     if isinstance(exc, (TimeoutError, asyncio.TimeoutError)):
         return "timed out"
     return str(exc) or type(exc).__name__
-
-
-class _ErrorObject(msgspec.Struct):
-    message: str = ""
-
-
-class _ErrorBody(msgspec.Struct):
-    error: _ErrorObject | str | None = None
-    detail: str | None = None
-
-
-_decode_error_body = msgspec.json.Decoder(_ErrorBody).decode
-
-
-def _message_in(body: bytes) -> str:
-    """Return the message in an error page, if it is JSON of a known kind; else its first line, unless it is HTML."""
-    with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
-        parsed = _decode_error_body(body)
-        text = parsed.error.message if isinstance(parsed.error, _ErrorObject) else parsed.error or parsed.detail
-        if text:
-            return text
-    line = body.strip().partition(b"\n")[0].decode("utf-8", "replace")
-    return "" if line.startswith("<") else "".join(c if c.isprintable() else " " for c in line)
-
-
-def _secrets_in(headers: Mapping[str, str]) -> list[str]:
-    """Return the values of our headers, and what follows the scheme in them: the longer first."""
-    values = {part for value in headers.values() for part in (value, value.partition(" ")[2]) if len(part) >= 4}
-    return sorted(values, key=len, reverse=True)

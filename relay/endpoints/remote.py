@@ -9,16 +9,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
+from relay.endpoints.dial import AnyDial
 from relay.endpoints.http_client import HttpClient
-from relay.endpoints.http_dial import Dial
 from relay.endpoints.inbox import FrameInbox
 from relay.endpoints.sse_client import SseClient
 from relay.errors import EndpointClosed, RelayError
 from relay.frames.frame import Frame, Kind
 from relay.frames.modern import read_facts
 from relay.limits import DEFAULT_LIMITS, Limits
+
+if TYPE_CHECKING:
+    import httpx
 
 __all__ = ["Remote", "Transport"]
 
@@ -37,9 +40,13 @@ class Remote:
         headers: Mapping[str, str] | None = None,
         transport: Transport = "auto",
         limits: Limits = DEFAULT_LIMITS,
+        client: httpx.AsyncClient | None = None,
     ) -> None:
-        """Send ``headers`` with every request. Raises ConfigError if ``url`` is not an http(s) URL."""
-        self._dial = Dial(url, headers or {}, limits)
+        """Send ``headers`` with every request, through ``client`` if there is one, which stays open.
+
+        Raises ConfigError if ``url`` is not an http(s) URL.
+        """
+        self._dial = _dial(url, headers or {}, limits, client)
         self.name = self._dial.name
         self._inbox = FrameInbox(self.name, limits)
         self._client: HttpClient | SseClient | None = None
@@ -122,3 +129,14 @@ class Remote:
         else:
             self._inbox.finish()
             await self._dial.aclose()
+
+
+def _dial(url: str, headers: Mapping[str, str], limits: Limits, client: httpx.AsyncClient | None) -> AnyDial:
+    """Make the connections' maker; each imports the library it is for."""
+    if client is not None:
+        from relay.endpoints.httpx_dial import HttpxDial
+
+        return HttpxDial(url, client, headers, limits)
+    from relay.endpoints.http_dial import Dial
+
+    return Dial(url, headers, limits)

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
-from relay.endpoints.http_dial import Dial
+from relay.endpoints.dial import AnyDial
 from relay.endpoints.inbox import FrameInbox
 from relay.endpoints.tasks import TaskScope
 from relay.errors import EndpointClosed, EndpointUnavailable, FrameTooLarge, RelayError
@@ -98,7 +98,7 @@ class Post:
 class RemoteClient:
     """The part of an endpoint behind which an HTTP server is."""
 
-    def __init__(self, dial: Dial, inbox: FrameInbox) -> None:
+    def __init__(self, dial: AnyDial, inbox: FrameInbox) -> None:
         """Speak through ``dial``; put what the server says into ``inbox``, which may be shared."""
         self.name = dial.name
         self.dial = dial

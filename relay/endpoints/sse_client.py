@@ -11,10 +11,9 @@ import asyncio
 import logging
 import random
 
-import aiohttp
 from yarl import URL
 
-from relay.endpoints.http_dial import Dial
+from relay.endpoints.dial import AnyDial, Response
 from relay.endpoints.inbox import FrameInbox
 from relay.endpoints.remote_client import Post, RemoteClient, protocol_version
 from relay.errors import EndpointBroken, EndpointUnavailable, RelayError
@@ -31,7 +30,7 @@ logger = logging.getLogger("relay")
 class SseClient(RemoteClient):
     """A connection to one HTTP+SSE server, for one client."""
 
-    def __init__(self, dial: Dial, inbox: FrameInbox) -> None:
+    def __init__(self, dial: AnyDial, inbox: FrameInbox) -> None:
         """Connect on the first frame."""
         super().__init__(dial, inbox)
         self._messages: asyncio.Future[URL] | None = None
@@ -108,7 +107,7 @@ class SseClient(RemoteClient):
         except TimeoutError:
             raise EndpointUnavailable(f"{self.name}: no endpoint event within {wait:g} s") from None
 
-    async def _check_stream(self, response: aiohttp.ClientResponse) -> None:
+    async def _check_stream(self, response: Response) -> None:
         kind = media_type(response.headers.get("Content-Type"))
         if response.status != 200 or kind != EVENT_STREAM:
             detail = self.dial.describe_error_body(await self.dial.read_error_body(response))
@@ -190,6 +189,6 @@ class SseClient(RemoteClient):
         async with self.dial.request("POST", headers, url=url, body=frame.raw) as response:
             return response.status, await self._detail(response)
 
-    async def _detail(self, response: aiohttp.ClientResponse) -> str:
+    async def _detail(self, response: Response) -> str:
         body = await self.dial.read_error_body(response)
         return self.dial.describe_error_body(body) if response.status >= 300 else ""
