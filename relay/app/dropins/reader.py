@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from relay.app.options import Parser, split_command, start_of
-from relay.auth.origin import is_loopback
 from relay.errors import ConfigError
 
 __all__ = ["Native", "ToolParser", "expand", "header", "milliseconds", "shell_line"]
@@ -38,11 +37,9 @@ class Native:
         self.words += [flag, *(str(value) for value in values)]
 
     def listen(self, host: str, port: int) -> None:
-        """Listen on a host and a port, even where others can reach it: the tools do, so we warn."""
+        """Listen on a host and a port; where others can reach them, the relay warns."""
         self.add("--host", host)
         self.add("--port", port)
-        if not is_loopback(host):
-            self.add("--insecure-no-auth")
 
     def headers(self, pairs: Sequence[tuple[str, str]]) -> None:
         """Send these headers with every request to the server."""
