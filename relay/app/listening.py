@@ -36,7 +36,12 @@ async def listen(
     where = _parse(spec)
     if where.kind == "http":
         return await listen_http(
-            where.host, where.port, allowed_hosts=allowed_hosts, allowed_origins=allowed_origins, limits=limits
+            where.host,
+            where.port,
+            allowed_hosts=allowed_hosts,
+            allowed_origins=allowed_origins,
+            limits=limits,
+            descriptor=where.descriptor,
         )
     if where.kind == "stdio":
         from relay.endpoints.own_stdio import OwnStdio

@@ -7,6 +7,7 @@ server is an address of any kind, ``host:port`` or a bare port for TCP, or a com
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shlex
 from collections.abc import Coroutine, Sequence
@@ -244,6 +245,10 @@ def _job(
     secrets = [secret for address in (*addresses, None) for secret in secrets_of(options, headers, address)]
     begin_log(options, secrets, sink)
     warn_of_headers(options)
+    if "LISTEN_PID" in os.environ and not options.listen:
+        from relay.app.inherited import handed_over
+
+        options.listen = handed_over()
     listens = [parse_listen(text) for text in options.listen]
     warnings = _check_listening(options, listens)
     if any(one.lower().startswith(("http", "ws")) for one in addresses) or any(one.kind == "http" for one in listens):

@@ -30,6 +30,10 @@ logger = logging.getLogger("relay")
 def command(words: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
     """Return the job that these words ask for. Raises ConfigError."""
     options, target = parse(words)
+    if "LISTEN_PID" in os.environ and not options.listen:
+        from relay.app.inherited import handed_over
+
+        options.listen = handed_over()
     _check_words(options)
     if not target:
         raise ConfigError("no URL or command given; see mcp-relay --help")

@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import functools
 import logging
+import os
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -142,7 +143,7 @@ class _Serving:
                 group.create_task(self._accept(listener, pool, group), name="accept sessions") for listener in listeners
             ]
             try:
-                await stopped.wait()
+                await self._wait(stopped)
                 await self._drain()
             finally:
                 for listener in listeners:
@@ -152,6 +153,14 @@ class _Serving:
                 await asyncio.wait(accepting)
                 if pool is not None:
                     await pool.aclose()
+
+    async def _wait(self, stopped: asyncio.Event) -> None:
+        if "NOTIFY_SOCKET" not in os.environ:
+            await stopped.wait()
+            return
+        from relay.app.service_manager import wait_watched
+
+        await wait_watched(stopped, self._settings.limits.drain)
 
     async def _drain(self) -> None:
         """Let what is in flight be answered, for at most ``limits.drain`` seconds; HTTP takes nothing new meanwhile."""
@@ -174,6 +183,7 @@ class _Serving:
                 status=self._status,
                 per_request=settings.share == "request",
                 server=self._dial(),
+                descriptor=spec.descriptor,
             )
             self._http.append(listener)
             base = listener.base_url

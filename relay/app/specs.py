@@ -1,6 +1,7 @@
 """How users write addresses: where to listen, and what stands behind.
 
-``stdio:`` · ``http://127.0.0.1:8080/mcp`` (WebSocket at the same address) · ``tcp://127.0.0.1:9000`` · ``unix:/path``.
+``stdio:`` · ``http://127.0.0.1:8080/mcp`` (WebSocket at the same address) · ``tcp://127.0.0.1:9000`` · ``unix:/path``;
+listening also ``fd:3``, a socket that was handed over.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ __all__ = ["ADDRESSES", "ListenSpec", "is_address", "parse_listen"]
 ADDRESSES = ("http://", "https://", "ws://", "wss://", "tcp://", "unix:", "stdio:")
 """How an address of a server begins; anything else is a command."""
 
-_EXPECTED = "expected stdio:, http://127.0.0.1:8080/mcp, ws://127.0.0.1:8080/mcp, tcp://127.0.0.1:9000 or unix:/path"
+_EXPECTED = (
+    "expected stdio:, http://127.0.0.1:8080/mcp, ws://127.0.0.1:8080/mcp, tcp://127.0.0.1:9000, unix:/path or fd:3"
+)
 
 
 def is_address(target: str) -> bool:
@@ -32,12 +35,18 @@ class ListenSpec:
     host: str = "127.0.0.1"
     port: int = 0
     path: str = ""
+    descriptor: int | None = None
+    """Of the socket, where somebody else has opened it."""
 
 
 def parse_listen(text: str) -> ListenSpec:
     """Read where to listen. Raises ConfigError."""
     if text.lower() in ("stdio:", "stdio"):
         return ListenSpec("stdio")
+    if text[:3].lower() == "fd:":
+        from relay.app.inherited import spec_of_descriptor
+
+        return spec_of_descriptor(text)
     if text[:5].lower() == "unix:":
         path = text[5:].removeprefix("//")
         if not path or "\0" in path:

@@ -109,18 +109,27 @@ async def listen_http(
     status: Callable[[], dict[str, object]] | None = None,
     per_request: bool = False,
     server: Dial | None = None,
+    descriptor: int | None = None,
 ) -> HttpListener:
     """Listen for MCP clients by HTTP (``/mcp`` and ``/sse``); iterate over the result for an endpoint per session.
 
     Clients of 2026-07-28 have no sessions: they come as one endpoint. With ``per_request`` every request comes as an
     endpoint of its own, whatever its era. A ``server`` that speaks Streamable HTTP is handed requests as they come, and
-    only clients of HTTP+SSE become endpoints. Raises ConfigError if the address cannot be had.
+    only clients of HTTP+SSE become endpoints. ``descriptor`` is a socket that listens there already. Raises ConfigError
+    if the address cannot be had.
     """
     from relay.endpoints.http_server import HttpListener
 
     policy = OriginPolicy(host, allowed_hosts, allowed_origins)
     listener = HttpListener(
-        host, port, limits=limits, policy=policy, status=status, per_request=per_request, server=server
+        host,
+        port,
+        limits=limits,
+        policy=policy,
+        status=status,
+        per_request=per_request,
+        server=server,
+        descriptor=descriptor,
     )
     await listener.start()
     return listener

@@ -41,7 +41,16 @@ _WINDOWS_VARIABLES = (
     "SYSTEMDRIVE", "SYSTEMROOT", "TEMP", "USERNAME", "USERPROFILE",
 )  # fmt: skip
 # Never handed on, not even when everything is: they speak to the relay itself.
-_OWN_VARIABLES = ("API_ACCESS_TOKEN", "PROXY_TOKEN", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET")
+_OWN_VARIABLES = (
+    "API_ACCESS_TOKEN",
+    "PROXY_TOKEN",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_FDNAMES",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+)
 _OWN_PREFIX = "MCP_RELAY_"
 _CMD_METACHARACTERS = frozenset('&|<>^%"!')
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -69,13 +70,17 @@ class HttpListener:
         per_request: bool = False,
         server: Dial | None = None,
         has_root: bool = True,
+        descriptor: int | None = None,
     ) -> None:
         """Listen on ``host``:``port`` (0: a free one) once ``start`` is called; ``status`` adds to ``/status``.
+
+        ``descriptor`` is a socket that listens already, on that address or on a Unix socket.
 
         ``per_request`` and ``server`` are of the mount at the root (see ``Mount``), if ``has_root``.
         """
         self._host = host
         self._port = port
+        self._descriptor = descriptor
         self._limits = limits
         self._answers = Answers(limits, policy or OriginPolicy(host))
         self._checks = self._answers.checks
@@ -143,14 +148,26 @@ class HttpListener:
         )
         loop = asyncio.get_running_loop()
         try:
-            # The kernel drops, and resets later, what comes in one burst beyond this (or net.core.somaxconn).
-            backlog = limits.max_connections
-            self._server = await loop.create_server(self._http, self._host, self._port, backlog=backlog)
+            self._server = await self._serve(self._http)
         except (OSError, OverflowError) as exc:
             reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
             raise ConfigError(f"cannot listen on {self._host}:{self._port}: {reason}") from exc
-        self.addresses = [sock.getsockname()[:2] for sock in self._server.sockets]
+        names = [sock.getsockname() for sock in self._server.sockets]
+        self.addresses = [name[:2] if isinstance(name, tuple) else (f"unix:{name}", 0) for name in names]
         self._housekeeping = loop.create_task(self._tidy(), name="http listener: housekeeping")
+
+    async def _serve(self, http: ConnectionServer) -> asyncio.Server:
+        loop = asyncio.get_running_loop()
+        # The kernel drops, and resets later, what comes in one burst beyond this (or net.core.somaxconn).
+        backlog = self._limits.max_connections
+        if self._descriptor is None:
+            return await loop.create_server(http, self._host, self._port, backlog=backlog)
+        sock = socket.socket(fileno=self._descriptor)
+        sock.setblocking(False)
+        # asyncio's server for Unix sockets removes the file at the end (3.13), which is not ours.
+        if isinstance(sock.getsockname(), tuple) or isinstance(loop, asyncio.SelectorEventLoop):
+            return await loop.create_server(http, sock=sock, backlog=backlog)
+        return await loop.create_unix_server(http, sock=sock, backlog=backlog)
 
     @property
     def url(self) -> str:
@@ -161,6 +178,8 @@ class HttpListener:
     def base_url(self) -> str:
         """Scheme, host and port."""
         host, port = self.addresses[0]
+        if host.startswith("unix:"):
+            return f"http://{host}:"  # as nginx writes it
         if host in ("0.0.0.0", "::"):
             host = "127.0.0.1" if host == "0.0.0.0" else "::1"
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,0 +1,50 @@
+"""Sockets that somebody else opened for us to listen on: ``--listen fd:3``, and what systemd hands over.
+
+systemd binds a socket, starts us with the first connection and keeps the socket over a restart: nobody is refused
+meanwhile. See sd_listen_fds(3).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+
+from relay.app.specs import ListenSpec
+from relay.errors import ConfigError
+
+__all__ = ["handed_over", "spec_of_descriptor"]
+
+_FIRST = 3  # after stdin, stdout and stderr
+_MOST = 1024
+
+
+def handed_over() -> list[str]:
+    """Return what ``--listen`` would say of the sockets that the service manager has opened for this process."""
+    count = os.environ.get("LISTEN_FDS", "")
+    if os.environ.get("LISTEN_PID") != str(os.getpid()) or not count.isascii() or not count.isdigit():
+        return []
+    return [f"fd:{number}" for number in range(_FIRST, _FIRST + min(int(count), _MOST))]
+
+
+def spec_of_descriptor(text: str) -> ListenSpec:
+    """Read ``fd:N``, a socket that this process was started with. Raises ConfigError if it cannot be listened on."""
+    digits = text[3:]
+    if not digits.isascii() or not digits.isdigit() or not _FIRST <= int(digits) < 1 << 20:
+        raise ConfigError(f"--listen: {text!r} names no descriptor; expected fd:3, the first one that is handed over")
+    number = int(digits)
+    try:
+        is_socket = stat.S_ISSOCK(os.fstat(number).st_mode)
+    except OSError as exc:
+        raise ConfigError(f"--listen {text}: this program was started without such a descriptor") from exc
+    if not is_socket:
+        raise ConfigError(f"--listen {text}: that is no socket")
+    os.set_inheritable(number, False)  # children must not keep it open
+    # A copy, because who closes the object closes the descriptor.
+    with socket.socket(fileno=os.dup(number)) as sock:
+        if sock.type != socket.SOCK_STREAM or not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            raise ConfigError(f"--listen {text}: that is no listening stream socket; a .socket unit needs Accept=no")
+        address = sock.getsockname()
+    if isinstance(address, tuple):
+        return ListenSpec("http", address[0], address[1], descriptor=number)
+    return ListenSpec("http", "localhost", path=os.fsdecode(address), descriptor=number)
