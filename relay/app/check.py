@@ -21,11 +21,13 @@ from relay.app.options import (
     OF_A_URL,
     Parser,
     add_child_options,
+    add_config_option,
     add_http_options,
     add_log_options,
     begin_log,
     check_names,
     headers_of,
+    parse_words,
     seconds,
     secrets_of,
     split_command,
@@ -39,7 +41,7 @@ from relay.app.specs import is_address
 from relay.endpoints.child import child_environment
 from relay.errors import ConfigError
 
-__all__ = ["check", "command"]
+__all__ = ["build_parser", "check", "command"]
 
 logger = logging.getLogger("relay")
 
@@ -52,7 +54,8 @@ The report is on stdout. If something is wrong: exit code 1, and one line on std
 # The words.
 
 
-def _build_parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """Return what reads the words of this command."""
     parser = Parser(
         prog="mcp-relay test",
         usage="mcp-relay test [OPTIONS] URL\n       mcp-relay test [OPTIONS] [--] COMMAND [ARG…]",
@@ -70,15 +73,17 @@ def _build_parser() -> argparse.ArgumentParser:
     )
     add_http_options(parser.add_argument_group("to a remote server"))
     add_child_options(parser.add_argument_group("the command"))
-    add_log_options(parser.add_argument_group("what is said"))
+    said = parser.add_argument_group("what is said")
+    add_log_options(said)
+    add_config_option(said)
     return parser
 
 
 def command(words: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
     """Return the job that these words ask for. Raises ConfigError."""
     own_words, rest = split_command(words)
-    parser = _build_parser()
-    options = parser.parse_intermixed_args(own_words)
+    parser = build_parser()
+    options = parse_words(parser, own_words, "test")
     target = ([options.target, *options.args] if options.target is not None else []) + rest
     check_names(options)
     if not target:

@@ -10,18 +10,22 @@ import contextlib
 import logging
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from relay.app.logs import StderrSink, set_up_logging
+from relay.app.settings import NamedServer
 from relay.errors import ConfigError
 
 __all__ = [
     "HEADERS_IGNORED",
     "HEADERS_REFUSED",
+    "Configured",
     "Parser",
     "add_child_options",
+    "add_config_option",
     "add_http_options",
     "add_log_options",
     "begin_log",
@@ -29,6 +33,8 @@ __all__ = [
     "headers_of",
     "is_header_name",
     "is_secret_name",
+    "located",
+    "parse_words",
     "port",
     "positive",
     "secrets_in",
@@ -57,8 +63,26 @@ HEADERS_REFUSED = (
 )  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configured:
+    """What variables and a configuration file say, beside the values of options."""
+
+    file: str | None = None
+    target: Sequence[str] = ()
+    """A URL, or a command and its arguments; the command line's own comes first."""
+    servers: Mapping[str, NamedServer] = field(default_factory=dict)
+    secrets: Sequence[str] = ()
+    warnings: Sequence[str] = ()
+    origins: Mapping[str, str] = field(default_factory=dict)
+    """Where the value of an option comes from, by each of its flags; not if it comes from the command line."""
+
+
 class Parser(argparse.ArgumentParser):
     """argparse whose errors are one line that says what to do next."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.set_defaults(configured=Configured())
 
     def error(self, message: str) -> NoReturn:
         """Raise ConfigError."""
@@ -67,6 +91,38 @@ class Parser(argparse.ArgumentParser):
         if message.endswith("expected 2 arguments"):
             message += ", a name and a value, each a word of its own"
         raise ConfigError(f"{message}; see {self.prog} --help")
+
+
+_CONFIGURED_BY = "MCP_RELAY_"
+_NOT_OPTIONS = ("MCP_RELAY_LOOP",)
+
+
+def parse_words(
+    parser: argparse.ArgumentParser, words: Sequence[str], section: str | None = None
+) -> argparse.Namespace:
+    """Return the options, and as ``configured`` what else was configured: flags, variables, a file, defaults.
+
+    A subcommand has a section of the file and no variables.
+    """
+    is_configured = any(name.startswith(_CONFIGURED_BY) and name not in _NOT_OPTIONS for name in os.environ)
+    if is_configured or any(word.startswith("--config") for word in words):
+        from relay.app.config.layers import parse_layered
+
+        return parse_layered(parser, words, os.environ, section)
+    return parser.parse_intermixed_args(words)
+
+
+@contextlib.contextmanager
+def located(options: argparse.Namespace) -> Iterator[None]:
+    """Let mistakes in the values of options say which file or variable has them."""
+    try:
+        yield
+    except ConfigError as exc:
+        flag, rest = re.match(r"(-[\w-]+)?(?:: )?(.*)", str(exc), re.DOTALL).groups()  # type: ignore[union-attr] # it matches anything
+        origin = options.configured.origins.get(flag)
+        if origin is None:
+            raise
+        raise ConfigError(f"{origin}: {rest if str(exc).startswith(f'{flag}: ') else exc}") from exc.__cause__
 
 
 def split_command(words: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -146,6 +202,11 @@ def add_child_options(group: Any) -> None:
     )
 
 
+def add_config_option(group: Any) -> None:
+    """Add where the other options may be written down."""
+    group.add_argument("--config", metavar="FILE", help="take options from this TOML or JSON file ($MCP_RELAY_CONFIG)")
+
+
 def add_log_options(group: Any) -> None:
     """Add how much is said on stderr."""
     group.add_argument("--log-level", type=str.upper, choices=_LEVELS, default="WARNING", help="default WARNING")
@@ -155,6 +216,8 @@ def add_log_options(group: Any) -> None:
 def begin_log(options: argparse.Namespace, secrets: Iterable[str], sink: StderrSink) -> None:
     """Log to ``sink`` at the level that was asked for."""
     set_up_logging(logging.DEBUG if options.debug else getattr(logging, options.log_level), secrets, sink)
+    for warning in options.configured.warnings:
+        logger.warning("%s", warning)
 
 
 # What they say, checked.
@@ -217,7 +280,7 @@ def warn_of_headers(options: argparse.Namespace) -> None:
 
 def secrets_of(options: argparse.Namespace, headers: dict[str, str], url: str | None) -> list[str]:
     """Return the values that no log may show: whole, and without the scheme before them."""
-    return secrets_in([tuple(pair) for pair in options.env], headers, url)
+    return [*secrets_in([tuple(pair) for pair in options.env], headers, url), *options.configured.secrets]
 
 
 def secrets_in(env: Iterable[tuple[str, str]], headers: Mapping[str, str], url: str | None) -> list[str]:

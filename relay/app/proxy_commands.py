@@ -18,10 +18,12 @@ from relay.app.logs import StderrSink
 from relay.app.options import (
     Parser,
     add_child_options,
+    add_config_option,
     add_log_options,
     begin_log,
     check_names,
     headers_of,
+    parse_words,
     positive,
     seconds,
     secrets_of,
@@ -68,7 +70,7 @@ def proxy(words: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
         help="those to use when it cannot be reached, in this order (repeatable)",
     )  # fmt: skip
     _add_options(parser)
-    options = parser.parse_args(words)
+    options = parse_words(parser, words, "proxy")
     transport = _transport(options)
     targets = [parse_target(options.endpoint, "--endpoint", transport)]
     for text in _listed(options.fallbacks):
@@ -90,7 +92,7 @@ def load_balance(words: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, 
         help="whose turn it is (default round-robin)",
     )  # fmt: skip
     _add_options(parser)
-    options = parser.parse_args(words)
+    options = parse_words(parser, words, "load-balance")
     transport = _transport(options)
     targets = [parse_target(text, "--endpoints", transport) for text in _listed(options.endpoints)]
     return _job(options, targets, options.strategy, sink)
@@ -137,7 +139,9 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     listening.add_argument("--allowed-host", action="append", default=[], metavar="HOST[:PORT]")
     listening.add_argument("--allow-origin", nargs="+", action="extend", default=[], metavar="ORIGIN")
     listening.add_argument("--insecure-no-auth", action="store_true", help="listen beyond this machine without a login")
-    add_log_options(parser.add_argument_group("what is said"))
+    said = parser.add_argument_group("what is said")
+    add_log_options(said)
+    add_config_option(said)
 
 
 def _milliseconds(text: str) -> float:

@@ -11,7 +11,7 @@ from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from relay.app.logs import StderrSink
-from relay.app.options import begin_log, check_names, headers_of, secrets_of, warn_of_headers
+from relay.app.options import begin_log, check_names, headers_of, located, secrets_of, warn_of_headers
 from relay.app.quick_start import import_aiohttp
 from relay.app.relay_options import parse
 from relay.app.settings import BridgeSettings, ServeSettings
@@ -34,10 +34,11 @@ def command(words: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
         from relay.app.inherited import handed_over
 
         options.listen = handed_over()
-    _check_words(options)
-    if not target:
-        raise ConfigError("no URL or command given; see mcp-relay --help")
-    return _job(options, target, sink)
+    with located(options):
+        _check_words(options)
+        if not target:
+            raise ConfigError("no URL or command given; see mcp-relay --help")
+        return _job(options, target, sink)
 
 
 def _listens(options: argparse.Namespace) -> list[ListenSpec]:

@@ -12,8 +12,10 @@ from relay.app.options import (
     OF_A_URL,
     Parser,
     add_child_options,
+    add_config_option,
     add_http_options,
     add_log_options,
+    parse_words,
     port,
     positive,
     seconds,
@@ -54,6 +56,7 @@ examples:
 
 environment:
   API_ACCESS_TOKEN   sent to the remote server as "Authorization: Bearer …"
+  MCP_RELAY_…        every option: MCP_RELAY_PORT=8080; also MCP_RELAY_URL, MCP_RELAY_COMMAND; before --config FILE
   MCP_RELAY_LOOP     asyncio: use Python's own event loop; uvloop: insist on that one, the default where it is installed
 
 exit codes:
@@ -113,6 +116,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     said = parser.add_argument_group("what is said")
     add_log_options(said)
+    add_config_option(said)
     said.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     return parser
 
@@ -147,9 +151,10 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     """Return the options and the words of the target: one URL, or a command and its arguments."""
     words, command = split_command(argv)
     parser = build_parser()
-    options = parser.parse_intermixed_args(words)
+    options = parse_words(parser, words)
     if options.target is not None:
         command = [options.target, *options.args, *command]
+    command = command or list(options.configured.target)
     for_the_other = OF_A_URL
     if command and is_address(command[0]):
         for_the_other = OF_A_CHILD if options.listen else _FOR_A_COMMAND

@@ -1,6 +1,6 @@
 """Configuration files: servers that editors and other bridges name, and our own options.
 
-    jsonc         JSON as editors write it, with comments and trailing commas, and the line of every key
+    json_lines    JSON with the line of every key
     document      a file read, whatever its format, and its tables with mistakes that name file, line and key
     toml          TOML, with the line of a key
     expansion     ``${VAR}`` in a value

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
-from relay.app.config.jsonc import JsoncError, Path, parse_jsonc
+from relay.app.config.json_lines import Path, read_json
+from relay.app.jsonc import JsoncError
 from relay.errors import ConfigError
 
 __all__ = ["Document", "Table", "hint", "read_document"]
@@ -165,9 +166,9 @@ def _read_text(path: str) -> str:
 
 def _json(path: str, text: str) -> Document:
     try:
-        parsed = parse_jsonc(text)
+        parsed = read_json(text)
     except JsoncError as exc:
-        raise ConfigError(f"{path}, line {exc.line}: {exc}") from exc
+        raise ConfigError(f"{path}, {exc}") from exc
     return Document(path, parsed.value, parsed.lines.get, parsed.duplicates)
 
 

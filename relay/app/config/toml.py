@@ -6,7 +6,7 @@ import re
 import tomllib
 from typing import Any
 
-from relay.app.config.jsonc import Path
+from relay.app.config.json_lines import Path
 from relay.errors import ConfigError
 
 __all__ = ["line_of", "parse_toml"]

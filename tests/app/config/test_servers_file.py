@@ -281,7 +281,7 @@ QUOTED_COMMAND = '"command": "x",'
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "f.json, line 1: the file is empty"),
+        ("", "f.json, line 1, column 1: the text ends where a value should be"),
         ("[]", "f.json: expected an object, found a list"),
         ("{}", "f.json: names no servers: expected a key mcpServers, servers or context_servers; the file has no keys"),
         ('{"mcpserver": {}}', "found 'mcpserver'; did you mean 'mcpServers'?"),

@@ -1,0 +1,215 @@
+"""Options from the command line, from variables, from a file: the first that says something of an option counts.
+
+A file's keys are the long options' names, and the names of variables are those, too: ``--allow-origin`` is
+``allow-origin`` and ``MCP_RELAY_ALLOW_ORIGIN``. Beside them a file has the target and servers, and a table for each
+subcommand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from relay.app.config.document import Table, hint, read_document
+from relay.app.config.expansion import Expander
+from relay.app.config.secret_words import secret_words
+from relay.app.config.servers_file import PLACES, read_table
+from relay.app.config.values import ValueRefused, options_of, read_value, read_variable
+from relay.app.options import Configured, secrets_in
+from relay.app.settings import NamedServer
+from relay.errors import ConfigError
+
+__all__ = ["SECTIONS", "TARGET_KEYS", "parse_layered", "variable_of"]
+
+TARGET_KEYS = ("command", "args", "url")
+SECTIONS = ("test", "proxy", "load-balance")
+"""Subcommands that have options; each has a table of this name."""
+_PREFIX = "MCP_RELAY_"
+_OTHER_VARIABLES = ("MCP_RELAY_CONFIG", "MCP_RELAY_LOOP")
+_TARGET_VARIABLES = ("MCP_RELAY_COMMAND", "MCP_RELAY_URL")
+
+
+def variable_of(key: str) -> str:
+    """Return the variable that says what a key says."""
+    return _PREFIX + key.upper().replace("-", "_")
+
+
+def parse_layered(
+    parser: argparse.ArgumentParser, words: Sequence[str], environment: Mapping[str, str], section: str | None = None
+) -> argparse.Namespace:
+    """Return the options; what was configured beside them is ``configured``. Raises ConfigError."""
+    with _only_what_is_given(parser) as (defaults, required):
+        options = parser.parse_intermixed_args(words)
+    layers = _Layers(parser, options, environment)
+    if section is None:
+        layers.take_variables()
+    layers.take_file(options.config if hasattr(options, "config") else environment.get("MCP_RELAY_CONFIG"), section)
+    missing = [action for action in required if not hasattr(options, action.dest)]
+    if missing:
+        names = ", ".join("/".join(action.option_strings) for action in missing)
+        parser.error(f"the following arguments are required: {names}")
+    for action, default in defaults.items():
+        if not hasattr(options, action.dest) and default is not argparse.SUPPRESS:
+            convert = action.type if isinstance(default, str) and callable(action.type) else _as_it_is
+            setattr(options, action.dest, convert(default))
+    options.configured = layers.configured()
+    return options
+
+
+def _nearest(variable: str, known: Iterable[str]) -> str:
+    # Without what they all begin with, which would make any two of them near.
+    words = [one.removeprefix(_PREFIX) for one in (*known, *_OTHER_VARIABLES, *_TARGET_VARIABLES)]
+    near = hint(variable.removeprefix(_PREFIX), words)
+    return near.replace("'", f"'{_PREFIX}", 1) if near else "; see mcp-relay --help"
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+@contextlib.contextmanager
+def _only_what_is_given(
+    parser: argparse.ArgumentParser,
+) -> Iterator[tuple[Mapping[argparse.Action, Any], Sequence[argparse.Action]]]:
+    """Let the parser tell only of options that are given, and miss none; hand out its defaults and what it needs."""
+    actions = [action for action in parser._actions if action.option_strings]
+    defaults = {action: action.default for action in actions}
+    required = [action for action in actions if action.required]
+    for action in actions:
+        action.default, action.required = argparse.SUPPRESS, False
+    try:
+        yield defaults, required
+    finally:
+        for action, default in defaults.items():
+            action.default, action.required = default, action in required
+
+
+class _Layers:
+    """Fills in what the layers above have left open."""
+
+    def __init__(
+        self, parser: argparse.ArgumentParser, options: argparse.Namespace, environment: Mapping[str, str]
+    ) -> None:
+        self._parser = parser
+        self._options = options
+        self._environment = environment
+        self._known = options_of(parser)
+        self._expander = Expander(environment)
+        self._file: str | None = None
+        self._target: list[str] = []
+        self._servers: Mapping[str, NamedServer] = {}
+        self._warnings: list[str] = []
+        self._origins: dict[str, str] = {}
+
+    def configured(self) -> Configured:
+        return Configured(
+            file=self._file,
+            target=self._target,
+            servers=self._servers,
+            secrets=self._secrets(),
+            warnings=self._warnings,
+            origins=self._origins,
+        )
+
+    def _secrets(self) -> list[str]:
+        url = self._target[0] if len(self._target) == 1 else None
+        secrets = [*self._expander.secrets, *secret_words(self._target), *secrets_in((), {}, url)]
+        return [secret for secret in secrets if len(secret) >= 4]
+
+    # Variables.
+
+    def take_variables(self) -> None:
+        """Take what the environment says. Raises ConfigError."""
+        by_variable = {variable_of(key): key for key in self._known}
+        for name, text in sorted(self._environment.items()):
+            if not name.startswith(_PREFIX) or name in _OTHER_VARIABLES or not text:
+                continue
+            if name in _TARGET_VARIABLES:
+                self._take_target_variable(name, text)
+            elif name not in by_variable:
+                raise ConfigError(f"{name} is set, but there is no such variable{_nearest(name, by_variable)}")
+            else:
+                key = by_variable[name]
+                try:
+                    value = read_variable(self._parser, key, self._known[key], text)
+                except ValueRefused as exc:
+                    raise ConfigError(f"{name}: {exc}") from exc
+                self._set(self._known[key], value, name)
+
+    def _take_target_variable(self, name: str, text: str) -> None:
+        if self._target:
+            raise ConfigError(f"{' and '.join(_TARGET_VARIABLES)} are both set; leave one out")
+        try:
+            self._target = [text] if name == "MCP_RELAY_URL" else shlex.split(text)
+        except ValueError as exc:
+            raise ConfigError(f"{name}: is not a command: {exc}") from exc
+
+    # The file.
+
+    def take_file(self, path: str | None, section: str | None) -> None:
+        """Take what a file says of this command. Raises ConfigError."""
+        if not path:
+            return
+        self._file = path
+        root = read_document(path).root()
+        root.refuse_duplicates()
+        if section is not None:
+            if (table := root.table(section)) is not None:
+                self._take_options(table, ())
+            return
+        if not self._target:
+            self._target = self._target_of(root)
+        if (servers := root.table("servers")) is not None:
+            self._servers = read_table(servers, warnings=self._warnings, environment=self._environment, is_strict=True)
+        self._take_options(root, (*TARGET_KEYS, "servers", "$schema", *SECTIONS))
+
+    def _target_of(self, root: Table) -> list[str]:
+        url, command, args = root.text("url"), root.text("command"), root.texts("args")
+        if url is not None and command is not None:
+            raise root.error("there is a command, too; leave one out", "url")
+        if args and command is None:
+            raise root.error("there is no command that they belong to", "args")
+        words = [("url", url)] if url else [("command", command), *(("args", word) for word in args or ())]
+        return [str(self._expanded(root, key, word)) for key, word in words if word is not None]
+
+    def _take_options(self, table: Table, others: Sequence[str]) -> None:
+        seen: dict[argparse.Action, str] = {}
+        for key, value in table.values.items():
+            if key in others:
+                continue
+            action = self._known.get(key)
+            if action is None:
+                raise table.error(self._unknown(key, others), key)
+            if action in seen:
+                raise table.error(f"says the same as {seen[action]}; leave one out", key)
+            seen[action] = key
+            try:
+                found = read_value(self._parser, key, action, self._expanded(table, key, value))
+            except ValueRefused as exc:
+                raise table.error(str(exc), key) from exc
+            self._set(action, found, table.where(key))
+
+    def _unknown(self, key: str, others: Sequence[str]) -> str:
+        if key in PLACES:
+            return "unknown key; this is an editor's file of servers, which mcp-relay config check reads"
+        return f"unknown key{hint(key, (*self._known, *others))}"
+
+    def _expanded(self, table: Table, key: str, value: object) -> object:
+        if isinstance(value, str):
+            text = self._expander.expand(value)
+            if self._expander.problems:
+                raise table.error(self._expander.problems[0], key)
+            return text
+        if isinstance(value, list):
+            return [self._expanded(table, key, item) for item in value]
+        if isinstance(value, dict):
+            return {name: self._expanded(table, key, item) for name, item in value.items()}
+        return value
+
+    def _set(self, action: argparse.Action, value: object, origin: str) -> None:
+        if not hasattr(self._options, action.dest):
+            setattr(self._options, action.dest, value)
+            self._origins.update(dict.fromkeys(action.option_strings, origin))
