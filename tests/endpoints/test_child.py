@@ -25,7 +25,8 @@ from relay.errors import ConfigError, EndpointBroken, EndpointUnavailable
 from relay.frames import replies
 from relay.frames.frame import Frame, Kind
 from relay.limits import Limits
-from tests.check_endpoint import Capabilities, Pair, check_endpoint, joined, of_size, request, take
+from relay.testing import Capabilities, Pair, check_endpoint, joined
+from relay.testing.pair import of_size, request, take
 from tests.endpoints.byte_far import ByteFar
 
 QUICK = Limits(close_grace=0.2)

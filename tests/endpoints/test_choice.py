@@ -21,7 +21,7 @@ from relay.frames import replies
 from relay.frames.frame import Frame, Kind
 from relay.limits import Limits
 from relay.routing.rota import Strategy
-from tests.check_endpoint import Capabilities, Pair, check_endpoint, far_of, joined
+from relay.testing import Capabilities, Pair, check_endpoint, far_of, joined
 
 LIMITS = Limits(close_grace=0.2, cancel_grace=0.05)
 META = '"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}'

@@ -14,8 +14,8 @@ from relay.endpoints.http_session import HttpSession
 from relay.endpoints.sse_server import SseSession
 from relay.frames.frame import Frame
 from relay.limits import Limits
-from tests import check_endpoint as suite
-from tests.check_endpoint import CHECK_LIMITS, Capabilities, Pair, check_endpoint
+from relay.testing import CHECK_LIMITS, Capabilities, Pair, check_endpoint
+from relay.testing import laws as suite
 from tests.e2e.oracle import Client, Response, initialize
 from tests.endpoints.http_house import initialized
 

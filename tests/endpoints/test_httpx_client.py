@@ -20,7 +20,7 @@ import pytest
 import relay
 from relay.endpoints.httpx_dial import HttpxDial
 from relay.limits import Limits
-from tests import check_endpoint as laws
+from relay.testing import laws
 from tests.e2e.conversation import Direct, note
 from tests.e2e.fault_server import Exchange, FaultServer, Script
 from tests.e2e.test_connect_sessions import Forgetful, Listening

@@ -11,7 +11,7 @@ from relay.endpoints.memory import memory_pair
 from relay.errors import EndpointBroken, EndpointClosed
 from relay.frames.frame import Frame
 from relay.limits import Limits
-from tests.check_endpoint import Capabilities, Pair, check_endpoint, far_of, joined
+from relay.testing import Capabilities, Pair, check_endpoint, far_of, joined
 
 FRAME = Frame(b"{}")
 

@@ -19,7 +19,8 @@ from relay.errors import EndpointBroken
 from relay.frames import replies
 from relay.frames.frame import Frame, Kind
 from relay.limits import Limits
-from tests.check_endpoint import CHECK_LIMITS, Capabilities, Pair, check_endpoint, joined, of_size, request, take
+from relay.testing import CHECK_LIMITS, Capabilities, Pair, check_endpoint, joined
+from relay.testing.pair import of_size, request, take
 from tests.endpoints.byte_far import ByteFar
 
 Ends = tuple[int, int]

@@ -16,7 +16,7 @@ from relay.endpoints.remote import Remote, Transport
 from relay.errors import ConfigError, EndpointClosed
 from relay.frames.frame import Frame
 from relay.limits import Limits
-from tests import check_endpoint as laws
+from relay.testing import CHECK_LIMITS, Capabilities, Pair, laws
 from tests.e2e.conversation import INITIALIZE, INITIALIZED
 from tests.e2e.fault_server import Exchange, FaultServer, Script, SseScript
 
@@ -68,7 +68,7 @@ class ServerSide:
 
 
 @contextlib.asynccontextmanager
-async def make_pair(transport: Transport, limits: Limits) -> AsyncIterator[laws.Pair]:
+async def make_pair(transport: Transport, limits: Limits) -> AsyncIterator[Pair]:
     """Give an initialized session with an open stream."""
     script = SseScript() if transport == "sse" else Listening()
     async with FaultServer.running(script) as server:
@@ -84,7 +84,7 @@ async def make_pair(transport: Transport, limits: Limits) -> AsyncIterator[laws.
                 await server.until(lambda: script.stream_of_session)
                 assert script.stream_of_session is not None, "waited for"
                 stream = script.stream_of_session
-            yield laws.Pair(near, ServerSide(server, stream))
+            yield Pair(near, ServerSide(server, stream))
         finally:
             await near.aclose()
 
@@ -93,8 +93,8 @@ async def make_pair(transport: Transport, limits: Limits) -> AsyncIterator[laws.
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
 async def test_laws_of_an_endpoint(law: laws.Law, transport: Transport) -> None:
     """Each law about what comes in, and about closing, over both transports."""
-    async with make_pair(transport, laws.CHECK_LIMITS) as pair:
-        await law(pair, laws.Capabilities())
+    async with make_pair(transport, CHECK_LIMITS) as pair:
+        await law(pair, Capabilities())
         await pair.near.aclose()
         await pair.near.aclose()
 

@@ -30,7 +30,8 @@ from relay.frames import replies
 from relay.frames.frame import Frame
 from relay.limits import Limits
 from relay.pipe import pipe
-from tests.check_endpoint import Capabilities, Pair, check_endpoint, joined, of_size, request, take
+from relay.testing import Capabilities, Pair, check_endpoint, joined
+from relay.testing.pair import of_size, request, take
 from tests.endpoints.peers_by_hand import HELLO, QUICK, answer, error_of, start
 from tests.endpoints.socket_far import SocketFar, StreamFar
 
