@@ -153,7 +153,7 @@ class _ChildProtocol(asyncio.SubprocessProtocol):
     def __init__(self, reader: FrameReader, writer: FrameWriter) -> None:
         self._reader = reader
         self._writer = writer
-        self._reads = 0
+        self.reads = 0
         self._stdout_ended = False
         self.exited = asyncio.Event()
         self.on_end: Callable[[], None] = lambda: None
@@ -167,7 +167,7 @@ class _ChildProtocol(asyncio.SubprocessProtocol):
         self._writer.connection_made(stdin)
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
-        self._reads += 1
+        self.reads += 1
         self._reader.data_received(data)
 
     def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
@@ -192,11 +192,11 @@ class _ChildProtocol(asyncio.SubprocessProtocol):
             self._wait_for_other_sign()
 
     def _wait_for_other_sign(self) -> None:
-        asyncio.get_running_loop().call_later(_EXIT_AFTER_EOF, self._look_again, self._reads)
+        asyncio.get_running_loop().call_later(_EXIT_AFTER_EOF, self._look_again, self.reads)
 
     def _look_again(self, reads: int) -> None:
         """A child may close stdout and live on; a grandchild may hold stdout open after the child has gone."""
-        if not self._stdout_ended and (reads != self._reads or self._reader.inbox.is_paused):
+        if not self._stdout_ended and (reads != self.reads or self._reader.inbox.is_paused):
             self._wait_for_other_sign()  # what the child had written before it exited is still coming
         else:
             self.on_end()
@@ -231,6 +231,8 @@ class Child:
         self._closed = asyncio.Event()
         self._guardian: Guardian | None = None
         self.pid = transport.get_pid()
+        self.own_end: str | None = None
+        """How it ended of its own accord, known to who asked by ``call_at_end``; None if it runs or we ended it."""
 
     @classmethod
     async def start(
@@ -293,6 +295,11 @@ class Child:
         return self._reader.noise
 
     @property
+    def has_written(self) -> bool:
+        """Whether anything has come from its stdout."""
+        return self._protocol.reads > 0
+
+    @property
     def is_alive(self) -> bool:
         """Whether the process has not exited."""
         return self._transport.get_returncode() is None
@@ -300,12 +307,25 @@ class Child:
     def _ended(self) -> None:
         """Finish the inbox: stdout has ended, or the process has exited and a moment has passed."""
         status = self._transport.get_returncode()
+        if not self._closing:
+            self._note_own_end("closed its stdout")
         if self._closing or status in (None, 0):
             self._reader.eof_received()
         else:
             assert status is not None, "None was handled"
             # Its last line may be half of one: it is discarded with the reader.
             self._reader.inbox.finish(EndpointBroken(f"{self.name}: {_describe_exit(status)}"))
+
+    def _takes_no_more(self) -> bool:
+        try:
+            self._writer.check()
+        except EndpointBroken:
+            return True
+        return False
+
+    def _note_own_end(self, seen: str) -> None:
+        status = self._transport.get_returncode()
+        self.own_end = seen if status is None else _describe_exit(status)
 
     async def receive(self) -> Sequence[Frame]:
         """Return what the child wrote. Raises EndpointBroken if it exited with a status other than 0."""
@@ -328,6 +348,8 @@ class Child:
         """End the process and its group: stdin closed, then SIGTERM, then SIGKILL, ``close_grace`` seconds apart."""
         if self._closing and self._closed.is_set():
             return
+        if not self._closing and self._takes_no_more():
+            self._note_own_end("closed its stdin")
         self._closing = True
         self._writer.send_eof()
         # A child blocked on a full pipe cannot see that its stdin has ended: read on, and drop what it says.
