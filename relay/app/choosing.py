@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
-from relay.app.wiring import AddressTarget, ChildTarget, RemoteTarget, connect
+from relay.app.child_target import ChildTarget
+from relay.app.wiring import AddressTarget, RemoteTarget, connect
 from relay.endpoints.balancer import Balancer, Retry, Target, only
 from relay.endpoints.base import Endpoint
 from relay.endpoints.choice import Choice

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from relay import __version__
+from relay.app.child_target import ChildTarget
 from relay.app.child_words import ChildWords
 from relay.app.conversation import Answer, Conversation
 from relay.app.diagnosis import (
@@ -26,7 +27,7 @@ from relay.app.diagnosis import (
 from relay.app.logs import FrameLog
 from relay.app.report import KINDS, Found, Listing
 from relay.app.settings import CheckSettings
-from relay.app.wiring import ChildTarget, connect, is_url
+from relay.app.wiring import connect, is_url
 from relay.endpoints.base import Endpoint
 from relay.endpoints.lazy import Lazy
 from relay.endpoints.tcp import TcpAddress, dial
@@ -135,7 +136,7 @@ class Examination:
         settings = self._settings
         try:
             self._child = self._child or ChildTarget(
-                target, env=settings.env, cwd=settings.cwd, limits=self._limits, stderr=self._spoken
+                target, env=settings.env, cwd=settings.cwd, limits=self._limits, stderr=self._spoken, may_refuse=False
             )
         except ConfigError as exc:  # here it is what the test has found, and no mistake of the command line's
             raise CheckFailed(str(exc)) from exc

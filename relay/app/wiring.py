@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from relay.auth.origin import OriginPolicy
 from relay.endpoints.base import Endpoint
-from relay.endpoints.child import Child, child_environment, resolve_program
-from relay.endpoints.guardian import Guardian
+from relay.endpoints.child import Child, child_environment
 from relay.endpoints.lazy import Lazy
 from relay.endpoints.own_stdio import OwnStdio
 from relay.errors import ConfigError, EndpointUnavailable
@@ -25,11 +24,10 @@ from relay.limits import DEFAULT_LIMITS, Limits
 if TYPE_CHECKING:
     import httpx
 
-    from relay.app.logs import ChildStderr
     from relay.endpoints.http_dial import Dial
     from relay.endpoints.http_server import HttpListener
 
-__all__ = ["AddressTarget", "ChildTarget", "RemoteTarget", "connect", "is_url", "listen_http"]
+__all__ = ["AddressTarget", "RemoteTarget", "connect", "is_url", "listen_http"]
 
 logger = logging.getLogger("relay")
 
@@ -218,61 +216,3 @@ class AddressTarget:
 
     async def aclose(self) -> None:
         """Have nothing to let go of."""
-
-
-class ChildTarget:
-    """A command that is started for each session, and its children that live."""
-
-    def __init__(
-        self,
-        command: Sequence[str],
-        *,
-        env: Mapping[str, str],
-        cwd: str | None,
-        limits: Limits,
-        stderr: ChildStderr,
-    ) -> None:
-        """Check that the command can be found. Raises ConfigError."""
-        self.command = resolve_program(command, env, cwd)
-        self.name = os.path.basename(command[0])
-        self.children: set[Child] = set()
-        self.started = 0
-        self._env = env
-        self._cwd = cwd
-        self._limits = limits
-        self._stderr = stderr
-        self._guardian = Guardian.hold()  # one for all children, not one for each
-
-    def endpoint(self, *, is_shared: bool = False) -> Endpoint:
-        """Return an endpoint whose child is started when first used."""
-        return Lazy(self.name, self._start)
-
-    async def _start(self) -> Endpoint:
-        child = await Child.start(
-            self.command,
-            env=self._env,
-            cwd=self._cwd,
-            name=self.name,
-            limits=self._limits,
-            stderr=self._stderr.fd,
-            on_noise=self._stderr.show,
-        )
-        self.started += 1
-        self.children.add(child)
-        logger.info("%s: started, pid %d", self.name, child.pid)
-        return child
-
-    def forget(self, endpoint: Endpoint) -> None:
-        """Forget a child whose pipe has ended."""
-        self.children = {child for child in self.children if child.is_alive}
-
-    def status(self) -> dict[str, object]:
-        """Return what ``/status`` says of it: never arguments or environment."""
-        alive = sum(child.is_alive for child in self.children)
-        return {"command": self.name, "children": alive, "started": self.started}
-
-    async def aclose(self) -> None:
-        """Let go of the guardian."""
-        if self._guardian is not None:
-            self._guardian.release()
-            self._guardian = None

@@ -43,6 +43,7 @@ class Restarts:
             child = await make()
         except (ConfigError, EndpointUnavailable) as exc:
             self._failed(str(exc).removeprefix(f"{self._name}: "), is_probe=is_probe)
+            logger.warning("%s: %s", self._name, self.last_error)
             raise EndpointUnavailable(f"{self._name}: {self.last_error}") from exc
         except BaseException:
             if is_probe:
@@ -76,6 +77,16 @@ class Restarts:
         moment = datetime.now(UTC) + timedelta(seconds=max(self.circuit.until - self._clock(), 0))
         return moment.isoformat(timespec="seconds")
 
+    @property
+    def is_shut(self) -> bool:
+        """Whether nothing is started now, not even a probe."""
+        return self.circuit.is_open and self._clock() < self.circuit.until
+
+    @property
+    def wait(self) -> float:
+        """Seconds until something may be started."""
+        return max(self.circuit.until - self._clock(), 0.1)  # not at once, where a probe decides
+
     def look(self) -> None:
         """Take note of children that are well: that have answered since the last failure, or have run for long."""
         now = self._clock()
@@ -106,6 +117,8 @@ class Restarts:
         self.last_error = fault
         if self.circuit.failed(self._clock(), fault, ran=ran, chance=self._chance(), is_probe=is_probe):
             count = self.circuit.recent_failures
-            logger.warning("%s: failed %d times in a minute: %s; not started before %s", self._name, count, fault, self.opens_at())
+            logger.warning(
+                "%s: failed %d times in a minute: %s; not started before %s", self._name, count, fault, self.opens_at()
+            )
         else:
             logger.info("%s: %s", self._name, fault)

@@ -43,7 +43,7 @@ class Circuit:
         self._is_on_probation = False
 
     def ask(self, now: float) -> Verdict:
-        """Tell whether a server may be started; ``wait``: ask again at ``until``. Of an open circuit one may: a probe."""
+        """Tell whether one may start; ``wait``: ask again at ``until``. Of an open circuit one may, the probe."""
         if not self.is_open:
             return "start" if now >= self.until else "wait"
         if self.has_probe or now < self.until:

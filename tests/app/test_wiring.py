@@ -7,10 +7,11 @@ import sys
 
 import pytest
 
+from relay.app.child_target import ChildTarget
 from relay.app.logs import ChildStderr, StderrSink
 from relay.app.settings import BridgeSettings, ServeSettings
 from relay.app.specs import ListenSpec
-from relay.app.wiring import ChildTarget, is_url, listen_http
+from relay.app.wiring import is_url, listen_http
 from relay.endpoints.guardian import Guardian
 from relay.errors import ConfigError
 from relay.frames.frame import Frame
@@ -44,15 +45,16 @@ async def test_a_target_counts_its_children() -> None:
     target = ChildTarget(ECHO, env=ENVIRONMENT, cwd=None, limits=Limits(close_grace=0.5), stderr=stderr)
     endpoints = [target.endpoint() for _ in range(3)]
     name = os.path.basename(sys.executable)
-    assert target.status() == {"command": name, "children": 0, "started": 0}
+    idle = {"state": "idle", "command": name, "children": 0, "started": 0, "last_error": None}
+    assert target.status() == idle
     for endpoint in endpoints[:2]:
         await endpoint.send([Frame(b'{"method":"x"}')])
         assert len(await endpoint.receive()) == 1
-    assert target.status() == {"command": name, "children": 2, "started": 2}
+    assert target.status() == {**idle, "state": "running", "children": 2, "started": 2}
     assert Guardian._shared is not None
     await endpoints[0].aclose()
     target.forget(endpoints[0])
-    assert target.status() == {"command": name, "children": 1, "started": 2}
+    assert target.status() == {**idle, "state": "running", "children": 1, "started": 2}
     assert len(target.children) == 1
     for endpoint in endpoints:
         await endpoint.aclose()

@@ -13,14 +13,14 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from relay.app.child_target import ChildTarget
 from relay.app.logs import ChildStderr, StderrSink
 from relay.app.serve import _Serving
 from relay.app.settings import ServeSettings
-from relay.app.wiring import ChildTarget
+from relay.app.specs import ListenSpec
 from relay.endpoints.base import Listener
 from relay.endpoints.child import child_environment
 from relay.endpoints.http_server import HttpListener
-from relay.endpoints.shared import SharedPool
 from relay.limits import Limits
 from tests.e2e.oracle import Client, Oracle, Relay, Wire, initialize, notification, request, run_relay, stdio_server
 
@@ -156,10 +156,11 @@ async def _serving(limits: Limits) -> AsyncIterator[tuple[str, ChildTarget]]:
     listening: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     class Telling(_Serving):
-        async def _accept(self, listener: Listener, pool: SharedPool | None, group: asyncio.TaskGroup) -> None:
+        async def _listen(self, spec: ListenSpec) -> Listener:
+            listener = await super()._listen(spec)
             assert isinstance(listener, HttpListener)
             listening.set_result(listener.base_url)
-            await super()._accept(listener, pool, group)
+            return listener
 
     try:
         async with asyncio.TaskGroup() as group:
@@ -209,7 +210,7 @@ async def test_a_bug_of_ours_ends_one_session_and_no_other(
 
     async with _serving(Limits(close_grace=0.2)) as (base, target), Client(base) as unlucky, Client(base) as client:
         with monkeypatch.context() as broken:
-            broken.setattr("relay.app.serve.pipe", fail)
+            broken.setattr("relay.app.offer.pipe", fail)
             response = await unlucky.post(initialize())
             (error,) = await response.frames()
             assert json.loads(error)["error"]["message"] == "the request was lost: the relay failed"

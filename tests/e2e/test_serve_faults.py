@@ -82,7 +82,9 @@ async def test_kill_9_of_the_child_in_the_middle_of_an_answer(loop: str) -> None
             assert await _pid(client) != pid
             (seen,) = await client.call(request(1, "seen"))
             assert len(json.loads(seen)["result"]["lines"]) == 1, "nothing was sent again to the new child"
-            assert (await client.status())["servers"]["default"] == {"command": "python", "children": 2, "started": 3}
+            told = {"state": "running", "command": "python", "children": 2, "started": 3, "sessions": 2}
+            last = {"last_error": "was killed by SIGKILL"}
+            assert (await client.status())["servers"]["default"] == {**told, **last}
 
 
 async def test_a_child_that_exits_0_with_calls_open() -> None:

@@ -100,14 +100,18 @@ async def test_status_counts_what_there_is() -> None:
             assert (health.status, await health.json()) == (200, {"status": "healthy"})
             empty = await client.status()
             assert (empty["sessions"], empty["in_flight"], empty["uptime"] >= 0) == (0, 0, True)
-            assert empty["servers"] == {"default": {"command": "python", "children": 0, "started": 0}}
+            idle = {
+                "state": "idle", "command": "python", "children": 0, "started": 0, "last_error": None, "sessions": 0,
+            }  # fmt: skip
+            assert empty["servers"] == {"default": idle}
             await client.begin()
             await other.begin()
             await client.post(request(1, "silent"))
             await client.listen()
             status = await client.status()
             assert (status["sessions"], status["in_flight"], status["active_sse_connections"]) == (2, 1, 2)
-            assert status["servers"]["default"] == {"command": "python", "children": 2, "started": 2}
+            busy = {"state": "running", "children": 2, "started": 2, "sessions": 2}
+            assert status["servers"]["default"] == {**idle, **busy}
             assert status["draining"] is False and status["server_instances"] == {"default": "configured"}
             assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", status["api_last_activity"])
             text = json.dumps(status)

@@ -1,0 +1,154 @@
+"""One server as it is offered: whoever comes for it is joined to a server of their own, or to their share of one.
+
+There is an offer for the command or address on the command line, and one for each server with a name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Protocol
+
+from relay.app.logs import frame_log
+from relay.app.settings import ServeSettings
+from relay.app.wiring import RemoteTarget
+from relay.endpoints.base import Endpoint, Listener
+from relay.endpoints.modern_clients import ModernClients
+from relay.endpoints.tasks import TaskScope
+from relay.errors import EndpointBroken, EndpointClosed
+from relay.pipe import pipe
+
+if TYPE_CHECKING:
+    from relay.endpoints.http_dial import Dial
+    from relay.endpoints.shared import SharedPool, SharedSessions
+
+__all__ = ["Offer", "Target"]
+
+logger = logging.getLogger("relay")
+
+
+class Target(Protocol):
+    """What stands behind an offer."""
+
+    @property
+    def name(self) -> str:
+        """What logs and errors call it."""
+
+    def endpoint(self, *, is_shared: bool = False) -> Endpoint:
+        """Return an endpoint for one session, or for all clients that share one."""
+
+    def forget(self, endpoint: Endpoint) -> None:
+        """Forget an endpoint whose pipe has ended."""
+
+    def status(self) -> dict[str, object]:
+        """Return what ``/status`` says of it: no secrets."""
+
+    async def aclose(self) -> None:
+        """Let go of what it holds; the sessions have ended."""
+
+
+class Offer:
+    """One server, and the tasks of those who use it."""
+
+    def __init__(self, target: Target, settings: ServeSettings) -> None:
+        """Offer ``target``, whose secrets, limits and sharing ``settings`` say."""
+        self.target = target
+        self.last_used = datetime.now(UTC)
+        self._settings = settings
+        self._pool = self._make_pool() if settings.share == "shared" else None
+        self._tasks = TaskScope()
+        self._carrying: set[asyncio.Task[None]] = set()
+        self._connections: set[Endpoint] = set()
+
+    @property
+    def dial(self) -> Dial | None:
+        """The way to a server to which requests are handed on as they come, without keeping sessions."""
+        target = self.target
+        if isinstance(target, RemoteTarget) and target.passes_requests and self._settings.share is None:
+            return target.dial
+        return None
+
+    @property
+    def sessions(self) -> int:
+        """How many are joined to the server now, all clients of 2026-07-28 being one."""
+        return len(self._carrying)
+
+    def accept(self, listener: Listener, *, looks_after: bool) -> None:
+        """Join whoever comes from ``listener`` to the server; ``looks_after``: it drains and closes its own."""
+        work = self._accept(listener, looks_after=looks_after)
+        self._tasks.spawn(work, name=f"{self.target.name}: accept sessions")
+
+    async def _accept(self, listener: Listener, *, looks_after: bool) -> None:
+        async for session in listener:
+            self._join(session, self._upstream(session), f"session {session.name}")
+            if not looks_after:
+                self._connections.add(session)
+
+    def _join(self, session: Endpoint, upstream: Endpoint, name: str) -> None:
+        task = self._tasks.spawn(self._carry(session, upstream), name=name)
+        self._carrying.add(task)
+        task.add_done_callback(functools.partial(self._forget, session))
+
+    def _forget(self, session: Endpoint, task: asyncio.Task[None]) -> None:
+        self._carrying.discard(task)
+        self._connections.discard(session)
+
+    def _make_pool(self) -> SharedPool:
+        from relay.endpoints.shared import SharedPool
+
+        def begin(shared: SharedSessions) -> None:
+            self._join(shared, self.target.endpoint(is_shared=True), f"shared server {shared.name}")
+
+        return SharedPool(self.target.name, self._settings.limits, begin)
+
+    def _upstream(self, session: Endpoint) -> Endpoint:
+        """Return what one session is joined to: a server of its own, or its share of one."""
+        if isinstance(session, ModernClients):
+            upstream = self.target.endpoint(is_shared=not session.takes_one)
+            if session.greeting is None:
+                return upstream
+            from relay.endpoints.greeted import Greeted
+
+            return Greeted(upstream, session.greeting, self._settings.limits.handshake)
+        if self._pool is not None:
+            # Only over Streamable HTTP is there a stream that a client may leave closed.
+            return self._pool.member(lambda: getattr(session, "is_listening", True))
+        return self.target.endpoint()
+
+    async def _carry(self, session: Endpoint, upstream: Endpoint) -> None:
+        """Join a session to its server; whatever happens to it stays its own."""
+        self.last_used = datetime.now(UTC)
+        observer = frame_log(self._settings.secrets)
+        try:
+            report = await pipe(session, upstream, limits=self._settings.limits, observer=observer)
+        except Exception:
+            # A bug of ours: it must end this session and no other.
+            logger.exception("%s: unexpected failure", session.name)
+            await session.aclose(EndpointBroken("the relay failed"))
+            return
+        finally:
+            self.target.forget(upstream)
+        if report.failure is not None:
+            logger.warning("%s: ended: %s", session.name, report.failure)
+
+    async def drain(self, seconds: float) -> None:
+        """Let what is in flight on connections be answered, for at most ``seconds``."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while any(getattr(session, "in_flight", 0) for session in self._connections):  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+
+    async def aclose(self) -> None:
+        """End every session, once the listeners yield no more; returns when all have come to their end."""
+        for session in tuple(self._connections):
+            await session.aclose(EndpointClosed("the relay is shutting down"))
+        if self._pool is not None:
+            await self._pool.aclose()
+        await self._tasks.join()
+
+    def status(self) -> dict[str, object]:
+        """Return what ``/status`` says of it."""
+        return {**self.target.status(), "sessions": self.sessions}
