@@ -63,9 +63,16 @@ def _install(words: Sequence[str], sink: StderrSink) -> int:
     return command(words, sink)
 
 
+def _completion(words: Sequence[str], sink: StderrSink) -> int:
+    from relay.app.completion import command
+
+    return command(words, sink)
+
+
 # As above, but done at once: these ask a person, or need no loop.
 _WITHOUT_LOOP: dict[str, Callable[[Sequence[str], StderrSink], int]] = {
     "install": _install,
+    "completion": _completion,
 }
 
 

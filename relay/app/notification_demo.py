@@ -12,7 +12,7 @@ from typing import Any
 from relay.app.logs import StderrSink
 from relay.app.options import Parser, positive
 
-__all__ = ["command", "demonstrate", "notification"]
+__all__ = ["build_parser", "command", "demonstrate", "notification"]
 
 # The words of mcp-connect's notification-demo, whose "warn" is no level of MCP.
 _LEVELS = ("info", "warning", "error", "debug")
@@ -21,6 +21,11 @@ PAUSE = 0.5  # seconds between two
 
 def command(words: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
     """Return the job that these words ask for. Raises ConfigError."""
+    return demonstrate(build_parser().parse_args(words).count)
+
+
+def build_parser() -> Parser:
+    """Return the parser of its words."""
     parser = Parser(
         prog="mcp-relay notification-demo",
         description="Write MCP log notifications on stdout, one each half second: info, warning, error, debug, again.",
@@ -28,7 +33,7 @@ def command(words: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
         allow_abbrev=False,
     )
     parser.add_argument("--count", type=positive, default=3, metavar="N", help="how many (default 3)")
-    return demonstrate(parser.parse_args(words).count)
+    return parser
 
 
 async def demonstrate(count: int) -> int:

@@ -63,14 +63,7 @@ refuses a connection, or fails three times in a row, is left out until it answer
 
 def proxy(words: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
     """Return the job of ``mcp-relay proxy``. Raises ConfigError."""
-    parser = _parser("proxy", _PROXY)
-    parser.add_argument("--endpoint", required=True, metavar="SERVER", help="the server to use while it is there")
-    parser.add_argument(
-        "--fallbacks", action="append", default=[], metavar="SERVER,…",
-        help="those to use when it cannot be reached, in this order (repeatable)",
-    )  # fmt: skip
-    _add_options(parser)
-    options = parse_words(parser, words, "proxy")
+    options = parse_words(build_proxy_parser(), words, "proxy")
     transport = _transport(options)
     targets = [parse_target(options.endpoint, "--endpoint", transport)]
     for text in _listed(options.fallbacks):
@@ -81,8 +74,28 @@ def proxy(words: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
     return _job(options, targets, "in-order", sink)
 
 
+def build_proxy_parser() -> Parser:
+    """Return the parser of the words of ``proxy``."""
+    parser = _parser("proxy", _PROXY)
+    parser.add_argument("--endpoint", required=True, metavar="SERVER", help="the server to use while it is there")
+    parser.add_argument(
+        "--fallbacks", action="append", default=[], metavar="SERVER,…",
+        help="those to use when it cannot be reached, in this order (repeatable)",
+    )  # fmt: skip
+    _add_options(parser)
+    return parser
+
+
 def load_balance(words: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
     """Return the job of ``mcp-relay load-balance``. Raises ConfigError."""
+    options = parse_words(build_load_balance_parser(), words, "load-balance")
+    transport = _transport(options)
+    targets = [parse_target(text, "--endpoints", transport) for text in _listed(options.endpoints)]
+    return _job(options, targets, options.strategy, sink)
+
+
+def build_load_balance_parser() -> Parser:
+    """Return the parser of the words of ``load-balance``."""
     parser = _parser("load-balance", _BALANCE)
     parser.add_argument(
         "--endpoints", action="append", required=True, metavar="SERVER,…", help="the servers (repeatable)"
@@ -92,10 +105,7 @@ def load_balance(words: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, 
         help="whose turn it is (default round-robin)",
     )  # fmt: skip
     _add_options(parser)
-    options = parse_words(parser, words, "load-balance")
-    transport = _transport(options)
-    targets = [parse_target(text, "--endpoints", transport) for text in _listed(options.endpoints)]
-    return _job(options, targets, options.strategy, sink)
+    return parser
 
 
 def _parser(word: str, description: str) -> Parser:

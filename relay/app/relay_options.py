@@ -39,8 +39,9 @@ Relay MCP between transports: a stdio server to HTTP clients, or a remote server
   mcp-relay load-balance --endpoints A,B … spread clients over several servers
   mcp-relay as NAME …                      read what follows as another bridge does: supergateway, mcp-proxy, …
   mcp-relay install --client NAME …        put a server into a client's configuration: claude-desktop, cursor, …
+  mcp-relay completion bash|zsh|fish       write a script that completes these words
 
-Each of the last six has a --help of its own; a command of that name goes after --.
+Each of the last seven has a --help of its own; a command of that name goes after --.
 """
 
 _EPILOG = """\

@@ -77,9 +77,9 @@ def post(connection: http.client.HTTPConnection) -> dict[str, object]:
     answer = connection.getresponse()
     assert answer.status == 200
     text = answer.read().decode()
-    said: dict[str, object] = json.loads(
-        text.partition("data: ")[2] if text.startswith(("id", "event", "data")) else text
-    )
+    if answer.headers["Content-Type"] == "text/event-stream":  # it took a while
+        text = text.partition("data: ")[2]
+    said: dict[str, object] = json.loads(text)
     return said
 
 

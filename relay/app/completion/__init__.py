@@ -1,0 +1,56 @@
+"""``mcp-relay completion SHELL``: a script for a shell, written from the very parsers that read the words.
+
+    words.py    what each command takes, from its parser
+    bash.py, zsh.py, fish.py    that, as a script of the shell
+
+The script is complete in itself: nothing of ours runs when a user presses Tab.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from relay.app.completion.words import Command, command_of, commands
+from relay.app.logs import StderrSink
+from relay.app.options import Parser
+
+__all__ = ["SHELLS", "command", "script"]
+
+SHELLS = ("bash", "zsh", "fish")
+
+_DESCRIPTION = """\
+Print a script that completes the words of mcp-relay in a shell. To have it in every new one:
+
+  bash   mcp-relay completion bash > ~/.local/share/bash-completion/completions/mcp-relay
+  zsh    mcp-relay completion zsh > "${fpath[1]}/_mcp-relay"
+  fish   mcp-relay completion fish > ~/.config/fish/completions/mcp-relay.fish
+"""
+
+
+def command(words: Sequence[str], sink: StderrSink) -> int:
+    """Do what these words ask for and return the exit code. Raises ConfigError."""
+    sys.stdout.write(script(build_parser().parse_args(words).shell))
+    return 0
+
+
+def build_parser() -> Parser:
+    """Return the parser of its words."""
+    parser = Parser(
+        prog="mcp-relay completion",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("shell", choices=SHELLS, help="for which shell")
+    return parser
+
+
+def script(shell: str) -> str:
+    """Return the script for one of ``SHELLS``."""
+    own = command_of("completion", "write what completes these words in a shell", build_parser())
+    everything: list[Command] = [*commands(), own]
+    text: str = import_module(f"relay.app.completion.{shell}").script(everything)
+    return text

@@ -1,0 +1,92 @@
+"""What each command of the program takes, as its parser has it: the same for every shell."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Literal
+
+__all__ = ["Command", "Flag", "command_of", "commands"]
+
+# A command, the function that makes its parser, and what the command is for. The first is the program without one.
+_PARSERS = {
+    "": ("relay_options:build_parser", ""),
+    "test": ("check:build_parser", "say what a server speaks and offers, or what is wrong"),
+    "notification-demo": ("notification_demo:build_parser", "write log notifications on stdout"),
+    "proxy": ("proxy_commands:build_proxy_parser", "use the first of several servers that can be reached"),
+    "load-balance": ("proxy_commands:build_load_balance_parser", "spread clients over several servers"),
+    "install": ("install_words:build_install_parser", "put a server into a client's configuration"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """One option."""
+
+    names: tuple[str, ...]
+    help: str
+    values: int
+    """How many words follow it."""
+    kind: Literal["any", "file", "directory"]
+    choices: tuple[str, ...]
+    is_repeatable: bool
+
+    @property
+    def takes_words(self) -> bool:
+        """Whether something must follow."""
+        return self.values > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command and what may follow its word; the program itself has none."""
+
+    word: str
+    help: str
+    flags: tuple[Flag, ...]
+    choices: tuple[str, ...]
+    """Of the first word that is no option; empty: a file, or a program."""
+
+
+def commands() -> list[Command]:
+    """Return the program itself and each of its commands, but for ``completion``."""
+    from relay.app.dropins import TOOLS
+
+    found = [command_of(word, text, _make(where)) for word, (where, text) in _PARSERS.items()]
+    return [*found, Command("as", "read what follows as another bridge does", (), tuple(TOOLS))]
+
+
+def _make(where: str) -> argparse.ArgumentParser:
+    module, _, function = where.partition(":")
+    make: Callable[[], argparse.ArgumentParser] = getattr(import_module(f"relay.app.{module}"), function)
+    return make()
+
+
+def command_of(word: str, text: str, parser: argparse.ArgumentParser) -> Command:
+    """Return a command as its parser has it."""
+    positional = next((action for action in parser._actions if not action.option_strings), None)
+    flags = [_flag(parser, action) for action in parser._actions if action.option_strings]
+    return Command(
+        word,
+        text,
+        tuple(flag for flag in flags if flag.help != argparse.SUPPRESS),
+        tuple(map(str, positional.choices)) if positional is not None and positional.choices else (),
+    )
+
+
+def _flag(parser: argparse.ArgumentParser, action: argparse.Action) -> Flag:
+    text = action.help or ""
+    if text != argparse.SUPPRESS:
+        text = " ".join(parser._get_formatter()._expand_help(action).split()) if text else ""
+    metavar = " ".join(action.metavar) if isinstance(action.metavar, tuple) else action.metavar or ""
+    values = action.nargs if isinstance(action.nargs, int) else 1
+    return Flag(
+        names=tuple(action.option_strings),
+        help=text,
+        values=values,
+        kind="directory" if "DIR" in metavar else "file" if any(w in metavar for w in ("FILE", "PATH")) else "any",
+        choices=tuple(map(str, action.choices or ())),
+        is_repeatable=action.nargs == "+" or type(action).__name__ in ("_AppendAction", "_ExtendAction"),
+    )
