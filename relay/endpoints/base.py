@@ -7,12 +7,15 @@ The end of an endpoint has three names, and they are three things: *finished* (t
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from relay.errors import RelayError
 from relay.frames.frame import Frame
 
-__all__ = ["Endpoint", "Listener"]
+__all__ = ["Endpoint", "Immediate", "Listener", "Taker"]
+
+Taker: TypeAlias = Callable[[Sequence[Frame]], bool]
+"""Offered frames: takes all of them and returns True, or none."""
 
 
 @runtime_checkable
@@ -50,6 +53,22 @@ class Endpoint(Protocol):
         Requests of this peer that wait for an answer get an error that carries ``reason``; frames already received
         can still be taken, then ``receive`` returns ``()``.
         """
+
+
+class Immediate(Protocol):
+    """What an endpoint may offer besides, so that a pipe needs no turn of the loop for frames nobody has to wait for.
+
+    Each half is of use alone: a pipe asks its source for the one and its sink for the other.
+    """
+
+    def offer_to(self, taker: Taker) -> None:
+        """Offer frames to ``taker`` as they come, while ``receive`` waits and nothing is before them.
+
+        What it does not take is received.
+        """
+
+    def send_at_once(self, frames: Sequence[Frame]) -> bool:
+        """Do what ``send`` does, if it would neither wait nor fail; else do nothing and return False."""
 
 
 class Listener(Protocol):

@@ -138,11 +138,31 @@ class FrameWriter(asyncio.BaseProtocol):
     async def send(self, frames: Sequence[Frame]) -> None:
         """Write frames as lines; returns once below the high-water mark. Raises EndpointBroken, EndpointClosed."""
         self.check()
+        await self._wait_for_room()
         assert self._transport is not None, "attached before anything is sent"
         self._transport.write(encode_lines(frames))
+        await self._wait_for_room()
+
+    async def _wait_for_room(self) -> None:
         if not self._may_write.is_set():
             await self._may_write.wait()
             self.check()
+
+    def send_at_once(self, frames: Sequence[Frame]) -> bool:
+        """Write frames as lines, unless that would wait or fail."""
+        if not self.can_send:
+            return False
+        assert self._transport is not None, "attached"
+        self._transport.write(encode_lines(frames))
+        return True
+
+    @property
+    def can_send(self) -> bool:
+        """Whether ``send`` would neither wait nor fail."""
+        transport = self._transport
+        if transport is None or self._failure is not None or self._sent_eof:
+            return False
+        return self._may_write.is_set() and not transport.is_closing()
 
     def write_soon(self, frame: Frame) -> None:
         """Write one small frame now, without waiting: an answer of our own, from a callback."""

@@ -16,6 +16,7 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
+from relay.endpoints.base import Taker
 from relay.endpoints.byte_stream import FrameReader, FrameWriter
 from relay.endpoints.guardian import Guardian
 from relay.errors import ConfigError, EndpointBroken, EndpointUnavailable, RelayError
@@ -338,6 +339,14 @@ class Child:
     async def send(self, frames: Sequence[Frame]) -> None:
         """Write to the child's stdin; waits while the child does not read."""
         await self._writer.send(frames)
+
+    def offer_to(self, taker: Taker) -> None:
+        """Offer what the child writes to ``taker``; see ``Immediate``."""
+        self._reader.inbox.offer_to(taker)
+
+    def send_at_once(self, frames: Sequence[Frame]) -> bool:
+        """Write to the child's stdin, unless that would wait or fail."""
+        return self._writer.send_at_once(frames)
 
     async def send_eof(self) -> None:
         """Close the child's stdin: it answers what is in flight and ends."""

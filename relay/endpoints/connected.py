@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from relay.endpoints.base import Taker
 from relay.endpoints.inbox import FrameInbox
 from relay.endpoints.settlement import Settlement
 from relay.frames.frame import Frame
@@ -41,6 +42,10 @@ class ConnectedEndpoint:
     async def receive(self) -> Sequence[Frame]:
         """Return what the peer sent, and our errors for what it will not answer; ``()`` once it has ended."""
         return await self._inbox.receive()
+
+    def offer_to(self, taker: Taker) -> None:
+        """Offer what the peer sends to ``taker``; see ``Immediate``."""
+        self._inbox.offer_to(taker)
 
     def call_at_end(self, callback: Callable[[], None]) -> None:
         """Call ``callback`` once the peer will send no more."""

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from relay.endpoints.base import Taker
 from relay.endpoints.http_stream import EventStream
 from relay.endpoints.inbox import FrameInbox
 from relay.errors import EndpointClosed, RelayError
@@ -81,6 +82,10 @@ class ClientSession:
     async def receive(self) -> Sequence[Frame]:
         """Return what the client has POSTed; ``()`` once it has ended the session."""
         return await self.inbox.receive()
+
+    def offer_to(self, taker: Taker) -> None:
+        """Offer what the client POSTs to ``taker``; see ``Immediate``."""
+        self.inbox.offer_to(taker)
 
     def call_at_end(self, callback: Callable[[], None]) -> None:
         """Call ``callback`` once the client will send no more: it has ended the session, or the session has expired."""
@@ -156,6 +161,8 @@ class HttpSession(ClientSession):
         self._initialize_id: RequestId | None = None
         self.is_initialized = False
         self._streams: dict[int, EventStream] = {}
+        self._crowded: list[EventStream] = []
+        """Streams that were full after the last frames: before the next, their readers are waited for."""
         self._last_stream = _STANDALONE
         self._kept = Kept()
         self._standalone = EventStream(_STANDALONE, limits, has_ids=True, kept=self._kept)
@@ -307,11 +314,27 @@ class HttpSession(ClientSession):
     async def send(self, frames: Sequence[Frame]) -> None:
         """Put each frame on the stream it belongs to; waits for clients that read slowly, up to ``limits.stall``."""
         self._check_open()
+        await self._wait_for_room()
+        self._push(frames)
+        await self._wait_for_room()
+
+    def send_at_once(self, frames: Sequence[Frame]) -> bool:
+        """Put each frame on the stream it belongs to, unless a client that reads slowly is to be waited for."""
+        if self.is_closed or self._crowded:
+            return False
+        self._push(frames)
+        return True
+
+    def _push(self, frames: Sequence[Frame]) -> None:
         streams = {stream for frame in frames if (stream := self._route(frame)) is not None}
         if streams:
             self._bound_replay()
-        for stream in streams:
+            self._crowded = [stream for stream in streams if stream.is_full]
+
+    async def _wait_for_room(self) -> None:
+        for stream in self._crowded:
             await stream.wait_for_room()
+        self._crowded = []
 
     def _route(self, frame: Frame) -> EventStream | None:
         head = frame.head

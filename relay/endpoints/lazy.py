@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from relay.endpoints.base import Endpoint
+from relay.endpoints.base import Endpoint, Taker
 from relay.errors import EndpointClosed, RelayError
 from relay.frames.frame import Frame
 
@@ -22,6 +22,7 @@ class Lazy:
         self._making = asyncio.Lock()
         self._endpoint: Endpoint | None = None
         self._at_end: list[Callable[[], None]] = []
+        self._taker: Taker | None = None
         self._is_closed = False
 
     async def _get(self) -> Endpoint:
@@ -34,6 +35,8 @@ class Lazy:
                     self.name = self._endpoint.name
                     for callback in self._at_end:
                         self._endpoint.call_at_end(callback)
+                    if self._taker is not None:
+                        self.offer_to(self._taker)
         return self._endpoint
 
     async def open(self) -> Endpoint:
@@ -56,6 +59,18 @@ class Lazy:
     async def send(self, frames: Sequence[Frame]) -> None:
         """As the endpoint's."""
         await (await self._get()).send(frames)
+
+    def offer_to(self, taker: Taker) -> None:
+        """As the endpoint's, from when it is made."""
+        self._taker = taker
+        offer_to = getattr(self._endpoint, "offer_to", None)
+        if offer_to is not None:
+            offer_to(taker)
+
+    def send_at_once(self, frames: Sequence[Frame]) -> bool:
+        """As the endpoint's, once it is made."""
+        send_at_once = getattr(self._endpoint, "send_at_once", None)
+        return send_at_once is not None and send_at_once(frames) is True
 
     async def send_eof(self) -> None:
         """As the endpoint's; an endpoint never used is made, to be told."""

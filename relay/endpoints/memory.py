@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from relay.endpoints.base import Taker
 from relay.endpoints.inbox import FrameInbox
 from relay.errors import EndpointBroken, EndpointClosed, RelayError
 from relay.frames.frame import Frame
@@ -36,12 +37,28 @@ class MemoryEndpoint:
 
         Raises EndpointClosed after our end, EndpointBroken after the other end has closed.
         """
+        self._check()
+        await self._other._inbox.wait_for_room()
+        self._check()
+        self._other._inbox.put(frames)
+        await self._other._inbox.wait_for_room()
+
+    def _check(self) -> None:
         if self._closed or self._sent_eof:
             raise EndpointClosed(f"{self.name}: send after {'aclose' if self._closed else 'send_eof'}")
         if self._other._closed:
             raise EndpointBroken(f"{self.name}: the other end has closed")
+
+    def offer_to(self, taker: Taker) -> None:
+        """Offer what the other end sends to ``taker``; see ``Immediate``."""
+        self._inbox.offer_to(taker)
+
+    def send_at_once(self, frames: Sequence[Frame]) -> bool:
+        """Put frames before the other end, unless that would wait or fail."""
+        if self._closed or self._sent_eof or self._other._closed or self._other._inbox.is_paused:
+            return False
         self._other._inbox.put(frames)
-        await self._other._inbox.wait_for_room()
+        return True
 
     async def send_eof(self) -> None:
         """Let the other end receive ``()`` after what was sent."""

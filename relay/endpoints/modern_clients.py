@@ -189,8 +189,15 @@ class ModernClients(ClientSession):
     async def send(self, frames: Sequence[Frame]) -> None:
         """Give each frame to the client it is for. Never waits: no client may hold up the others."""
         self._check_open()
+        self.send_at_once(frames)
+
+    def send_at_once(self, frames: Sequence[Frame]) -> bool:
+        """Give each frame to the client it is for, while this is open."""
+        if self.is_closed:
+            return False
         for one in each_message(frames):
             self._route(one)
+        return True
 
     def _route(self, frame: Frame) -> None:
         kind = frame.head.kind

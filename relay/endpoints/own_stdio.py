@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from relay.endpoints.base import Taker
 from relay.endpoints.byte_stream import FrameReader, FrameWriter
 from relay.errors import EndpointBroken, EndpointClosed, RelayError
 from relay.frames import replies
@@ -106,13 +107,25 @@ class OwnStdio:
     async def receive(self) -> Sequence[Frame]:
         """Return what the client wrote; ``()`` once it has closed our stdin."""
         frames = await self._reader.inbox.receive()
+        self._note_open(frames)
+        return frames
+
+    def _note_open(self, frames: Sequence[Frame]) -> None:
         for frame in frames:  # kept short: 0.2 us a request, a table that counts and measures takes 2
             head = frame.head
             if head.kind is Kind.REQUEST and head.id is not None:
                 self._open.add(head.id)
             elif head.kind is not Kind.RESPONSE:
                 self._note(head)
-        return frames
+
+    def offer_to(self, taker: Taker) -> None:
+        """Offer what the client writes to ``taker``; see ``Immediate``."""
+
+        def offer(frames: Sequence[Frame]) -> bool:
+            self._note_open(frames)  # to note what is not taken, and so received, twice changes nothing
+            return taker(frames)
+
+        self._reader.inbox.offer_to(offer)
 
     def _note(self, head: Head) -> None:
         """Note the requests of a batch, and that nobody waits any more for one that is cancelled."""
@@ -128,13 +141,23 @@ class OwnStdio:
 
     async def send(self, frames: Sequence[Frame]) -> None:
         """Write to stdout; waits while the client does not read. Raises EndpointBroken once nobody reads."""
+        self._note_answered(frames)
+        await self._writer.send(frames)
+
+    def send_at_once(self, frames: Sequence[Frame]) -> bool:
+        """Write to stdout, unless that would wait or fail."""
+        if not self._writer.send_at_once(frames):
+            return False
+        self._note_answered(frames)
+        return True
+
+    def _note_answered(self, frames: Sequence[Frame]) -> None:
         for frame in frames:
             head = frame.head
             if head.kind is Kind.RESPONSE and head.id is not None:
                 self._open.discard(head.id)
             elif head.kind is Kind.BATCH:
                 self._open.difference_update(message.id for message in head.members if message.id is not None)
-        await self._writer.send(frames)
 
     @property
     def in_flight(self) -> int:
@@ -266,12 +289,23 @@ class _WritingThread:
 
     async def send(self, frames: Sequence[Frame]) -> None:
         self._check()
+        await self._wait_for_room()
         self._put(encode_lines(frames))
+        await self._wait_for_room()
+
+    async def _wait_for_room(self) -> None:
         while self._unwritten > self._high and not self.lost.is_set():
             self._news.clear()
             await self._news.wait()
         if self._failure is not None:
             raise self._failure
+
+    def send_at_once(self, frames: Sequence[Frame]) -> bool:
+        """Queue frames as lines, unless that would wait or fail."""
+        if self._failure is not None or self._sent_eof or self._unwritten > self._high:
+            return False
+        self._put(encode_lines(frames))
+        return True
 
     def write_soon(self, frame: Frame) -> None:
         """Write one small frame without waiting: an answer of our own, from a callback."""

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
+from relay.endpoints.base import Taker
 from relay.endpoints.dial import AnyDial
 from relay.endpoints.http_client import HttpClient
 from relay.endpoints.inbox import FrameInbox
@@ -67,6 +68,15 @@ class Remote:
     def call_at_end(self, callback: Callable[[], None]) -> None:
         """Call ``callback`` once the peer will send no more."""
         self._inbox.call_at_end(callback)
+
+    def offer_to(self, taker: Taker) -> None:
+        """Offer what the server sends to ``taker``; see ``Immediate``."""
+        self._inbox.offer_to(taker)
+
+    def send_at_once(self, frames: Sequence[Frame]) -> bool:
+        """Send requests to a server that is known, unless they would have to wait."""
+        client = self._client
+        return client is not None and not self._is_closed and not client.is_undecided and client.send_at_once(frames)
 
     async def send(self, frames: Sequence[Frame]) -> None:
         """Send frames to the server. Waits while too many requests are open."""

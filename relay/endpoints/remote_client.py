@@ -110,7 +110,8 @@ class RemoteClient:
         self._limits = dial.limits
         self._tasks = TaskScope()
         self._exchanges: Exchanges[Post] = Exchanges()
-        self._places = asyncio.Semaphore(self._limits.max_in_flight)
+        self._taken_places = 0
+        self._has_place = asyncio.Event()
         self._subscriptions: set[Post] = set()
         self._ready = asyncio.Event()  # not while a handshake is under way
         self._ready.set()
@@ -146,6 +147,30 @@ class RemoteClient:
                 self.refuse_unsent(frames[number:])
                 raise
 
+    def send_at_once(self, frames: Sequence[Frame]) -> bool:
+        """POST requests, unless they would have to wait; everything else goes in turn."""
+        room = self._limits.max_in_flight - self._taken_places
+        if self._is_closed or self._has_eof or not self._ready.is_set() or len(frames) > room:
+            return False
+        posts = []
+        for frame in frames:
+            if frame.head.kind is not Kind.REQUEST:
+                return False
+            posts.append(Post(frame, self._facts_of(frame)))
+        for post in posts:
+            if post.is_handshake or post.is_subscription:
+                return False
+        for post in posts:
+            self._taken_places += 1
+            self._ask(post)
+        return True
+
+    async def _take_place(self) -> None:
+        while self._taken_places >= self._limits.max_in_flight:
+            self._has_place.clear()
+            await self._has_place.wait()
+        self._taken_places += 1
+
     async def _send_in_turn(self, frame: Frame) -> None:
         head = frame.head
         if head.kind is Kind.INVALID:
@@ -175,9 +200,14 @@ class RemoteClient:
             await asyncio.wait((task,), timeout=self._limits.linger)
             return
         if not post.is_subscription:
-            await self._places.acquire()
+            await self._take_place()
         elif not self._subscribe(post):
             return
+        self._ask(post)
+
+    def _ask(self, post: Post) -> None:
+        """Send what wants an answer; its place is given back when it has one."""
+        head = post.frame.head
         try:
             post.ids.update(self._exchanges.open(post, head.messages))
         except IdInUse as exc:
@@ -295,7 +325,8 @@ class RemoteClient:
         if post.is_subscription:
             self._subscriptions.discard(post)
         else:
-            self._places.release()
+            self._taken_places -= 1
+            self._has_place.set()
         if post.is_handshake:
             self._ready.set()
 

@@ -217,6 +217,17 @@ class SocketEndpoint(ConnectedEndpoint):
         if onward:
             await self._writer.send(onward)
 
+    def send_at_once(self, frames: Sequence[Frame]) -> bool:
+        """Write frames as lines, unless that would wait or fail."""
+        if not self._writer.can_send:
+            return False
+        try:
+            onward, back = self._settlement.hand_over(frames)
+        except EndpointBroken:
+            return False  # ``send`` finds the same, and says it
+        self._inbox.put(back)
+        return not onward or self._writer.send_at_once(onward)
+
     async def send_eof(self) -> None:
         """Answer what of the peer's is still open with errors and shut down our half; late answers still come."""
         self._say_end(None)
