@@ -48,12 +48,19 @@ def _load_balance(words: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any,
     return load_balance(words, sink)
 
 
+def _reset(words: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
+    from relay.app.reset import command
+
+    return command(words, sink)
+
+
 # The first word, and what reads the others and returns the job. Each imports its own: a relay needs none of it.
 _SUBCOMMANDS: dict[str, Callable[[Sequence[str], StderrSink], Coroutine[Any, Any, int]]] = {
     "test": _test,
     "notification-demo": _notification_demo,
     "proxy": _proxy,
     "load-balance": _load_balance,
+    "reset": _reset,
 }
 
 
@@ -98,9 +105,24 @@ def _job(program: str, words: Sequence[str], sink: StderrSink) -> Coroutine[Any,
     """Return what is to run. Raises ConfigError."""
     if words[:1] == ["as"] or not _is_ours(program):
         words = _translated(program, words, sink)
-    if words and words[0] in _SUBCOMMANDS:
-        return _SUBCOMMANDS[words[0]](words[1:], sink)
+    before = _log_words(words)
+    word = words[before] if before < len(words) else ""
+    if word in _SUBCOMMANDS:
+        return _SUBCOMMANDS[word]((*words[:before], *words[before + 1 :]), sink)
     return relay_command.command(words, sink)
+
+
+def _log_words(words: Sequence[str]) -> int:
+    """Return how many words at the beginning are options of the log: mcp-connect has them before its subcommand too."""
+    count = 0
+    while count < len(words):
+        if words[count] in ("--debug", "--no-debug") or words[count].startswith("--log-level="):
+            count += 1
+        elif words[count] == "--log-level":
+            count += 2
+        else:
+            break
+    return count
 
 
 def _next_step(exc: ConfigError) -> str:

@@ -250,12 +250,23 @@ def test_secrets_in_the_url_are_known(jobs: list[Settings]) -> None:
     assert set(settings.secrets) == {"pass@word", "canary", "s/ign"}
 
 
-def test_a_bind_beyond_loopback_warns(jobs: list[Settings]) -> None:
-    """It takes a flag, and both it and ``--allow-origin '*'`` are said aloud."""
-    settings = serving(jobs, "--host", "0.0.0.0", "--insecure-no-auth", "--allow-origin", "*", "--", "server")
+@pytest.mark.parametrize("flag", ["--host", "--sse-host"])
+def test_a_bind_beyond_loopback_starts_with_a_warning(jobs: list[Settings], flag: str) -> None:
+    """As the documents of the bridges that we replace show it; it says what is open and how that ends."""
+    settings = serving(jobs, flag, "0.0.0.0", "--allow-origin", "*", "--", "server")
     first, second = settings.warnings
-    assert first == "listening on 0.0.0.0 without authentication: whoever reaches it uses your server"
+    assert first.startswith(
+        "--host 0.0.0.0 without authentication: everybody who can reach this machine can use 'server'"
+    )
+    assert "--host 127.0.0.1" in first and "--insecure-no-auth" in first
     assert second.startswith("--allow-origin '*'")
+
+
+def test_a_bind_beyond_loopback_that_is_meant_does_not_warn(jobs: list[Settings]) -> None:
+    """The flag says that it is known; loopback has nothing to be known of."""
+    assert serving(jobs, "--host", "0.0.0.0", "--insecure-no-auth", "server").warnings == []
+    del jobs[:]
+    assert serving(jobs, "--host", "::1", "server").warnings == []
 
 
 # -- mistakes ---------------------------------------------------------------------------------------------------------
@@ -264,7 +275,8 @@ MISTAKES: list[tuple[list[str], str]] = [
     ([], "no URL or command given; see mcp-relay --help"),
     (["--"], "no URL or command given"),
     (["--allow-origin", "*", "server"], "'server' is not an origin such as https://app.example.com"),
-    (["--allow-origin", "*", "server"], "if it is the command, put -- before it"),
+    (["--allow-origin", "*", "server"], "if it is the command or the URL, put -- before it"),
+    (["--allow-origin", "https://h"], "no URL or command given; --allow-origin takes every word up to the next option"),
     (["--allow-origin", "foo", "--", PYTHON], "--allow-origin: 'foo' is not an origin"),
     (["--allow-origin", "https://h/path", "--", PYTHON], "'https://h/path' is not an origin"),
     (["--allowed-host", "http://x", "--", PYTHON], "--allowed-host: 'http://x' is not a name or an address"),
@@ -276,7 +288,7 @@ MISTAKES: list[tuple[list[str], str]] = [
     ),
     (["--deb", "server"], "unrecognized arguments: --deb"),
     (["server", "-y"], "unrecognized arguments: -y"),
-    (["--port"], "argument --port: expected one argument"),
+    (["--port"], "argument --port/--sse-port: expected one argument"),
     (["--port", "65536", "server"], "'65536' is not a port from 0 to 65535"),
     (["--port", "-1", "server"], "argument --port"),
     (["--port", "http", "server"], "'http' is not a port"),
@@ -308,7 +320,10 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["-H", "", "c", "http://h/"], "-H: '' is not a header name"),
     (["-H", "A", "b\r\nEvil: 1", "http://h/"], "-H: the value of 'A' has a line break in it"),
     (["http://h/", "more"], "nothing may follow the URL, but 'more' does"),
-    (["--host", "0.0.0.0", "server"], "bind 127.0.0.1 behind a proxy that asks for a login, or say --insecure-no-auth"),
+    (
+        ["--listen", "http://0.0.0.0:0/mcp", "server"],
+        "listen at 127.0.0.1 behind a proxy that asks for a login, or say --insecure-no-auth",
+    ),
     (["--host", "", "server"], "--host: '' is not an address to listen on, such as 127.0.0.1 or ::1"),
     (["--host", "http://localhost", "server"], "--host: 'http://localhost' is not an address"),
     (["--host", "localhost:80", "server"], "--host: 'localhost:80' has a port in it, which belongs to --port"),

@@ -13,6 +13,13 @@ from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from relay.app.child_words import ChildWords
+from relay.app.connect_words import (
+    add_server_options,
+    add_transport_option,
+    parse_target,
+    take_headers,
+    transport_of,
+)
 from relay.app.diagnosis import SEE_STDERR, CheckFailed
 from relay.app.examine import Examination
 from relay.app.logs import StderrSink, mask_secrets, say
@@ -54,24 +61,31 @@ The report is on stdout. If something is wrong: exit code 1, and one line on std
 # The words.
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return what reads the words of this command."""
+def build_parser(*, is_of_connect: bool = False) -> argparse.ArgumentParser:
+    """Return what reads the words of this command, or those that mcp-connect has for it."""
     parser = Parser(
         prog="mcp-relay test",
-        usage="mcp-relay test [OPTIONS] URL\n       mcp-relay test [OPTIONS] [--] COMMAND [ARG…]",
+        usage="mcp-relay test [OPTIONS] URL\n       mcp-relay test [OPTIONS] [--] COMMAND [ARG…]\n"
+        "       mcp-relay test --endpoint SERVER [--transport http|stdio|tcp] [OPTIONS]",
         description=_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("target", nargs="?", metavar="URL|COMMAND", help="a server's address, or a program")
-    parser.add_argument("args", nargs="*", metavar="ARG", help="the program's arguments; those with a dash after --")
+    remote = parser.add_argument_group("to a remote server")
+    if is_of_connect:
+        parser.add_argument("--endpoint", required=True, metavar="SERVER", help="the server, in mcp-connect's words")
+        add_transport_option(remote)
+        add_server_options(remote)
+    else:
+        parser.add_argument("target", nargs="?", metavar="URL|COMMAND", help="a server's address, or a program")
+        parser.add_argument("args", nargs="*", metavar="ARG", help="the program's arguments; with a dash after --")
+        add_http_options(remote)
     parser.add_argument(
         "--json", action="store_true", dest="as_json", help="report as one JSON object, every name in it"
     )
     parser.add_argument(
         "--timeout", type=seconds, default=10.0, metavar="S", help="how long the server may take to answer (default 10)"
     )
-    add_http_options(parser.add_argument_group("to a remote server"))
     add_child_options(parser.add_argument_group("the command"))
     said = parser.add_argument_group("what is said")
     add_log_options(said)
@@ -79,12 +93,31 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _parse(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Return the options and the words of the target. Raises ConfigError."""
+    own_words, rest = split_command(words)
+    is_of_connect = any(word == "--endpoint" or word.startswith("--endpoint=") for word in own_words)
+    parser = build_parser(is_of_connect=is_of_connect)
+    if is_of_connect:
+        options = parse_words(parser, own_words, "test")
+        if rest:
+            raise ConfigError(f"--endpoint names the server, and {rest[0]!r} another; leave one of them out")
+        take_headers(options)
+        server = parse_target(options.endpoint, "--endpoint", transport_of(options))
+        target = [server] if isinstance(server, str) else server
+        options.transport = "auto"
+        parser.set_defaults(transport="auto", headers=[])
+    else:
+        options = parse_words(parser, own_words, "test")
+        target = ([options.target, *options.args] if options.target is not None else []) + rest
+    is_for_command = bool(target) and not is_address(target[0])
+    options.unused = unused_options(parser, options, OF_A_URL if is_for_command else OF_A_CHILD)
+    return options, target
+
+
 def command(words: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
     """Return the job that these words ask for. Raises ConfigError."""
-    own_words, rest = split_command(words)
-    parser = build_parser()
-    options = parse_words(parser, own_words, "test")
-    target = ([options.target, *options.args] if options.target is not None else []) + rest
+    options, target = _parse(words)
     check_names(options)
     if not target:
         raise ConfigError("no URL or command to test; see mcp-relay test --help")
@@ -99,7 +132,7 @@ def command(words: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
     secrets = secrets_of(options, headers, address)
     begin_log(options, secrets, sink)
     logging.getLogger().handlers[0].addFilter(_Once())
-    for flag in unused_options(parser, options, OF_A_URL if address is None else OF_A_CHILD):
+    for flag in options.unused:
         logger.warning("%s is of no use before a %s: ignored", flag, "command" if address is None else "URL")
     if address is not None:
         warn_of_headers(options)

@@ -10,7 +10,7 @@ from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from relay.app.logs import StderrSink
-from relay.app.options import Parser, positive
+from relay.app.options import Parser, add_log_options, begin_log, positive
 
 __all__ = ["build_parser", "command", "demonstrate", "notification"]
 
@@ -21,7 +21,9 @@ PAUSE = 0.5  # seconds between two
 
 def command(words: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
     """Return the job that these words ask for. Raises ConfigError."""
-    return demonstrate(build_parser().parse_args(words).count)
+    options = build_parser().parse_args(words)
+    begin_log(options, (), sink)
+    return demonstrate(options.count)
 
 
 def build_parser() -> Parser:
@@ -33,6 +35,7 @@ def build_parser() -> Parser:
         allow_abbrev=False,
     )
     parser.add_argument("--count", type=positive, default=3, metavar="N", help="how many (default 3)")
+    add_log_options(parser)
     return parser
 
 

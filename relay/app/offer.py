@@ -23,11 +23,14 @@ from relay.pipe import pipe
 
 if TYPE_CHECKING:
     from relay.endpoints.http_dial import Dial
+    from relay.endpoints.http_mount import PerRequest
     from relay.endpoints.shared import SharedPool, SharedSessions
 
 __all__ = ["Offer", "Target"]
 
 logger = logging.getLogger("relay")
+
+_PER_REQUEST: dict[str, PerRequest] = {"stateless": "legacy", "request": "all"}  # by what clients share
 
 
 class Target(Protocol):
@@ -58,7 +61,7 @@ class Offer:
         self.target = target
         self.last_used = datetime.now(UTC)
         self._settings = settings
-        self._pool = self._make_pool() if settings.share == "shared" else None
+        self._pool = self._make_pool() if settings.share in ("shared", "stateless") else None
         self._tasks = TaskScope()
         self._carrying: set[asyncio.Task[None]] = set()
         self._connections: set[Endpoint] = set()
@@ -70,6 +73,11 @@ class Offer:
         if isinstance(target, RemoteTarget) and target.passes_requests and self._settings.share is None:
             return target.dial
         return None
+
+    @property
+    def per_request(self) -> PerRequest:
+        """Which requests have no session, and are joined to the server one by one."""
+        return _PER_REQUEST.get(self._settings.share or "", "no")
 
     @property
     def sessions(self) -> int:
@@ -106,17 +114,18 @@ class Offer:
 
     def _upstream(self, session: Endpoint) -> Endpoint:
         """Return what one session is joined to: a server of its own, or its share of one."""
-        if isinstance(session, ModernClients):
-            upstream = self.target.endpoint(is_shared=not session.takes_one)
-            if session.greeting is None:
-                return upstream
-            from relay.endpoints.greeted import Greeted
+        clients = session if isinstance(session, ModernClients) else None
+        is_for_many = clients is not None and not clients.takes_one
+        if self._pool is None or is_for_many:
+            upstream = self.target.endpoint(is_shared=is_for_many)
+        else:
+            # Only over Streamable HTTP is there a stream that a client may leave closed; no session, no stream.
+            upstream = self._pool.member(lambda: clients is None and getattr(session, "is_listening", True))
+        if clients is None or clients.greeting is None:
+            return upstream
+        from relay.endpoints.greeted import Greeted
 
-            return Greeted(upstream, session.greeting, self._settings.limits.handshake)
-        if self._pool is not None:
-            # Only over Streamable HTTP is there a stream that a client may leave closed.
-            return self._pool.member(lambda: getattr(session, "is_listening", True))
-        return self.target.endpoint()
+        return Greeted(upstream, clients.greeting, self._settings.limits.handshake)
 
     async def _carry(self, session: Endpoint, upstream: Endpoint) -> None:
         """Join a session to its server; whatever happens to it stays its own."""

@@ -170,14 +170,20 @@ def port(text: str) -> int:
     return int(text)
 
 
+def _level(text: str) -> str:
+    """Read a level in any case; mcp-connect's names for two of them are taken too."""
+    return {"TRACE": "DEBUG", "WARN": "WARNING"}.get(text.upper(), text.upper())
+
+
 # Options.
 
 
-def add_http_options(group: Any) -> None:
-    """Add what is said to, and of, a remote server."""
+def add_http_options(group: Any, *, transports: Sequence[str] = ()) -> None:
+    """Add what is said to, and of, a remote server; ``transports`` are words that mean something else besides."""
     group.add_argument(
         "--transport",
-        choices=("auto", "sse", "streamablehttp", "streamable-http"),
+        type=str.lower,
+        choices=("auto", "sse", "streamablehttp", "streamable-http", *transports),
         default="auto",
         help="what the server speaks; found out by default",
     )
@@ -209,7 +215,7 @@ def add_config_option(group: Any) -> None:
 
 def add_log_options(group: Any) -> None:
     """Add how much is said on stderr."""
-    group.add_argument("--log-level", type=str.upper, choices=_LEVELS, default="WARNING", help="default WARNING")
+    group.add_argument("--log-level", type=_level, choices=_LEVELS, default="WARNING", help="default WARNING")
     group.add_argument("--debug", action=argparse.BooleanOptionalAction, help="log every frame; wins over --log-level")
 
 

@@ -8,12 +8,18 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
-import shlex
 from collections.abc import Coroutine, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
+from relay.app.admission import ANY_PAGE, add_admission_options, check_admission, open_hosts
+from relay.app.connect_words import (
+    TRANSPORTS,
+    add_server_options,
+    add_transport_option,
+    parse_target,
+    take_headers,
+    transport_of,
+)
 from relay.app.logs import StderrSink
 from relay.app.options import (
     Parser,
@@ -21,7 +27,6 @@ from relay.app.options import (
     add_config_option,
     add_log_options,
     begin_log,
-    check_names,
     headers_of,
     parse_words,
     positive,
@@ -31,18 +36,14 @@ from relay.app.options import (
 )
 from relay.app.quick_start import import_aiohttp
 from relay.app.settings import ChoiceSettings, ServeSettings
-from relay.app.specs import ListenSpec, is_address, parse_listen
-from relay.auth.origin import is_host, is_loopback, is_origin
+from relay.app.specs import ListenSpec, parse_listen
 from relay.endpoints.balancer import Retry
 from relay.endpoints.child import child_environment
 from relay.errors import ConfigError
 from relay.limits import DEFAULT_LIMITS
 from relay.routing.rota import Strategy
 
-__all__ = ["load_balance", "parse_target", "proxy"]
-
-_TRANSPORTS = ("http", "stdio", "tcp")
-_HOST_AND_PORT = re.compile(r"(?:[\w.-]+|\[[0-9a-fA-F:.]+\]):\d+")
+__all__ = ["load_balance", "proxy"]
 
 _PROXY = """\
 Join own stdin and stdout, or clients at --listen, to the first of several servers that can be reached.
@@ -64,10 +65,10 @@ refuses a connection, or fails three times in a row, is left out until it answer
 def proxy(words: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
     """Return the job of ``mcp-relay proxy``. Raises ConfigError."""
     options = parse_words(build_proxy_parser(), words, "proxy")
-    transport = _transport(options)
+    transport = transport_of(options)
     targets = [parse_target(options.endpoint, "--endpoint", transport)]
     for text in _listed(options.fallbacks):
-        if text.lower() in _TRANSPORTS:
+        if text.lower() in TRANSPORTS:
             targets.append(parse_target(options.endpoint, "--fallbacks", text.lower()))
         else:
             targets.append(parse_target(text, "--fallbacks"))
@@ -89,7 +90,7 @@ def build_proxy_parser() -> Parser:
 def load_balance(words: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
     """Return the job of ``mcp-relay load-balance``. Raises ConfigError."""
     options = parse_words(build_load_balance_parser(), words, "load-balance")
-    transport = _transport(options)
+    transport = transport_of(options)
     targets = [parse_target(text, "--endpoints", transport) for text in _listed(options.endpoints)]
     return _job(options, targets, options.strategy, sink)
 
@@ -118,10 +119,7 @@ def _parser(word: str, description: str) -> Parser:
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--transport", type=str.lower, metavar="http|stdio|tcp",
-        help="how to reach servers that are not addresses; told from how they are written by default",
-    )  # fmt: skip
+    add_transport_option(parser)
     requests = parser.add_argument_group("requests")
     requests.add_argument(
         "--timeout", type=seconds, default=30.0, metavar="S",
@@ -134,21 +132,14 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     requests.add_argument(
         "--retry-delay", type=_milliseconds, default=1.0, metavar="MS", help="between two such rounds (default 1000)"
     )
-    http = parser.add_argument_group("to servers by HTTP, each of them")
-    http.add_argument("-H", dest="pairs", nargs=2, action="append", default=[], metavar=("KEY", "VALUE"))
-    http.add_argument("--headers", default="", metavar="K:V,K2:V2", help="send these headers with every request")
-    http.add_argument("--auth-token", metavar="TOKEN", help="send Authorization: Bearer TOKEN")
-    http.add_argument("--api-key", metavar="KEY", help="send X-API-Key: KEY, unless there is a token")
-    http.add_argument("--user-agent", metavar="TEXT", help="send this User-Agent")
+    add_server_options(parser.add_argument_group("to servers by HTTP, each of them"))
     add_child_options(parser.add_argument_group("commands"))
     listening = parser.add_argument_group("listening")
     listening.add_argument(
         "--listen", action="append", default=[], metavar="SPEC",
         help="serve clients at http://HOST:PORT/mcp, tcp://HOST:PORT or unix:/PATH instead of own stdio (repeatable)",
     )  # fmt: skip
-    listening.add_argument("--allowed-host", action="append", default=[], metavar="HOST[:PORT]")
-    listening.add_argument("--allow-origin", nargs="+", action="extend", default=[], metavar="ORIGIN")
-    listening.add_argument("--insecure-no-auth", action="store_true", help="listen beyond this machine without a login")
+    add_admission_options(listening)
     said = parser.add_argument_group("what is said")
     add_log_options(said)
     add_config_option(said)
@@ -165,83 +156,16 @@ def _listed(texts: Sequence[str]) -> list[str]:
     return [one.strip() for text in texts for one in text.split(",") if one.strip()]
 
 
-def _transport(options: argparse.Namespace) -> str | None:
-    transport: str | None = options.transport
-    if transport is not None and transport not in _TRANSPORTS:
-        raise ConfigError(f"--transport: {transport!r} is not one of {', '.join(_TRANSPORTS)}")
-    return transport
-
-
-def parse_target(text: str, flag: str, transport: str | None = None) -> str | list[str]:
-    """Read one server: an address, or the words of a command. Raises ConfigError."""
-    if transport is None and not is_address(text):
-        transport = "tcp" if text.isdecimal() or _HOST_AND_PORT.fullmatch(text) else "stdio"
-    if transport is None or (transport == "http" and is_address(text)):
-        return text
-    if transport == "http":
-        return f"http://{text}"
-    if transport == "tcp":
-        return _as_tcp(text, flag)
-    if is_address(text):
-        raise ConfigError(f"{flag}: {text!r} is an address, not a command for the transport stdio")
-    try:
-        command = shlex.split(text)
-    except ValueError as exc:
-        raise ConfigError(f"{flag}: {text!r} is not a command: {exc}") from exc
-    if not command:
-        raise ConfigError(f"{flag}: no server is named")
-    return command
-
-
-def _as_tcp(text: str, flag: str) -> str:
-    if text.lower().startswith(("tcp://", "unix:")):
-        return text
-    if is_address(text):
-        parts = urlsplit(text)
-        text = f"{parts.hostname}:{parts.port or 80}"
-    if text.isdecimal():
-        text = f"127.0.0.1:{text}"
-    if not _HOST_AND_PORT.fullmatch(text):
-        raise ConfigError(f"{flag}: {text!r} is not HOST:PORT or PORT, as the transport tcp wants")
-    return f"tcp://{text}"
-
-
-def _take_headers(options: argparse.Namespace) -> None:
-    """Put what says headers in mcp-connect's way where the other commands have it. Raises ConfigError."""
-    pairs = list(options.pairs)
-    for one in options.headers.split(",") if options.headers else ():
-        name, colon, value = one.partition(":")
-        if not colon:
-            raise ConfigError("--headers: write Name:value,Name2:value2; a value with a comma in it goes with -H")
-        pairs.append([name.strip(), value.strip()])
-    if options.user_agent is not None:
-        pairs.append(["User-Agent", options.user_agent])
-    if options.auth_token is not None:
-        pairs.append(["Authorization", f"Bearer {options.auth_token}"])
-    elif options.api_key is not None:
-        pairs.append(["X-API-Key", options.api_key])
-    options.headers = pairs
-    check_names(options)
-
-
 def _check_listening(options: argparse.Namespace, listens: Sequence[ListenSpec]) -> list[str]:
     """Look at who may come; return what is to be warned of. Raises ConfigError."""
-    for origin in options.allow_origin:
-        if origin != "*" and not is_origin(origin):
-            raise ConfigError(f"--allow-origin: {origin!r} is not an origin such as https://app.example.com, nor '*'")
-    for host in options.allowed_host:
-        if not is_host(host):
-            raise ConfigError(f"--allowed-host: {host!r} is not a name or an address, with or without :PORT")
-    warnings = []
-    if "*" in options.allow_origin:
-        warnings.append("--allow-origin '*': any web page that your browser shows can use your servers")
-    for host in {spec.host for spec in listens if spec.kind in ("http", "tcp") and not is_loopback(spec.host)}:
+    check_admission(options)
+    warnings = [ANY_PAGE] if "*" in options.allow_origin else []
+    for host in open_hosts(listens):
         if not options.insecure_no_auth:
             raise ConfigError(
                 f"--listen at {host} would let everybody who can reach this machine use the servers; "
                 "listen at 127.0.0.1 behind a proxy that asks for a login, or say --insecure-no-auth"
             )
-        warnings.append(f"listening on {host} without authentication: whoever reaches it uses your servers")
     return warnings
 
 
@@ -253,7 +177,7 @@ def _job(
 ) -> Coroutine[Any, Any, int]:
     if not targets:
         raise ConfigError("--endpoints: no server is named")
-    _take_headers(options)
+    take_headers(options)
     headers = headers_of(options)
     addresses = [target for target in targets if isinstance(target, str)]
     secrets = [secret for address in (*addresses, None) for secret in secrets_of(options, headers, address)]
@@ -278,6 +202,7 @@ def _job(
         listen=listens,
         allowed_hosts=options.allowed_host,
         allowed_origins=options.allow_origin,
+        exposed_headers=options.expose_header,
         secrets=secrets,
         warnings=warnings,
         limits=DEFAULT_LIMITS,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
 
+from relay.app.admission import add_admission_options
 from relay.app.options import (
     OF_A_CHILD,
     OF_A_URL,
@@ -15,6 +17,7 @@ from relay.app.options import (
     add_config_option,
     add_http_options,
     add_log_options,
+    located,
     parse_words,
     port,
     positive,
@@ -23,9 +26,14 @@ from relay.app.options import (
     split_command,
     unused_options,
 )
-from relay.app.specs import is_address
+from relay.app.specs import ListenSpec, is_address, parse_listen
+from relay.auth.origin import is_host
+from relay.errors import ConfigError
 
 __all__ = ["build_parser", "parse"]
+
+_STDIO = ListenSpec("stdio")
+_LISTENING = ("stdio", "http")
 
 _DESCRIPTION = """\
 Relay MCP between transports: a stdio server to HTTP clients, or a remote server to a client that speaks only stdio.
@@ -40,8 +48,9 @@ Relay MCP between transports: a stdio server to HTTP clients, or a remote server
   mcp-relay as NAME …                      read what follows as another bridge does: supergateway, mcp-proxy, …
   mcp-relay install --client NAME …        put a server into a client's configuration: claude-desktop, cursor, …
   mcp-relay completion bash|zsh|fish       write a script that completes these words
+  mcp-relay reset                          delete the logins that another bridge, stephenlacy's mcp-proxy, keeps
 
-Each of the last seven has a --help of its own; a command of that name goes after --.
+Each of the last eight has a --help of its own; a command of that name goes after --.
 """
 
 _EPILOG = """\
@@ -53,11 +62,12 @@ examples:
   With a token, which is better kept out of the process list:
     API_ACCESS_TOKEN=… mcp-relay https://example.com/mcp
   Offer a server to other machines, with nothing between them and it (a proxy with a login is better):
-    mcp-relay --host 0.0.0.0 --port 8080 --insecure-no-auth -- my-server
+    mcp-relay --host 0.0.0.0 --port 8080 -- my-server
 
 environment:
   API_ACCESS_TOKEN   sent to the remote server as "Authorization: Bearer …"
   MCP_RELAY_…        every option: MCP_RELAY_PORT=8080; also MCP_RELAY_URL, MCP_RELAY_COMMAND; before --config FILE
+  SSE_URL            the URL, or the command, if the command line names none
   MCP_RELAY_LOOP     asyncio: use Python's own event loop; uvloop: insist on that one, the default where it is installed
 
 exit codes:
@@ -73,10 +83,13 @@ _FOR_A_COMMAND = {
     "port": "--port",
     "allowed_host": "--allowed-host",
     "allow_origin": "--allow-origin",
+    "expose_header": "--expose-header",
     "insecure_no_auth": "--insecure-no-auth",
     "max_sessions": "--max-sessions",
     "session_idle": "--session-idle",
     "share": "--share",
+    "stateless": "--stateless",
+    "name": "--name",
 }
 
 
@@ -103,7 +116,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("target", nargs="?", metavar="URL|COMMAND", help="a server's http(s) address, or a program")
     parser.add_argument("args", nargs="*", metavar="ARG", help="the program's arguments; those with a dash after --")
-    add_http_options(parser.add_argument_group("to a remote server"))
+    remote = parser.add_argument_group("to a remote server")
+    add_http_options(remote, transports=_LISTENING)
+    remote.add_argument(
+        "--transport-type", type=str.lower, choices=("sse", "http"),
+        help="the same in the FastMCP script's words, whose --transport stdio|http|sse says where clients come from",
+    )  # fmt: skip
     add_child_options(parser.add_argument_group("the command"))
     _add_listen_options(parser.add_argument_group("listening"))
     limits = parser.add_argument_group("limits")
@@ -128,36 +146,104 @@ def _add_listen_options(group: Any) -> None:
         help="listen at stdio:, http://HOST:PORT/mcp, tcp://HOST:PORT or unix:/PATH, before a command or an address "
         "(repeatable)",
     )  # fmt: skip
-    group.add_argument("--host", default="127.0.0.1", help="the address to listen on (default 127.0.0.1)")
-    group.add_argument("--port", type=port, default=0, help="the port; 0, the default, is a free one")
     group.add_argument(
-        "--allowed-host", action="append", default=[], metavar="HOST[:PORT]",
-        help="a name under which clients reach this server (repeatable)",
-    )  # fmt: skip
+        "--host", "--sse-host", default="127.0.0.1", metavar="HOST", help="the address to listen on (default 127.0.0.1)"
+    )
     group.add_argument(
-        "--allow-origin", nargs="+", action="extend", default=[], metavar="ORIGIN",
-        help="an origin whose web pages may use this server; '*' for all",
-    )  # fmt: skip
+        "--port", "--sse-port", type=port, default=0, metavar="PORT", help="the port; 0, the default, is a free one"
+    )
+    add_admission_options(group)
     group.add_argument(
-        "--share", choices=("session", "shared", "request"),
-        help="a server for each session, one for all, or one for each request "
+        "--share", choices=("session", "shared", "request", "stateless"),
+        help="a server for each session, one for all, or one for each request; stateless: one for all, and no sessions "
         "(default: session, and shared for clients of 2026-07-28, which have none)",
     )  # fmt: skip
     group.add_argument(
-        "--insecure-no-auth", action="store_true", help="listen beyond this machine without authentication"
+        "--stateless", action=argparse.BooleanOptionalAction, default=False, help="the same as --share stateless"
     )
+    group.add_argument("--name", metavar="NAME", help="what the log calls the server (default: the command's name)")
+
+
+# What they mean together.
 
 
 def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-    """Return the options and the words of the target: one URL, or a command and its arguments."""
+    """Return the options and the words of the target: one URL, or a command and its arguments. Raises ConfigError.
+
+    ``options.listens`` is where to listen, ``options.transport`` how to dial, ``options.unused`` what was in vain.
+    """
     words, command = split_command(argv)
     parser = build_parser()
     options = parse_words(parser, words)
     if options.target is not None:
         command = [options.target, *options.args, *command]
     command = command or list(options.configured.target)
-    for_the_other = OF_A_URL
-    if command and is_address(command[0]):
-        for_the_other = OF_A_CHILD if options.listen else _FOR_A_COMMAND
-    options.unused = unused_options(parser, options, for_the_other)
+    if not command and (url := os.environ.get("SSE_URL")):
+        command = [url]
+    with located(options):
+        _settle(options, parser, is_for_address=bool(command) and is_address(command[0]))
     return options, command
+
+
+def _settle(options: argparse.Namespace, parser: argparse.ArgumentParser, *, is_for_address: bool) -> None:
+    """Make of what several options say together one thing each. Raises ConfigError."""
+    if "LISTEN_PID" in os.environ and not options.listen:
+        from relay.app.inherited import handed_over
+
+        options.listen = handed_over()
+    options.listens = _listens(options, is_for_address=is_for_address)
+    for_the_other = OF_A_URL
+    if is_for_address:
+        for_the_other = OF_A_CHILD if options.listen or options.listens != [_STDIO] else _FOR_A_COMMAND
+    options.unused = unused_options(parser, options, for_the_other)
+    if options.stateless:
+        if options.share not in (None, "stateless"):
+            raise ConfigError(f"--stateless and --share {options.share} contradict each other; leave one of them out")
+        options.share = "stateless"
+
+
+def _listens(options: argparse.Namespace, *, is_for_address: bool) -> list[ListenSpec]:
+    """Return where clients come from, and leave in ``transport`` only how to dial. Raises ConfigError."""
+    word = _take_listening_transport(options, is_for_address=is_for_address)
+    if word is not None and options.listen:
+        raise ConfigError(f"--transport {word} says where clients come from, and so does --listen; leave one out")
+    if options.listen:
+        specs = [parse_listen(text) for text in options.listen]
+        if [spec.kind for spec in specs].count("stdio") > 1:
+            raise ConfigError("--listen stdio: can be given once")
+        return specs
+    if word == "stdio" or (word is None and is_for_address):
+        return [_STDIO]
+    if is_for_address and not options.port:
+        raise ConfigError(f"--transport {word} before a URL listens for clients: say where with --port, as --port 8080")
+    return [ListenSpec("http", _host(options), options.port)]
+
+
+def _take_listening_transport(options: argparse.Namespace, *, is_for_address: bool) -> str | None:
+    """Return what ``--transport`` says of where clients come from, as it does in the FastMCP script; None if nothing.
+
+    ``stdio`` and ``http`` always say that; ``sse`` does where a URL comes with ``--port``, or with
+    ``--transport-type``, which says how to dial.
+    """
+    dialled = {"http": "streamablehttp"}.get(options.transport_type, options.transport_type)
+    word: str = options.transport.replace("-", "")
+    is_of_fastmcp = is_for_address and word == "sse" and (options.port or dialled is not None) and not options.listen
+    if word in _LISTENING or is_of_fastmcp:
+        options.transport = dialled or "auto"
+        return word
+    if dialled is not None and word not in ("auto", dialled):
+        raise ConfigError(
+            f"--transport {word} and --transport-type {options.transport_type} contradict each other; leave one out"
+        )
+    options.transport = dialled or word
+    return None
+
+
+def _host(options: argparse.Namespace) -> str:
+    host: str = options.host
+    host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if not is_host(host):
+        raise ConfigError(f"--host: {host!r} is not an address to listen on, such as 127.0.0.1 or ::1")
+    if not is_host(f"{host}:1") and not is_host(f"[{host}]:1"):
+        raise ConfigError(f"--host: {host!r} has a port in it, which belongs to --port")
+    return host

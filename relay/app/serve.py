@@ -147,7 +147,8 @@ class _Serving:
                 allowed_origins=settings.allowed_origins,
                 limits=settings.limits,
                 status=self._status,
-                per_request=settings.share == "request",
+                exposed_headers=settings.exposed_headers,
+                per_request=self._offer.per_request,
                 server=self._offer.dial,
                 descriptor=spec.descriptor,
             )

@@ -13,8 +13,8 @@ from relay.routing.rota import Strategy
 
 __all__ = ["BridgeSettings", "CheckSettings", "ChoiceSettings", "NamedServer", "ServeSettings", "Share"]
 
-Share = Literal["session", "shared", "request"]
-"""A server for each session, one for all, or one for each request."""
+Share = Literal["session", "shared", "request", "stateless"]
+"""A server for each session, one for all, or one for each request; or one for all, to requests without a session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,7 @@ class ServeSettings:
     listen: Sequence[ListenSpec] = (ListenSpec("http"),)
     allowed_hosts: Sequence[str] = ()
     allowed_origins: Sequence[str] = ()
+    exposed_headers: Sequence[str] = ()
     secrets: Sequence[str] = ()
     warnings: Sequence[str] = ()
     """Said once the relay listens: what this configuration exposes."""

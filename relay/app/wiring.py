@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import httpx
 
     from relay.endpoints.http_dial import Dial
+    from relay.endpoints.http_mount import PerRequest
     from relay.endpoints.http_server import HttpListener
 
 __all__ = ["AddressTarget", "RemoteTarget", "connect", "is_url", "listen_http"]
@@ -103,22 +104,23 @@ async def listen_http(
     *,
     allowed_hosts: Sequence[str] = (),
     allowed_origins: Sequence[str] = (),
+    exposed_headers: Sequence[str] = (),
     limits: Limits = DEFAULT_LIMITS,
     status: Callable[[], dict[str, object]] | None = None,
-    per_request: bool = False,
+    per_request: PerRequest = "no",
     server: Dial | None = None,
     descriptor: int | None = None,
 ) -> HttpListener:
     """Listen for MCP clients by HTTP (``/mcp`` and ``/sse``); iterate over the result for an endpoint per session.
 
     Clients of 2026-07-28 have no sessions: they come as one endpoint. With ``per_request`` every request comes as an
-    endpoint of its own, whatever its era. A ``server`` that speaks Streamable HTTP is handed requests as they come, and
-    only clients of HTTP+SSE become endpoints. ``descriptor`` is a socket that listens there already. Raises ConfigError
-    if the address cannot be had.
+    endpoint of its own: those of the legacy era, or all. A ``server`` that speaks Streamable HTTP is handed requests as
+    they come, and only clients of HTTP+SSE become endpoints. ``descriptor`` is a socket that listens there already.
+    Raises ConfigError if the address cannot be had.
     """
     from relay.endpoints.http_server import HttpListener
 
-    policy = OriginPolicy(host, allowed_hosts, allowed_origins)
+    policy = OriginPolicy(host, allowed_hosts, allowed_origins, exposed_headers)
     listener = HttpListener(
         host,
         port,

@@ -73,12 +73,22 @@ class OriginPolicy:
     elsewhere it cannot know its own names: it checks ``Host`` only if ``allowed_hosts`` says which they are.
     """
 
-    def __init__(self, bind_host: str, allowed_hosts: Iterable[str] = (), allowed_origins: Iterable[str] = ()) -> None:
-        """Admit ``allowed_hosts`` (``name`` or ``name:port``) and ``allowed_origins`` (exact, or ``*``) besides."""
+    def __init__(
+        self,
+        bind_host: str,
+        allowed_hosts: Iterable[str] = (),
+        allowed_origins: Iterable[str] = (),
+        exposed_headers: Iterable[str] = (),
+    ) -> None:
+        """Admit ``allowed_hosts`` (``name`` or ``name:port``) and ``allowed_origins`` (exact, or ``*``) besides.
+
+        Pages of those origins may read ``exposed_headers`` of answers, besides the two that the protocol needs.
+        """
         self._loopback = is_loopback(bind_host)
         self._hosts = {_without_brackets(host.lower()) for host in allowed_hosts}
         self._origins = {origin.lower().rstrip("/") for origin in allowed_origins}
         self.any_origin = "*" in self._origins
+        self._exposed = ", ".join(("Mcp-Session-Id", "WWW-Authenticate", *exposed_headers))
         # The same few values come with every request; the answer is remembered, bounded against made-up ones.
         self._known_hosts: set[str] = set()
 
@@ -128,7 +138,7 @@ class OriginPolicy:
             return {}
         headers = {
             "Access-Control-Allow-Origin": "*" if self.any_origin else origin,
-            "Access-Control-Expose-Headers": "Mcp-Session-Id, WWW-Authenticate",
+            "Access-Control-Expose-Headers": self._exposed,
             "Vary": "Origin",
         }
         if requested_headers is not None:

@@ -12,7 +12,7 @@ import contextlib
 import logging
 import weakref
 from collections.abc import AsyncIterator, Mapping
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from aiohttp import web
 from multidict import MultiMapping
@@ -32,27 +32,32 @@ if TYPE_CHECKING:
     from relay.endpoints.http_pass import PassThrough
     from relay.endpoints.websocket import WebSocketEndpoint
 
-__all__ = ["AnyEndpoint", "AnySession", "Mount"]
+__all__ = ["AnyEndpoint", "AnySession", "Mount", "PerRequest"]
 
 logger = logging.getLogger("relay")
 
 AnySession = HttpSession | SseSession | ModernClients
 AnyEndpoint: TypeAlias = "AnySession | WebSocketEndpoint"
 """What a mount yields: an endpoint for each session, and one for all clients that have none."""
+PerRequest = Literal["no", "legacy", "all"]
+"""Which requests have an endpoint of their own: none, those of the legacy era, or all."""
 
 
 class Mount:
     """One server as a listener offers it, below a prefix; yields an endpoint for each session."""
 
-    def __init__(self, prefix: str, answers: Answers, *, per_request: bool = False, server: Dial | None = None) -> None:
+    def __init__(
+        self, prefix: str, answers: Answers, *, per_request: PerRequest = "no", server: Dial | None = None
+    ) -> None:
         """Serve below ``prefix``, which is empty or begins with a slash, in a URL's spelling.
 
-        ``per_request`` gives each request an endpoint of its own, in both eras: there are no sessions then.
+        ``per_request`` gives each request of the legacy era, or of both, an endpoint of its own: no sessions then.
         ``server`` speaks Streamable HTTP itself: what comes to ``/mcp`` is handed on to it, request by request.
         """
         self.prefix = prefix
         self.answers = answers
-        self.per_request = per_request
+        self.per_request = per_request != "no"
+        self._is_modern_per_request = per_request == "all"
         self.sessions: Sessions[AnySession] = Sessions(answers.places)
         self.passing = self._pass_to(server) if server is not None else None
         self.modern: ModernClients | None = None
@@ -160,7 +165,7 @@ class Mount:
         checks = self.answers.checks
         if checks.is_modern(headers) or checks.is_modern_frame(headers, frame):
             checks.check_modern(headers, frame, self.modern.server if self.modern else None)
-            return self._for_one(frame.head) if self.per_request else self._modern_clients(frame.head)
+            return self._for_one(frame.head) if self._is_modern_per_request else self._modern_clients(frame.head)
         if self.per_request:
             return self._for_one(frame.head, headers.get(PROTOCOL_VERSION, "2025-03-26"))
         return self._begin_session(frame.head)

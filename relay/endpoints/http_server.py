@@ -20,7 +20,7 @@ from relay.auth.origin import OriginPolicy
 from relay.endpoints.http_answers import Answers
 from relay.endpoints.http_checks import Refused
 from relay.endpoints.http_connections import ConnectionServer
-from relay.endpoints.http_mount import AnyEndpoint, Mount
+from relay.endpoints.http_mount import AnyEndpoint, Mount, PerRequest
 from relay.endpoints.http_server_lane import Rules
 from relay.endpoints.http_sse_routes import SSE_PATH, SseRoutes
 from relay.endpoints.http_streamable import StreamableHttp
@@ -67,7 +67,7 @@ class HttpListener:
         limits: Limits = DEFAULT_LIMITS,
         policy: OriginPolicy | None = None,
         status: Callable[[], dict[str, object]] | None = None,
-        per_request: bool = False,
+        per_request: PerRequest = "no",
         server: Dial | None = None,
         has_root: bool = True,
         descriptor: int | None = None,
@@ -96,13 +96,13 @@ class HttpListener:
 
     # Who is offered.
 
-    def mount(self, name: str, *, per_request: bool = False, server: Dial | None = None) -> Mount:
+    def mount(self, name: str, *, per_request: PerRequest = "no", server: Dial | None = None) -> Mount:
         """Offer a server below ``/servers/NAME``; iterate over what is returned for an endpoint per session."""
         prefix = f"{SERVERS_PATH}/{name}"
         assert prefix not in self._doors, "one server of a name"
         return self._open(prefix, f"{SERVERS_PATH}/{quote(name, safe='')}", per_request=per_request, server=server)
 
-    def _open(self, prefix: str, quoted: str, *, per_request: bool, server: Dial | None) -> Mount:
+    def _open(self, prefix: str, quoted: str, *, per_request: PerRequest, server: Dial | None) -> Mount:
         mount = Mount(quoted, self._answers, per_request=per_request, server=server)
         door = self._doors[prefix] = _Door(prefix, mount)
         self._fast[quoted + MCP_PATH] = door.streamable

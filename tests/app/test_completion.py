@@ -150,8 +150,8 @@ def test_an_option_takes_two_words(zsh: Callable[[str], list[str]], folder: Path
 
 
 def test_bash_completes_values_after_an_equals_sign(folder: Path) -> None:
-    assert bash("mcp-relay --share=s", folder) == ["session", "shared"]
-    assert bash("mcp-relay --share=", folder) == ["session", "shared", "request"]
+    assert bash("mcp-relay --share=s", folder) == ["session", "shared", "stateless"]
+    assert bash("mcp-relay --share=", folder) == ["session", "shared", "request", "stateless"]
     assert set(bash("mcp-relay --cwd=so", folder)) == {"some-folder", "some-folders"}
 
 

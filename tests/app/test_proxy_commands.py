@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from relay.app import bridge, proxy_commands
+from relay.app.connect_words import parse_target
 from relay.app.logs import StderrSink
-from relay.app.proxy_commands import load_balance, parse_target, proxy
+from relay.app.proxy_commands import load_balance, proxy
 from relay.app.settings import ServeSettings
 from relay.cli import main
 from relay.errors import ConfigError

@@ -23,12 +23,12 @@ def _fails(*words: str) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.invalid"])
-def test_a_bind_beyond_loopback_is_refused_with_the_remedy(host: str) -> None:
+@pytest.mark.parametrize("host", ["0.0.0.0", "[::]", "192.0.2.1", "example.invalid"])
+def test_an_address_beyond_loopback_is_refused_with_the_remedy(host: str) -> None:
     """Exit 2, one line that names --insecure-no-auth, and nothing was started."""
-    code, said = _fails("--host", host, "--", *stdio_server())
+    code, said = _fails("--listen", f"http://{host}:0/mcp", "--", *stdio_server())
     assert code == 2
-    assert said.count("\n") == 1 and "--insecure-no-auth" in said and host in said, said
+    assert said.count("\n") == 1 and "--insecure-no-auth" in said and host.strip("[]") in said, said
 
 
 def test_a_port_in_use_is_one_line_and_exit_2() -> None:
@@ -40,13 +40,15 @@ def test_a_port_in_use_is_one_line_and_exit_2() -> None:
     assert said.count("\n") == 1 and f"127.0.0.1:{port}" in said and "choose another --port" in said, said
 
 
-async def test_insecure_no_auth_listens_and_warns() -> None:
-    """Everywhere, with a warning on stderr; any Host is admitted then, a foreign Origin still not."""
-    with run_relay("--host", "0.0.0.0", "--insecure-no-auth") as relay:
+@pytest.mark.parametrize("words", [[], ["--insecure-no-auth"]], ids=["documented", "meant"])
+async def test_a_host_beyond_loopback_listens_and_warns(words: list[str]) -> None:
+    """Everywhere, with a warning that says what is open, unless it is meant; a foreign Origin is still not admitted."""
+    with run_relay("--host", "0.0.0.0", *words) as relay:
         async with Client(relay.base) as client:
             for headers, status in (({"host": "my.lan"}, 200), ({"origin": "http://evil.example"}, 403)):
                 assert (await client.request("GET", "/health", headers)).status == status
-        assert any("WARNING" in line and "without authentication" in line for line in relay.said), relay.said
+        warned = ["WARNING" in line and "everybody who can reach this machine" in line for line in relay.said]
+        assert any(warned) == (not words), relay.said
 
 
 async def test_the_printed_address_is_admitted_beside_allowed_hosts() -> None:

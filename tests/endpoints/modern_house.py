@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Literal
 
 from relay.endpoints.http_server import HttpListener
 from relay.endpoints.modern_clients import ModernClients
@@ -110,7 +110,7 @@ class ModernHouse(House):
 
 @contextlib.asynccontextmanager
 async def modern_house(
-    path: str = "/mcp", limits: Limits = PATIENT, *, per_request: bool = False
+    path: str = "/mcp", limits: Limits = PATIENT, *, per_request: Literal["no", "legacy", "all"] = "no"
 ) -> AsyncIterator[ModernHouse]:
     """Listen on a free port until the block is left."""
     listener = HttpListener(limits=limits, per_request=per_request)

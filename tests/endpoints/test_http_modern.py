@@ -705,7 +705,7 @@ async def test_a_slow_reader_is_cut_alone() -> None:
 
 async def test_with_share_request_each_request_has_its_own_server() -> None:
     """Two clients, the same id and token at once: two endpoints, which end with their answers."""
-    async with modern_house(per_request=True) as there:
+    async with modern_house(per_request="all") as there:
         clients = [there.client() for _ in range(3)]
         postings = []
         servers = []
@@ -730,7 +730,7 @@ async def test_with_share_request_each_request_has_its_own_server() -> None:
 
 async def test_with_share_request_a_client_that_leaves_ends_its_server() -> None:
     """The cancellation, then the end."""
-    async with modern_house(per_request=True) as there:
+    async with modern_house(per_request="all") as there:
         client = there.client()
         posting = asyncio.get_running_loop().create_task(there.post(client, ask(1)))
         server = await there.clients_of()
@@ -743,7 +743,7 @@ async def test_with_share_request_a_client_that_leaves_ends_its_server() -> None
 
 async def test_with_share_request_what_no_server_could_answer_is_refused() -> None:
     """A batch with a request in it: 400, in either era, and a response of this one; notifications: 202."""
-    async with modern_house(per_request=True) as there:
+    async with modern_house(per_request="all") as there:
         batch = b"[" + request(1, "x") + b"," + request(2, "x") + b"]"
         for response in [
             await there.client().post(batch),

@@ -216,7 +216,10 @@ def test_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ('headers = {A = "sk-secret\\nx"}', "line 1: headers: the value of 'A' has a line break in it"),
         ('env = {"A=B" = "sk-secret"}', "line 1: env: 'A=' is not a variable's name"),
         ('host = "a b"', "line 1: host: 'a b' is not an address to listen on"),
-        ('\nhost = "0.0.0.0"', "line 2: host: --host 0.0.0.0 would let everybody who can reach this machine use 'x'"),
+        (
+            '\nlisten = ["http://0.0.0.0:0/mcp"]',
+            "line 2: listen: --listen at 0.0.0.0 would let everybody who can reach this machine use 'x'",
+        ),
         ('listen = ["ftp://x"]', "line 1: listen: 'ftp://x' is not an address to listen on"),
         ('cwd = "${NOT_SET_X}"', "line 1: cwd: ${NOT_SET_X} is not set; set NOT_SET_X where the relay is started"),
         ('url = "http://h/"\ncommand = "x"', "line 1: url: there is a command, too; leave one out"),
