@@ -21,6 +21,7 @@ help:
 	@echo 'make cover        pytest under coverage: 95 % of all, 100 % of frames/ and routing/'
 	@echo 'make fuzz         the hypothesis tests with many examples'
 	@echo 'make bench        python -m bench $$(ARGS)'
+	@echo 'make schemas      write relay/schemas again, after an option has changed'
 	@echo 'make fix          let ruff repair and format'
 	@echo 'make clean        remove what the targets above made'
 
@@ -72,6 +73,10 @@ fuzz: setup
 bench: setup
 	$(BIN)/python -m bench $(ARGS)
 
+schemas: setup
+	$(BIN)/python -m relay config schema servers > relay/schemas/servers.json
+	$(BIN)/python -m relay config schema relay > relay/schemas/relay.json
+
 demo: $(VENV)/.package
 	@once='$(ONCE)'; exec $(BIN)/python -m relay.app.demo $${once:+--once} $(ARGS)
 
@@ -84,4 +89,4 @@ clean:
 	rm -rf .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: all help setup check peers test conformance soak cover fuzz bench demo fix clean
+.PHONY: all help setup check peers test conformance soak cover fuzz bench schemas demo fix clean

@@ -76,10 +76,17 @@ def _completion(words: Sequence[str], sink: StderrSink) -> int:
     return command(words, sink)
 
 
+def _config(words: Sequence[str], sink: StderrSink) -> int:
+    from relay.app.config.command import command
+
+    return command(words, sink)
+
+
 # As above, but done at once: these ask a person, or need no loop.
 _WITHOUT_LOOP: dict[str, Callable[[Sequence[str], StderrSink], int]] = {
     "install": _install,
     "completion": _completion,
+    "config": _config,
 }
 
 

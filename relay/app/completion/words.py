@@ -18,6 +18,7 @@ _PARSERS = {
     "proxy": ("proxy_commands:build_proxy_parser", "use the first of several servers that can be reached"),
     "load-balance": ("proxy_commands:build_load_balance_parser", "spread clients over several servers"),
     "reset": ("reset:build_parser", "delete the logins that another bridge keeps"),
+    "config": ("config.command:build_parser", "look at a configuration file"),
     "install": ("install_words:build_install_parser", "put a server into a client's configuration"),
 }
 

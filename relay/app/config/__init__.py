@@ -7,6 +7,12 @@
     secret_words  which words of a command are secret
     entries       one server of a file → NamedServer
     servers_file  a file of any editor's → its servers
+    values        what a file or a variable says of an option
+    layers        flags, variables, a file, defaults → options
+    masking       servers and options without their secrets
+    explain       what a file would run, and what is wrong with it
+    schema        JSON Schemas of both kinds of files
+    command       ``mcp-relay config``
 
 Nothing here is loaded before a configuration is asked for.
 """

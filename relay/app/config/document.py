@@ -31,7 +31,12 @@ class Document:
     value: object
     find_line: Callable[[Path], int | None]
     duplicates: Mapping[Path, tuple[int, int]] = field(default_factory=dict)
-    word_for_table: str = "an object"
+    is_toml: bool = False
+
+    @property
+    def word_for_table(self) -> str:
+        """What the format calls a table."""
+        return "a table" if self.is_toml else "an object"
 
     def error(self, path: Path, message: str) -> ConfigError:
         """Return a mistake at a place."""
@@ -176,7 +181,7 @@ def _toml(path: str, text: str) -> Document:
     from relay.app.config.toml import line_of, parse_toml
 
     value = parse_toml(path, text)
-    return Document(path, value, lambda at: line_of(text, at), word_for_table="a table")
+    return Document(path, value, lambda at: line_of(text, at), is_toml=True)
 
 
 # Words.

@@ -154,10 +154,10 @@ class _Entry:
 
     def _why_no_command(self, transport: str | None) -> str:
         if self._table.values.get("source") == "extension" or "settings" in self._table.values:
-            return "it belongs to an extension of Zed, which only Zed can start"
+            return "it belongs to an extension of Zed, which only Zed can start; give it a command, or leave it out"
         if transport not in (None, "stdio"):
             return f"it has no url, which {self._key_of('transport')} asks for"
-        return "it has neither command nor url" if transport is None else "it has no command"
+        return "it has neither command nor url; give it one" if transport is None else "it has no command; give it one"
 
     # Keys.
 

@@ -139,7 +139,7 @@ def _unexpected(action: argparse.Action, value: object) -> ValueRefused:
 
 
 def _kind(value: object) -> str:
-    return Document("", value, lambda _: None, word_for_table="a table").kind_of(value)
+    return Document("", value, lambda _: None, is_toml=True).kind_of(value)
 
 
 # From a variable.

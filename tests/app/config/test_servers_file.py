@@ -98,7 +98,10 @@ def test_zed(tmp_path: Path) -> None:
     assert (nested.command, nested.env) == (["node", "server.js", "--stdio"], {"DEBUG": "1"})
     assert (flat.command, flat.is_enabled) == (["uvx", "mcp-server-git"], False)
     assert (far.url, far.headers) == ("https://mcp.example.com/mcp", {"Authorization": "Bearer zed-token"})
-    assert extension.problem == "it belongs to an extension of Zed, which only Zed can start"
+    assert (
+        extension.problem
+        == "it belongs to an extension of Zed, which only Zed can start; give it a command, or leave it out"
+    )
     assert list(found.usable) == ["nested", "far"]
     assert len(found.warnings) == 1
 
@@ -137,7 +140,7 @@ def test_sparfenyuk(tmp_path: Path) -> None:
     assert found.servers["fetch"].timeout == 60
     assert not found.servers["github"].is_enabled
     assert warnings_of(found, tmp_path) == [
-        "f.json, line 7: mcpServers.no-command: this server cannot run: it has neither command nor url",
+        "f.json, line 7: mcpServers.no-command: this server cannot run: it has neither command nor url; give it one",
         "f.json, line 8: mcpServers.no-list: this server cannot run: its args are a text; write a list of texts",
     ]
 
@@ -363,7 +366,7 @@ def test_a_wrong_remote(tmp_path: Path, entry: str, reason: str) -> None:
     ("entry", "problem"),
     [
         ('{"type": "http", "command": "x"}', "it has no url, which type asks for"),
-        ('{"type": "stdio", "url": "http://h/"}', "it has no command"),
+        ('{"type": "stdio", "url": "http://h/"}', "it has no command; give it one"),
         ('{"url": "http://a/", "headers": {"A": "b\\nc"}}', "the value of the header A has a line break in it"),
         ('{"command": "x", "args": ["\\u0000"]}', "a value has a NUL character in it"),
     ],

@@ -1,0 +1,161 @@
+"""What a configuration file would run, and what is wrong with it: the report of ``mcp-relay config check``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+from urllib.parse import urlsplit
+
+from relay.app import relay_command, relay_options
+from relay.app.config.document import Table, read_document
+from relay.app.config.layers import SECTIONS, TARGET_KEYS
+from relay.app.config.masking import masked_text, masked_words, runs
+from relay.app.config.servers_file import PLACES, read_servers
+from relay.app.config.values import options_of
+from relay.app.logs import StderrSink
+from relay.app.settings import NamedServer
+from relay.app.specs import is_address
+from relay.auth.origin import is_loopback
+from relay.endpoints.child import child_environment, resolve_program
+from relay.errors import ConfigError
+
+__all__ = ["Report", "Row", "explain", "is_our_own"]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One server, or the target."""
+
+    name: str
+    status: Literal["ok", "wrong", "off"]
+    runs: str
+    """The command or the address, without secrets."""
+    problem: str | None = None
+
+
+@dataclass(slots=True)
+class Report:
+    """What is found in a file."""
+
+    file: str
+    rows: list[Row] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def is_fine(self) -> bool:
+        """Whether everything that is to run can."""
+        return all(row.status != "wrong" for row in self.rows)
+
+
+def explain(path: str) -> Report:
+    """Look at a file of ours, or of an editor. Raises ConfigError if it cannot be read as either."""
+    root = read_document(path).root()
+    return _of_ours(path, root) if is_our_own(root) else _of_an_editor(path)
+
+
+def is_our_own(root: Table) -> bool:
+    """Tell whether a file is a configuration of ours: an editor's names its servers another way, or nothing else."""
+    if any(place.split(".")[0] in root.values for place in PLACES if place != "servers"):
+        return False
+    own = {*options_of(relay_options.build_parser()), *TARGET_KEYS, *SECTIONS}
+    return root.document.is_toml or not own.isdisjoint(root.values)
+
+
+# An editor's.
+
+
+def _of_an_editor(path: str) -> Report:
+    found = read_servers(path)
+    return Report(path, *_rows(found.servers, found.warnings))
+
+
+def _rows(servers: Mapping[str, NamedServer], warnings: Sequence[str]) -> tuple[list[Row], list[str]]:
+    rows = []
+    said = {f"{server.where}: this server cannot run: {server.problem}" for server in servers.values()}
+    others = [warning for warning in warnings if warning not in said]
+    for name, server in servers.items():
+        if not server.is_enabled:
+            rows.append(Row(name, "off", runs(server)))
+            continue
+        problem = server.problem or (_problem_here(server) if server.url is None else _problem_of_url(server.url))
+        rows.append(Row(name, "wrong" if problem else "ok", runs(server), problem))
+        if not problem and server.headers and _is_in_the_clear(server.url or ""):
+            others.append(f"{server.where}: its headers go over the net in the clear; write https:// if it has that")
+    return rows, others
+
+
+def _problem_here(server: NamedServer) -> str | None:
+    """Return why a command cannot be started on this machine."""
+    try:
+        resolve_program(server.command, child_environment(server.env), server.cwd)
+    except ConfigError as exc:
+        program = server.command[0]
+        if len(program.split()) > 1 and f"command {program!r}" in str(exc):
+            return f"there is no program {program!r}; command is one program, put the words after the first into args"
+        return str(exc)
+    return None
+
+
+def _problem_of_url(url: str) -> str | None:
+    try:
+        parts = urlsplit(url)
+        if parts.scheme != "unix" and not parts.hostname:
+            return "its url names no host"
+        if parts.port == 0:
+            return "its url has the port 0, which no server has"
+    except ValueError:  # its text may hold what is secret
+        return "its url is not an address: the port is no number, or a bracket is missing"
+    return None
+
+
+def _is_in_the_clear(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme in ("http", "ws") and not is_loopback(parts.hostname or "")
+
+
+# Our own.
+
+
+class _Silent(StderrSink):
+    """Takes what the log says: the report says it, too."""
+
+    def write(self, data: bytes) -> None:
+        """Forget it."""
+
+
+def _of_ours(path: str, root: Table) -> Report:
+    words = ["--config", path]
+    options, target = relay_options.parse(words)
+    # All that a run looks at before it begins; an unstarted job is what is left over.
+    relay_command.command([*words, *([] if target else ["--", "no-target"])], _Silent()).close()
+    _check_sections(words, root)
+    rows, warnings = _rows(options.configured.servers, options.configured.warnings)
+    kind = "a URL" if target and is_address(target[0]) else "a command"
+    unused = [options.configured.origins.get(flag) for flag in options.unused]
+    warnings += [f"{origin}: of no use before {kind}: ignored" for origin in unused if origin is not None]
+    if target:
+        rows.insert(0, _row_of_target(target, options.env, options.cwd))
+    elif not rows:
+        warnings.append(f"{path}: names neither a target nor servers: they must be on the command line")
+    return Report(path, rows, warnings)
+
+
+def _row_of_target(target: list[str], env: list[tuple[str, str]], cwd: str | None) -> Row:
+    if is_address(target[0]):
+        problem = _problem_of_url(target[0])
+        return Row("", "wrong" if problem else "ok", masked_text(target[0]), problem)
+    problem = _problem_here(NamedServer(name="", command=target, env=dict(env), cwd=cwd))
+    return Row("", "wrong" if problem else "ok", masked_words(target), problem)
+
+
+def _check_sections(words: list[str], root: Table) -> None:
+    """Let each subcommand read its own section. Raises ConfigError."""
+    from relay.app import check, proxy_commands
+
+    if "proxy" in root.values:
+        proxy_commands.proxy(words, _Silent()).close()
+    if "load-balance" in root.values:
+        proxy_commands.load_balance(words, _Silent()).close()
+    if "test" in root.values:
+        check.command([*words, "no-target"], _Silent()).close()

@@ -1,0 +1,61 @@
+"""Servers and options as people may see them: what would run, without the secrets in it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
+
+from relay.app.config.secret_words import secret_words
+from relay.app.logs import mask_secrets
+from relay.app.options import is_secret_name, secrets_in
+from relay.app.settings import NamedServer
+
+__all__ = ["details", "masked_pairs", "masked_text", "masked_words", "runs"]
+
+_MASK = "***"
+_LOGIN = re.compile(r"(://)[^/?#@\s]*@")
+
+
+def runs(server: NamedServer) -> str:
+    """Return in one line what a server is: its address, or its command."""
+    return masked_words(server.command) if server.url is None else masked_text(server.url)
+
+
+def details(server: NamedServer) -> Iterator[tuple[str, str]]:
+    """Yield everything else that is set, each with a word for it."""
+    if server.cwd is not None:
+        yield "in", masked_text(server.cwd)
+    for text in masked_pairs(server.env.items(), "="):
+        yield "with", text
+    for text in masked_pairs(server.headers.items(), ": "):
+        yield "header", text
+    if server.url is not None and server.transport != "auto":
+        yield "by", server.transport
+    if server.timeout is not None:
+        yield "timeout", f"{server.timeout:g} s"
+
+
+def masked_words(words: Sequence[str]) -> str:
+    """Return a command as a shell takes it, without the values of options that are named like secrets."""
+    secrets = sorted(filter(None, secret_words(words)), key=len, reverse=True)
+    shown = []
+    for word in words:
+        secret = next((secret for secret in secrets if word.endswith(secret)), "")
+        shown.append(word.removesuffix(secret) + _MASK if secret else masked_text(word))
+    return " ".join(word if word.endswith(_MASK) and " " not in word else shlex.quote(word) for word in shown)
+
+
+def masked_pairs(pairs: Iterable[tuple[str, str]], separator: str) -> Iterator[str]:
+    """Yield variables or headers, without the values of those that are named like secrets."""
+    for name, value in pairs:
+        yield f"{name}{separator}{_MASK if is_secret_name(name) else masked_text(value)}"
+
+
+def masked_text(text: str) -> str:
+    """Return a text without an address's login and secret parameters, and without our own secret variables' values."""
+    secrets = [value for name, value in os.environ.items() if is_secret_name(name) and len(value) >= 4]
+    if "://" in text:
+        secrets += secrets_in((), {}, text)
+    return _LOGIN.sub(rf"\1{_MASK}@", mask_secrets(text, sorted(secrets, key=len, reverse=True)))

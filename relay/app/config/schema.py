@@ -1,0 +1,196 @@
+"""JSON Schemas for editors: of a file of servers, and of our own configuration.
+
+That of our own is made from the parser's actions, so it knows every option; what is in the package is a copy.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from relay.app.config.entries import NOT_SUPPORTED, OF_EDITORS
+from relay.app.config.layers import SECTIONS, variable_of
+from relay.app.config.values import is_flag, is_pairs, is_several, options_of
+from relay.app.options import HEADERS_REFUSED
+from relay.app.specs import ADDRESSES
+
+__all__ = ["SCHEMAS"]
+
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_TEXT = {"type": "string"}
+_TEXTS = {"type": "array", "items": _TEXT}
+_TRANSPORTS = (
+    "stdio", "http", "sse", "streamable-http", "auto", "streamableHttp", "streamable_http", "streamablehttp", "ws",
+    "websocket",
+)  # fmt: skip
+
+
+def servers_schema() -> dict[str, Any]:
+    """Return that of a file of servers."""
+    servers = {"$ref": "#/$defs/servers"}
+    return {
+        "$schema": _DIALECT,
+        "title": "Servers for mcp-relay, as editors and other bridges name them",
+        "type": "object",
+        "anyOf": [
+            {"required": ["mcpServers"]},
+            {"required": ["servers"]},
+            {"required": ["context_servers"]},
+            {"required": ["mcp"], "properties": {"mcp": {"required": ["servers"]}}},
+        ],
+        "properties": {
+            "mcpServers": servers,
+            "servers": servers,
+            "context_servers": servers,
+            "mcp": {"properties": {"servers": servers}},
+        },
+        "$defs": _definitions(),
+    }
+
+
+def relay_schema() -> dict[str, Any]:
+    """Return that of our own configuration."""
+    from relay.app.check import build_parser as build_test_parser
+    from relay.app.proxy_commands import build_load_balance_parser, build_proxy_parser
+    from relay.app.relay_options import build_parser
+
+    sections = (build_test_parser(), build_proxy_parser(), build_load_balance_parser())
+    definitions = _definitions()
+    definitions["server"]["additionalProperties"] = False
+    return {
+        "$schema": _DIALECT,
+        "title": "Configuration of mcp-relay",
+        "type": "object",
+        "properties": {
+            "$schema": _TEXT,
+            "command": {**_TEXT, "description": "the program to start"},
+            "args": {**_TEXTS, "description": "its arguments"},
+            "url": {**_TEXT, "description": "the address of a server, instead of a command"},
+            "servers": {"$ref": "#/$defs/servers"},
+            **_options(build_parser(), has_variables=True),
+            **{
+                section: {"type": "object", "properties": _options(parser), "additionalProperties": False}
+                for section, parser in zip(SECTIONS, sections, strict=True)
+            },
+        },
+        "additionalProperties": False,
+        "not": {"required": ["command", "url"]},
+        "dependentRequired": {"args": ["command"]},
+        "$defs": definitions,
+    }
+
+
+SCHEMAS: Mapping[str, Callable[[], dict[str, Any]]] = {"servers": servers_schema, "relay": relay_schema}
+"""By the word that asks for them; ``relay/schemas`` has a copy of each."""
+
+
+# Options.
+
+
+def _options(parser: argparse.ArgumentParser, *, has_variables: bool = False) -> dict[str, Any]:
+    found = {}
+    for key, action in options_of(parser).items():
+        said = (action.help or "").replace("%%", "%")
+        if has_variables:
+            said += f" ({variable_of(key)})"
+        found[key] = {**_type_of(action), **({"description": said.strip()} if said else {})}
+    return found
+
+
+def _type_of(action: argparse.Action) -> dict[str, Any]:
+    if is_flag(action):
+        return {"type": "boolean"}
+    if is_pairs(action):
+        return {"type": "object", "additionalProperties": _TEXT}
+    one: dict[str, Any] = _TEXT if action.type is None else {"type": ["string", "number"]}
+    if action.choices is not None:
+        spellings = [spelling for choice in action.choices for spelling in (str(choice), str(choice).lower())]
+        one = {"enum": list(dict.fromkeys(spellings if action.type is not None else map(str, action.choices)))}
+    if is_several(action):
+        return {"anyOf": [one, {"type": "array", "items": one}]}
+    if isinstance(action.nargs, int):
+        return {"type": "array", "items": one, "minItems": action.nargs, "maxItems": action.nargs}
+    return {"anyOf": [one, {"type": "boolean"}]} if action.nargs == "?" else one
+
+
+# Servers.
+
+
+def _definitions() -> dict[str, Any]:
+    return {
+        "servers": {
+            "type": "object",
+            "propertyNames": {
+                "minLength": 1,
+                "maxLength": 128,
+                "pattern": r"^[^\u0000-\u001f\u007f-\u009f]*$",
+                "not": {"enum": [".", ".."]},
+            },
+            "additionalProperties": {"$ref": "#/$defs/server"},
+        },
+        "server": _server(),
+        "url": {**_TEXT, "pattern": r"^(?:" + "|".join(_any_case(one) for one in _URLS) + r")|\$\{"},
+        "transport": {"enum": list(_TRANSPORTS)},
+    }
+
+
+_URLS = tuple(one for one in ADDRESSES if one != "stdio:")
+
+
+def _server() -> dict[str, Any]:
+    url, transport = {"$ref": "#/$defs/url"}, {"$ref": "#/$defs/transport"}
+    ours = {
+        "command": {
+            "description": "the program to start",
+            "anyOf": [_TEXT, {"type": "object", "properties": {"path": _TEXT, "args": _TEXTS, "env": _env()}}],
+        },
+        "args": {**_TEXTS, "description": "its arguments"},
+        "env": {**_env(), "description": "variables for it; ${VAR} is one of the relay's own"},
+        "cwd": {**_TEXT, "description": "its working directory"},
+        "url": {**url, "description": "the address of a server, instead of a command"},
+        "headers": {
+            "description": "headers for every request to the url",
+            "type": "object",
+            "propertyNames": {
+                "pattern": r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$",
+                "not": {"pattern": "^(?:" + "|".join(map(_any_case, HEADERS_REFUSED)) + ")$"},
+            },
+            "additionalProperties": _TEXT,
+        },
+        "transport": {**transport, "description": "what the server speaks; found out by default"},
+        "timeout": {"type": "number", "minimum": 0, "description": "seconds that an answer may take; 0: for ever"},
+        "enabled": {"type": "boolean", "description": "false leaves it out"},
+        "disabled": {"type": "boolean", "description": "true leaves it out"},
+    }
+    others = {
+        **dict.fromkeys(("serverUrl", "httpUrl", "baseUrl"), url),
+        **dict.fromkeys(("type", "transportType"), transport),
+        "isActive": {"type": "boolean"},
+        "options": {"type": "object", "properties": {"disabled": {"type": "boolean"}}},
+    }
+    unread = dict.fromkeys((*OF_EDITORS, *(key for key in NOT_SUPPORTED if key not in others)), True)
+    return {
+        "type": "object",
+        "properties": {**ours, **others, **unread},
+        "if": {"not": {"anyOf": [{"required": [key]} for key in ("transport", "type", "transportType")]}},
+        "then": {
+            "not": {
+                "required": ["command"],
+                "anyOf": [{"required": [key]} for key in ("url", "serverUrl", "httpUrl", "baseUrl")],
+            }
+        },
+    }
+
+
+def _env() -> dict[str, Any]:
+    return {
+        "type": "object",
+        "propertyNames": {"pattern": r"^[^=\u0000]+$"},
+        "additionalProperties": {"type": ["string", "integer", "null"]},
+    }
+
+
+def _any_case(text: str) -> str:
+    """Return a pattern for a text in capitals or not: JSON Schema's patterns have no flag for that."""
+    return "".join(f"[{c.upper()}{c}]" if c.isalpha() else c.replace("/", r"\/") for c in text)

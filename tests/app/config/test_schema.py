@@ -1,0 +1,161 @@
+"""The schemas say what the readers do, and the copies in the package are those that the program prints."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from relay.app import jsonc, relay_options
+from relay.app.config.command import command
+from relay.app.config.schema import SCHEMAS
+from relay.app.config.servers_file import read_servers
+from relay.app.logs import StderrSink
+from relay.app.options import parse_words
+from relay.errors import ConfigError
+from tests.app.config import files
+from tests.app.config.test_layers import OPTIONS, PARSERS, example
+
+VALIDATORS = {name: jsonschema.Draft202012Validator(schema()) for name, schema in SCHEMAS.items()}
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_configured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MCP_RELAY_CONFIG", raising=False)
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_the_copy_in_the_package(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """If this fails, an option has changed: run `make schemas`."""
+    schema = SCHEMAS[name]()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    assert command(["schema", name], StderrSink()) == 0
+    printed = capsys.readouterr().out
+    assert json.loads(printed) == schema
+    assert resources.files("relay").joinpath("schemas", f"{name}.json").read_text("utf-8") == printed
+
+
+@pytest.mark.parametrize("name", [name for name in files.ALL if not name.endswith(".toml")])
+def test_every_editors_file(tmp_path: Path, name: str) -> None:
+    """What is read without a complaint about its form validates; args that are no list do not."""
+    errors = list(VALIDATORS["servers"].iter_errors(jsonc.read(files.ALL[name])))
+    if name == "sparfenyuk.json":
+        assert ["/".join(map(str, error.absolute_path)) for error in errors] == ["mcpServers/no-list/args"]
+    else:
+        assert errors == []
+
+
+def test_our_own_file() -> None:
+    """In TOML: editors validate it alike."""
+    VALIDATORS["relay"].validate(tomllib.loads(files.OURS))
+
+
+GOOD = [
+    {"command": "x"},
+    {"command": "x", "args": ["a"], "env": {"A": "b", "C": 5, "D": None}, "cwd": "/", "timeout": 1.5, "enabled": True},
+    {"command": {"path": "x", "args": ["a"], "env": {"A": "b"}}, "settings": {}},
+    {"url": "HTTPS://h/", "headers": {"X-A": "b", "Hosts": "c"}, "transport": "streamable-http"},
+    {"serverUrl": "${URL}", "disabled": True},
+    {"command": "x", "url": "unix:/a", "type": "stdio"},
+    {"command": "x", "options": {"disabled": True, "logEnabled": False}},
+    {"command": "x", "description": "d", "autoApprove": ["a"], "toolFilter": {}},
+]
+BAD: list[Any] = [
+    5,
+    {"command": 5},
+    {"command": []},
+    {"command": "x", "args": [5]},
+    {"command": "x", "env": []},
+    {"command": "x", "env": {"A": True}},
+    {"command": "x", "env": {"A": 0.1}},
+    {"command": "x", "env": {"A=B": "c"}},
+    {"command": "x", "cwd": {}},
+    {"command": "x", "url": "http://h/"},
+    {"command": "x", "type": "carrier-pigeon"},
+    {"command": "x", "timeout": "5"},
+    {"command": "x", "timeout": -1},
+    {"command": "x", "enabled": "yes"},
+    {"command": "x", "disabled": 1},
+    {"command": "x", "options": 1},
+    {"url": "ftp://h/"},
+    {"url": "stdio:"},
+    {"url": 5},
+    {"url": "http://h/", "headers": {"A B": "c"}},
+    {"url": "http://h/", "headers": {"hOsT": "c"}},
+    {"url": "http://h/", "headers": {"A": 1}},
+]
+
+
+@pytest.mark.parametrize("entry", GOOD)
+def test_entries_that_are_read(tmp_path: Path, entry: dict[str, Any]) -> None:
+    """The reader takes it, and both schemas do."""
+    for place in ("mcpServers", "servers", "context_servers"):
+        file = tmp_path / "f.json"
+        file.write_text(json.dumps({place: {"x": entry}}))
+        assert list(read_servers(str(file), environment={"URL": "http://h/"}).servers) == ["x"]
+        VALIDATORS["servers"].validate({place: {"x": entry}})
+    VALIDATORS["servers"].validate({"mcp": {"servers": {"x": entry}}})
+    VALIDATORS["relay"].validate({"servers": {"x": entry}})
+
+
+@pytest.mark.parametrize("entry", BAD)
+def test_entries_that_are_refused(tmp_path: Path, entry: Any) -> None:
+    """The reader refuses it, and both schemas do."""
+    file = tmp_path / "f.json"
+    file.write_text(json.dumps({"mcpServers": {"x": entry}}))
+    with pytest.raises(ConfigError):
+        read_servers(str(file))
+    assert not VALIDATORS["servers"].is_valid({"mcpServers": {"x": entry}})
+    assert not VALIDATORS["relay"].is_valid({"servers": {"x": entry}})
+
+
+@pytest.mark.parametrize("whole", [[], {}, {"mcpServers": []}, {"mcpServers": {"": {}}}, {"servers": {"..": {}}}])
+def test_files_that_are_refused(tmp_path: Path, whole: Any) -> None:
+    """Alike."""
+    file = tmp_path / "f.json"
+    file.write_text(json.dumps(whole))
+    with pytest.raises(ConfigError):
+        read_servers(str(file))
+    assert not VALIDATORS["servers"].is_valid(whole)
+
+
+@pytest.mark.parametrize(("name", "key"), OPTIONS)
+def test_every_option(name: str, key: str) -> None:
+    """The value that the reader takes validates; none takes what no option is."""
+    _, value, _ = example(PARSERS[name], key)
+    for one in [value, *(value[:1] if isinstance(value, list) else ())]:
+        VALIDATORS["relay"].validate({key: one} if name == "relay" else {name: {key: one}})
+    assert not VALIDATORS["relay"].is_valid({key: None} if name == "relay" else {name: {key: None}})
+
+
+@pytest.mark.parametrize(
+    "whole",
+    [
+        {"prot": 1},
+        {"port": True},
+        {"debug": "yes"},
+        {"cwd": 5},
+        {"share": "all"},
+        {"allow-origin": [5]},
+        {"headers": ["A: b"]},
+        {"headers": {"A": 5}},
+        {"url": "http://h/", "command": "x"},
+        {"args": ["x"]},
+        {"command": ["x"]},
+        {"servers": []},
+        {"servers": {"x": {"command": "y", "zzz": 1}}},
+        {"mcpServers": {}},
+    ],
+)
+def test_configurations_that_are_refused(tmp_path: Path, whole: dict[str, Any]) -> None:
+    """The reader and the schema refuse them."""
+    file = tmp_path / "f.json"
+    file.write_text(json.dumps(whole))
+    with pytest.raises(ConfigError):
+        parse_words(relay_options.build_parser(), ["--config", str(file)])
+    assert not VALIDATORS["relay"].is_valid(whole)
