@@ -11,20 +11,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from aiohttp import web
 from aiohttp.helpers import rfc822_formatted_time
 from aiohttp.http import HttpVersion11, RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD
-from multidict import CIMultiDictProxy
 
 from relay.endpoints.http_session import Exchange, HttpSession
 from relay.endpoints.http_stream import EventStream
 from relay.endpoints.modern_clients import ModernClients
 from relay.frames.frame import Frame
 
-__all__ = ["FastLane", "Rules"]
+__all__ = ["Checked", "FastLane", "Rules"]
+
+RawHeaders: TypeAlias = tuple[tuple[bytes, bytes], ...]
 
 _ANSWER = b"HTTP/1.1 %b\r\nContent-Type: application/json\r\n%bContent-Length: %d\r\nDate: %b\r\n\r\n"
 _STATUS_LINES = {200: b"200 OK", 400: b"400 Bad Request", 404: b"404 Not Found"}
@@ -35,14 +36,51 @@ _JOINED = 16 * 1024  # up to here one copy of the body is cheaper than a second 
 class Rules(Protocol):
     """What decides whether a POST may go the fast way: the routes of one server."""
 
-    def accept_at_once(self, lane: FastLane, headers: CIMultiDictProxy[str], body: bytes) -> bool:
+    def accept_at_once(self, lane: FastLane, message: RawRequestMessage, body: bytes) -> bool:
         """Check a POST and hand it to its session, which will answer ``lane``; False if it must go the ordinary way."""
+
+
+class Checked:
+    """Headers that the rules have admitted, and the session they named: a client sends the same with each POST.
+
+    To compare them costs 0.5 us, to check them again 3 of the 20 that a call takes without its system calls.
+    """
+
+    __slots__ = ("_after", "_before", "_length_at", "_length_name", "_rules", "session")
+
+    def __init__(self, rules: Rules, headers: RawHeaders, length_at: int, session: HttpSession) -> None:
+        """Remember all ``headers`` but the one at ``length_at``, the Content-Length."""
+        self._rules = rules
+        self._before, self._after = headers[:length_at], headers[length_at + 1 :]
+        self._length_at = length_at
+        self._length_name = headers[length_at][0]
+        self.session = session
+
+    @classmethod
+    def of(cls, rules: Rules, headers: RawHeaders, session: HttpSession) -> Checked | None:
+        """Remember ``headers``; None if they have no Content-Length."""
+        for position, (name, _) in enumerate(headers):
+            if name.lower() == b"content-length":
+                return cls(rules, headers, position, session)
+        return None
+
+    def admits(self, rules: Rules, headers: RawHeaders) -> bool:
+        """Tell whether these are the same headers, for the same rules, and the session lives."""
+        at = self._length_at
+        return (
+            rules is self._rules
+            and len(headers) == at + 1 + len(self._after)
+            and headers[:at] == self._before
+            and headers[at + 1 :] == self._after
+            and headers[at][0] == self._length_name
+            and not self.session.is_closing
+        )
 
 
 class FastLane(web.RequestHandler):
     """aiohttp's handler of one connection, with a shortcut."""
 
-    __slots__ = ("_exchange", "_rules", "_session", "_stream", "_timer")
+    __slots__ = ("_deadline", "_exchange", "_rules", "_session", "_stream", "_timer", "checked")
 
     def __init__(self, *args: Any, rules: Mapping[str, Rules], **kwargs: Any) -> None:
         """Ask the ``rules`` of its path about each POST that could go the fast way."""
@@ -51,6 +89,9 @@ class FastLane(web.RequestHandler):
         self._session: HttpSession | ModernClients | None = None
         self._exchange: Exchange | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._deadline = 0.0
+        self.checked: Checked | None = None
+        """What was admitted last on this connection."""
         self._stream: tuple[HttpSession | ModernClients, Exchange, EventStream] | None = None
 
     def data_received(self, data: bytes) -> None:
@@ -85,23 +126,35 @@ class FastLane(web.RequestHandler):
             return False
         # The body is looked at, not taken: the ordinary way must find it if this one does not do.
         body = b"".join(payload._buffer)
-        return rules.accept_at_once(self, message.headers, body)
+        return rules.accept_at_once(self, message, body)
 
     def expect(self, session: HttpSession | ModernClients, exchange: Exchange) -> None:
         """Wait for the answer to what was accepted: for so long, then as a stream."""
         self._session, self._exchange = session, exchange
         # aiohttp takes a connection whose task waits for idle: it must not close it just before the answer.
-        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
-        self._timer = self._loop.call_later(session.answer_wait, session.begin_stream, exchange)
+        now = self._loop.time()
+        self._next_keepalive_close_time = now + self._keepalive_timeout
+        self._deadline = now + session.answer_wait
+        if self._timer is None:  # one for many calls: to start and to cancel one for each costs 1.5 us
+            self._timer = self._loop.call_later(session.answer_wait, self._look)
+
+    def _look(self) -> None:
+        """Answer with a stream if the answer is late."""
+        self._timer = None
+        if self._session is None or self._exchange is None:
+            return
+        left = self._deadline - self._loop.time()
+        if left > 0:
+            self._timer = self._loop.call_later(left, self._look)
+        else:
+            self._session.begin_stream(self._exchange)
 
     def answered(self, outcome: Frame | EventStream) -> None:
         """Write the answer; a stream is handed to the ordinary way."""
         session, exchange = self._session, self._exchange
         assert session is not None, "expected"
         assert exchange is not None, "expected"
-        if self._timer is not None:
-            self._timer.cancel()
-        self._session = self._exchange = self._timer = None
+        self._session = self._exchange = None
         if isinstance(outcome, EventStream):
             self._stream = (session, exchange, outcome)
             self._wake()

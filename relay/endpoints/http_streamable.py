@@ -12,11 +12,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
 from aiohttp import web
+from aiohttp.http import RawRequestMessage
 from multidict import MultiMapping
 
 from relay.endpoints.http_checks import Refused
 from relay.endpoints.http_mount import Mount
-from relay.endpoints.http_server_lane import FastLane
+from relay.endpoints.http_server_lane import Checked, FastLane
 from relay.endpoints.http_session import Exchange, HttpSession
 from relay.endpoints.http_stream import EventStream
 from relay.endpoints.modern_clients import ModernClients
@@ -66,21 +67,22 @@ class StreamableHttp:
 
     # POST.
 
-    def accept_at_once(self, lane: FastLane, headers: MultiMapping[str], body: bytes) -> bool:
+    def accept_at_once(self, lane: FastLane, message: RawRequestMessage, body: bytes) -> bool:
         """Check a POST by the same rules as any other and hand it to its session; False where those say more.
 
         What is refused, begins a session, comes from a browser or meets a full inbox goes the ordinary way, which
         finds the same and says so.
         """
-        mount = self._mount
-        if "Origin" in headers or len(body) > self._limits.max_frame_bytes:
+        headers = message.headers
+        if len(body) > self._limits.max_frame_bytes:
             return False
-        if mount.passing is not None and mount.sessions.find(headers.get(SESSION_ID, "")) is None:
-            return False  # it is for the server to answer
+        session: HttpSession | ModernClients | None
         try:
-            self._checks.check_source(headers)
-            self._checks.check_post(headers)
-            session = mount.known(headers)
+            if lane.checked is not None and lane.checked.admits(self, message.raw_headers):
+                session = lane.checked.session
+            else:
+                lane.checked = None
+                session = self._check_at_once(headers)
             if session is None:
                 return False
             frame = self._checks.check_frame(body, session.version)
@@ -93,12 +95,25 @@ class StreamableHttp:
             exchange = self._accept(session, frame, lane.answered)
         except Refused:
             return False
+        if lane.checked is None and isinstance(session, HttpSession):
+            lane.checked = Checked.of(self, message.raw_headers, session)
         self._answers.requests += 1
         if exchange is None:
             lane.accepted()
         else:
             lane.expect(session, exchange)
         return True
+
+    def _check_at_once(self, headers: MultiMapping[str]) -> HttpSession | ModernClients | None:
+        """Check the headers of a POST; return the session it is for, or None if it must go the ordinary way."""
+        mount = self._mount
+        if "Origin" in headers:
+            return None
+        if mount.passing is not None and mount.sessions.find(headers.get(SESSION_ID, "")) is None:
+            return None  # it is for the server to answer
+        self._checks.check_source(headers)
+        self._checks.check_post(headers)
+        return mount.known(headers)
 
     async def _post(self, request: web.BaseRequest) -> web.StreamResponse:
         lane = request.protocol
