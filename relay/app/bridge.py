@@ -33,9 +33,15 @@ async def bridge(settings: BridgeSettings, sink: StderrSink, *, remote: Endpoint
     elif is_url(settings.url):
         from relay.endpoints.remote import Remote
 
-        remote = Remote(settings.url, headers=settings.headers, transport=settings.transport, limits=settings.limits)
+        remote = Remote(
+            settings.url,
+            headers=settings.headers,
+            transport=settings.transport,
+            ssl_context=settings.dial_tls,
+            limits=settings.limits,
+        )
     else:
-        remote = connect(settings.url, headers=settings.headers, limits=settings.limits)
+        remote = connect(settings.url, headers=settings.headers, ssl=settings.dial_tls, limits=settings.limits)
     reach = ReachLog(remote, then=frame_log(settings.secrets))
     stdio = await OwnStdio.open(limits=settings.limits)
 

@@ -45,6 +45,7 @@ from relay.app.quick_start import import_aiohttp
 from relay.app.report import as_json, as_lines
 from relay.app.settings import CheckSettings
 from relay.app.specs import is_address
+from relay.app.tls_options import add_dial_tls_options, dial_tls
 from relay.endpoints.child import child_environment
 from relay.errors import ConfigError
 
@@ -80,6 +81,7 @@ def build_parser(*, is_of_connect: bool = False) -> argparse.ArgumentParser:
         parser.add_argument("target", nargs="?", metavar="URL|COMMAND", help="a server's address, or a program")
         parser.add_argument("args", nargs="*", metavar="ARG", help="the program's arguments; with a dash after --")
         add_http_options(remote)
+    add_dial_tls_options(remote)
     parser.add_argument(
         "--json", action="store_true", dest="as_json", help="report as one JSON object, every name in it"
     )
@@ -141,6 +143,7 @@ def command(words: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
         target=address or target,
         headers=headers,
         transport=options.transport.replace("-", ""),
+        dial_tls=dial_tls(options, [] if address is None else [address], sink),
         env=child_environment(dict(options.env), pass_all=options.pass_environment),
         cwd=options.cwd,
         timeout=options.timeout,

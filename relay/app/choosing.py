@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from ssl import SSLContext
 from typing import Literal
 
 from relay.app.child_target import ChildTarget
@@ -21,6 +22,7 @@ __all__ = ["ChoiceTarget", "balance", "fallback"]
 def fallback(
     *targets: str | Sequence[str] | Endpoint,
     headers: Mapping[str, str] | None = None,
+    ssl: SSLContext | None = None,
     timeout: float | None = 30.0,
     retry_attempts: int = 3,
     retry_delay: float = 1.0,
@@ -35,7 +37,7 @@ def fallback(
     within ``timeout`` seconds gets an error, too, and is not sent again: it may have been executed.
     """
     retry = Retry(timeout, retry_attempts, retry_delay)
-    found = [_target(target, headers, limits) for target in targets]
+    found = [_target(target, headers, ssl, limits) for target in targets]
     balancer = Balancer(found, strategy="in-order", retry=retry, limits=limits)
     return Choice(balancer, owns_balancer=True)
 
@@ -44,6 +46,7 @@ def balance(
     *targets: str | Sequence[str],
     strategy: Literal["round-robin", "least-in-flight"] = "round-robin",
     headers: Mapping[str, str] | None = None,
+    ssl: SSLContext | None = None,
     timeout: float | None = 30.0,
     retry_attempts: int = 3,
     retry_delay: float = 1.0,
@@ -59,11 +62,16 @@ def balance(
     a connection, or fails three times in a row, is left out until it answers again. Close it with ``aclose``.
     """
     retry = Retry(timeout, retry_attempts, retry_delay)
-    found = [_target(target, headers, limits) for target in targets]
+    found = [_target(target, headers, ssl, limits) for target in targets]
     return Balancer(found, strategy=strategy, retry=retry, limits=limits)
 
 
-def _target(target: str | Sequence[str] | Endpoint, headers: Mapping[str, str] | None, limits: Limits) -> Target:
+def _target(
+    target: str | Sequence[str] | Endpoint,
+    headers: Mapping[str, str] | None,
+    ssl: SSLContext | None,
+    limits: Limits,
+) -> Target:
     if isinstance(target, Endpoint):
         return only(target)
     if target == "stdio:":
@@ -71,7 +79,7 @@ def _target(target: str | Sequence[str] | Endpoint, headers: Mapping[str, str] |
     name = connect(target, headers=headers, limits=limits).name  # raises ConfigError now, not when it is used
 
     def make(is_shared: bool) -> Endpoint:
-        return connect(target, headers=headers, limits=_for(limits, is_shared=is_shared))
+        return connect(target, headers=headers, ssl=ssl, limits=_for(limits, is_shared=is_shared))
 
     return Target(name, make) if isinstance(target, str) else Target(name, make, patience=limits.handshake)
 

@@ -68,7 +68,7 @@ def parse_target(text: str, flag: str, transport: str | None = None) -> str | li
 
 
 def _as_tcp(text: str, flag: str) -> str:
-    if text.lower().startswith(("tcp://", "unix:")):
+    if text.lower().startswith(("tcp://", "tls://", "unix:")):
         return text
     if is_address(text):
         parts = urlsplit(text)

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from relay.endpoints.tcp import describe
+from relay.endpoints.tls import explain_tls
 from relay.frames.replies import LOST
 
 __all__ = [
@@ -50,8 +51,11 @@ def explain_connection(name: str, failure: Exception, timeout: float) -> CheckFa
         if isinstance(exc, TimeoutError):
             advice = "check the address, and whether a firewall is in between"
             return CheckFailed(f"{name}: cannot connect: no answer within {timeout:g} s", advice)
+        if isinstance(exc, ssl.SSLError):
+            seen, advice = explain_tls(exc, _without_tls(name))
+            return CheckFailed(f"{name}: cannot connect: {seen}", advice)
         if isinstance(exc, (OSError, UnicodeError)):
-            return CheckFailed(f"{name}: cannot connect: {describe(exc)}", _advice_for(exc, name))
+            return CheckFailed(f"{name}: cannot connect: {describe(exc)}", _advice_for(exc))
     status = getattr(failure.__cause__, "status", None)  # of an HTTP server that refuses to become a WebSocket
     return CheckFailed(str(failure), _advice_for_status(status, name, has_token=False) if status else "")
 
@@ -62,11 +66,12 @@ def _causes(failure: BaseException | None) -> Iterator[BaseException]:
         failure = failure.__cause__
 
 
-def _advice_for(exc: OSError | UnicodeError, name: str) -> str:
-    if isinstance(exc, ssl.SSLCertVerificationError):
-        return "SSL_CERT_FILE=FILE names the authorities to trust"
-    if isinstance(exc, ssl.SSLError):
-        return f"if the server speaks without TLS, its address begins with {name.partition('://')[0].rstrip('s')}://"
+def _without_tls(name: str) -> str:
+    scheme = name.partition("://")[0]
+    return {"https": "http", "wss": "ws", "tls": "tcp"}.get(scheme, scheme) + "://"
+
+
+def _advice_for(exc: OSError | UnicodeError) -> str:
     if isinstance(exc, (socket.gaierror, UnicodeError)):
         return "check the name of the host"
     if isinstance(exc, (ConnectionRefusedError, FileNotFoundError)):

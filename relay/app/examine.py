@@ -54,6 +54,7 @@ _TRANSPORTS = {
     "streamablehttp": "Streamable HTTP",
     "sse": "HTTP+SSE",
     "tcp": "TCP",
+    "tls": "TCP with TLS",
     "unix": "Unix socket",
     "ws": "WebSocket",
     "wss": "WebSocket",
@@ -125,7 +126,11 @@ class Examination:
         target = self._settings.target
         if isinstance(target, str):
             endpoint = connect(
-                target, headers=self._settings.headers, transport=self._settings.transport, limits=self._limits
+                target,
+                headers=self._settings.headers,
+                transport=self._settings.transport,
+                ssl=self._settings.dial_tls,
+                limits=self._limits,
             )
         else:
             endpoint = self._child_endpoint(target)
@@ -151,7 +156,7 @@ class Examination:
                 self._opened = await endpoint.open()
                 took: float | None = time.monotonic() - began
                 if self._url is not None:
-                    took = await _try_connection(self._url, self._limits)
+                    took = await _try_connection(self._url, self._settings.dial_tls, self._limits)
         except ConfigError:
             raise
         except (RelayError, TimeoutError) as exc:
@@ -292,7 +297,7 @@ class Examination:
             raise explain_end(str(exc), method, self._spoken.describe_noise(), is_command=is_command) from exc
 
 
-async def _try_connection(url: str, limits: Limits) -> float | None:
+async def _try_connection(url: str, dial_tls: ssl.SSLContext | None, limits: Limits) -> float | None:
     """Connect to where ``url`` is, and close; return how long that took. Raises EndpointUnavailable.
 
     An HTTP endpoint has no connection of its own that could be timed, and tells of its failures in words only. None
@@ -304,10 +309,10 @@ async def _try_connection(url: str, limits: Limits) -> float | None:
     assert parts.raw_host is not None and parts.port is not None, "checked by the endpoint"
     if os.environ.get(f"{parts.scheme}_proxy") or os.environ.get(f"{parts.scheme.upper()}_PROXY"):
         return None
-    context = ssl.create_default_context() if parts.scheme == "https" else None
     limits = dataclasses.replace(limits, close_grace=0.1)
     began = time.monotonic()
-    connection = await dial(TcpAddress(parts.raw_host, parts.port), ssl_context=context, limits=limits)
+    address = TcpAddress(parts.raw_host, parts.port, is_tls=parts.scheme == "https")
+    connection = await dial(address, ssl_context=dial_tls, limits=limits)
     took = time.monotonic() - began
     await connection.aclose()
     return took

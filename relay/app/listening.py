@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from ssl import SSLContext
 
 from relay.app.specs import ListenSpec, parse_listen
 from relay.app.wiring import listen_http
@@ -18,6 +19,7 @@ async def listen(
     *,
     allowed_hosts: Sequence[str] = (),
     allowed_origins: Sequence[str] = (),
+    ssl: SSLContext | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Listener:
     """Listen at ``spec``; iterate over the result for an endpoint per peer, close it with ``aclose``.
@@ -31,15 +33,19 @@ async def listen(
     one for all clients of 2026-07-28, which have none. ``"tcp://HOST:PORT"`` and ``"unix:/PATH"`` yield one per
     connection, ``"stdio:"`` this process's own stdin and stdout, once. Port 0 is a free one. Whoever reaches the
     address may use what is behind it; ``allowed_hosts`` and ``allowed_origins`` are for HTTP, as on the command line.
-    Raises ConfigError if the spec is none or the address cannot be had.
+    With ``ssl``, HTTP and TCP are with TLS; ``"https://…"`` and ``"tls://…"`` are so written, and need it. Raises
+    ConfigError if the spec is none or the address cannot be had.
     """
     where = _parse(spec)
+    if where.is_tls and ssl is None:
+        raise ConfigError(f"cannot listen at {spec!r}: TLS needs a context with a certificate: ssl=…")
     if where.kind == "http":
         return await listen_http(
             where.host,
             where.port,
             allowed_hosts=allowed_hosts,
             allowed_origins=allowed_origins,
+            ssl=ssl,
             limits=limits,
             descriptor=where.descriptor,
         )
@@ -52,7 +58,7 @@ async def listen(
 
     sockets: TcpListener | UnixListener
     if where.kind == "tcp":
-        sockets = TcpListener(where.host, where.port, limits=limits)
+        sockets = TcpListener(where.host, where.port, ssl_context=ssl, limits=limits)
     else:
         sockets = UnixListener(where.path, limits=limits)
     await sockets.start()

@@ -11,7 +11,7 @@ import os
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
-from relay.app.admission import ANY_PAGE, add_admission_options, check_admission, open_hosts
+from relay.app.admission import ANY_PAGE, add_admission_options, check_admission
 from relay.app.connect_words import (
     TRANSPORTS,
     add_server_options,
@@ -37,6 +37,14 @@ from relay.app.options import (
 from relay.app.quick_start import import_aiohttp
 from relay.app.settings import ChoiceSettings, ServeSettings
 from relay.app.specs import ListenSpec, parse_listen
+from relay.app.tls_options import (
+    add_dial_tls_options,
+    add_listen_tls_options,
+    dial_tls,
+    listen_tls,
+    unauthenticated,
+    with_tls,
+)
 from relay.endpoints.balancer import Retry
 from relay.endpoints.child import child_environment
 from relay.errors import ConfigError
@@ -48,14 +56,14 @@ __all__ = ["load_balance", "proxy"]
 _PROXY = """\
 Join own stdin and stdout, or clients at --listen, to the first of several servers that can be reached.
 
-A server is an address (http, https, ws, wss, tcp, unix), HOST:PORT or PORT for TCP, or a command in quotes. A fallback
-may also be one of the words http, stdio, tcp: the endpoint by that transport.
+A server is an address (http, https, ws, wss, tcp, tls, unix), HOST:PORT or PORT for TCP, or a command in quotes. A
+fallback may also be one of the words http, stdio, tcp: the endpoint by that transport.
 """
 _BALANCE = """\
 Spread clients over several servers: sessions as they begin, requests of 2026-07-28 one by one.
 
-A server is an address (http, https, ws, wss, tcp, unix), HOST:PORT or PORT for TCP, or a command in quotes. One that
-refuses a connection, or fails three times in a row, is left out until it answers again.
+A server is an address (http, https, ws, wss, tcp, tls, unix), HOST:PORT or PORT for TCP, or a command in quotes. One
+that refuses a connection, or fails three times in a row, is left out until it answers again.
 """
 
 
@@ -132,7 +140,9 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     requests.add_argument(
         "--retry-delay", type=_milliseconds, default=1.0, metavar="MS", help="between two such rounds (default 1000)"
     )
-    add_server_options(parser.add_argument_group("to servers by HTTP, each of them"))
+    http = parser.add_argument_group("to servers by HTTP, each of them")
+    add_server_options(http)
+    add_dial_tls_options(http)
     add_child_options(parser.add_argument_group("commands"))
     listening = parser.add_argument_group("listening")
     listening.add_argument(
@@ -140,6 +150,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         help="serve clients at http://HOST:PORT/mcp, tcp://HOST:PORT or unix:/PATH instead of own stdio (repeatable)",
     )  # fmt: skip
     add_admission_options(listening)
+    add_listen_tls_options(listening)
     said = parser.add_argument_group("what is said")
     add_log_options(said)
     add_config_option(said)
@@ -160,11 +171,12 @@ def _check_listening(options: argparse.Namespace, listens: Sequence[ListenSpec])
     """Look at who may come; return what is to be warned of. Raises ConfigError."""
     check_admission(options)
     warnings = [ANY_PAGE] if "*" in options.allow_origin else []
-    for host in open_hosts(listens):
+    for host in unauthenticated(listens, options):
         if not options.insecure_no_auth:
             raise ConfigError(
                 f"--listen at {host} would let everybody who can reach this machine use the servers; "
-                "listen at 127.0.0.1 behind a proxy that asks for a login, or say --insecure-no-auth"
+                "demand certificates with --tls-client-ca, listen at 127.0.0.1 behind a proxy that asks for a login, "
+                "or say --insecure-no-auth"
             )
     return warnings
 
@@ -187,7 +199,7 @@ def _job(
         from relay.app.inherited import handed_over
 
         options.listen = handed_over()
-    listens = [parse_listen(text) for text in options.listen]
+    listens = with_tls([parse_listen(text) for text in options.listen], options)
     warnings = _check_listening(options, listens)
     if any(one.lower().startswith(("http", "ws")) for one in addresses) or any(one.kind == "http" for one in listens):
         import_aiohttp()
@@ -198,8 +210,10 @@ def _job(
         choice=ChoiceSettings(targets, strategy, retry),
         env=child_environment(dict(options.env), pass_all=options.pass_environment),
         headers=headers,
+        dial_tls=dial_tls(options, addresses, sink),
         cwd=options.cwd,
         listen=listens,
+        listen_tls=listen_tls(options, listens),
         allowed_hosts=options.allowed_host,
         allowed_origins=options.allow_origin,
         exposed_headers=options.expose_header,

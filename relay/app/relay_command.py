@@ -10,13 +10,14 @@ import re
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
-from relay.app.admission import ANY_PAGE, check_admission, open_hosts
+from relay.app.admission import ANY_PAGE, check_admission
 from relay.app.logs import StderrSink
 from relay.app.options import begin_log, check_names, headers_of, located, secrets_of, warn_of_headers
 from relay.app.quick_start import import_aiohttp
 from relay.app.relay_options import parse
 from relay.app.settings import BridgeSettings, ServeSettings
 from relay.app.specs import ADDRESSES, ListenSpec, is_address
+from relay.app.tls_options import dial_tls, listen_tls, unauthenticated
 from relay.app.wiring import is_url
 from relay.endpoints.child import child_environment
 from relay.errors import ConfigError
@@ -56,16 +57,17 @@ def _warnings(options: argparse.Namespace, served: str) -> list[str]:
     aloud; ``--listen`` is our own.
     """
     warnings = []
-    for host in () if options.insecure_no_auth else open_hosts(options.listens):
+    for host in () if options.insecure_no_auth else unauthenticated(options.listens, options):
         if options.listen:
             raise ConfigError(
                 f"--listen at {host} would let everybody who can reach this machine use {served!r} here; "
-                "listen at 127.0.0.1 behind a proxy that asks for a login, or say --insecure-no-auth"
+                "demand certificates with --tls-client-ca, listen at 127.0.0.1 behind a proxy that asks for a login, "
+                "or say --insecure-no-auth"
             )
         warnings.append(
             f"--host {host} without authentication: everybody who can reach this machine can use {served!r} here, and "
-            "what it may do; --host 127.0.0.1 behind a proxy that asks for a login ends that, --insecure-no-auth "
-            "accepts it"
+            "what it may do; --tls-client-ca, or --host 127.0.0.1 behind a proxy that asks for a login, ends that, "
+            "--insecure-no-auth accepts it"
         )
     if "*" in options.allow_origin:
         warnings.append(ANY_PAGE)
@@ -73,7 +75,7 @@ def _warnings(options: argparse.Namespace, served: str) -> list[str]:
 
 
 def _serve_settings(
-    options: argparse.Namespace, command: list[str], secrets: list[str], headers: dict[str, str]
+    options: argparse.Namespace, command: list[str], secrets: list[str], headers: dict[str, str], sink: StderrSink
 ) -> ServeSettings:
     url = command[0] if is_address(command[0]) else None
     env = child_environment(dict(options.env), pass_all=options.pass_environment)
@@ -84,9 +86,11 @@ def _serve_settings(
         url=url,
         headers=headers,
         transport=options.transport,
+        dial_tls=dial_tls(options, [url] if url else [], sink),
         share=options.share,
         cwd=options.cwd,
         listen=options.listens,
+        listen_tls=listen_tls(options, options.listens),
         allowed_hosts=options.allowed_host,
         allowed_origins=options.allow_origin,
         exposed_headers=options.expose_header,
@@ -115,7 +119,12 @@ def _job(options: argparse.Namespace, command: list[str], sink: StderrSink) -> C
             from relay.app.bridge import bridge
 
             settings = BridgeSettings(
-                url=command[0], headers=headers, transport=options.transport, secrets=secrets, limits=_limits(options)
+                url=command[0],
+                headers=headers,
+                transport=options.transport,
+                dial_tls=dial_tls(options, command, sink),
+                secrets=secrets,
+                limits=_limits(options),
             )
             return bridge(settings, sink)
     elif scheme := re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*://", command[0]):
@@ -124,7 +133,7 @@ def _job(options: argparse.Namespace, command: list[str], sink: StderrSink) -> C
         )
     elif listens_by_http:
         import_aiohttp()
-    serving = _serve_settings(options, command, secrets, headers)
+    serving = _serve_settings(options, command, secrets, headers, sink)
     if serving.listen == [ListenSpec("stdio")]:
         from relay.app.bridge import bridge_own_servers
 

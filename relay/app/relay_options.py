@@ -27,6 +27,7 @@ from relay.app.options import (
     unused_options,
 )
 from relay.app.specs import ListenSpec, is_address, parse_listen
+from relay.app.tls_options import OF_LISTENING, add_dial_tls_options, add_listen_tls_options
 from relay.auth.origin import is_host
 from relay.errors import ConfigError
 
@@ -91,6 +92,7 @@ _FOR_A_COMMAND = {
     "share": "--share",
     "stateless": "--stateless",
     "name": "--name",
+    **OF_LISTENING,
 }
 
 
@@ -119,6 +121,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("args", nargs="*", metavar="ARG", help="the program's arguments; those with a dash after --")
     remote = parser.add_argument_group("to a remote server")
     add_http_options(remote, transports=_LISTENING)
+    add_dial_tls_options(remote)
     remote.add_argument(
         "--transport-type", type=str.lower, choices=("sse", "http"),
         help="the same in the FastMCP script's words, whose --transport stdio|http|sse says where clients come from",
@@ -144,8 +147,8 @@ def build_parser() -> argparse.ArgumentParser:
 def _add_listen_options(group: Any) -> None:
     group.add_argument(
         "--listen", action="append", default=[], metavar="SPEC",
-        help="listen at stdio:, http://HOST:PORT/mcp, tcp://HOST:PORT or unix:/PATH, before a command or an address "
-        "(repeatable)",
+        help="listen at stdio:, http://HOST:PORT/mcp, tcp://HOST:PORT or unix:/PATH, or https:// and tls:// with "
+        "--tls-cert, before a command or an address (repeatable)",
     )  # fmt: skip
     group.add_argument(
         "--host", "--sse-host", default="127.0.0.1", metavar="HOST", help="the address to listen on (default 127.0.0.1)"
@@ -163,6 +166,7 @@ def _add_listen_options(group: Any) -> None:
         "--stateless", action=argparse.BooleanOptionalAction, default=False, help="the same as --share stateless"
     )
     group.add_argument("--name", metavar="NAME", help="what the log calls the server (default: the command's name)")
+    add_listen_tls_options(group)
 
 
 # What they mean together.
@@ -192,7 +196,7 @@ def _settle(options: argparse.Namespace, parser: argparse.ArgumentParser, *, is_
         from relay.app.inherited import handed_over
 
         options.listen = handed_over()
-    options.listens = _listens(options, is_for_address=is_for_address)
+    options.listens = with_tls(_listens(options, is_for_address=is_for_address), options)
     for_the_other = OF_A_URL
     if is_for_address:
         for_the_other = OF_A_CHILD if options.listen or options.listens != [_STDIO] else _FOR_A_COMMAND

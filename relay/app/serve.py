@@ -67,8 +67,10 @@ def _one_target(
         env, cwd = settings.env, settings.cwd
         return ChildTarget(settings.command, env=env, cwd=cwd, limits=limits, stderr=stderr, may_refuse=may_refuse)
     if is_url(url):
-        return RemoteTarget(url, headers=settings.headers, transport=settings.transport, limits=limits)
-    return AddressTarget(url, headers=settings.headers, limits=limits)
+        return RemoteTarget(
+            url, headers=settings.headers, transport=settings.transport, ssl=settings.dial_tls, limits=limits
+        )
+    return AddressTarget(url, headers=settings.headers, ssl=settings.dial_tls, limits=limits)
 
 
 def _choice_target(
@@ -145,6 +147,7 @@ class _Serving:
                 spec.port,
                 allowed_hosts=settings.allowed_hosts,
                 allowed_origins=settings.allowed_origins,
+                ssl=settings.listen_tls if spec.is_tls else None,
                 limits=settings.limits,
                 status=self._status,
                 exposed_headers=settings.exposed_headers,
@@ -164,7 +167,8 @@ class _Serving:
 
         sockets: TcpListener | UnixListener
         if spec.kind == "tcp":
-            sockets = TcpListener(spec.host, spec.port, limits=settings.limits)
+            context = settings.listen_tls if spec.is_tls else None
+            sockets = TcpListener(spec.host, spec.port, ssl_context=context, limits=settings.limits)
         else:
             sockets = UnixListener(spec.path, limits=settings.limits)
         await sockets.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -57,6 +58,8 @@ class BridgeSettings:
     url: str
     headers: Mapping[str, str] = field(default_factory=dict)
     transport: Literal["auto", "sse", "streamablehttp"] = "auto"
+    dial_tls: ssl.SSLContext | None = None
+    """How to speak TLS to the server; None: as by default."""
     secrets: Sequence[str] = ()
     limits: Limits = DEFAULT_LIMITS
 
@@ -74,10 +77,14 @@ class ServeSettings:
     url: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     transport: Literal["auto", "sse", "streamablehttp"] = "auto"
+    dial_tls: ssl.SSLContext | None = None
+    """How to speak TLS to servers; None: as by default."""
     share: Share | None = None
     """What clients share; None: legacy sessions nothing, clients of 2026-07-28 one server."""
     cwd: str | None = None
     listen: Sequence[ListenSpec] = (ListenSpec("http"),)
+    listen_tls: ssl.SSLContext | None = None
+    """The certificate of those that have TLS."""
     allowed_hosts: Sequence[str] = ()
     allowed_origins: Sequence[str] = ()
     exposed_headers: Sequence[str] = ()
@@ -94,6 +101,7 @@ class CheckSettings:
     target: str | Sequence[str]
     headers: Mapping[str, str] = field(default_factory=dict)
     transport: Literal["auto", "sse", "streamablehttp"] = "auto"
+    dial_tls: ssl.SSLContext | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     """The child's whole environment."""
     cwd: str | None = None

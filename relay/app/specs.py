@@ -1,7 +1,7 @@
 """How users write addresses: where to listen, and what stands behind.
 
 ``stdio:`` · ``http://127.0.0.1:8080/mcp`` (WebSocket at the same address) · ``tcp://127.0.0.1:9000`` · ``unix:/path``;
-listening also ``fd:3``, a socket that was handed over.
+with TLS ``https://`` and ``tls://``; listening also ``fd:3``, a socket that was handed over.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from relay.errors import ConfigError
 
 __all__ = ["ADDRESSES", "ListenSpec", "is_address", "parse_listen"]
 
-ADDRESSES = ("http://", "https://", "ws://", "wss://", "tcp://", "unix:", "stdio:")
+ADDRESSES = ("http://", "https://", "ws://", "wss://", "tcp://", "tls://", "unix:", "stdio:")
 """How an address of a server begins; anything else is a command."""
 
 _EXPECTED = (
@@ -29,7 +29,10 @@ def is_address(target: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ListenSpec:
-    """One address to listen on. ``ws://`` is ``http``: a WebSocket is an upgraded request at the same address."""
+    """One address to listen on. ``ws://`` is ``http``: a WebSocket is an upgraded request at the same address.
+
+    ``https://`` and ``tls://`` are ``http`` and ``tcp`` with TLS.
+    """
 
     kind: Literal["stdio", "http", "tcp", "unix"]
     host: str = "127.0.0.1"
@@ -37,6 +40,14 @@ class ListenSpec:
     path: str = ""
     descriptor: int | None = None
     """Of the socket, where somebody else has opened it."""
+    is_tls: bool = False
+
+    def __str__(self) -> str:
+        """Return it as a user writes it."""
+        if self.kind in ("stdio", "unix"):
+            return f"{self.kind}:{self.path}"
+        scheme = {"http": "https", "tcp": "tls"}[self.kind] if self.is_tls else self.kind
+        return f"{scheme}://[{self.host}]:{self.port}" if ":" in self.host else f"{scheme}://{self.host}:{self.port}"
 
 
 def parse_listen(text: str) -> ListenSpec:
@@ -59,12 +70,8 @@ def parse_listen(text: str) -> ListenSpec:
         raise ConfigError(f"--listen: {text!r} is not an address: {exc}; {_EXPECTED}") from exc
     if not host or parts.query or parts.fragment or "@" in parts.netloc:
         raise ConfigError(f"--listen: {text!r} is not an address to listen on; {_EXPECTED}")
-    if parts.scheme in ("http", "ws") and parts.path.rstrip("/") in ("", "/mcp"):
-        return ListenSpec("http", host, port or 0)
-    if parts.scheme == "tcp" and not parts.path.strip("/"):
-        return ListenSpec("tcp", host, port or 0)
-    if parts.scheme in ("https", "wss"):
-        raise ConfigError(
-            f"--listen: {text!r}: TLS needs a certificate; listen with http:// behind a proxy that has one"
-        )
+    if parts.scheme in ("http", "ws", "https", "wss") and parts.path.rstrip("/") in ("", "/mcp"):
+        return ListenSpec("http", host, port or 0, is_tls=parts.scheme in ("https", "wss"))
+    if parts.scheme in ("tcp", "tls") and not parts.path.strip("/"):
+        return ListenSpec("tcp", host, port or 0, is_tls=parts.scheme == "tls")
     raise ConfigError(f"--listen: {text!r} is not an address to listen on; {_EXPECTED}")

@@ -22,6 +22,8 @@ from relay.errors import ConfigError, EndpointUnavailable
 from relay.limits import DEFAULT_LIMITS, Limits
 
 if TYPE_CHECKING:
+    from ssl import SSLContext
+
     import httpx
 
     from relay.endpoints.http_dial import Dial
@@ -45,6 +47,7 @@ def connect(
     *,
     headers: Mapping[str, str] | None = None,
     transport: Literal["auto", "sse", "streamablehttp"] = "auto",
+    ssl: SSLContext | None = None,
     env: Mapping[str, str] | None = None,
     cwd: str | None = None,
     limits: Limits = DEFAULT_LIMITS,
@@ -55,9 +58,9 @@ def connect(
     ``"https://host/mcp"`` is a server by HTTP (``headers`` go with every request, ``transport`` is found out),
     ``"ws://host/mcp"`` one by WebSocket, ``"tcp://host:port"`` and ``"unix:/path"`` one by a socket, ``"stdio:"`` this
     process's own stdin and stdout, a list a command to start (in ``cwd``, with ``env`` added to the short environment
-    that MCP's SDKs give). An http(s) URL is spoken to through ``client``, if there is one: an ``httpx.AsyncClient`` for
-    HTTP/2, SOCKS, an ``httpx.Auth``, an application in this process; it remains the caller's to close. Raises
-    ConfigError for anything else.
+    that MCP's SDKs give). ``https``, ``wss`` and ``tls`` are with TLS, as ``ssl`` says if given. An http(s) URL is
+    spoken to through ``client``, if there is one: an ``httpx.AsyncClient`` for HTTP/2, SOCKS, an ``httpx.Auth``, an
+    application in this process; it remains the caller's to close. Raises ConfigError for anything else.
     """
     if client is not None and (not isinstance(target, str) or not is_url(target)):
         raise ConfigError(f"cannot connect to {target!r} through an httpx client: that takes an http(s) URL")
@@ -75,26 +78,26 @@ def connect(
         async def dial() -> Endpoint:
             from relay.endpoints.remote import Remote
 
-            return Remote(target, headers=headers, transport=transport, limits=limits, client=client)
+            return Remote(target, headers=headers, transport=transport, ssl_context=ssl, limits=limits, client=client)
 
         return Lazy(target, dial)
-    if target.lower().startswith(("tcp://", "unix:")):
+    if target.lower().startswith(("tcp://", "tls://", "unix:")):
         from relay.endpoints.tcp import dial as dial_socket
         from relay.endpoints.tcp import parse_address
 
         address = parse_address(target)
-        return Lazy(str(address), lambda: dial_socket(target, limits=limits))
+        return Lazy(str(address), lambda: dial_socket(target, ssl_context=ssl, limits=limits))
     if target.lower().startswith(("ws://", "wss://")):
 
         async def dial_upgraded() -> Endpoint:
             from relay.endpoints.websocket import dial_websocket
 
-            return await dial_websocket(target, headers=headers, limits=limits)
+            return await dial_websocket(target, headers=headers, ssl_context=ssl, limits=limits)
 
         return Lazy(target, dial_upgraded)
     raise ConfigError(
-        f"cannot connect to {target!r}: known are http(s)://host/path, ws(s)://host/path, tcp://host:port, unix:/path, "
-        "stdio:, and a command as a list"
+        f"cannot connect to {target!r}: known are http(s)://host/path, ws(s)://host/path, tcp://host:port, "
+        "tls://host:port, unix:/path, stdio:, and a command as a list"
     )
 
 
@@ -105,6 +108,7 @@ async def listen_http(
     allowed_hosts: Sequence[str] = (),
     allowed_origins: Sequence[str] = (),
     exposed_headers: Sequence[str] = (),
+    ssl: SSLContext | None = None,
     limits: Limits = DEFAULT_LIMITS,
     status: Callable[[], dict[str, object]] | None = None,
     per_request: PerRequest = "no",
@@ -115,8 +119,8 @@ async def listen_http(
 
     Clients of 2026-07-28 have no sessions: they come as one endpoint. With ``per_request`` every request comes as an
     endpoint of its own: those of the legacy era, or all. A ``server`` that speaks Streamable HTTP is handed requests as
-    they come, and only clients of HTTP+SSE become endpoints. ``descriptor`` is a socket that listens there already.
-    Raises ConfigError if the address cannot be had.
+    they come, and only clients of HTTP+SSE become endpoints. With TLS if ``ssl`` is given. ``descriptor`` is a socket
+    that listens there already. Raises ConfigError if the address cannot be had.
     """
     from relay.endpoints.http_server import HttpListener
 
@@ -124,6 +128,7 @@ async def listen_http(
     listener = HttpListener(
         host,
         port,
+        ssl_context=ssl,
         limits=limits,
         policy=policy,
         status=status,
@@ -144,6 +149,7 @@ class RemoteTarget:
         *,
         headers: Mapping[str, str],
         transport: Literal["auto", "sse", "streamablehttp"],
+        ssl: SSLContext | None = None,
         limits: Limits,
     ) -> None:
         """Check that it is a URL. Raises ConfigError."""
@@ -152,8 +158,9 @@ class RemoteTarget:
         self._url = url
         self._headers = headers
         self._transport = transport
+        self._ssl = ssl
         self._limits = limits
-        self.dial = Dial(url, headers, limits)
+        self.dial = Dial(url, headers, limits, ssl)
         self.name = self.dial.name
         self.open: weakref.WeakSet[Endpoint] = weakref.WeakSet()
         self.started = 0
@@ -165,7 +172,9 @@ class RemoteTarget:
         limits = self._limits
         if is_shared:
             limits = dataclasses.replace(limits, max_in_flight=limits.max_shared_in_flight)
-        endpoint = Remote(self._url, headers=self._headers, transport=self._transport, limits=limits)
+        endpoint = Remote(
+            self._url, headers=self._headers, transport=self._transport, ssl_context=self._ssl, limits=limits
+        )
         self.open.add(endpoint)
         self.started += 1
         return endpoint
@@ -189,12 +198,15 @@ class RemoteTarget:
 
 
 class AddressTarget:
-    """A WebSocket, TCP or Unix socket address that is connected to for each session; or own stdio, for one."""
+    """A WebSocket, TCP, TLS or Unix socket address that is connected to for each session; or own stdio, for one."""
 
-    def __init__(self, address: str, *, headers: Mapping[str, str], limits: Limits) -> None:
+    def __init__(
+        self, address: str, *, headers: Mapping[str, str], ssl: SSLContext | None = None, limits: Limits
+    ) -> None:
         """Check that it is an address. Raises ConfigError."""
         self._address = address
         self._headers = headers
+        self._ssl = ssl
         self._limits = limits
         self.name = connect(address, headers=headers, limits=limits).name
         self.started = 0
@@ -204,7 +216,7 @@ class AddressTarget:
         self.started += 1
         if self._address == "stdio:" and self.started > 1:
             return Lazy(self.name, self._refuse)
-        return connect(self._address, headers=self._headers, limits=self._limits)
+        return connect(self._address, headers=self._headers, ssl=self._ssl, limits=self._limits)
 
     async def _refuse(self) -> Endpoint:
         raise EndpointUnavailable("the server on stdio has a client already; --share shared lets others join it")

@@ -24,6 +24,7 @@ from yarl import URL
 from relay.endpoints.dial import AnyDial, parse_url, secrets_in
 from relay.endpoints.http_client_lane import Answer, Lane, end_body
 from relay.endpoints.tasks import TaskScope
+from relay.endpoints.tls import default_context, describe_tls, is_refusal
 from relay.errors import EndpointBroken, EndpointUnavailable
 from relay.limits import Limits
 
@@ -68,10 +69,13 @@ class Resolver(AbstractResolver):
 class Dial(AnyDial):
     """The connections to one MCP server by HTTP."""
 
-    def __init__(self, url: str, headers: Mapping[str, str], limits: Limits) -> None:
+    def __init__(
+        self, url: str, headers: Mapping[str, str], limits: Limits, ssl_context: ssl.SSLContext | None = None
+    ) -> None:
         """Speak to ``url`` with these headers on every request. Raises ConfigError if it is not an http(s) URL."""
         address, self._headers = parse_url(url, headers)
         super().__init__(address, limits, secrets_in(self._headers))
+        self._ssl = ssl_context
         self._session: aiohttp.ClientSession | None = None
         self._lane: Lane | None = None
         self._has_cookies = True
@@ -94,7 +98,7 @@ class Dial(AnyDial):
                     keepalive_timeout=_KEEP_IDLE,
                     resolver=Resolver(),
                     # Our own, made when it is needed: the program leaves aiohttp's without certificates (quick_start).
-                    ssl=ssl.create_default_context() if self.url.scheme == "https" else True,
+                    ssl=(self._ssl or default_context()) if self.url.scheme == "https" else True,
                 ),
                 headers=self._all_headers,
                 cookie_jar=None if self._has_cookies else aiohttp.DummyCookieJar(),
@@ -129,6 +133,8 @@ class Dial(AnyDial):
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientSSLError) as exc:
             raise EndpointUnavailable(f"{self.name}: cannot connect: {describe_failure(exc)}") from exc
         except _BROKEN as exc:
+            if not has_answer and is_refusal(exc):
+                raise EndpointUnavailable(f"{self.name}: cannot connect: {describe_failure(exc)}") from exc
             raise EndpointBroken(f"{self.name}: {describe_failure(exc)}") from exc
         except ValueError as exc:
             if has_answer:
@@ -194,17 +200,13 @@ def _look_at(closed: asyncio.Future[None]) -> None:
 
 def describe_failure(exc: Exception) -> str:
     """Say what happened without the headers and URLs that aiohttp puts into some of its messages."""
-    if isinstance(exc, aiohttp.ClientConnectorCertificateError):
-        return f"its certificate is not trusted: {exc.certificate_error}"
-    if isinstance(exc, aiohttp.ClientConnectorSSLError):
-        return "the TLS handshake failed; if the server speaks plain HTTP, its address begins with http://"
+    if (tls := _tls_error(exc)) is not None:
+        return describe_tls(tls, "http://")
     if isinstance(exc, aiohttp.ClientConnectorDNSError):
         return f"no address for {exc.host!r}"
     if isinstance(exc, aiohttp.ClientConnectorError):
         inner: Any = exc.os_error
         return (inner.errno and os.strerror(inner.errno)) or str(inner) or type(inner).__name__
-    if isinstance(exc, ssl.SSLError):
-        return str(exc)
     if isinstance(exc, aiohttp.ServerDisconnectedError):
         return "the server closed the connection before it had answered"
     if isinstance(exc, aiohttp.ClientPayloadError):
@@ -214,3 +216,10 @@ def describe_failure(exc: Exception) -> str:
     if isinstance(exc, (TimeoutError, asyncio.TimeoutError)):
         return "timed out"
     return str(exc) or type(exc).__name__
+
+
+def _tls_error(exc: BaseException | None) -> ssl.SSLError | None:
+    """Return what OpenSSL says, where that is behind an error of aiohttp's."""
+    while exc is not None and not isinstance(exc, ssl.SSLError):
+        exc = exc.os_error if isinstance(exc, aiohttp.ClientConnectorError) else exc.__cause__
+    return exc

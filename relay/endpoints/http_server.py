@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import orjson
@@ -64,6 +65,7 @@ class HttpListener:
         host: str = "127.0.0.1",
         port: int = 0,
         *,
+        ssl_context: ssl.SSLContext | None = None,
         limits: Limits = DEFAULT_LIMITS,
         policy: OriginPolicy | None = None,
         status: Callable[[], dict[str, object]] | None = None,
@@ -74,12 +76,14 @@ class HttpListener:
     ) -> None:
         """Listen on ``host``:``port`` (0: a free one) once ``start`` is called; ``status`` adds to ``/status``.
 
-        ``descriptor`` is a socket that listens already, on that address or on a Unix socket.
+        ``descriptor`` is a socket that listens already, on that address or on a Unix socket. With TLS if a context is
+        given.
 
         ``per_request`` and ``server`` are of the mount at the root (see ``Mount``), if ``has_root``.
         """
         self._host = host
         self._port = port
+        self._ssl = ssl_context
         self._descriptor = descriptor
         self._limits = limits
         self._answers = Answers(limits, policy or OriginPolicy(host))
@@ -160,14 +164,19 @@ class HttpListener:
         loop = asyncio.get_running_loop()
         # The kernel drops, and resets later, what comes in one burst beyond this (or net.core.somaxconn).
         backlog = self._limits.max_connections
+        tls: dict[str, Any] = {}
+        if self._ssl is not None:
+            tls["ssl"] = self._ssl
+            tls["ssl_handshake_timeout"] = self._limits.connect
+            tls["ssl_shutdown_timeout"] = self._limits.close_grace
         if self._descriptor is None:
-            return await loop.create_server(http, self._host, self._port, backlog=backlog)
+            return await loop.create_server(http, self._host, self._port, backlog=backlog, **tls)
         sock = socket.socket(fileno=self._descriptor)
         sock.setblocking(False)
         # asyncio's server for Unix sockets removes the file at the end (3.13), which is not ours.
         if isinstance(sock.getsockname(), tuple) or isinstance(loop, asyncio.SelectorEventLoop):
-            return await loop.create_server(http, sock=sock, backlog=backlog)
-        return await loop.create_unix_server(http, sock=sock, backlog=backlog)
+            return await loop.create_server(http, sock=sock, backlog=backlog, **tls)
+        return await loop.create_unix_server(http, sock=sock, backlog=backlog, **tls)
 
     @property
     def url(self) -> str:
@@ -178,11 +187,12 @@ class HttpListener:
     def base_url(self) -> str:
         """Scheme, host and port."""
         host, port = self.addresses[0]
+        scheme = "http" if self._ssl is None else "https"
         if host.startswith("unix:"):
-            return f"http://{host}:"  # as nginx writes it
+            return f"{scheme}://{host}:"  # as nginx writes it
         if host in ("0.0.0.0", "::"):
             host = "127.0.0.1" if host == "0.0.0.0" else "::1"
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
     def __aiter__(self) -> AsyncIterator[AnyEndpoint]:
         """Yield each session at the root when its first frame has come, and the clients that have none at theirs."""

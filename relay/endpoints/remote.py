@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
@@ -40,6 +41,7 @@ class Remote:
         *,
         headers: Mapping[str, str] | None = None,
         transport: Transport = "auto",
+        ssl_context: ssl.SSLContext | None = None,
         limits: Limits = DEFAULT_LIMITS,
         client: httpx.AsyncClient | None = None,
     ) -> None:
@@ -47,7 +49,7 @@ class Remote:
 
         Raises ConfigError if ``url`` is not an http(s) URL.
         """
-        self._dial = _dial(url, headers or {}, limits, client)
+        self._dial = _dial(url, headers or {}, limits, ssl_context, client)
         self.name = self._dial.name
         self._inbox = FrameInbox(self.name, limits)
         self._client: HttpClient | SseClient | None = None
@@ -141,7 +143,13 @@ class Remote:
             await self._dial.aclose()
 
 
-def _dial(url: str, headers: Mapping[str, str], limits: Limits, client: httpx.AsyncClient | None) -> AnyDial:
+def _dial(
+    url: str,
+    headers: Mapping[str, str],
+    limits: Limits,
+    ssl_context: ssl.SSLContext | None,
+    client: httpx.AsyncClient | None,
+) -> AnyDial:
     """Make the connections' maker; each imports the library it is for."""
     if client is not None:
         from relay.endpoints.httpx_dial import HttpxDial
@@ -149,4 +157,4 @@ def _dial(url: str, headers: Mapping[str, str], limits: Limits, client: httpx.As
         return HttpxDial(url, client, headers, limits)
     from relay.endpoints.http_dial import Dial
 
-    return Dial(url, headers, limits)
+    return Dial(url, headers, limits, ssl_context)

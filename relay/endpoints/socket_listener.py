@@ -218,7 +218,7 @@ class TcpListener(SocketListener):
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         """Listen (port 0: a free one) once ``start`` is called; with TLS if a context is given."""
-        super().__init__(str(TcpAddress(host, port)), limits, ssl_context)
+        super().__init__(str(TcpAddress(host, port, ssl_context is not None)), limits, ssl_context)
         self._host = host
         self._port = port
         self.addresses: list[tuple[str, int]] = []
@@ -227,7 +227,7 @@ class TcpListener(SocketListener):
     def url(self) -> str:
         """The address as a client on this machine would write it."""
         host, port = self.addresses[0]
-        return str(TcpAddress({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port))
+        return str(TcpAddress({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port, self._ssl is not None))
 
     async def start(self) -> None:
         """Bind and accept connections. Raises ConfigError if the address cannot be had."""

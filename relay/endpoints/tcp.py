@@ -1,4 +1,4 @@
-"""TCP and Unix sockets, dialled: frames as lines, as on stdio, both ways over one connection.
+"""TCP, TLS and Unix sockets, dialled: frames as lines, as on stdio, both ways over one connection.
 
 MCP 2026-07-28, Transports, "Custom Transports". ``SocketEndpoint`` is also what ``socket_listener.py`` yields for a
 peer that came to us.
@@ -22,6 +22,7 @@ from relay.endpoints.byte_stream import FrameReader, FrameWriter
 from relay.endpoints.connected import ConnectedEndpoint
 from relay.endpoints.dead_peers import detect_dead_peer
 from relay.endpoints.settlement import Settlement
+from relay.endpoints.tls import default_context, describe_tls
 from relay.errors import ConfigError, EndpointBroken, EndpointUnavailable, RelayError
 from relay.frames.frame import Frame
 from relay.frames.lines import Oversized
@@ -38,14 +39,16 @@ _SERVER_SILENCE = 120.0
 
 @dataclass(frozen=True, slots=True)
 class TcpAddress:
-    """``tcp://host:port``."""
+    """``tcp://host:port``, or ``tls://host:port``."""
 
     host: str
     port: int
+    is_tls: bool = False
 
     def __str__(self) -> str:
         """Return it as a user writes it."""
-        return f"tcp://[{self.host}]:{self.port}" if ":" in self.host else f"tcp://{self.host}:{self.port}"
+        scheme = "tls" if self.is_tls else "tcp"
+        return f"{scheme}://[{self.host}]:{self.port}" if ":" in self.host else f"{scheme}://{self.host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,7 @@ class UnixAddress:
 
 
 def parse_address(spec: str) -> TcpAddress | UnixAddress:
-    """Read ``tcp://host:port`` or ``unix:/path``. Raises ConfigError for anything else."""
+    """Read ``tcp://host:port``, ``tls://host:port`` or ``unix:/path``. Raises ConfigError for anything else."""
     if spec[:5].lower() == "unix:":
         path = spec[5:]
         if path.startswith("//"):
@@ -73,9 +76,11 @@ def parse_address(spec: str) -> TcpAddress | UnixAddress:
         host, port = parts.hostname, parts.port
     except ValueError as exc:
         raise ConfigError(f"{spec!r} is not an address: {exc}; expected tcp://host:port") from exc
-    if parts.scheme != "tcp" or not host or port is None or parts.path.strip("/") or parts.query or "@" in parts.netloc:
-        raise ConfigError(f"{spec!r} is not an address of the form tcp://host:port or unix:/path")
-    return TcpAddress(host, port)
+    is_socket = parts.scheme in ("tcp", "tls") and host and port is not None
+    if not is_socket or parts.path.strip("/") or parts.query or "@" in parts.netloc:
+        raise ConfigError(f"{spec!r} is not an address of the form tcp://host:port, tls://host:port or unix:/path")
+    assert host is not None and port is not None, "just seen"
+    return TcpAddress(host, port, is_tls=parts.scheme == "tls")
 
 
 class SocketReader(FrameReader):
@@ -268,10 +273,9 @@ async def dial(
     address: str | TcpAddress | UnixAddress,
     *,
     ssl_context: ssl.SSLContext | None = None,
-    server_hostname: str | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> SocketEndpoint:
-    """Connect to ``tcp://host:port`` (with TLS if a context is given) or ``unix:/path``.
+    """Connect to ``tcp://host:port``, ``tls://host:port`` (as ``ssl_context`` says, if given) or ``unix:/path``.
 
     Raises ConfigError if it is no such address, EndpointUnavailable if nobody answers within ``limits.connect``.
     """
@@ -283,7 +287,8 @@ async def dial(
             if isinstance(address, UnixAddress):
                 protocol = await _open_unix(address, limits)
             else:
-                protocol = await _open_tcp(address, ssl_context, server_hostname, limits)
+                context = (ssl_context or default_context()) if address.is_tls else None
+                protocol = await _open_tcp(address, context, limits)
     except TimeoutError as exc:
         raise EndpointUnavailable(f"{name}: cannot connect: no answer within {limits.connect:g} s") from exc
     except (OSError, UnicodeError) as exc:
@@ -302,9 +307,7 @@ async def _open_unix(address: UnixAddress, limits: Limits) -> SocketProtocol:
     return protocol
 
 
-async def _open_tcp(
-    address: TcpAddress, ssl_context: ssl.SSLContext | None, server_hostname: str | None, limits: Limits
-) -> SocketProtocol:
+async def _open_tcp(address: TcpAddress, ssl_context: ssl.SSLContext | None, limits: Limits) -> SocketProtocol:
     loop = asyncio.get_running_loop()
     is_local = address.host.rstrip(".").lower() == "localhost"
     found = [
@@ -316,7 +319,7 @@ async def _open_tcp(
             lambda: SocketProtocol(str(address), limits, peer_serves=True),
             sock=sock,
             ssl=ssl_context,
-            server_hostname=None if ssl_context is None else server_hostname or address.host,
+            server_hostname=None if ssl_context is None else address.host,
             ssl_shutdown_timeout=None if ssl_context is None else limits.close_grace,
         )
     except BaseException:
@@ -332,10 +335,8 @@ async def _resolve(host: str, port: int) -> Sequence[aiohappyeyeballs.AddrInfoTy
 
 def describe(exc: Exception) -> str:
     """Say what went wrong with a connection in words for a person."""
-    if isinstance(exc, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted: {exc.verify_message}"
     if isinstance(exc, ssl.SSLError):
-        return f"the TLS handshake failed: {exc.reason or exc}"
+        return describe_tls(exc, "tcp://")
     if isinstance(exc, socket.gaierror):
         return "no address is known for this host"
     if isinstance(exc, OSError) and exc.errno:

@@ -25,6 +25,7 @@ from relay.endpoints.http_dial import Resolver, describe_failure
 from relay.endpoints.inbox import FrameInbox
 from relay.endpoints.settlement import Settlement
 from relay.endpoints.tasks import TaskScope
+from relay.endpoints.tls import default_context
 from relay.errors import (
     ConfigError,
     EndpointBroken,
@@ -318,7 +319,7 @@ async def dial_websocket(
     is_tls = address.scheme == "wss"
     session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(
-            limit=0, resolver=Resolver(), ssl=(ssl_context or ssl.create_default_context()) if is_tls else True
+            limit=0, resolver=Resolver(), ssl=(ssl_context or default_context()) if is_tls else True
         ),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=limits.connect),
     )
