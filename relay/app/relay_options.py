@@ -27,7 +27,7 @@ from relay.app.options import (
     unused_options,
 )
 from relay.app.specs import ListenSpec, is_address, parse_listen
-from relay.app.tls_options import OF_LISTENING, add_dial_tls_options, add_listen_tls_options
+from relay.app.tls_options import OF_LISTENING, add_dial_tls_options, add_listen_tls_options, with_tls
 from relay.auth.origin import is_host
 from relay.errors import ConfigError
 

@@ -219,7 +219,9 @@ def describe_failure(exc: Exception) -> str:
 
 
 def _tls_error(exc: BaseException | None) -> ssl.SSLError | None:
-    """Return what OpenSSL says, where that is behind an error of aiohttp's."""
-    while exc is not None and not isinstance(exc, ssl.SSLError):
-        exc = exc.os_error if isinstance(exc, aiohttp.ClientConnectorError) else exc.__cause__
-    return exc
+    """Return what OpenSSL says, where that is behind an error of aiohttp's (some of which are SSLErrors, too)."""
+    while exc is not None:
+        if isinstance(exc, ssl.SSLError) and not isinstance(exc, aiohttp.ClientError):
+            return exc
+        exc = exc.__cause__
+    return None

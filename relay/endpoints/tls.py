@@ -39,8 +39,9 @@ def _context_for(file: str | None, directory: str | None) -> ssl.SSLContext:
 def is_refusal(exc: BaseException | None) -> bool:
     """Tell whether an error is a server's refusal of our certificate: what we have sent behind it was not read."""
     while exc is not None:
-        if isinstance(exc, ssl.SSLError):
-            return exc.reason == _CERTIFICATE_WANTED or exc.reason in _CERTIFICATE_REFUSED
+        reason = getattr(exc, "reason", None)  # aiohttp's own SSLErrors have none
+        if isinstance(exc, ssl.SSLError) and reason is not None:
+            return reason == _CERTIFICATE_WANTED or reason in _CERTIFICATE_REFUSED
         exc = exc.__cause__
     return False
 

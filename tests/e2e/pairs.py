@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from ssl import SSLContext
 
 import relay
 from relay.endpoints.base import Endpoint
@@ -51,11 +52,11 @@ class Row:
 
 
 @contextlib.asynccontextmanager
-async def relaying(folder: Path, *target: str) -> AsyncIterator[dict[str, str]]:
+async def relaying(folder: Path, *target: str, options: Sequence[str] = ()) -> AsyncIterator[dict[str, str]]:
     """Run a relay that listens in every way before a target; yield its addresses by kind."""
     socket = folder / f"{len(list(folder.iterdir()))}"
     listens = ("http://127.0.0.1:0/mcp", "tcp://127.0.0.1:0", f"unix:{socket}")
-    options = [word for spec in listens for word in ("--listen", spec)]
+    options = [*options, *(word for spec in listens for word in ("--listen", spec))]
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "relay", *options, "--", *target,
         stdin=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
@@ -87,7 +88,8 @@ def _note_address(line: str, found: dict[str, str]) -> None:
     if said is None:
         return
     address, sse = said.groups()
-    kind = address.partition(":")[0]
+    scheme = address.partition(":")[0]
+    kind = {"https": "http", "tls": "tcp"}.get(scheme, scheme)
     found[kind] = address
     if kind == "http":
         found["sse"] = sse
@@ -225,7 +227,9 @@ class PairClient:
                     self._row.faults.append(f"{self.name}: notices out of order: {notice[:100]!r}")
 
 
-async def carry(listener: str, target: str, address: str, frames: int) -> Row:
+async def carry(
+    listener: str, target: str, address: str, frames: int, ssl: SSLContext | None = None, *, large: bool = True
+) -> Row:
     """Run 8 clients through one pair, ``frames`` calls together; return what became of them."""
     row = Row(listener, target)
     oracle = Oracle()
@@ -233,12 +237,12 @@ async def carry(listener: str, target: str, address: str, frames: int) -> Row:
     def endpoint() -> Endpoint:
         if listener == "stdio":
             return relay.connect([sys.executable, "-m", "relay", *address.split("\0")])
-        return relay.connect(address)
+        return relay.connect(address, ssl=ssl)
 
     clients = [PairClient(f"client{number}", endpoint(), oracle, row) for number in range(CLIENTS)]
     async with asyncio.TaskGroup() as group:
         for number, client in enumerate(clients):
-            group.create_task(client.run(frames // CLIENTS, is_large=number == 0), name=client.name)
+            group.create_task(client.run(frames // CLIENTS, is_large=large and number == 0), name=client.name)
     try:
         oracle.finish()
     except AssertionError as lost:
