@@ -32,7 +32,7 @@ LISTENING = [
     (["--listen", "https://127.0.0.1:0/mcp"], "--listen https://127.0.0.1:0: TLS needs a certificate: --tls-cert FILE"),
     (["--listen", "wss://127.0.0.1:0/mcp"], "TLS needs a certificate: --tls-cert FILE"),
     (["--listen", "tls://[::1]:0"], "--listen tls://[::1]:0: TLS needs a certificate: --tls-cert FILE"),
-    (["--tls-cert", "{server}", "--host", "0.0.0.0"], "or say --insecure-no-auth"),
+    (["--tls-cert", "{server}", "--listen", "https://0.0.0.0:0"], "demand certificates with --tls-client-ca"),
 ]
 DIALLING = [
     (["--ca-file", "{nowhere}", URL], "--ca-file: '{nowhere}' cannot be read: No such file or directory"),
