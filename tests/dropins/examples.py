@@ -1,7 +1,8 @@
 """The table: the example lines of other tools' READMEs, and what each must do.
 
 In a line ``{port}`` stands for the port to listen on, ``{http}`` and ``{sse}`` for the URL of a server that speaks
-Streamable HTTP or HTTP+SSE. The first word is the name after ``mcp-relay as``.
+Streamable HTTP or HTTP+SSE, ``{tcp}`` for HOST:PORT of one on TCP, ``{headers}`` for a file. The first word is the name
+after ``mcp-relay as``.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Literal
 
 __all__ = ["EXAMPLES", "REFUSED", "Example", "Refused"]
 
-Way = Literal["stdio", "http", "sse", "ws"]
+Way = Literal["stdio", "http", "sse", "ws", "report"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,7 @@ class Example:
 
     line: str
     ways: tuple[Way, ...]
-    """How clients reach it; ``stdio`` is the program itself."""
+    """How clients reach it; ``stdio`` is the program itself, ``report`` what it prints before it ends."""
     argv: tuple[str, ...] | None = None
     """What the command it starts is given, where that can be asked."""
     env: Mapping[str, str] = field(default_factory=dict)
@@ -31,6 +32,8 @@ class Example:
     """What stands on stderr."""
     paths: Mapping[str, str] = field(default_factory=dict)
     """Where clients go, if not to /mcp and /sse."""
+    default_port: int | None = None
+    """Where it listens, as no ``{port}`` says so: the test then adds one."""
 
     def __str__(self) -> str:
         """Be the test's id."""
@@ -53,6 +56,10 @@ _GIT = ("mcp-server-git",)
 _FETCH = ("mcp-server-fetch",)
 _FILES = ("-y", "@modelcontextprotocol/server-filesystem")
 _TOKEN = ("Authorization: Bearer some-access-token", "X-My-Header: another-header-value")
+_PATH = ("-y", "@anthropic/mcp-server-filesystem", "/path")
+_AUTH = {"AUTH_TOKEN": "from-the-environment", "AUTH_HEADER": "Bearer from-the-environment"}
+_SECRET = ("Authorization: Bearer from-the-environment",)
+_IN_FILE = ("Authorization: Bearer my-token", "X-Custom-Header: custom-value")
 _BOTH: tuple[Way, ...] = ("http", "sse")
 
 EXAMPLES = [
@@ -141,6 +148,106 @@ EXAMPLES = [
         (*_FILES, "."),
     ),
     Example('supergateway --stdio "uvx mcp-server-git" --cors --port {port}', ("sse",), _GIT, says="any web page"),
+    # punkpeye/mcp-proxy 6.7.19
+    Example("mcp-proxy npx -y @anthropic/mcp-server-filesystem /path", _BOTH, _PATH, default_port=8080),
+    Example("mcp-proxy --port {port} --shell -- tsx server.js", _BOTH, ("server.js",), says="without authentication"),
+    Example("mcp-proxy -- python -u -m your_package.mcp_server", _BOTH, ("-u", "-m", "your_package.mcp_server")),
+    Example(
+        "punkpeye -- python -m your_package.mcp_server", _BOTH, ("-m", "your_package.mcp_server"), default_port=8080
+    ),
+    Example("punkpeye --port {port} --stateless -- tsx server.js", ("http",), ("server.js",)),
+    # mcp-remote 0.15.1
+    Example("mcp-remote {sse}", ("stdio",)),
+    Example('mcp-remote {sse} --header "Authorization: Bearer ${{AUTH_TOKEN}}"', ("stdio",), env=_AUTH, sends=_SECRET),
+    Example("mcp-remote {sse} --header 'Authorization:${{AUTH_HEADER}}'", ("stdio",), env=_AUTH, sends=_SECRET),
+    Example("mcp-remote {sse} --header-file {headers}", ("stdio",), sends=_IN_FILE),
+    Example("mcp-remote {sse} --allow-http", ("stdio",)),
+    Example("mcp-remote {sse} --debug", ("stdio",)),
+    Example("mcp-remote {sse} --silent", ("stdio",)),
+    Example("mcp-remote {sse} --transport sse-only", ("stdio",)),
+    Example("mcp-remote {http} --transport http-only", ("stdio",)),
+    Example("mcp-remote {http} --disable-cookies", ("stdio",)),
+    # srinugopi09/mcp-proxy: python mcp_proxy_server.py
+    Example("fastmcp-proxy {http}", ("stdio",)),
+    Example("fastmcp-proxy {http} --transport http --port {port}", ("http",)),
+    Example('fastmcp-proxy {sse} --transport sse --port {port} --name "MyProxy"', ("sse",), says="--name MyProxy"),
+    Example("fastmcp-proxy {sse} --transport-type sse", ("stdio",)),
+    Example("fastmcp-proxy {http} --transport sse --port {port}", ("sse",)),
+    # fastmcp-remote 4.1.4
+    Example("fastmcp-remote {http}", ("stdio",)),
+    Example(
+        'fastmcp-remote {http} --header "Authorization: Bearer <token>" --header "X-Workspace: production" '
+        '--header "X-Client-Name: My MCP Host" --header "X-Callback-Url: https://example.com/oauth/callback"',
+        ("stdio",),
+        sends=(
+            "Authorization: Bearer <token>",
+            "X-Client-Name: My MCP Host",
+            "X-Callback-Url: https://example.com/oauth",
+        ),
+    ),
+    Example("fastmcp-remote {http} --header 'Authorization:${{AUTH_HEADER}}'", ("stdio",), env=_AUTH, sends=_SECRET),
+    Example("fastmcp-remote {http} --auth none", ("stdio",)),
+    # dreygur/mcp-connect
+    Example('mcp-connect test --endpoint "{http}"', ("report",), says="transport   Streamable HTTP"),
+    Example('mcp-connect proxy --endpoint "{http}" --debug', ("stdio",)),
+    Example('mcp-connect proxy --endpoint "{http}" --debug --log-level "debug"', ("stdio",)),
+    Example(
+        'mcp-connect proxy --endpoint "{http}" --auth-token "your-bearer-token" --debug',
+        ("stdio",),
+        sends=("Authorization: Bearer your-bearer-token",),
+    ),
+    Example(
+        'mcp-connect proxy --endpoint "{http}" --api-key "your-api-key" --debug',
+        ("stdio",),
+        sends=("X-API-Key: your-api-key",),
+    ),
+    Example(
+        'mcp-connect proxy --endpoint "{http}" --headers "Authorization:Bearer token123,X-Custom:value" --debug',
+        ("stdio",),
+        sends=("Authorization: Bearer token123", "X-Custom: value"),
+    ),
+    Example(
+        'mcp-connect proxy --endpoint "{http}" --fallbacks "stdio,tcp" --timeout 30 --retry-attempts 3 '
+        "--retry-delay 1000 --debug",
+        ("stdio",),
+        says="--fallbacks stdio:",
+    ),
+    Example(
+        'mcp-connect load-balance --endpoints "{http},{http},{http}" --transport "http" --timeout 30 '
+        '--retry-attempts 3 --auth-token "your-token" --debug',
+        ("stdio",),
+        sends=("Authorization: Bearer your-token",),
+    ),
+    Example(
+        'mcp-connect test --endpoint "{http}" --transport "http" --auth-token "your-token"',
+        ("report",),
+        sends=("Authorization: Bearer your-token",),
+        says="ok ",
+    ),
+    Example('mcp-connect test --endpoint "{tcp}" --transport "tcp"', ("report",), says="ok "),
+    Example('mcp-connect test --endpoint "python my-server.py" --transport "stdio"', ("report",), says="ok "),
+    Example("mcp-connect notification-demo --count 3", ("report",), says="Demo error message 3"),
+    # IBM/mcp-context-forge: python3 -m mcpgateway.translate
+    Example(
+        'translate --stdio "docker run --rm -i ghcr.io/ibm/fast-time-server:latest -transport=stdio" --expose-sse '
+        "--port {port}",
+        ("sse",),
+        ("run", "--rm", "-i", "ghcr.io/ibm/fast-time-server:latest", "-transport=stdio"),
+    ),
+    Example('translate --stdio "uvx mcp-server-git" --expose-sse --port {port}', ("sse",), _GIT),
+    Example('translate --stdio "uvx mcp-server-git" --expose-sse --expose-streamable-http --port {port}', _BOTH, _GIT),
+    Example('translate --stdio "uvx mcp-server-git" --port {port}', ("sse",), _GIT),
+    Example(
+        'translate --stdio "uvx mcp-server-git" --expose-streamable-http --port {port} --stateless --jsonResponse',
+        ("http",),
+        _GIT,
+    ),
+    Example(
+        'translate --connect-streamable-http "{http}" --oauth2Bearer "your-token"',
+        ("stdio",),
+        sends=("Authorization: Bearer your-token",),
+    ),
+    Example('translate --connect-sse "{sse}"', ("stdio",)),
 ]
 
 REFUSED = [
@@ -158,4 +265,60 @@ REFUSED = [
     Refused("mcp-proxy your-command --port 8080 --allow-origin='*' --expose-header Custom-Header", "--expose-header"),
     Refused("rmcp-proxy reset", "reset"),
     Refused('supergateway --stdio "uvx mcp-server-git" --cors "/example\\.com$/"', "--cors"),
+    Refused("mcp-remote https://remote.mcp.server/sse 9696", "9696"),
+    Refused("mcp-remote https://remote.mcp.server/sse --host 127.0.0.1", "--host"),
+    Refused("mcp-remote https://mcp.atlassian.com/v1/sse --resource https://tenant1.atlassian.net/", "--resource"),
+    Refused(
+        "mcp-remote https://remote.mcp.server/mcp --authorize-param access_type=offline",
+        "--authorize-param",
+    ),
+    Refused("mcp-remote https://remote.mcp.server/mcp --disable-resource-parameter", "--disable-resource-parameter"),
+    Refused("mcp-remote https://remote.mcp.server/sse --callback-path /custom/callback", "--callback-path"),
+    Refused(
+        "mcp-remote https://remote.mcp.server/sse --auth-success-url https://app.example.com/cli-connected",
+        "--auth-success-url",
+    ),
+    Refused("mcp-remote http://internal-service.vpc/sse", "--allow-http"),
+    Refused("mcp-remote https://remote.mcp.server/sse --enable-proxy", "--enable-proxy"),
+    Refused("mcp-remote https://remote.mcp.server/sse --ignore-tool delete* --ignore-tool remove*", "--ignore-tool"),
+    Refused("mcp-remote https://remote.mcp.server/sse --auth-timeout 60", "--auth-timeout"),
+    Refused("mcp-remote https://remote.mcp.server/sse --connect-timeout 30 --body-timeout 0", "--connect-timeout"),
+    Refused("mcp-remote https://remote.mcp.server/sse --keep-alive --ping-interval 60", "--keep-alive"),
+    Refused("mcp-remote https://remote.mcp.server/sse --ipv4", "--ipv4"),
+    Refused("mcp-remote https://example.remote/mcp --protocol auto", "--protocol auto"),
+    Refused(
+        'mcp-remote https://example.remote/server --static-oauth-client-metadata \'{ "scope": "two scopes" }\'',
+        "--static-oauth-client-metadata",
+    ),
+    Refused(
+        "mcp-remote https://example.remote/server --static-oauth-client-info '@/Users/username/oauth_client_info.json'",
+        "--static-oauth-client-info",
+    ),
+    Refused(
+        "mcp-remote https://example.remote/server --client-metadata-url https://client.example.com/.well-known/client",
+        "--client-metadata-url",
+    ),
+    Refused(
+        "mcp-remote https://example.remote/mcp --client-credentials --token-endpoint https://auth.example.com/oauth/token",
+        "--client-credentials",
+    ),
+    Refused("mcp-remote https://example.remote/server --device-code", "--device-code"),
+    Refused("mcp-remote https://example.remote/server --use-id-token", "--use-id-token"),
+    Refused("mcp-proxy --upstreamProtocol auto -- my-modern-mcp-server", "--upstreamProtocol"),
+    Refused("mcp-proxy --port 8080 --tunnel -- tsx server.js", "--tunnel"),
+    Refused("mcp-proxy --port 8080 --tunnel --tunnelSubdomain myapp -- tsx server.js", "--tunnel"),
+    Refused('mcp-proxy --port 8080 --apiKey "your-secret-key" -- tsx server.js', "--apiKey"),
+    Refused(
+        "mcp-proxy --port 8080 --corsAddAllowedHeader X-API-Key -- npx -y @modelcontextprotocol/server-filesystem /srv",
+        "--corsAddAllowedHeader",
+    ),
+    Refused("fastmcp-proxy http://localhost:8000/mcp --transport http", "--port"),
+    Refused("fastmcp-proxy --enable-registry --api-port 8080", "--enable-registry"),
+    Refused("fastmcp-proxy --server-id weather-service-123 --transport http --port 8001", "--server-id"),
+    Refused("fastmcp-remote https://internal.example.com/mcp --verify /path/to/ca-bundle.pem", "--verify"),
+    Refused("fastmcp-remote https://internal.example.com/mcp --verify false", "--verify"),
+    Refused(
+        'mcp-connect auth-proxy --endpoint "https://oauth-server.com/mcp" --client-id "your-client-id" --debug',
+        "auth-proxy",
+    ),
 ]

@@ -43,11 +43,13 @@ class Tap:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
         self.sent = b""
+        self._is_closed = False
         self._sockets: list[socket.socket] = []
         threading.Thread(target=self._accept, name="tap", daemon=True).start()
 
     def close(self) -> None:
         """Let go of everybody."""
+        self._is_closed = True
         for one in (self._listener, *self._sockets):
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
@@ -57,8 +59,13 @@ class Tap:
         with contextlib.suppress(OSError):  # closed
             while True:
                 client, _ = self._listener.accept()
+                self._sockets.append(client)
                 server = socket.create_connection(("127.0.0.1", self._server))
-                self._sockets += [client, server]
+                self._sockets.append(server)
+                if self._is_closed:  # meanwhile
+                    client.close()
+                    server.close()
+                    return
                 for source, sink in ((client, server), (server, client)):
                     threading.Thread(target=self._carry, args=(source, sink, source is client), daemon=True).start()
 

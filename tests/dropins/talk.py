@@ -35,7 +35,7 @@ def call(method: str = "tools/call", **params: Any) -> dict[str, Any]:
         "jsonrpc": "2.0",
         "id": 2,
         "method": method,
-        "params": params or {"name": "echo", "arguments": {"text": TEXT}},
+        "params": params or {"name": "echo", "arguments": {"text": TEXT, "message": TEXT}},
     }
 
 
@@ -68,6 +68,7 @@ def streamable(url: str, request: dict[str, Any]) -> dict[str, Any]:
             is_stream = kind == "text/event-stream"
             bodies = (data for _, data in _events(response)) if is_stream else iter([response.read().decode()])
             result = _answer(bodies, message)
+        response.close()
         connection.close()
     return result
 
@@ -90,9 +91,11 @@ def sse(url: str, request: dict[str, Any]) -> dict[str, Any]:
         posting.request("POST", f"{where.path}?{where.query}", body, {"Content-Type": "application/json"})
         accepted = posting.getresponse()
         assert accepted.status == 202, (accepted.status, accepted.read())
+        accepted.close()
         posting.close()
         if message is not INITIALIZED:
             result = _answer(said, message)
+    response.close()
     stream.close()
     return result | {"_endpoint": address}
 

@@ -5,6 +5,11 @@
     reader.py         what all tables share: argparse that names what is not supported, and the native words they write
     supergateway.py   supergateway 4.0.0
     mcp_proxy.py      mcp-proxy 0.13.0 of sparfenyuk, and stephenlacy's in Rust (rmcp-proxy)
+    punkpeye.py       mcp-proxy 6.7.19 of punkpeye, from npm
+    mcp_remote.py     mcp-remote 0.15.1
+    fastmcp.py        the script mcp_proxy_server.py (fastmcp-proxy), and fastmcp-remote 4.1.4
+    mcp_connect.py    mcp-connect
+    translate.py      mcpgateway.translate (ContextForge 1.0.7)
 
 Each has one function, which takes the words after the name and returns native ones: what ``mcp-relay`` itself would be
 given. None of it is loaded unless a name asks for it.
@@ -24,9 +29,16 @@ __all__ = ["TOOLS", "name_of_program", "native_words"]
 
 TOOLS = {
     "mcp-proxy": "mcp_proxy:which",
+    "sparfenyuk": "mcp_proxy:python",
     "mcp-proxy-rs": "mcp_proxy:rust",
     "rmcp-proxy": "mcp_proxy:rust",
+    "punkpeye": "punkpeye:read",
     "supergateway": "supergateway:read",
+    "mcp-remote": "mcp_remote:read",
+    "fastmcp-proxy": "fastmcp:proxy",
+    "fastmcp-remote": "fastmcp:remote",
+    "mcp-connect": "mcp_connect:read",
+    "translate": "translate:read",
 }
 """Where each name's words are read: a module beside this one, and a function in it."""
 

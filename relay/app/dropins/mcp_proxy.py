@@ -12,8 +12,10 @@ import argparse
 import os
 from collections.abc import Sequence
 
+from relay.app.dropins.punkpeye import OWN_FLAGS
+from relay.app.dropins.punkpeye import read as punkpeye
 from relay.app.dropins.reader import Native, ToolParser
-from relay.app.options import port
+from relay.app.options import port, split_command
 from relay.errors import ConfigError
 
 __all__ = ["python", "rust", "which"]
@@ -25,12 +27,25 @@ _LOGIN = "logins other than a header are not there yet"
 
 
 def which(name: str, words: Sequence[str]) -> Native:
-    """Read words of whichever ``mcp-proxy`` they are written for."""
-    return python(name, words)
+    """Read words of whichever ``mcp-proxy`` they are written for: sparfenyuk's unless the options tell of another.
+
+    An option that only punkpeye's has tells of that one, and so does one of nobody's after the command, without ``--``:
+    only there it is the command's own.
+    """
+    own, _ = split_command(words)
+    if any(word.partition("=")[0] in OWN_FLAGS for word in own):
+        return punkpeye(name, words)
+    parser = _python_parser(name)
+    options, command = parser.read_command(words)
+    return punkpeye(name, words) if parser.has_unknown else _native(options, command)
 
 
 def python(name: str, words: Sequence[str]) -> Native:
     """Read the words of sparfenyuk's ``mcp-proxy``."""
+    return _native(*_python_parser(name).read_command(words))
+
+
+def _python_parser(name: str) -> ToolParser:
     parser = _parser(name)
     parser.refuse("--named-server", "--named-server-config", why=_NAMED)
     parser.refuse("--client-id", "--client-secret", "--token-url", "--username", "--password", "--digest", why=_LOGIN)
@@ -42,8 +57,8 @@ def python(name: str, words: Sequence[str]) -> Native:
     parser.add_argument(
         "--stateless", action=argparse.BooleanOptionalAction, default=False, help="a process for each request"
     )
-    parser.add_argument("--allow-origin", nargs="+", action="extend", default=[], metavar="ORIGIN")
-    return _native(*parser.read_command(words))
+    parser.add_argument("--allow-origin", nargs="+", action="extend", default=[], metavar="ORIGIN", help="'*' for all")
+    return parser
 
 
 def rust(name: str, words: Sequence[str]) -> Native:

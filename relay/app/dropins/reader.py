@@ -14,10 +14,12 @@ from typing import Any
 from relay.app.options import Parser, split_command, start_of
 from relay.errors import ConfigError
 
-__all__ = ["Native", "ToolParser", "expand", "header", "milliseconds", "shell_line"]
+__all__ = ["EVERYWHERE", "LOGIN", "Native", "ToolParser", "expand", "header", "milliseconds", "shell_line"]
 
 _SHELL = re.compile(r"[|&;<>()$`*?\[\]#~%!{}\n]|^\w+=")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+LOGIN = "a login by browser, or with client credentials, is not there yet; send a token as a header"
+"""Why options of a login are refused."""
 EVERYWHERE = "0.0.0.0"
 """Where a tool listens that binds every address of the machine."""
 
@@ -70,6 +72,7 @@ class ToolParser(Parser):
         )
         self.tool = tool
         self._refused: list[str] = []
+        self.has_unknown = False
         self.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
 
     def refuse(self, *flags: str, why: str) -> None:
@@ -92,6 +95,7 @@ class ToolParser(Parser):
         own, command = split_command(words)
         self.add_argument("command", nargs="*", metavar="COMMAND", help="the command; or after --, with its options")
         options, unknown = self.parse_known_intermixed_args(own)
+        self.has_unknown = bool(unknown)
         if unknown:
             cut = own.index(unknown[0])
             options = self.parse_intermixed_args(own[:cut])

@@ -1,0 +1,86 @@
+"""The words of two programs on FastMCP: the script ``mcp_proxy_server.py``, here ``fastmcp-proxy``, and
+``fastmcp-remote`` 4.1.4.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from relay.app.dropins.reader import LOGIN, Native, ToolParser, expand, header
+from relay.app.options import port
+from relay.app.wiring import is_url
+from relay.errors import ConfigError
+
+__all__ = ["proxy", "remote"]
+
+_TRANSPORTS = {None: "auto", "http": "streamablehttp", "sse": "sse"}
+
+
+def proxy(name: str, words: Sequence[str]) -> Native:
+    """Read the words of ``mcp_proxy_server.py``. Raises ConfigError."""
+    parser = ToolParser(name, "Offer the server at a URL on own stdio, or over HTTP.", "URL [OPTIONS]")
+    parser.add_argument("mcp_url", metavar="URL", help="the server")
+    parser.add_argument("--name", help="taken; clients see the server's own name")
+    parser.add_argument("--port", type=port, help="the port of 127.0.0.1 to listen on")
+    parser.add_argument(
+        "--transport", choices=("stdio", "http", "sse"), default="stdio",
+        help="what clients speak (default stdio); http and sse are served together, at /mcp and /sse",
+    )  # fmt: skip
+    parser.add_argument(
+        "--transport-type", choices=("sse", "http"), help="what the server speaks; found out by default"
+    )
+    parser.refuse("--enable-registry", "--server-id", "--api-port", "--db-path", why="there is no registry of servers")
+    options = parser.read(words)
+    _check_url(options.mcp_url)
+    native = Native()
+    if options.name is not None:
+        native.notes.append(f"--name {options.name}: clients see the server's own name, as its answers pass unchanged")
+    native.add("--log-level", "INFO")
+    native.add("--transport", _TRANSPORTS[options.transport_type])
+    if options.transport != "stdio":
+        if options.port is None:
+            raise ConfigError(f"--port is required with --transport {options.transport}")
+        native.add("--listen", f"http://127.0.0.1:{options.port}/mcp")
+    elif options.port is not None:
+        raise ConfigError("--port is of no use on stdio; add --transport http, or sse")
+    native.to_url(options.mcp_url)
+    return native
+
+
+def remote(name: str, words: Sequence[str]) -> Native:
+    """Read the words of ``fastmcp-remote``. Raises ConfigError."""
+    parser = ToolParser(name, "Join own stdin and stdout to a server at a URL.", "URL [OPTIONS]")
+    parser.add_argument("url", metavar="URL", help="the server")
+    parser.add_argument("callback_port", nargs="?", help=argparse.SUPPRESS)
+    parser.add_argument("--transport", choices=("http", "sse"), default="http", help="what the server speaks")
+    parser.add_argument(
+        "--header", type=header, action="append", default=[], metavar="'Name: value'",
+        help="send this with every request; ${VARIABLE} is put in from the environment (repeatable)",
+    )  # fmt: skip
+    parser.add_argument("--auth", choices=("oauth", "none"), help="none; oauth is not supported")
+    parser.add_argument("--debug", action="store_true", help="log every frame")
+    parser.add_argument("--silent", action="store_true", help="log nothing")
+    parser.refuse("--resource", "--host", "--auth-timeout", why=LOGIN)
+    parser.refuse("--ignore-tool", why="messages pass as they are, lists of tools too")
+    parser.refuse("--verify", why="certificates are always verified; SSL_CERT_FILE names more of them")
+    options = parser.read(words)
+    _check_url(options.url)
+    if options.callback_port is not None or options.auth == "oauth":
+        what = "--auth oauth" if options.auth == "oauth" else f"the callback port {options.callback_port!r}"
+        raise ConfigError(f"{what} is of a login by browser: {LOGIN}")
+    if options.silent and options.debug:
+        raise ConfigError("--silent and --debug contradict each other")
+    native = Native()
+    native.add("--log-level", "CRITICAL" if options.silent else "INFO")
+    if options.debug:
+        native.add("--debug")
+    native.add("--transport", _TRANSPORTS[options.transport])
+    native.headers([(key, expand(value, f"--header {key}")) for key, value in options.header])
+    native.to_url(options.url)
+    return native
+
+
+def _check_url(url: str) -> None:
+    if not is_url(url):
+        raise ConfigError(f"{url!r} is not a URL that begins with http:// or https://")

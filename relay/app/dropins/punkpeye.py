@@ -1,0 +1,100 @@
+"""The words of ``mcp-proxy`` 6.7.19 of punkpeye, the one from npm: a command over HTTP; options as yargs reads them."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from collections.abc import Sequence
+
+from relay.app.dropins.reader import EVERYWHERE, Native, ToolParser, milliseconds
+from relay.app.options import port, size
+from relay.errors import ConfigError
+
+__all__ = ["OWN_FLAGS", "read"]
+
+OWN_FLAGS = frozenset(
+    "--server --endpoint --sseEndpoint --streamEndpoint --modern --no-modern --upstreamProtocol --connectionTimeout "
+    "--requestTimeout --keepAliveTimeout --sessionIdleTimeout --eventStore --no-eventStore --eventStoreMaxEvents "
+    "--maxBodySize --gracefulShutdownTimeout --shell --apiKey --sslCa --sslCert --sslKey --tunnel --tunnelSubdomain "
+    "--corsAddAllowedHeader".split()
+)
+"""Options that no other ``mcp-proxy`` has."""
+
+_USAGE = "[OPTIONS] -- COMMAND [ARG…]\n       mcp-proxy COMMAND [ARG…]"
+_PREFIX = "MCP_PROXY_"
+
+
+def read(name: str, words: Sequence[str]) -> Native:
+    """Read the words, and the variables that stand for options. Raises ConfigError."""
+    options, command = _parser(name).read_command([*_words_of_environment(), *words])
+    if not command:
+        raise ConfigError("no command given; put it last, after --")
+    if not options.modern:
+        raise ConfigError("--no-modern is not supported: clients of 2026-07-28 are always served")
+    if not options.eventStore:
+        raise ConfigError("--no-eventStore is not supported: what a session missed is always kept, within bounds")
+    if options.upstreamProtocol not in (None, "legacy"):
+        raise ConfigError("--upstreamProtocol is not supported: clients and the command speak one revision, unchanged")
+    native = Native()
+    native.add("--log-level", "INFO")
+    if options.debug:
+        native.add("--debug")
+    native.listen(options.host, options.port)
+    native.add("--pass-environment")
+    native.add("--allow-origin", "*")
+    if options.stateless:
+        native.add("--share", "request")
+    if options.sessionIdleTimeout is not None:
+        native.add("--session-idle", options.sessionIdleTimeout)
+    if options.gracefulShutdownTimeout is not None:
+        native.add("--drain-timeout", options.gracefulShutdownTimeout)
+    if options.maxBodySize is not None:
+        native.add("--max-frame-bytes", options.maxBodySize)
+    native.target(*(["/bin/sh", "-c", " ".join(command)] if options.shell else command))
+    return native
+
+
+def _parser(name: str) -> ToolParser:
+    parser = ToolParser(name, "Offer a command over HTTP.", _USAGE)
+    switch = argparse.BooleanOptionalAction
+    parser.add_argument("--server", choices=("sse", "stream"), help="taken; both are served, at /mcp and /sse")
+    parser.add_argument("--port", type=port, default=8080, help="default 8080")
+    parser.add_argument("--host", type=_host, default=EVERYWHERE, help="default :: which is every address")
+    parser.add_argument("--stateless", action=switch, default=False, help="a process for each request")
+    parser.add_argument("--modern", action=switch, default=True, help="serve 2026-07-28 too; always so")
+    parser.add_argument("--eventStore", action=switch, default=True, help="keep what a session missed; always so")
+    parser.add_argument("--upstreamProtocol", choices=("legacy", "auto", "modern"), help="legacy is taken")
+    parser.add_argument("--sessionIdleTimeout", type=milliseconds, metavar="MS", help="default 1800000")
+    parser.add_argument("--gracefulShutdownTimeout", type=milliseconds, metavar="MS", help="default 20000 here")
+    parser.add_argument(
+        "--maxBodySize", type=size, metavar="BYTES", help="of a message, either way; default 64 MiB here"
+    )
+    parser.add_argument("--shell", action=switch, default=False, help="let /bin/sh start the command")
+    parser.add_argument("--debug", action=switch, default=False, help="log every frame")
+    parser.refuse("--apiKey", why="clients cannot be asked for a key yet; put a proxy before it")
+    parser.refuse("--sslCa", "--sslCert", "--sslKey", why="it listens without TLS; put a proxy before it")
+    parser.refuse("--tunnel", "--tunnelSubdomain", why="it opens no tunnel through somebody else's machine")
+    parser.refuse("--corsAddAllowedHeader", why="pages may send every header already")
+    parser.refuse("--connectionTimeout", "--requestTimeout", "--keepAliveTimeout", why="it cannot be changed here")
+    parser.refuse("--eventStoreMaxEvents", why="a session keeps up to 1000 events and 4 MiB")
+    parser.refuse("--endpoint", "--sseEndpoint", "--streamEndpoint", why="the paths are /mcp and /sse")
+    return parser
+
+
+def _host(text: str) -> str:
+    return EVERYWHERE if text in ("::", "[::]") else text
+
+
+def _words_of_environment() -> list[str]:
+    """Return the options that are set as ``MCP_PROXY_…``: API_KEY for apiKey."""
+    words = []
+    for name, value in sorted(os.environ.items()):
+        if name.startswith(_PREFIX):
+            first, *more = [part.lower() for part in re.split("_+", name[len(_PREFIX) :]) if part] or [""]
+            flag = "--" + first + "".join(part.capitalize() for part in more)
+            if value in ("true", "false"):
+                words.append(flag if value == "true" else f"--no-{flag[2:]}")
+            else:
+                words.append(f"{flag}={value}")
+    return words
