@@ -13,6 +13,7 @@ from typing import Any
 from relay.app.admission import ANY_PAGE, check_admission
 from relay.app.logs import StderrSink
 from relay.app.options import begin_log, check_names, headers_of, located, secrets_of, warn_of_headers
+from relay.app.path_options import paths_of
 from relay.app.quick_start import import_aiohttp
 from relay.app.relay_options import parse
 from relay.app.settings import BridgeSettings, ServeSettings
@@ -91,6 +92,7 @@ def _serve_settings(
         cwd=options.cwd,
         listen=options.listens,
         listen_tls=listen_tls(options, options.listens),
+        paths=paths_of(options),
         allowed_hosts=options.allowed_host,
         allowed_origins=options.allow_origin,
         exposed_headers=options.expose_header,

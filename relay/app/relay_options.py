@@ -26,6 +26,7 @@ from relay.app.options import (
     split_command,
     unused_options,
 )
+from relay.app.path_options import add_path_options
 from relay.app.specs import ListenSpec, is_address, parse_listen
 from relay.app.tls_options import OF_LISTENING, add_dial_tls_options, add_listen_tls_options, with_tls
 from relay.auth.origin import is_host
@@ -93,6 +94,11 @@ _FOR_A_COMMAND = {
     "stateless": "--stateless",
     "name": "--name",
     **OF_LISTENING,
+    "mcp_path": "--mcp-path",
+    "sse_path": "--sse-path",
+    "message_path": "--message-path",
+    "health_path": "--health-path",
+    "base_url": "--base-url",
 }
 
 
@@ -167,6 +173,7 @@ def _add_listen_options(group: Any) -> None:
     )
     group.add_argument("--name", metavar="NAME", help="what the log calls the server (default: the command's name)")
     add_listen_tls_options(group)
+    add_path_options(group)
 
 
 # What they mean together.

@@ -154,10 +154,12 @@ class _Serving:
                 per_request=self._offer.per_request,
                 server=self._offer.dial,
                 descriptor=spec.descriptor,
+                paths=settings.paths,
             )
             self._http.append(listener)
             base = listener.base_url
-            say(self._sink, f"listening on {base}/mcp (Streamable HTTP) and {base}/sse (HTTP+SSE)")
+            paths = ((settings.paths.mcp, "Streamable HTTP"), (settings.paths.sse, "HTTP+SSE"))
+            say(self._sink, "listening on " + " and ".join(f"{base}{path} ({kind})" for path, kind in paths if path))
             return listener
         if spec.kind == "stdio":
             from relay.endpoints.stdio_listener import StdioListener

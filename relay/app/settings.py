@@ -9,6 +9,7 @@ from typing import Literal
 
 from relay.app.specs import ListenSpec
 from relay.endpoints.balancer import Retry
+from relay.endpoints.http_paths import DEFAULT_PATHS, HttpPaths
 from relay.limits import DEFAULT_LIMITS, Limits
 from relay.routing.rota import Strategy
 
@@ -85,6 +86,8 @@ class ServeSettings:
     listen: Sequence[ListenSpec] = (ListenSpec("http"),)
     listen_tls: ssl.SSLContext | None = None
     """The certificate of those that have TLS."""
+    paths: HttpPaths = DEFAULT_PATHS
+    """Where on an HTTP port the server is offered."""
     allowed_hosts: Sequence[str] = ()
     allowed_origins: Sequence[str] = ()
     exposed_headers: Sequence[str] = ()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from relay.auth.origin import OriginPolicy
 from relay.endpoints.base import Endpoint
 from relay.endpoints.child import Child, child_environment
+from relay.endpoints.http_paths import DEFAULT_PATHS, HttpPaths
 from relay.endpoints.lazy import Lazy
 from relay.endpoints.own_stdio import OwnStdio
 from relay.errors import ConfigError, EndpointUnavailable
@@ -114,6 +115,7 @@ async def listen_http(
     per_request: PerRequest = "no",
     server: Dial | None = None,
     descriptor: int | None = None,
+    paths: HttpPaths = DEFAULT_PATHS,
 ) -> HttpListener:
     """Listen for MCP clients by HTTP (``/mcp`` and ``/sse``); iterate over the result for an endpoint per session.
 
@@ -135,6 +137,7 @@ async def listen_http(
         per_request=per_request,
         server=server,
         descriptor=descriptor,
+        paths=paths,
     )
     await listener.start()
     return listener

@@ -22,8 +22,9 @@ from relay.endpoints.http_answers import Answers
 from relay.endpoints.http_checks import Refused
 from relay.endpoints.http_connections import ConnectionServer
 from relay.endpoints.http_mount import AnyEndpoint, Mount, PerRequest
+from relay.endpoints.http_paths import DEFAULT_PATHS, HttpPaths
 from relay.endpoints.http_server_lane import Rules
-from relay.endpoints.http_sse_routes import SSE_PATH, SseRoutes
+from relay.endpoints.http_sse_routes import SseRoutes
 from relay.endpoints.http_streamable import StreamableHttp
 from relay.errors import ConfigError
 from relay.frames.http_rules import JSON, SESSION_ID
@@ -44,12 +45,12 @@ _SHOWN_NAMES = 20
 class _Door:
     """What answers below one prefix."""
 
-    def __init__(self, prefix: str, mount: Mount) -> None:
+    def __init__(self, prefix: str, mount: Mount, paths: HttpPaths) -> None:
         self.prefix = prefix
         """As it stands in a path that is decoded."""
         self.mount = mount
         self.streamable = StreamableHttp(mount)
-        self.sse = SseRoutes(mount)
+        self.sse = SseRoutes(mount, paths)
 
     def knows(self, request: web.BaseRequest) -> bool:
         """Tell whether a request is of one of the sessions here."""
@@ -73,13 +74,14 @@ class HttpListener:
         server: Dial | None = None,
         has_root: bool = True,
         descriptor: int | None = None,
+        paths: HttpPaths = DEFAULT_PATHS,
     ) -> None:
         """Listen on ``host``:``port`` (0: a free one) once ``start`` is called; ``status`` adds to ``/status``.
 
         ``descriptor`` is a socket that listens already, on that address or on a Unix socket. With TLS if a context is
         given.
 
-        ``per_request`` and ``server`` are of the mount at the root (see ``Mount``), if ``has_root``.
+        ``per_request`` and ``server`` are of the mount at the root (see ``Mount``), if ``has_root``; so are ``paths``.
         """
         self._host = host
         self._port = port
@@ -89,6 +91,7 @@ class HttpListener:
         self._answers = Answers(limits, policy or OriginPolicy(host))
         self._checks = self._answers.checks
         self._status = status or (dict)
+        self._paths = paths
         self._doors: dict[str, _Door] = {}
         self._leaving: list[_Door] = []
         self._fast: dict[str, Rules] = {}
@@ -108,9 +111,13 @@ class HttpListener:
 
     def _open(self, prefix: str, quoted: str, *, per_request: PerRequest, server: Dial | None) -> Mount:
         mount = Mount(quoted, self._answers, per_request=per_request, server=server)
-        door = self._doors[prefix] = _Door(prefix, mount)
-        self._fast[quoted + MCP_PATH] = door.streamable
+        door = self._doors[prefix] = _Door(prefix, mount, DEFAULT_PATHS if prefix else self._paths)
+        if prefix or self._paths.mcp:
+            self._fast[self._mcp_path(quoted)] = door.streamable
         return mount
+
+    def _mcp_path(self, prefix: str) -> str:
+        return prefix + MCP_PATH if prefix else self._paths.mcp
 
     async def unmount(self, mount: Mount, seconds: float) -> None:
         """Offer a server no more: what is in flight is answered for at most ``seconds``, then its sessions end.
@@ -118,7 +125,8 @@ class HttpListener:
         Its place is free at once for another of its name; its sessions are still found until they end.
         """
         door = next(door for door in self._doors.values() if door.mount is mount)
-        del self._doors[door.prefix], self._fast[mount.prefix + MCP_PATH]
+        del self._doors[door.prefix]
+        self._fast.pop(self._mcp_path(mount.prefix), None)
         self._leaving.append(door)
         try:
             await mount.drain(seconds)
@@ -181,7 +189,7 @@ class HttpListener:
     @property
     def url(self) -> str:
         """The address of the Streamable HTTP endpoint, as a client on this machine would write it."""
-        return self.base_url + MCP_PATH
+        return self.base_url + self._paths.mcp
 
     @property
     def base_url(self) -> str:
@@ -258,11 +266,15 @@ class HttpListener:
         path, method = request.path, request.method
         if method == "OPTIONS":
             return self._preflight(request)
+        if path in self._paths.health and method in ("GET", "HEAD"):
+            return web.Response(status=503 if self.is_draining else 200, text="draining" if self.is_draining else "ok")
         if path in ("/health", "/status"):
             if method not in ("GET", "HEAD"):
                 allowed = "GET, HEAD, OPTIONS"
                 raise Refused(405, f"method {method} is not one of {allowed}", headers={"Allow": allowed})
             return self._report(path)
+        if not path.startswith(SERVERS_PATH + "/"):
+            path = self._paths.known_as(path)
         prefix, _, last = path.removesuffix("/").rpartition("/")
         door = self._door(prefix, request)
         if door is not None and last == "mcp":
@@ -271,7 +283,7 @@ class HttpListener:
             return await door.sse.handle_stream(request)
         if door is not None and last == "messages":
             return await door.sse.handle_message(request)
-        raise Refused(404, f"nothing at {path}; {self._what_there_is()}")
+        raise Refused(404, f"nothing at {request.path}; {self._what_there_is()}")
 
     def _door(self, prefix: str, request: web.BaseRequest) -> _Door | None:
         for door in self._leaving:
@@ -280,7 +292,8 @@ class HttpListener:
         return self._doors.get(prefix)
 
     def _what_there_is(self) -> str:
-        places = [f"MCP is at {MCP_PATH}, HTTP+SSE at {SSE_PATH}"] if self._root is not None else []
+        at_root = (("MCP is", self._paths.mcp), ("HTTP+SSE is", self._paths.sse)) if self._root is not None else ()
+        places = [f"{what} at {where}" for what, where in at_root if where]
         named = [door.mount.prefix + MCP_PATH for door in self._doors.values() if door.prefix]
         if named:
             more = f" and {len(named) - _SHOWN_NAMES} more" if len(named) > _SHOWN_NAMES else ""

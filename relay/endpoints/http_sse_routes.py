@@ -6,6 +6,7 @@ from aiohttp import web
 
 from relay.endpoints.http_checks import Refused
 from relay.endpoints.http_mount import Mount
+from relay.endpoints.http_paths import HttpPaths
 from relay.endpoints.sse_server import SseSession
 from relay.errors import EndpointClosed
 from relay.frames import replies
@@ -14,21 +15,19 @@ from relay.frames.http_rules import EVENT_STREAM
 from relay.frames.sse import encode_event
 from relay.routing.exchanges import IdInUse
 
-__all__ = ["MESSAGES_PATH", "SSE_PATH", "SseRoutes"]
-
-SSE_PATH = "/sse"
-MESSAGES_PATH = "/messages/"
+__all__ = ["SseRoutes"]
 
 
 class SseRoutes:
     """The requests at ``/sse`` and ``/messages/`` of one server."""
 
-    def __init__(self, mount: Mount) -> None:
-        """Serve those who use the server of ``mount``."""
+    def __init__(self, mount: Mount, paths: HttpPaths) -> None:
+        """Serve those who use the server of ``mount``, below whose prefix are ``paths``."""
         self._mount = mount
         self._answers = mount.answers
         self._checks = mount.answers.checks
-        self._address = mount.prefix + SSE_PATH
+        self._address = mount.prefix + paths.sse
+        self._messages = paths.base_url + mount.prefix + paths.messages
 
     async def handle_stream(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request at ``/sse``: open a session. Raises Refused."""
@@ -36,7 +35,7 @@ class SseRoutes:
             raise Refused(405, f"method {request.method} is not one of GET, OPTIONS", headers={"Allow": "GET, OPTIONS"})
         self._checks.check_accept(request.headers, EVENT_STREAM)
         session = self._mount.begin_sse()
-        address = f"{self._mount.prefix}{MESSAGES_PATH}?session_id={session.id}".encode()
+        address = f"{self._messages}?session_id={session.id}".encode()
         first = encode_event(address, event=b"endpoint")
         try:
             return await self._answers.stream(request, session.stream, self._answers.cors(request.headers), first=first)

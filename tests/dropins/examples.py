@@ -31,7 +31,9 @@ class Example:
     says: str = ""
     """What stands on stderr."""
     paths: Mapping[str, str] = field(default_factory=dict)
-    """Where clients go, if not to /mcp and /sse."""
+    """Where clients go, if not to /mcp and /sse; where ``health`` is, and ``nothing``."""
+    told: str = ""
+    """How the address begins at which clients of HTTP+SSE are to POST."""
     default_port: int | None = None
     """Where it listens, as no ``{port}`` says so: the test then adds one."""
 
@@ -91,6 +93,12 @@ EXAMPLES = [
     ),
     Example("mcp-proxy your-command --port {port} -e KEY VALUE -e ANOTHER_KEY ANOTHER_VALUE", _BOTH, ()),
     Example("mcp-proxy your-command --port {port} --allow-origin='*'", _BOTH, (), says="any web page"),
+    Example(
+        "mcp-proxy --port={port} --allow-origin='*' --expose-header Custom-Header uvx mcp-server-fetch",
+        _BOTH,
+        _FETCH,
+        says="any web page",
+    ),
     # stephenlacy/mcp-proxy (rmcp-proxy)
     Example("rmcp-proxy {sse}", ("stdio",)),
     Example(
@@ -147,6 +155,28 @@ EXAMPLES = [
         ("sse",),
         (*_FILES, "."),
     ),
+    Example(
+        'supergateway --stdio "npx -y @modelcontextprotocol/server-filesystem ./my-folder" '
+        "--port {port} --baseUrl http://localhost:{port} --ssePath /sse --messagePath /message",
+        ("sse",),
+        (*_FILES, "./my-folder"),
+        told="http://localhost:{port}/message?",
+    ),
+    Example(
+        'supergateway --stdio "npx -y @modelcontextprotocol/server-filesystem ./my-folder" '
+        "--port {port} --outputTransport ws --messagePath /message",
+        ("ws",),
+        (*_FILES, "./my-folder"),
+        paths={"ws": "/message"},
+    ),
+    Example(
+        'supergateway --stdio "uvx mcp-server-git" --port {port} --ssePath /events --streamableHttpPath /tools/mcp '
+        "--healthEndpoint /healthz --healthEndpoint /readyz",
+        _BOTH,
+        _GIT,
+        paths={"sse": "/events", "http": "/tools/mcp", "health": "/readyz"},
+        told="/message?",
+    ),
     Example('supergateway --stdio "uvx mcp-server-git" --cors --port {port}', ("sse",), _GIT, says="any web page"),
     # punkpeye/mcp-proxy 6.7.19
     Example("mcp-proxy npx -y @anthropic/mcp-server-filesystem /path", _BOTH, _PATH, default_port=8080),
@@ -156,6 +186,18 @@ EXAMPLES = [
         "punkpeye -- python -m your_package.mcp_server", _BOTH, ("-m", "your_package.mcp_server"), default_port=8080
     ),
     Example("punkpeye --port {port} --stateless -- tsx server.js", ("http",), ("server.js",)),
+    Example(
+        "mcp-proxy --port {port} --stateless --server stream -- tsx server.js",
+        ("http",),
+        ("server.js",),
+        paths={"nothing": "/sse"},
+    ),
+    Example(
+        "mcp-proxy --port {port} --server sse --endpoint /events -- tsx server.js",
+        ("sse",),
+        ("server.js",),
+        paths={"sse": "/events", "nothing": "/mcp"},
+    ),
     # mcp-remote 0.15.1
     Example("mcp-remote {sse}", ("stdio",)),
     Example('mcp-remote {sse} --header "Authorization: Bearer ${{AUTH_TOKEN}}"', ("stdio",), env=_AUTH, sends=_SECRET),
@@ -262,8 +304,6 @@ REFUSED = [
     ),
     Refused("mcp-proxy --port=8080 --named-server fetch 'uvx mcp-server-fetch'", "--named-server"),
     Refused("mcp-proxy --port=8080 --named-server-config ./servers.json", "--named-server-config"),
-    Refused("mcp-proxy your-command --port 8080 --allow-origin='*' --expose-header Custom-Header", "--expose-header"),
-    Refused("rmcp-proxy reset", "reset"),
     Refused('supergateway --stdio "uvx mcp-server-git" --cors "/example\\.com$/"', "--cors"),
     Refused("mcp-remote https://remote.mcp.server/sse 9696", "9696"),
     Refused("mcp-remote https://remote.mcp.server/sse --host 127.0.0.1", "--host"),

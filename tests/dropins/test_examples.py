@@ -98,14 +98,25 @@ def _read_report(program: Program) -> None:
 def _speak_to_port(program: Program, example: Example, port: int | None) -> None:
     base = program.wait_until_listening()
     assert port is None or base.endswith(f":{port}"), (base, port)
+    _check_paths(base, example)
     for way in example.ways:
         url = base + example.paths.get(way, PATHS[way])
-        assert talk.TEXT in str(TALK[way](url, talk.call()))
+        result = TALK[way](url, talk.call())
+        assert talk.TEXT in str(result), result
+        if way == "sse":
+            assert result["_endpoint"].startswith(example.told.format(port=port)), result
         if example.argv is None:
             continue
         started = TALK[way](url, talk.call("started"))
         assert started["argv"] == list(example.argv), started
         _check_variables(example, started["environ"])
+
+
+def _check_paths(base: str, example: Example) -> None:
+    if "health" in example.paths:
+        assert talk.get(base + example.paths["health"])[:2] == (200, "ok")
+    if "nothing" in example.paths:
+        assert talk.get(base + example.paths["nothing"])[0] == 404
 
 
 def _check_variables(example: Example, environ: dict[str, Any]) -> None:

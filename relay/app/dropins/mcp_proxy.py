@@ -50,7 +50,6 @@ def _python_parser(name: str) -> ToolParser:
     parser.refuse("--named-server", "--named-server-config", why=_NAMED)
     parser.refuse("--client-id", "--client-secret", "--token-url", "--username", "--password", "--digest", why=_LOGIN)
     parser.refuse("--verify-ssl", "--no-verify-ssl", why="certificates are always verified")
-    parser.refuse("--expose-header", why="Mcp-Session-Id is exposed where --allow-origin admits a page")
     parser.add_argument("--cwd", metavar="DIR", help="the command's working directory")
     parser.add_argument("--log-level", type=str.upper, choices=_LEVELS, default="INFO", help="default INFO")
     parser.add_argument("--debug", action=argparse.BooleanOptionalAction, help="log every frame")
@@ -58,15 +57,16 @@ def _python_parser(name: str) -> ToolParser:
         "--stateless", action=argparse.BooleanOptionalAction, default=False, help="a process for each request"
     )
     parser.add_argument("--allow-origin", nargs="+", action="extend", default=[], metavar="ORIGIN", help="'*' for all")
+    parser.add_argument("--expose-header", action="append", default=[], metavar="HEADER", help="that pages may read")
     return parser
 
 
 def rust(name: str, words: Sequence[str]) -> Native:
     """Read the words of stephenlacy's ``mcp-proxy``, which its package calls ``rmcp-proxy``."""
     if list(words) == ["reset"]:
-        raise ConfigError(f"reset is not supported by mcp-relay as {name}: no login is kept that could be forgotten")
+        return Native(["reset"])
     parser = _parser(name)
-    parser.set_defaults(cwd=None, log_level="INFO", debug=False, stateless=False, allow_origin=[])
+    parser.set_defaults(cwd=None, log_level="INFO", debug=False, stateless=False, allow_origin=[], expose_header=[])
     return _native(*parser.read_command(words))
 
 
@@ -106,8 +106,10 @@ def _native(options: argparse.Namespace, command: list[str]) -> Native:
     if options.pass_environment:
         native.add("--pass-environment")
     if options.stateless:
-        native.add("--share", "request")
+        native.add("--stateless")
     if options.allow_origin:
         native.add("--allow-origin", *options.allow_origin)
+    for header in options.expose_header:
+        native.add("--expose-header", header)
     native.target(*target)
     return native

@@ -43,6 +43,10 @@ def read(name: str, words: Sequence[str]) -> Native:
     native.listen(options.host, options.port)
     native.add("--pass-environment")
     native.add("--allow-origin", "*")
+    stream = options.streamEndpoint or (options.server and options.endpoint) or "/mcp"
+    sse = options.sseEndpoint or (options.server and options.endpoint) or "/sse"
+    native.add("--mcp-path", "" if options.server == "sse" else stream)
+    native.add("--sse-path", "" if options.server == "stream" else sse)
     if options.stateless:
         native.add("--share", "request")
     if options.sessionIdleTimeout is not None:
@@ -58,7 +62,10 @@ def read(name: str, words: Sequence[str]) -> Native:
 def _parser(name: str) -> ToolParser:
     parser = ToolParser(name, "Offer a command over HTTP.", _USAGE)
     switch = argparse.BooleanOptionalAction
-    parser.add_argument("--server", choices=("sse", "stream"), help="taken; both are served, at /mcp and /sse")
+    parser.add_argument("--server", choices=("sse", "stream"), help="offer only this; both by default")
+    parser.add_argument("--endpoint", metavar="PATH", help="the path of --server")
+    parser.add_argument("--sseEndpoint", metavar="PATH", help="default /sse")
+    parser.add_argument("--streamEndpoint", metavar="PATH", help="default /mcp")
     parser.add_argument("--port", type=port, default=8080, help="default 8080")
     parser.add_argument("--host", type=_host, default=EVERYWHERE, help="default :: which is every address")
     parser.add_argument("--stateless", action=switch, default=False, help="a process for each request")
@@ -78,7 +85,6 @@ def _parser(name: str) -> ToolParser:
     parser.refuse("--corsAddAllowedHeader", why="pages may send every header already")
     parser.refuse("--connectionTimeout", "--requestTimeout", "--keepAliveTimeout", why="it cannot be changed here")
     parser.refuse("--eventStoreMaxEvents", why="a session keeps up to 1000 events and 4 MiB")
-    parser.refuse("--endpoint", "--sseEndpoint", "--streamEndpoint", why="the paths are /mcp and /sse")
     return parser
 
 

@@ -55,6 +55,13 @@ def _parser(name: str) -> ToolParser:
     parser.add_argument("--cors", nargs="*", metavar="ORIGIN", help="pages that may call us; of all without a value")
     parser.add_argument("--stateful", action=argparse.BooleanOptionalAction, default=False, help="keep sessions")
     parser.add_argument("--sessionTimeout", "--session-timeout", type=milliseconds, metavar="MS", help="of --stateful")
+    parser.add_argument("--baseUrl", "--base-url", default="", metavar="URL", help="before --messagePath, for clients")
+    parser.add_argument("--ssePath", "--sse-path", default="/sse", metavar="PATH", help="default /sse")
+    parser.add_argument("--messagePath", "--message-path", default="/message", metavar="PATH", help="default /message")
+    parser.add_argument(
+        "--streamableHttpPath", "--streamable-http-path", default="/mcp", metavar="PATH", help="default /mcp"
+    )
+    parser.add_argument("--healthEndpoint", "--health-endpoint", nargs="+", action="extend", default=[], metavar="PATH")
     parser.refuse("--protocolVersion", why="each client's own version is spoken to the server")
     return parser
 
@@ -65,6 +72,16 @@ def _serve(options: argparse.Namespace, output: str, native: Native) -> None:
         raise ConfigError(f"{flag} is not supported with --stdio, where it would be a header of every answer")
     native.listen(EVERYWHERE, options.port)
     native.add("--pass-environment")
+    if output == "ws":
+        native.add("--mcp-path", options.messagePath)
+        native.add("--sse-path", "")
+    else:
+        native.add("--mcp-path", options.streamableHttpPath)
+        native.add("--sse-path", options.ssePath)
+        native.add("--message-path", options.messagePath)
+    native.add("--base-url", options.baseUrl)
+    for path in options.healthEndpoint:
+        native.add("--health-path", path)
     if output == "streamableHttp" and not options.stateful:
         native.add("--share", "request")
     if options.sessionTimeout is not None:

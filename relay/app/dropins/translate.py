@@ -50,6 +50,8 @@ def _parser(name: str) -> ToolParser:
     parser.add_argument("--oauth2Bearer", metavar="TOKEN", help="send Authorization: Bearer TOKEN to the URL")
     parser.add_argument("--stateless", action="store_true", help="a process for each request by Streamable HTTP")
     parser.add_argument("--jsonResponse", action="store_true", help="taken: answers are JSON if nothing comes before")
+    parser.add_argument("--ssePath", default="/sse", metavar="PATH", help="default /sse")
+    parser.add_argument("--messagePath", default="/message", metavar="PATH", help="default /message")
     parser.refuse("--keepAlive", why="silent streams get a comment every 15 s")
     parser.refuse("--stdioCommand", why="the URL is joined to own stdin and stdout")
     parser.refuse("--enable-dynamic-env", "--header-to-env", why="headers of clients do not reach the command")
@@ -62,6 +64,10 @@ def _serve(options: argparse.Namespace, native: Native) -> None:
         raise ConfigError("--oauth2Bearer is of no use with --stdio: it is for a server at a URL")
     native.listen(options.host, options.port)
     native.add("--pass-environment")
+    is_for_all = options.expose_sse == options.expose_streamable_http  # nothing said is SSE there, and both here
+    native.add("--mcp-path", "/mcp" if is_for_all or options.expose_streamable_http else "")
+    native.add("--sse-path", options.ssePath if is_for_all or options.expose_sse else "")
+    native.add("--message-path", options.messagePath)
     if options.stateless:
         native.add("--share", "request")
     if options.cors:

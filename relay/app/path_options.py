@@ -1,0 +1,61 @@
+"""The options that say at which paths of a port a server is offered."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from typing import Any
+
+from relay.endpoints.http_paths import MCP, MESSAGES, SSE, HttpPaths
+from relay.errors import ConfigError
+
+__all__ = ["add_path_options", "paths_of"]
+
+_PATH = re.compile(r"(/[\w.~%!$&'()*+,;=:@-]+)+/?", re.ASCII)
+_TAKEN = re.compile(r"/(status|health)/?|/servers(/.*)?")
+
+
+def add_path_options(group: Any) -> None:
+    """Add where clients find what; empty is nowhere."""
+    group.add_argument(
+        "--mcp-path", default=MCP, metavar="PATH", help=f"of Streamable HTTP (default {MCP}); '' for none"
+    )
+    group.add_argument("--sse-path", default=SSE, metavar="PATH", help=f"of HTTP+SSE (default {SSE}); '' for none")
+    group.add_argument(
+        "--message-path", default=MESSAGES, metavar="PATH",
+        help=f"where clients of HTTP+SSE are told to POST (default {MESSAGES})",
+    )  # fmt: skip
+    group.add_argument(
+        "--health-path", action="append", default=[], metavar="PATH", help="says ok, as text (repeatable)"
+    )
+    group.add_argument(
+        "--base-url", default="", metavar="URL", help="what stands before --message-path in what clients are told"
+    )
+
+
+def paths_of(options: argparse.Namespace) -> HttpPaths:
+    """Return the paths. Raises ConfigError if one is none, or two are the same."""
+    given = [("--mcp-path", options.mcp_path), ("--sse-path", options.sse_path)]
+    given = [(flag, path) for flag, path in given if path]
+    if not given:
+        raise ConfigError("--mcp-path and --sse-path are both empty: nothing would be offered")
+    given += [("--message-path", options.message_path), *(("--health-path", path) for path in options.health_path)]
+    seen: dict[str, str] = {}
+    for flag, path in given:
+        if not _PATH.fullmatch(path):
+            raise ConfigError(f"{flag}: {path!r} is not a path such as /mcp")
+        bare = path.removesuffix("/")
+        if _TAKEN.fullmatch(bare) and not (flag == "--health-path" and bare == "/health"):
+            raise ConfigError(f"{flag}: {path!r} is taken: the relay itself answers there")
+        if bare in seen:
+            raise ConfigError(f"{flag}: {path!r} is {seen[bare]} already")
+        seen[bare] = flag
+    if options.base_url and not re.fullmatch(r"https?://[^\s?#]+", options.base_url):
+        raise ConfigError(f"--base-url: {options.base_url!r} is not a URL such as https://example.com/tools")
+    return HttpPaths(
+        mcp=options.mcp_path.rstrip("/"),
+        sse=options.sse_path,
+        messages=options.message_path,
+        health=tuple(options.health_path),
+        base_url=options.base_url.rstrip("/"),
+    )
