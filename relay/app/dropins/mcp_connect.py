@@ -17,9 +17,7 @@ _LEVELS = ("trace", "debug", "info", "warn", "error")
 
 def read(name: str, words: Sequence[str]) -> Native:
     """Read the words. Raises ConfigError."""
-    parser = ToolParser(
-        name, "Join own stdin and stdout to one of several servers.", "COMMAND"
-    )
+    parser = ToolParser(name, "Join own stdin and stdout to one of several servers.", "COMMAND")
     parser.epilog = "The options of each command are those of mcp-relay: see mcp-relay proxy --help, and so on."
     parser.add_argument("command", choices=(*_COMMANDS, "auth-proxy"))
     parser.add_argument("--debug", action="store_true", help="log every frame")
@@ -50,9 +48,7 @@ def _without_useless_fallbacks(words: Sequence[str], native: Native) -> list[str
         rest += ["--endpoint", options.endpoint]
         if is_address(options.endpoint) and "stdio" in map(str.lower, fallbacks):
             fallbacks = [one for one in fallbacks if one.lower() != "stdio"]
-            native.notes.append(
-                "--fallbacks stdio: a URL cannot be started as a command: left out"
-            )
+            native.notes.append("--fallbacks stdio: a URL cannot be started as a command: left out")
     if fallbacks:
         rest += ["--fallbacks", ",".join(fallbacks)]
     return rest
