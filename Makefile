@@ -19,6 +19,7 @@ help:
 	@echo 'make conformance  the official conformance runner, direct and through the relay; ARGS="--era 2026-07-28"'
 	@echo 'make soak         every listener before every target, 10,000 calls a pair; prints the matrix'
 	@echo 'make cover        pytest under coverage: 95 % of all, 100 % of frames/ and routing/'
+	@echo 'make packages     sdist and wheel in dist/, installed by pip, pipx and uv, each in a place of its own, and used'
 	@echo 'make fuzz         the hypothesis tests with many examples'
 	@echo 'make bench        python -m bench $$(ARGS)'
 	@echo 'make schemas      write relay/schemas again, after an option has changed'
@@ -67,6 +68,9 @@ cover: peers
 	$(BIN)/coverage report --fail-under=95
 	$(BIN)/coverage report --fail-under=100 --include='relay/frames/*,relay/routing/*'
 
+packages: setup
+	$(BIN)/python -m tests.packages
+
 fuzz: setup
 	$(BIN)/python -m pytest -m hypothesis --hypothesis-profile=fuzz --timeout=3600 $(ARGS)
 
@@ -89,4 +93,4 @@ clean:
 	rm -rf .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: all help setup check peers test conformance soak cover fuzz bench schemas demo fix clean
+.PHONY: all help setup check peers test conformance soak cover packages fuzz bench schemas demo fix clean
