@@ -132,6 +132,8 @@ def ask(request: pytest.FixtureRequest, folder: Path) -> Callable[[str], list[st
         ("mcp-relay load-balance --strategy ", {"round-robin", "least-in-flight"}, {"some-folder"}),
         ("mcp-relay install --client ", {"claude-desktop", "zed"}, {"some-folder"}),
         ("mcp-relay completion ", {*SHELLS}, {"some-folder"}),
+        ("mcp-relay config ", {"check", "show", "schema"}, {"some-folder"}),
+        ("mcp-relay config check ", {"some-folder"}, {"check"}),
         ("mcp-relay as ", {"supergateway", "mcp-proxy"}, {"some-folder"}),
         ("mcp-relay --port 1 -- cat some-f", {"some-folder"}, {"--port"}),
         ("mcp-relay -- my-server --p", set(), {"--port"}),

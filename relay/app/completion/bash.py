@@ -46,7 +46,7 @@ _TAIL = """\
     elif ((COMP_CWORD == 1)); then
         _mcp_relay_add -W "$first"
         [[ $cur ]] && _mcp_relay_add -c
-    elif [[ $first ]]; then
+    elif [[ $first ]] && ((COMP_CWORD == 2)); then
         _mcp_relay_add -W "$first"
     else
         _mcp_relay_paths -f

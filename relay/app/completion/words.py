@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Literal
@@ -69,13 +69,22 @@ def _make(where: str) -> argparse.ArgumentParser:
 def command_of(word: str, text: str, parser: argparse.ArgumentParser) -> Command:
     """Return a command as its parser has it."""
     positional = next((action for action in parser._actions if not action.option_strings), None)
-    flags = [_flag(parser, action) for action in parser._actions if action.option_strings]
     return Command(
         word,
         text,
-        tuple(flag for flag in flags if flag.help != argparse.SUPPRESS),
+        tuple({flag.names: flag for flag in _flags(parser) if flag.help != argparse.SUPPRESS}.values()),
         tuple(map(str, positional.choices)) if positional is not None and positional.choices else (),
     )
+
+
+def _flags(parser: argparse.ArgumentParser) -> Iterator[Flag]:
+    """Yield the options of a parser, and of those that its first word chooses from."""
+    for action in parser._actions:
+        if action.option_strings:
+            yield _flag(parser, action)
+        elif isinstance(action, argparse._SubParsersAction):
+            for chosen in action.choices.values():
+                yield from _flags(chosen)
 
 
 def _flag(parser: argparse.ArgumentParser, action: argparse.Action) -> Flag:
