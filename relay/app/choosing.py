@@ -16,7 +16,7 @@ from relay.errors import ConfigError
 from relay.limits import DEFAULT_LIMITS, Limits
 from relay.routing.rota import Strategy
 
-__all__ = ["ChoiceTarget", "balance", "fallback"]
+__all__ = ["ChoiceTarget", "TimedTarget", "balance", "fallback"]
 
 
 def fallback(
@@ -135,3 +135,37 @@ class ChoiceTarget:
 
 def _maker(member: ChildTarget | RemoteTarget | AddressTarget) -> Callable[[bool], Endpoint]:
     return lambda is_shared: member.endpoint(is_shared=is_shared)
+
+
+class TimedTarget:
+    """One server whose answers may take so long and no longer: a choice of one, that is never left out."""
+
+    def __init__(self, member: ChildTarget | RemoteTarget | AddressTarget, timeout: float, limits: Limits) -> None:
+        """Take over the member; each request gets an error ``timeout`` seconds after its last progress."""
+        self.name = member.name
+        self._member = member
+        target = Target(member.name, _maker(member))
+        retry = Retry(timeout, attempts=1, delay=0)
+        self._balancer = Balancer([target], strategy="in-order", retry=retry, limits=limits, leaves_out=False)
+
+    def endpoint(self, *, is_shared: bool = False) -> Endpoint:
+        """Return an endpoint for one session, or for all clients that have none."""
+        return Choice(self._balancer, is_shared=is_shared)
+
+    def forget(self, endpoint: Endpoint) -> None:
+        """Forget those children that have ended."""
+        self._member.forget(endpoint)
+
+    async def keep_spare(self) -> None:
+        """Start a child before anybody comes, if it is a command."""
+        if isinstance(self._member, ChildTarget):
+            await self._member.keep_spare()
+
+    def status(self) -> dict[str, object]:
+        """Return what ``/status`` says of it."""
+        return self._member.status()
+
+    async def aclose(self) -> None:
+        """Let go of the server."""
+        await self._balancer.aclose()
+        await self._member.aclose()

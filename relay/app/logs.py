@@ -21,7 +21,17 @@ from relay.frames import replies
 from relay.frames.frame import Frame
 from relay.pipe import Observer
 
-__all__ = ["ChildStderr", "FrameLog", "ReachLog", "StderrSink", "frame_log", "mask_secrets", "say", "set_up_logging"]
+__all__ = [
+    "ChildStderr",
+    "FrameLog",
+    "ReachLog",
+    "StderrSink",
+    "frame_log",
+    "mask_also",
+    "mask_secrets",
+    "say",
+    "set_up_logging",
+]
 
 logger = logging.getLogger("relay")
 
@@ -113,6 +123,9 @@ class _Masking(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S")
         self._secrets = sorted(set(secrets), key=len, reverse=True)
 
+    def add(self, secrets: Iterable[str]) -> None:
+        self._secrets = sorted({*self._secrets, *secrets}, key=len, reverse=True)
+
     def format(self, record: logging.LogRecord) -> str:
         return mask_secrets(super().format(record), self._secrets)
 
@@ -142,6 +155,14 @@ def set_up_logging(level: int, secrets: Iterable[str], sink: StderrSink) -> None
     root.setLevel(level)
     # asyncio's debug lines would drown ours.
     logging.getLogger("asyncio").setLevel(max(level, logging.WARNING))
+
+
+def mask_also(secrets: Iterable[str]) -> None:
+    """Mask these secrets, too: a file that is read again may name new ones."""
+    found = [secret for secret in secrets if len(secret) >= 4]
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler.formatter, _Masking):
+            handler.formatter.add(found)
 
 
 class FrameLog(Observer):

@@ -9,13 +9,14 @@ import asyncio
 import contextlib
 import functools
 import logging
+from collections.abc import AsyncIterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 from relay.app.logs import frame_log
 from relay.app.settings import ServeSettings
 from relay.app.wiring import RemoteTarget
-from relay.endpoints.base import Endpoint, Listener
+from relay.endpoints.base import Endpoint
 from relay.endpoints.modern_clients import ModernClients
 from relay.endpoints.tasks import TaskScope
 from relay.errors import EndpointBroken, EndpointClosed
@@ -63,6 +64,7 @@ class Offer:
         self._settings = settings
         self._pool = self._make_pool() if settings.share in ("shared", "stateless") else None
         self._tasks = TaskScope()
+        self._starting: asyncio.Task[None] | None = None
         self._carrying: set[asyncio.Task[None]] = set()
         self._connections: set[Endpoint] = set()
 
@@ -84,12 +86,12 @@ class Offer:
         """How many are joined to the server now, all clients of 2026-07-28 being one."""
         return len(self._carrying)
 
-    def accept(self, listener: Listener, *, looks_after: bool) -> None:
+    def accept(self, listener: AsyncIterable[Endpoint], *, looks_after: bool) -> None:
         """Join whoever comes from ``listener`` to the server; ``looks_after``: it drains and closes its own."""
         work = self._accept(listener, looks_after=looks_after)
         self._tasks.spawn(work, name=f"{self.target.name}: accept sessions")
 
-    async def _accept(self, listener: Listener, *, looks_after: bool) -> None:
+    async def _accept(self, listener: AsyncIterable[Endpoint], *, looks_after: bool) -> None:
         async for session in listener:
             self._join(session, self._upstream(session), f"session {session.name}")
             if not looks_after:
@@ -99,6 +101,11 @@ class Offer:
         task = self._tasks.spawn(self._carry(session, upstream), name=name)
         self._carrying.add(task)
         task.add_done_callback(functools.partial(self._forget, session))
+
+    def start_now(self) -> None:
+        """Start the server before anybody uses it, if it is one that is started."""
+        if (keep_spare := getattr(self.target, "keep_spare", None)) is not None:
+            self._starting = self._tasks.spawn(keep_spare(), name=f"{self.target.name}: started before it is used")
 
     def _forget(self, session: Endpoint, task: asyncio.Task[None]) -> None:
         self._carrying.discard(task)
@@ -154,6 +161,8 @@ class Offer:
         """End every session, once the listeners yield no more; returns when all have come to their end."""
         for session in tuple(self._connections):
             await session.aclose(EndpointClosed("the relay is shutting down"))
+        if self._starting is not None:
+            self._starting.cancel()
         if self._pool is not None:
             await self._pool.aclose()
         await self._tasks.join()

@@ -8,7 +8,7 @@ import logging
 import os
 import re
 from collections.abc import Coroutine, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from relay.app.admission import ANY_PAGE, check_admission
 from relay.app.logs import StderrSink
@@ -24,6 +24,9 @@ from relay.endpoints.child import child_environment
 from relay.errors import ConfigError
 from relay.limits import DEFAULT_LIMITS, Limits
 
+if TYPE_CHECKING:
+    from relay.app.servers_source import ServersSource
+
 __all__ = ["command"]
 
 logger = logging.getLogger("relay")
@@ -35,10 +38,12 @@ def command(words: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
     with located(options):
         check_names(options)
         check_admission(options)
-        if not target:
-            hint = "; --allow-origin takes every word up to the next option: put -- before the command"
-            raise ConfigError(f"no URL or command given{hint if options.allow_origin else ''}; see mcp-relay --help")
-        return _job(options, target, sink)
+        if target:
+            return _job(options, target, sink)
+        if options.named_server or options.named_server_config is not None or options.configured.servers:
+            return _job_of_names(options, sink)
+        hint = "; --allow-origin takes every word up to the next option: put -- before the command"
+        raise ConfigError(f"no URL or command given{hint if options.allow_origin else ''}; see mcp-relay --help")
 
 
 def _limits(options: argparse.Namespace) -> Limits:
@@ -61,12 +66,12 @@ def _warnings(options: argparse.Namespace, served: str) -> list[str]:
     for host in () if options.insecure_no_auth else unauthenticated(options.listens, options):
         if options.listen:
             raise ConfigError(
-                f"--listen at {host} would let everybody who can reach this machine use {served!r} here; "
+                f"--listen at {host} would let everybody who can reach this machine use {served} here; "
                 "demand certificates with --tls-client-ca, listen at 127.0.0.1 behind a proxy that asks for a login, "
                 "or say --insecure-no-auth"
             )
         warnings.append(
-            f"--host {host} without authentication: everybody who can reach this machine can use {served!r} here, and "
+            f"--host {host} without authentication: everybody who can reach this machine can use {served} here, and "
             "what it may do; --tls-client-ca, or --host 127.0.0.1 behind a proxy that asks for a login, ends that, "
             "--insecure-no-auth accepts it"
         )
@@ -78,16 +83,17 @@ def _warnings(options: argparse.Namespace, served: str) -> list[str]:
 def _serve_settings(
     options: argparse.Namespace, command: list[str], secrets: list[str], headers: dict[str, str], sink: StderrSink
 ) -> ServeSettings:
-    url = command[0] if is_address(command[0]) else None
+    url = command[0] if command and is_address(command[0]) else None
+    named = _named(options)
     env = child_environment(dict(options.env), pass_all=options.pass_environment)
     return ServeSettings(
         command=() if url else command,
-        name=options.name or os.path.basename(command[0]),
+        name=options.name or os.path.basename(command[0] if command else ""),
         env=env,
         url=url,
         headers=headers,
         transport=options.transport,
-        dial_tls=dial_tls(options, [url] if url else [], sink),
+        dial_tls=dial_tls(options, [*([url] if url else []), *_urls_of(named)], sink),
         share=options.share,
         cwd=options.cwd,
         listen=options.listens,
@@ -97,9 +103,49 @@ def _serve_settings(
         allowed_origins=options.allow_origin,
         exposed_headers=options.expose_header,
         secrets=secrets,
-        warnings=_warnings(options, command[0]),
+        warnings=_warnings(options, repr(command[0]) if command else "the servers"),
+        named=named,
+        pass_environment=options.pass_environment,
+        is_eager=options.eager,
         limits=_limits(options),
     )
+
+
+def _named(options: argparse.Namespace) -> ServersSource | None:
+    """Return the servers with names, read. Raises ConfigError."""
+    if not options.named_server and options.named_server_config is None and not options.configured.servers:
+        return None
+    from relay.app.servers_source import servers_of
+
+    named = servers_of(options)
+    if not any(spec.kind == "http" for spec in options.listens):
+        logger.warning("servers with names are of no use without a --listen http://…: ignored")
+        return None
+    if named is not None:
+        named.read()
+        for warning in named.warnings:
+            logger.warning("%s", warning)
+    return named
+
+
+def _urls_of(named: ServersSource | None) -> list[str]:
+    return [one.url for one in named.servers.values() if one.url is not None] if named is not None else []
+
+
+def _job_of_names(options: argparse.Namespace, sink: StderrSink) -> Coroutine[Any, Any, int]:
+    """Return what offers servers with names, and no other. Raises ConfigError."""
+    begin_log(options, options.configured.secrets, sink)
+    for flag in options.unused:
+        logger.warning("%s is of no use without a command or URL: ignored", flag)
+    for spec in options.listens:
+        if spec.kind != "http":
+            raise ConfigError(
+                "--listen: only over HTTP can clients name a server; give a command or a URL for the others"
+            )
+    import_aiohttp()
+    from relay.app.serve import serve
+
+    return serve(_serve_settings(options, [], list(options.configured.secrets), {}, sink), sink)
 
 
 def _job(options: argparse.Namespace, command: list[str], sink: StderrSink) -> Coroutine[Any, Any, int]:

@@ -99,6 +99,9 @@ _FOR_A_COMMAND = {
     "message_path": "--message-path",
     "health_path": "--health-path",
     "base_url": "--base-url",
+    "named_server": "--named-server",
+    "named_server_config": "--named-server-config",
+    "eager": "--eager",
 }
 
 
@@ -134,6 +137,7 @@ def build_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     add_child_options(parser.add_argument_group("the command"))
     _add_listen_options(parser.add_argument_group("listening"))
+    _add_named_options(parser.add_argument_group("servers with names, at /servers/NAME/mcp and /servers/NAME/sse"))
     limits = parser.add_argument_group("limits")
     limits.add_argument("--max-frame-bytes", type=size, metavar="SIZE", help="one JSON-RPC message (default 64M)")
     limits.add_argument("--max-sessions", type=positive, metavar="N", help="sessions at one time (default 1024)")
@@ -179,6 +183,18 @@ def _add_listen_options(group: Any) -> None:
 # What they mean together.
 
 
+def _add_named_options(group: Any) -> None:
+    group.add_argument(
+        "--named-server", nargs=2, action="append", default=[], metavar=("NAME", "COMMAND"),
+        help="offer this command, in one word, or this address by a name (repeatable)",
+    )  # fmt: skip
+    group.add_argument(
+        "--named-server-config", metavar="FILE",
+        help="offer the servers that an editor's file names, not those of --named-server; read again when it changes",
+    )  # fmt: skip
+    group.add_argument("--eager", action="store_true", help="start every command now, not when it is first used")
+
+
 def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     """Return the options and the words of the target: one URL, or a command and its arguments. Raises ConfigError.
 
@@ -194,6 +210,8 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         command = [url]
     with located(options):
         _settle(options, parser, is_for_address=bool(command) and is_address(command[0]))
+        if not command:
+            options.unused = unused_options(parser, options, {**OF_A_URL, "env": "-e", "cwd": "--cwd"})
     return options, command
 
 

@@ -11,6 +11,7 @@ import logging
 import os
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from relay.app.child_target import ChildTarget
@@ -25,6 +26,7 @@ from relay.endpoints.own_stdio import OwnStdio
 
 if TYPE_CHECKING:
     from relay.app.choosing import ChoiceTarget
+    from relay.app.named_servers import NamedServers
     from relay.endpoints.http_server import HttpListener
     from relay.endpoints.socket_listener import TcpListener, UnixListener
 
@@ -35,19 +37,31 @@ logger = logging.getLogger("relay")
 
 async def serve(settings: ServeSettings, sink: StderrSink) -> int:
     """Offer a command over HTTP until a signal comes; return the exit code. Raises ConfigError."""
-    stop = StopSignals(sink)
+    named = _named_servers(settings, sink)
+    stop = StopSignals(sink, named.reload_soon if named is not None and named.is_watched else None)
     stop.install()
+    if not settings.has_default:
+        await _Serving(settings, None, named, sink).run(stop.stopped)
+        return 0
     stderr = ChildStderr(settings.name, sink, settings.secrets)
     await stderr.open()
     try:
         target = target_of(settings, stderr)
         try:
-            await _Serving(settings, target, sink).run(stop.stopped)
+            await _Serving(settings, target, named, sink).run(stop.stopped)
         finally:
             await target.aclose()
     finally:
         stderr.close()
     return 0
+
+
+def _named_servers(settings: ServeSettings, sink: StderrSink) -> NamedServers | None:
+    if settings.named is None:
+        return None
+    from relay.app.named_servers import NamedServers
+
+    return NamedServers(settings.named, settings, sink)
 
 
 def target_of(
@@ -100,14 +114,17 @@ def _member(
 
 
 class _Serving:
-    """Listeners in front of one command or address."""
+    """Listeners in front of one command or address, of servers with names, or of both."""
 
-    def __init__(self, settings: ServeSettings, target: Target, sink: StderrSink) -> None:
+    def __init__(
+        self, settings: ServeSettings, target: Target | None, named: NamedServers | None, sink: StderrSink
+    ) -> None:
         self._settings = settings
-        self._offer = Offer(target, settings)
+        self._offer = Offer(target, settings) if target is not None else None
+        self._named = named
         self._sink = sink
         self._http: list[HttpListener] = []
-        self._began = time.monotonic()
+        self._began, self._began_at = time.monotonic(), datetime.now(UTC)
 
     async def run(self, stopped: asyncio.Event) -> None:
         listeners: list[Listener] = []
@@ -116,14 +133,27 @@ class _Serving:
                 listeners.append(await self._listen(spec))  # noqa: PERF401 - those that there are must be closed
             for warning in self._settings.warnings:
                 logger.warning("%s", warning)
-            for listener in listeners:
-                self._offer.accept(listener, looks_after=listener in self._http)
+            if self._named is not None:
+                await self._named.begin(self._http)
+            if self._offer is not None:
+                self._begin(self._offer, listeners)
+            for http in self._http:
+                self._say_where(http.base_url)
             await self._wait(stopped)
             await self._drain()
         finally:
             for listener in listeners:
                 await listener.aclose()
-            await self._offer.aclose()
+            if self._offer is not None:
+                await self._offer.aclose()
+            if self._named is not None:
+                await self._named.aclose()
+
+    def _begin(self, offer: Offer, listeners: Sequence[Listener]) -> None:
+        for listener in listeners:
+            offer.accept(listener, looks_after=listener in self._http)
+        if self._settings.is_eager:
+            offer.start_now()
 
     async def _wait(self, stopped: asyncio.Event) -> None:
         if "NOTIFY_SOCKET" not in os.environ:
@@ -137,7 +167,8 @@ class _Serving:
         """Let what is in flight be answered, for at most ``limits.drain`` seconds; HTTP takes nothing new meanwhile."""
         seconds = self._settings.limits.drain
         await asyncio.gather(*(listener.drain(seconds) for listener in self._http))
-        await self._offer.drain(seconds)
+        if self._offer is not None:
+            await self._offer.drain(seconds)
 
     async def _listen(self, spec: ListenSpec) -> Listener:
         settings = self._settings
@@ -151,15 +182,13 @@ class _Serving:
                 limits=settings.limits,
                 status=self._status,
                 exposed_headers=settings.exposed_headers,
-                per_request=self._offer.per_request,
-                server=self._offer.dial,
+                per_request=self._offer.per_request if self._offer is not None else "no",
+                server=self._offer.dial if self._offer is not None else None,
+                has_root=self._offer is not None,
                 descriptor=spec.descriptor,
                 paths=settings.paths,
             )
             self._http.append(listener)
-            base = listener.base_url
-            paths = ((settings.paths.mcp, "Streamable HTTP"), (settings.paths.sse, "HTTP+SSE"))
-            say(self._sink, "listening on " + " and ".join(f"{base}{path} ({kind})" for path, kind in paths if path))
             return listener
         if spec.kind == "stdio":
             from relay.endpoints.stdio_listener import StdioListener
@@ -177,10 +206,29 @@ class _Serving:
         say(self._sink, f"listening on {sockets.url}")
         return sockets
 
+    def _say_where(self, base: str) -> None:
+        chosen = self._settings.paths
+        paths = ((chosen.mcp, "Streamable HTTP"), (chosen.sse, "HTTP+SSE"))
+        named = self._named.describe() if self._named is not None else ""
+        if self._offer is None:
+            paths = (("/servers/NAME/mcp", "Streamable HTTP"), ("/servers/NAME/sse", "HTTP+SSE"))
+        elif named:
+            named = f"the same below {base}/servers/NAME, where {named}"
+        places = " and ".join(f"{base}{path} ({kind})" for path, kind in paths if path)
+        say(self._sink, f"listening on {places}" + (f"; {named}" if named else ""))
+
     def _status(self) -> dict[str, object]:
+        """Return what is known of all servers: who needs no name is called default."""
+        servers: dict[str, object] = {"default": self._offer.status()} if self._offer is not None else {}
+        used = [self._offer.last_used] if self._offer is not None else []
+        instances = dict.fromkeys(servers, "configured")
+        if self._named is not None:
+            servers |= self._named.status()
+            instances |= dict.fromkeys(self._named.names, "configured")
+            used += self._named.last_used
         return {
             "uptime": round(time.monotonic() - self._began, 3),
-            "api_last_activity": self._offer.last_used.isoformat(),
-            "server_instances": {"default": "configured"},
-            "servers": {"default": self._offer.status()},
+            "api_last_activity": max(used, default=self._began_at).isoformat(),
+            "server_instances": instances,
+            "servers": servers,
         }

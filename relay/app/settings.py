@@ -5,13 +5,16 @@ from __future__ import annotations
 import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from relay.app.specs import ListenSpec
 from relay.endpoints.balancer import Retry
 from relay.endpoints.http_paths import DEFAULT_PATHS, HttpPaths
 from relay.limits import DEFAULT_LIMITS, Limits
 from relay.routing.rota import Strategy
+
+if TYPE_CHECKING:
+    from relay.app.servers_source import ServersSource
 
 __all__ = ["BridgeSettings", "CheckSettings", "ChoiceSettings", "NamedServer", "ServeSettings", "Share"]
 
@@ -94,7 +97,18 @@ class ServeSettings:
     secrets: Sequence[str] = ()
     warnings: Sequence[str] = ()
     """Said once the relay listens: what this configuration exposes."""
+    named: ServersSource | None = None
+    """Servers with names beside the command or address, or instead of both."""
+    pass_environment: bool = False
+    """Whether named servers get our whole environment."""
+    is_eager: bool = False
+    """Whether the servers are started before anybody uses them."""
     limits: Limits = DEFAULT_LIMITS
+
+    @property
+    def has_default(self) -> bool:
+        """Whether there is a server without a name."""
+        return bool(self.command) or self.url is not None or self.choice is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

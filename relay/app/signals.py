@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
 
 from relay.app.logs import StderrSink, say
 
@@ -21,11 +22,13 @@ class StopSignals:
     """The first SIGTERM, SIGINT or SIGHUP asks for an orderly end, a second SIGTERM or SIGINT ends the process at once.
 
     Not a second SIGHUP: a terminal that closes may say so twice, and systemd can send one right after its SIGTERM.
+    Where there is something to read again, SIGHUP asks for that and ends nothing.
     """
 
-    def __init__(self, sink: StderrSink) -> None:
-        """Catch them once installed, inside the event loop."""
+    def __init__(self, sink: StderrSink, on_hangup: Callable[[], None] | None = None) -> None:
+        """Catch them once installed, inside the event loop; ``on_hangup`` is called for SIGHUP instead."""
         self._sink = sink
+        self._on_hangup = on_hangup
         self.stopped = asyncio.Event()
 
     def install(self) -> None:
@@ -48,5 +51,8 @@ class StopSignals:
             # The guardian ends the children: their ladder could take seconds, and the operator insists.
             say(self._sink, f"{name} again: ending at once")
             os._exit(_INTERRUPTED)
+        if name == "SIGHUP" and self._on_hangup is not None:
+            self._on_hangup()
+            return
         logger.info("%s: finishing what is in flight", name)
         self.stopped.set()

@@ -114,6 +114,7 @@ async def listen_http(
     status: Callable[[], dict[str, object]] | None = None,
     per_request: PerRequest = "no",
     server: Dial | None = None,
+    has_root: bool = True,
     descriptor: int | None = None,
     paths: HttpPaths = DEFAULT_PATHS,
 ) -> HttpListener:
@@ -136,6 +137,7 @@ async def listen_http(
         status=status,
         per_request=per_request,
         server=server,
+        has_root=has_root,
         descriptor=descriptor,
         paths=paths,
     )

@@ -79,8 +79,9 @@ class Balancer:
         strategy: Strategy = "round-robin",
         retry: Retry | None = None,
         limits: Limits = DEFAULT_LIMITS,
+        leaves_out: bool = True,
     ) -> None:
-        """Start and connect nothing. Raises ConfigError if there is no target."""
+        """Start and connect nothing. Unless it ``leaves_out`` who fails, every target is well. Raises ConfigError."""
         if not targets:
             raise ConfigError("no target to choose from")
         self.targets = tuple(targets)
@@ -90,6 +91,7 @@ class Balancer:
         self.rota = Rota([target.name for target in targets], strategy)
         self.watchers: set[Callable[[int], None]] = set()
         """Told of each server that is ejected: the sessions."""
+        self._leaves_out = leaves_out
         self._watched: set[int] = set()
         self._tasks = TaskScope()
 
@@ -105,12 +107,12 @@ class Balancer:
 
     def failed(self, place: int, fault: str) -> None:
         """Take note of a server that did not answer, or broke off."""
-        if self.rota.failed(place, fault):
+        if self._leaves_out and self.rota.failed(place, fault):
             self._ejected(place, fault)
 
     def refused(self, place: int, fault: str) -> None:
         """Take note of a server that could not be reached."""
-        if self.rota.refused(place, fault):
+        if self._leaves_out and self.rota.refused(place, fault):
             self._ejected(place, fault)
 
     def _ejected(self, place: int, fault: str) -> None:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -40,6 +40,7 @@ logger = logging.getLogger("relay")
 MCP_PATH = "/mcp"
 SERVERS_PATH = "/servers"
 _SHOWN_NAMES = 20
+_SAFE = "@!$'()*,:;=+&"  # what one segment of a path may have as it is
 
 
 class _Door:
@@ -107,7 +108,7 @@ class HttpListener:
         """Offer a server below ``/servers/NAME``; iterate over what is returned for an endpoint per session."""
         prefix = f"{SERVERS_PATH}/{name}"
         assert prefix not in self._doors, "one server of a name"
-        return self._open(prefix, f"{SERVERS_PATH}/{quote(name, safe='')}", per_request=per_request, server=server)
+        return self._open(prefix, f"{SERVERS_PATH}/{quote(name, safe=_SAFE)}", per_request=per_request, server=server)
 
     def _open(self, prefix: str, quoted: str, *, per_request: PerRequest, server: Dial | None) -> Mount:
         mount = Mount(quoted, self._answers, per_request=per_request, server=server)
@@ -119,15 +120,20 @@ class HttpListener:
     def _mcp_path(self, prefix: str) -> str:
         return prefix + MCP_PATH if prefix else self._paths.mcp
 
-    async def unmount(self, mount: Mount, seconds: float) -> None:
-        """Offer a server no more: what is in flight is answered for at most ``seconds``, then its sessions end.
+    def unmount(self, mount: Mount, seconds: float) -> Coroutine[Any, Any, None]:
+        """Offer a server no more: its place is free at once for another of its name.
 
-        Its place is free at once for another of its name; its sessions are still found until they end.
+        What is returned must be awaited: it lets what is in flight be answered for at most ``seconds``, then ends its
+        sessions, which are found until then.
         """
         door = next(door for door in self._doors.values() if door.mount is mount)
         del self._doors[door.prefix]
         self._fast.pop(self._mcp_path(mount.prefix), None)
         self._leaving.append(door)
+        return self._end(door, seconds)
+
+    async def _end(self, door: _Door, seconds: float) -> None:
+        mount = door.mount
         try:
             await mount.drain(seconds)
         finally:

@@ -42,8 +42,10 @@ class Restarts:
         try:
             child = await make()
         except (ConfigError, EndpointUnavailable) as exc:
-            self._failed(str(exc).removeprefix(f"{self._name}: "), is_probe=is_probe)
-            logger.warning("%s: %s", self._name, self.last_error)
+            known, fault = self.last_error, str(exc).removeprefix(f"{self._name}: ")
+            self._failed(fault, is_probe=is_probe)
+            if fault != known:
+                logger.warning("%s: %s", self._name, fault)
             raise EndpointUnavailable(f"{self._name}: {self.last_error}") from exc
         except BaseException:
             if is_probe:

@@ -164,7 +164,7 @@ async def _serving(limits: Limits) -> AsyncIterator[tuple[str, ChildTarget]]:
 
     try:
         async with asyncio.TaskGroup() as group:
-            group.create_task(Telling(settings, target, sink).run(stopped))
+            group.create_task(Telling(settings, target, None, sink).run(stopped))
             yield await listening, target
             stopped.set()
     finally:
