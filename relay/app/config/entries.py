@@ -7,6 +7,7 @@ editor are passed over; what it would do and the relay does not is said in a war
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from typing import Literal
 from urllib.parse import quote
@@ -65,6 +66,7 @@ TRANSPORTS: Mapping[str, Transport] = {
 """By name, in small letters and without - and _. With ``http`` editors, too, fall back to SSE."""
 
 _LONGEST_NAME = 128
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _LONGEST_SECONDS = 3600  # of those who count in seconds none allows more, and nobody means 3.6 s and less
 
 
@@ -79,8 +81,8 @@ def check_name(name: str) -> str | None:
         return "a server's name cannot be empty, . or .., which mean something else in a path"
     if len(name) > _LONGEST_NAME:
         return f"a server's name has at most {_LONGEST_NAME} characters, this one {len(name)}"
-    if not name.isprintable():
-        return "a server's name has no control characters"
+    if _CONTROL.search(name):
+        return "a server's name has no control characters and no line breaks"
     return None
 
 

@@ -160,6 +160,8 @@ class _Layers:
             if (table := root.table(section)) is not None:
                 self._take_options(table, ())
             return
+        for other in SECTIONS:
+            root.table(other)  # is one, if it is there
         if not self._target:
             self._target = self._target_of(root)
         if (servers := root.table("servers")) is not None:

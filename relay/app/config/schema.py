@@ -124,7 +124,7 @@ def _definitions() -> dict[str, Any]:
             "propertyNames": {
                 "minLength": 1,
                 "maxLength": 128,
-                "pattern": r"^[^\u0000-\u001f\u007f-\u009f]*$",
+                "pattern": r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]*$",
                 "not": {"enum": [".", ".."]},
             },
             "additionalProperties": {"$ref": "#/$defs/server"},

@@ -226,6 +226,7 @@ def test_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ('args = ["x"]', "line 1: args: there is no command that they belong to"),
         ("command = 5", "line 1: command: expected a text in quotes, found a number"),
         ('command = ["x"]', "line 1: command: expected a text in quotes, found a list"),
+        ("proxy = 5", "line 1: proxy: expected a table, found a number"),
         ("servers = []", "line 1: servers: expected a table, found a list"),
         ("port = 1\nport = 2", "line 2: this is not TOML: cannot overwrite a value"),
         ("port = 1\n[proxy", "line 2: this is not TOML: "),

@@ -267,6 +267,7 @@ def test_warnings(tmp_path: Path, entry: str, warning: str | None) -> None:
         ("grüße", "gr%C3%BC%C3%9Fe"),
         ("a?b#c%d", "a%3Fb%23c%25d"),
         ("...", "..."),
+        ("\u00a0\U000b66c7", "%C2%A0%F2%B6%9B%87"),
     ],
 )
 def test_names(tmp_path: Path, name: str, segment: str) -> None:
