@@ -8,13 +8,13 @@ import dataclasses
 import logging
 
 from relay.app.logs import ChildStderr, ReachLog, StderrSink, frame_log
-from relay.app.settings import BridgeSettings, ServeSettings
+from relay.app.settings import BridgeSettings, LogTo, ServeSettings
 from relay.app.signals import StopSignals
 from relay.app.wiring import connect, is_url
 from relay.endpoints.base import Endpoint
 from relay.endpoints.own_stdio import OwnStdio
 from relay.errors import EndpointClosed
-from relay.pipe import pipe
+from relay.pipe import Observer, pipe
 
 __all__ = ["bridge", "bridge_own_servers"]
 
@@ -55,18 +55,25 @@ async def bridge(settings: BridgeSettings, sink: StderrSink, *, remote: Endpoint
         await remote.aclose(EndpointClosed("the relay is shutting down"))
         stdio.finish()
 
-    async with asyncio.TaskGroup() as group:
-        stopping = group.create_task(stop_in_order(), name="stop in order")
-        # What is in flight when stdin ends is delivered, as after SIGTERM, and for as long.
-        limits = dataclasses.replace(settings.limits, linger=settings.limits.drain)
-        report = await pipe(stdio, remote, limits=limits, observer=reach)
-        stopping.cancel()
+    with contextlib.ExitStack() as while_it_runs:
+        observer: Observer = reach
+        if settings.log_to == "client":
+            from relay.app.client_log import ClientLog
+
+            observer = log = ClientLog(stdio, settings.secrets, then=reach)
+            while_it_runs.enter_context(log.installed())
+        async with asyncio.TaskGroup() as group:
+            stopping = group.create_task(stop_in_order(), name="stop in order")
+            # What is in flight when stdin ends is delivered, as after SIGTERM, and for as long.
+            limits = dataclasses.replace(settings.limits, linger=settings.limits.drain)
+            report = await pipe(stdio, remote, limits=limits, observer=observer)
+            stopping.cancel()
     if report.failure is not None and not isinstance(report.failure, EndpointClosed):
         logger.warning("ended: %s", report.failure)
     return 1 if reach.is_unreached else 0
 
 
-async def bridge_own_servers(settings: ServeSettings, sink: StderrSink) -> int:
+async def bridge_own_servers(settings: ServeSettings, sink: StderrSink, *, log_to: LogTo = "stderr") -> int:
     """Join own stdin and stdout to a command, or to several servers, as ``bridge`` does. Raises ConfigError."""
     from relay.app.serve import target_of
 
@@ -76,7 +83,7 @@ async def bridge_own_servers(settings: ServeSettings, sink: StderrSink) -> int:
         # Whoever started this program has one session, and cannot begin another: it stays where it is.
         target = target_of(settings, stderr, ends_with_home=False)
         try:
-            bridging = BridgeSettings(url=target.name, secrets=settings.secrets, limits=settings.limits)
+            bridging = BridgeSettings(url=target.name, secrets=settings.secrets, limits=settings.limits, log_to=log_to)
             return await bridge(bridging, sink, remote=target.endpoint())
         finally:
             await target.aclose()

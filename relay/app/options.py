@@ -28,6 +28,7 @@ __all__ = [
     "add_config_option",
     "add_http_options",
     "add_log_options",
+    "add_log_to",
     "begin_log",
     "check_names",
     "headers_of",
@@ -37,6 +38,7 @@ __all__ = [
     "parse_words",
     "port",
     "positive",
+    "refuse_log_to_client",
     "secrets_in",
     "secrets_of",
     "seconds",
@@ -217,6 +219,23 @@ def add_log_options(group: Any) -> None:
     """Add how much is said on stderr."""
     group.add_argument("--log-level", type=_level, choices=_LEVELS, default="WARNING", help="default WARNING")
     group.add_argument("--debug", action=argparse.BooleanOptionalAction, help="log every frame; wins over --log-level")
+
+
+def add_log_to(group: Any) -> None:
+    """Add who is told of warnings, where the client is at own stdio."""
+    group.add_argument(
+        "--log-to", choices=("stderr", "client"), default="stderr",
+        help="on own stdio: tell the client of warnings, once its handshake is over, by notifications/message",
+    )  # fmt: skip
+
+
+def refuse_log_to_client(options: argparse.Namespace) -> None:
+    """See that nobody waits for warnings that cannot come. Raises ConfigError."""
+    if options.log_to == "client":
+        raise ConfigError(
+            "--log-to client is for a client on own stdio: mcp-relay URL, or --listen stdio: and no other; "
+            "leave it out, and warnings are said on stderr"
+        )
 
 
 def begin_log(options: argparse.Namespace, secrets: Iterable[str], sink: StderrSink) -> None:

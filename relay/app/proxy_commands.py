@@ -26,10 +26,12 @@ from relay.app.options import (
     add_child_options,
     add_config_option,
     add_log_options,
+    add_log_to,
     begin_log,
     headers_of,
     parse_words,
     positive,
+    refuse_log_to_client,
     seconds,
     secrets_of,
     warn_of_headers,
@@ -153,6 +155,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add_listen_tls_options(listening)
     said = parser.add_argument_group("what is said")
     add_log_options(said)
+    add_log_to(said)
     add_config_option(said)
 
 
@@ -224,7 +227,8 @@ def _job(
     if not listens or listens == [ListenSpec("stdio")]:
         from relay.app.bridge import bridge_own_servers
 
-        return bridge_own_servers(settings, sink)
+        return bridge_own_servers(settings, sink, log_to=options.log_to)
+    refuse_log_to_client(options)
     from relay.app.serve import serve
 
     return serve(settings, sink)

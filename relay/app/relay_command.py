@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from relay.app.admission import ANY_PAGE, check_admission
 from relay.app.logs import StderrSink
-from relay.app.options import begin_log, check_names, headers_of, located, secrets_of, warn_of_headers
+from relay.app.options import (
+    begin_log,
+    check_names,
+    headers_of,
+    located,
+    refuse_log_to_client,
+    secrets_of,
+    warn_of_headers,
+)
 from relay.app.path_options import paths_of
 from relay.app.quick_start import import_aiohttp
 from relay.app.relay_options import parse
@@ -173,6 +181,7 @@ def _job(options: argparse.Namespace, command: list[str], sink: StderrSink) -> C
                 dial_tls=dial_tls(options, command, sink),
                 secrets=secrets,
                 limits=_limits(options),
+                log_to=options.log_to,
             )
             return bridge(settings, sink)
     elif scheme := re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*://", command[0]):
@@ -185,7 +194,8 @@ def _job(options: argparse.Namespace, command: list[str], sink: StderrSink) -> C
     if serving.listen == [ListenSpec("stdio")]:
         from relay.app.bridge import bridge_own_servers
 
-        return bridge_own_servers(serving, sink)
+        return bridge_own_servers(serving, sink, log_to=options.log_to)
+    refuse_log_to_client(options)
     from relay.app.serve import serve
 
     return serve(serving, sink)

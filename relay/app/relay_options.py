@@ -17,6 +17,7 @@ from relay.app.options import (
     add_config_option,
     add_http_options,
     add_log_options,
+    add_log_to,
     located,
     parse_words,
     port,
@@ -149,6 +150,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     said = parser.add_argument_group("what is said")
     add_log_options(said)
+    add_log_to(said)
     add_config_option(said)
     said.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     return parser

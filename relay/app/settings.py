@@ -16,8 +16,9 @@ from relay.routing.rota import Strategy
 if TYPE_CHECKING:
     from relay.app.servers_source import ServersSource
 
-__all__ = ["BridgeSettings", "CheckSettings", "ChoiceSettings", "NamedServer", "ServeSettings", "Share"]
+__all__ = ["BridgeSettings", "CheckSettings", "ChoiceSettings", "LogTo", "NamedServer", "ServeSettings", "Share"]
 
+LogTo = Literal["stderr", "client"]
 Share = Literal["session", "shared", "request", "stateless"]
 """A server for each session, one for all, or one for each request; or one for all, to requests without a session."""
 
@@ -66,6 +67,8 @@ class BridgeSettings:
     """How to speak TLS to the server; None: as by default."""
     secrets: Sequence[str] = ()
     limits: Limits = DEFAULT_LIMITS
+    log_to: LogTo = "stderr"
+    """Who is told of the relay's own warnings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -159,6 +159,15 @@ class OwnStdio:
             elif head.kind is Kind.BATCH:
                 self._open.difference_update(message.id for message in head.members if message.id is not None)
 
+    def say(self, frame: Frame) -> None:
+        """Write one small frame of the relay's own, without waiting."""
+        self._writer.write_soon(frame)
+
+    @property
+    def is_held_back(self) -> bool:
+        """Whether the client does not read what was written."""
+        return self._writer.is_held_back
+
     @property
     def in_flight(self) -> int:
         """Requests of the client that wait for an answer."""
@@ -311,6 +320,10 @@ class _WritingThread:
         """Write one small frame without waiting: an answer of our own, from a callback."""
         if not self._sent_eof and self._failure is None:
             self._put(frame.line + b"\n")
+
+    @property
+    def is_held_back(self) -> bool:
+        return self._unwritten > self._high
 
     def send_eof(self) -> None:
         if not self._sent_eof:

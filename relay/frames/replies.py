@@ -31,6 +31,7 @@ __all__ = [
     "error",
     "errors",
     "fault_of",
+    "log_message",
     "request",
     "result",
     "session_over",
@@ -97,6 +98,12 @@ def subscription_ended(request_id: RequestId) -> Frame:
         b'{"jsonrpc":"2.0","id":' + number + b',"result":{"resultType":"complete","_meta":'
         b'{"io.modelcontextprotocol/subscriptionId":' + number + b"}}}"
     )
+
+
+def log_message(level: str, text: str) -> Frame:
+    """Make the ``notifications/message`` by which the relay itself says something to a client."""
+    params = {"level": level, "logger": "mcp-relay", "data": text}
+    return Frame(b'{"jsonrpc":"2.0","method":"notifications/message","params":' + orjson.dumps(params) + b"}")
 
 
 def request(request_id: RequestId, method: str, params: object) -> Frame:
