@@ -65,6 +65,8 @@ def connect(
     """
     if client is not None and (not isinstance(target, str) or not is_url(target)):
         raise ConfigError(f"cannot connect to {target!r} through an httpx client: that takes an http(s) URL")
+    if client is not None and ssl is not None:
+        raise ConfigError("ssl: an httpx client has its own TLS; give the context to it, as verify=…")
     if not isinstance(target, str):
         command = [str(word) for word in target]
 

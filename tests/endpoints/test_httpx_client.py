@@ -10,6 +10,7 @@ import asyncio
 import functools
 import json
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
@@ -43,7 +44,7 @@ class OwningDial(HttpxDial):
 def through_httpx(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every `Remote` of this test dial through a client with httpx's own defaults."""
 
-    def dial(url: str, headers: Mapping[str, str], limits: Limits, client: None) -> HttpxDial:
+    def dial(url: str, headers: Mapping[str, str], limits: Limits, *_: object) -> HttpxDial:
         return OwningDial(url, httpx.AsyncClient(), headers, limits)
 
     monkeypatch.setattr("relay.endpoints.remote._dial", dial)
@@ -301,6 +302,12 @@ def test_a_target_that_is_no_url(target: str | list[str]) -> None:
     """Said at once."""
     with pytest.raises(relay.RelayError, match="that takes an http"):
         relay.connect(target, client=httpx.AsyncClient())
+
+
+def test_tls_is_the_clients_own() -> None:
+    """Two words on whom to trust would be one too many."""
+    with pytest.raises(relay.RelayError, match="has its own TLS"):
+        relay.connect("https://h/mcp", client=httpx.AsyncClient(), ssl=ssl.create_default_context())
 
 
 async def test_what_is_no_client() -> None:
