@@ -22,7 +22,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Client", "Event", "Oracle", "Relay", "Response", "Wire", "run_relay", "run_words", "stdio_server"]
+__all__ = [
+    "Client",
+    "Duplicated",
+    "Event",
+    "Misdelivered",
+    "Oracle",
+    "Relay",
+    "Response",
+    "Wire",
+    "run_relay",
+    "run_words",
+    "stdio_server",
+]
 
 VERSION = "2025-11-25"
 ACCEPT_BOTH = "application/json, text/event-stream"
@@ -31,6 +43,14 @@ _SERVER = Path(__file__).with_name("stdio_server.py")
 
 
 # -- the judge --------------------------------------------------------------------------------------------------------
+
+
+class Misdelivered(AssertionError):
+    """An answer came to another client than the one that asked."""
+
+
+class Duplicated(AssertionError):
+    """An answer came twice."""
 
 
 @dataclass(slots=True)
@@ -44,8 +64,10 @@ class _Asked:
 class Oracle:
     """Remembers what was asked, and by whom; every answer is checked as it comes, the whole by ``finish``."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_bytewise: bool = True) -> None:
+        """Unless ``is_bytewise``, an answer may be written otherwise: a part that is not ours reads and writes anew."""
         self._asked: dict[str, _Asked] = {}
+        self._is_bytewise = is_bytewise
 
     def ask(self, client: str, request_id: str, method: str = "echo", *, more: str = "", payload: str = '"…"') -> bytes:
         """Make a request; ``request_id``, ``more`` (members of params) and ``payload`` are JSON texts."""
@@ -56,19 +78,29 @@ class Oracle:
         return f'{{"jsonrpc":"2.0","id":{request_id},"method":"{method}","params":{params}}}'.encode()
 
     def judge(self, client: str, answer: bytes) -> None:
-        """Check one answer that this client got: its request's id and params, byte for byte, and its first."""
+        """Check one answer that this client got: its request's id and params, byte for byte, and its first.
+
+        Raises AssertionError; Misdelivered and Duplicated are such.
+        """
         matched = re.search(rb'"tag":("(?:[^"\\]|\\.)*")', answer)
         assert matched, f"{client}: no tag in {answer[:300]!r}"
         asked = self._asked[json.loads(matched.group(1))]
-        assert asked.client == client, f"{client} got the answer of {asked.client}"
+        if asked.client != client:
+            raise Misdelivered(f"{client} got the answer of {asked.client}")
         expected = f'{{"jsonrpc":"2.0","id":{asked.request_id},"result":{{"params":{asked.params}}}}}'.encode()
-        assert answer == expected, f"{client}: {answer[:300]!r} instead of {expected[:300]!r}"
+        is_right = answer == expected if self._is_bytewise else json.loads(answer) == json.loads(expected)
+        assert is_right, f"{client}: {answer[:300]!r} instead of {expected[:300]!r}"
         asked.answers += 1
-        assert asked.answers == 1, f"{client}: answered {asked.answers} times: {answer[:300]!r}"
+        if asked.answers > 1:
+            raise Duplicated(f"{client}: answered {asked.answers} times: {answer[:300]!r}")
+
+    def unanswered(self) -> list[str]:
+        """Return the tags of the requests that have not had their one answer."""
+        return [tag for tag, asked in self._asked.items() if asked.answers != 1]
 
     def finish(self, count: int | None = None) -> None:
         """See that every request has had its answer."""
-        unanswered = [tag for tag, asked in self._asked.items() if asked.answers != 1]
+        unanswered = self.unanswered()
         assert not unanswered, f"no answer to {len(unanswered)} of {len(self._asked)}: {unanswered[:5]}"
         assert count is None or len(self._asked) == count
 

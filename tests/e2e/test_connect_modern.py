@@ -132,10 +132,7 @@ async def test_a_dual_era_client_of_a_legacy_server_works(
     client: str, transport: str, server: str, loop_name: str
 ) -> None:
     """It finds out by itself, over Streamable HTTP with sessions and over HTTP+SSE."""
-    port = peers.free_port()
-    command = peers.server_command(
-        server, http=port if transport == "http" else None, sse=port if transport == "sse" else None
-    )
+    command = peers.server_command(server, **{transport: peers.free_port()})
     async with serving(command) as url:
         seen, _ = await run(program("client", client), "auto", url, loop_name)
     assert seen["version"] == "2025-11-25"

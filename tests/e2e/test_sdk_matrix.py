@@ -1,8 +1,8 @@
 """What passes between two official SDKs directly passes through the relay: every client, every server, every way.
 
-    behind   client by HTTP or HTTP+SSE  ⇄  mcp-relay -- SERVER
+    behind   client by HTTP, HTTP+SSE or WebSocket  ⇄  mcp-relay -- SERVER
     row      client by stdio  ⇄  mcp-relay URL  ⇄  HTTP or HTTP+SSE  ⇄  mcp-relay -- SERVER
-    before   client by stdio  ⇄  mcp-relay URL  ⇄  SERVER by HTTP or HTTP+SSE
+    before   client by stdio  ⇄  mcp-relay URL  ⇄  SERVER by HTTP, HTTP+SSE or WebSocket
 
 Each client runs the whole scenario of tests/peers: 22 checks, of which 2024-11-05 knows 21. Most of its time is
 waiting, so several run at once, and one relay in front of each server serves all clients. The first test that needs a
@@ -33,7 +33,10 @@ AT_ONCE = 4
 CHECKS = 22
 RELAY = (sys.executable, "-m", "relay")
 CLIENT = Path(__file__).with_name("everything_client.mjs")
-NO_TERMINATION = {"termination": "the transport of 2024-11-05 has no session termination"}
+NO_TERMINATION = {
+    "sse": {"termination": "the transport of 2024-11-05 has no session termination"},
+    "ws": {"termination": "a WebSocket has no session termination"},
+}
 
 pytestmark = pytest.mark.timeout(300)  # the first test waits for its turn among all others
 
@@ -62,6 +65,8 @@ ALL = [
         for server in peers.SERVERS
         for client in peers.CLIENTS
     ),
+    *(Combination("py1", server, "behind", "ws") for server in peers.SERVERS),  # the only SDK that speaks WebSocket
+    *(Combination(client, "py1", "before", "ws") for client in peers.CLIENTS),
 ]
 CROWDS = [
     Combination("ts", "py2", "behind", "http", clients=8),
@@ -134,7 +139,8 @@ def relaying(command: list[str]) -> Iterator[dict[str, str]]:
             raise AssertionError("the relay ended before it listened")
         reader = threading.Thread(target=process.stderr.read, name="relay stderr")
         reader.start()
-        yield {"http": f"{listening[1]}/mcp", "sse": f"{listening[1]}/sse"}
+        base = listening[1]
+        yield {"http": f"{base}/mcp", "sse": f"{base}/sse", "ws": f"{base.replace('http', 'ws', 1)}/mcp"}
         process.terminate()
         assert process.wait(30) == 0
         reader.join(10)
@@ -160,9 +166,9 @@ def runs(request: pytest.FixtureRequest) -> Iterator[Runs]:
 
 @pytest.mark.parametrize("combination", [*ALL, *CROWDS], ids=str)
 def test_what_passes_direct_passes_relayed(combination: Combination, runs: Runs) -> None:
-    """All checks of the scenario pass; only 2024-11-05, spoken by the client itself, cannot say that a session ends."""
+    """All checks pass; only 2024-11-05 and WebSocket, spoken by the client itself, cannot say that a session ends."""
     report = runs.report(combination)
-    skipped = NO_TERMINATION if (combination.way, combination.transport) == ("behind", "sse") else {}
+    skipped = NO_TERMINATION.get(combination.transport, {}) if combination.way == "behind" else {}
     assert report["failed"] == {}
     assert report["skipped"] == skipped
     assert len(report["passed"]) == CHECKS - len(skipped)

@@ -23,6 +23,7 @@ from relay.frames.frame import Frame
 from tests.e2e.authority import Authority
 from tests.e2e.conversation import Program
 from tests.e2e.oracle import request, stdio_server
+from tests.e2e.pair_parts import own_parts
 from tests.e2e.pairs import carry, relaying
 
 KINDS = ("http", "sse", "ws", "tcp")
@@ -69,7 +70,8 @@ async def test_every_listener_with_tls(authority: Authority, loop_name: str) -> 
         schemes = {kind: address.partition(":")[0] for kind, address in near.items()}
         assert schemes == {"http": "https", "sse": "https", "ws": "wss", "tcp": "tls", "unix": "unix"}
         for listener in (*KINDS, "unix"):
-            row = await carry(listener, "child", near[listener], 64, authority.dialling(), large=listener == "http")
+            parts = own_parts(ssl=authority.dialling(), large=16 * 2**20 if listener == "http" else 0)
+            row = await carry(parts, listener, "child", near[listener], 64)
             assert not row.faults, row
             assert row.answered >= 64
 
@@ -87,7 +89,7 @@ async def test_every_target_with_tls_and_a_client_certificate(target: str, autho
         with tempfile.TemporaryDirectory() as folder:
             async with relaying(Path(folder), far[target], options=known) as near:
                 for listener in ("http", "unix"):
-                    row = await carry(listener, target, near[listener], 64, large=False)
+                    row = await carry(own_parts(large=0), listener, target, near[listener], 64)
                     assert not row.faults, row
                     assert row.answered >= 64
 

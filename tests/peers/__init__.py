@@ -3,10 +3,11 @@
 A bridge that is tested only against itself proves that it agrees with itself. Here live the official SDKs,
 pinned, and one scenario that every client can run against every server, directly or through a relay.
 
-install.py    puts the pinned SDKs under .peers/ (two venvs, one node_modules)
+install.py    puts the pinned SDKs under .peers/ (venvs and node_modules)
 locate.py     where they are: interpreters, command lines, free ports
 server_*      one server per SDK, all with the same tools (tools.py; the TypeScript one repeats them)
 client_*      one client per SDK, all with the same checks (scenario.py; the TypeScript one repeats them)
+lines_*       an SDK's transports, client's and server's, as programs that speak lines of JSON
 matrix.py     every client against every server, directly: the table the relay must equal
 """
 
@@ -20,6 +21,8 @@ from .locate import everything_server_http as everything_server_http
 from .locate import everything_server_sse as everything_server_sse
 from .locate import free_port as free_port
 from .locate import inspector_cli as inspector_cli
+from .locate import lines_client as lines_client
+from .locate import lines_server as lines_server
 from .locate import node as node
 from .locate import node_command as node_command
 from .locate import npm_command as npm_command

@@ -1,4 +1,4 @@
-"""The test client on the Python SDK 1.x: `client_py1.py [--http URL | --sse URL] [-- COMMAND ARG...]`."""
+"""The test client on the Python SDK 1.x: `client_py1.py [--http URL | --sse URL | --ws URL] [-- COMMAND ARG...]`."""
 
 # mypy: disable-error-code="import-not-found, no-any-return"
 
@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import warnings
 from collections.abc import AsyncIterator
 from importlib.metadata import version
 from pathlib import Path
@@ -33,6 +34,15 @@ async def open_streams(target: scenario.Target) -> AsyncIterator[tuple[Any, Any,
     if target.http:
         async with streamable_http_client(target.http) as (reading, writing, session_id):
             yield reading, writing, session_id
+        return
+    if target.ws:
+        from mcp.client.websocket import websocket_client  # needs the SDK's extra `ws`
+
+        with warnings.catch_warnings():  # deprecated: SDK 2.x has none
+            warnings.simplefilter("ignore")
+            streams = websocket_client(target.ws)
+        async with streams as (reading, writing):
+            yield reading, writing, lambda: None
         return
     command, *arguments = target.command or ("",)
     child = StdioServerParameters(command=command, args=arguments, env=dict(os.environ))

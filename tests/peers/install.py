@@ -27,6 +27,7 @@ else:  # run as a script
 
 PINS: dict[str, tuple[str, ...]] = {
     "py1": ("mcp==1.30.0",),
+    "ws1": ("mcp[ws]==1.30.0",),
     "py2": ("mcp==2.3.0",),
     "node": (
         "@modelcontextprotocol/sdk@1.32.2",

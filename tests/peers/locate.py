@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -117,24 +118,36 @@ def inspector_cli() -> list[str]:
     return [*node_command(), launcher, "--cli"]
 
 
-def server_command(name: str, *, http: int | None = None, sse: int | None = None) -> list[str]:
-    """Return the argv of our server on SDK `name`: stdio unless a port is given."""
-    transport = ["--http", str(http)] if http is not None else ["--sse", str(sse)] if sse is not None else []
-    return [*_runner(name), str(HERE / f"server_{name}{_suffix(name)}"), *transport]
+def server_command(name: str, **where: int) -> list[str]:
+    """Return the argv of our server on SDK `name`: stdio unless it is given a port, as `http`, `sse` or `ws`."""
+    transport = [word for how, port in where.items() for word in (f"--{how}", str(port))]
+    return [*_runner(name, *transport), str(HERE / f"server_{name}{_suffix(name)}"), *transport]
 
 
-def server_url(*, http: int | None = None, sse: int | None = None) -> str:
-    """Return the URL where a server started with that port answers."""
-    return f"http://127.0.0.1:{http}/mcp" if http is not None else f"http://127.0.0.1:{sse}/sse"
+def lines_client(*target: str) -> list[str]:
+    """Return the argv of a client transport of SDK `py1` between its own stdio and the target."""
+    return [str(python("ws1")), str(HERE / "lines_client.py"), *target]
+
+
+def lines_server(*options: str, command: Sequence[str]) -> list[str]:
+    """Return the argv of a server transport of SDK `py1` that starts the command for each session."""
+    return [str(python("ws1")), str(HERE / "lines_server.py"), *options, "--", *command]
+
+
+def server_url(**where: int) -> str:
+    """Return the URL where a server started with that port, as `http`, `sse` or `ws`, answers."""
+    ((how, port),) = where.items()
+    return f"{'ws' if how == 'ws' else 'http'}://127.0.0.1:{port}/{'sse' if how == 'sse' else 'mcp'}"
 
 
 def client_command(name: str, *options: str) -> list[str]:
     """Return the argv of our client on SDK `name`; `options` end with the target."""
-    return [*_runner(name), str(HERE / f"client_{name}{_suffix(name)}"), *options]
+    return [*_runner(name, *options), str(HERE / f"client_{name}{_suffix(name)}"), *options]
 
 
-def _runner(name: str) -> list[str]:
-    return node_command() if name == "ts" else [str(python(name))]
+def _runner(name: str, *options: str) -> list[str]:
+    """Return what runs a script; WebSocket wants an extra of SDK 1.x that is installed apart."""
+    return node_command() if name == "ts" else [str(python("ws1" if "--ws" in options else name))]
 
 
 def _suffix(name: str) -> str:

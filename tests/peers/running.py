@@ -34,7 +34,7 @@ class Report:
 def main(sdk: Sdk) -> int:
     """Do what the command line says; 0 if nothing failed."""
     options = parse(sdk.name)
-    target = Target(http=options.http, sse=options.sse, command=tuple(options.command))
+    target = Target(http=options.http, sse=options.sse, ws=options.ws, command=tuple(options.command))
     began = time.monotonic()
     reports = asyncio.run(run_all(sdk, target, options.only, options.clients))
     report = merge(reports)
@@ -59,12 +59,13 @@ def parse(name: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog=f"client_{name}.py", description="MCP test client: one scenario, one report")
     parser.add_argument("--http", metavar="URL", help="Streamable HTTP endpoint")
     parser.add_argument("--sse", metavar="URL", help="HTTP+SSE endpoint (2024-11-05)")
+    parser.add_argument("--ws", metavar="URL", help="WebSocket endpoint (SDK 1.x)")
     parser.add_argument("--only", metavar="NAME,NAME", help=f"of: {', '.join(NAMES)}")
     parser.add_argument("--clients", type=int, default=1, metavar="N", help="whole scenarios at the same time")
     parser.add_argument("command", nargs="*", metavar="-- COMMAND ARG", help="a server to start and speak to on stdio")
     options = parser.parse_args()
-    if sum(map(bool, (options.http, options.sse, options.command))) != 1:
-        parser.error("give exactly one of --http URL, --sse URL, -- COMMAND ARG...")
+    if sum(map(bool, (options.http, options.sse, options.ws, options.command))) != 1:
+        parser.error("give exactly one of --http URL, --sse URL, --ws URL, -- COMMAND ARG...")
     options.only = tuple(options.only.split(",")) if options.only else NAMES
     if unknown := set(options.only) - set(NAMES):
         parser.error(f"unknown checks {sorted(unknown)}; known: {', '.join(NAMES)}")
@@ -122,8 +123,9 @@ async def run_check(name: str, run: Run, report: Report) -> None:
 async def check_termination(target: Target, session_id: str | None, seconds: float, report: Report) -> None:
     """Closing ends the session: an HTTP server forgets its id, a child leaves by itself."""
     try:
-        if target.sse:
-            report.skipped[TERMINATION] = "the transport of 2024-11-05 has no session termination"
+        if target.sse or target.ws:
+            which = "the transport of 2024-11-05" if target.sse else "a WebSocket"
+            report.skipped[TERMINATION] = f"{which} has no session termination"
             return
         if target.http:
             expect(session_id is not None, True, "the server gave a session id")

@@ -39,12 +39,13 @@ class Target:
 
     http: str | None = None
     sse: str | None = None
+    ws: str | None = None
     command: tuple[str, ...] = ()
 
     @property
     def transport(self) -> str:
         """Name the transport this client speaks."""
-        return "http" if self.http else "sse" if self.sse else "stdio"
+        return "http" if self.http else "sse" if self.sse else "ws" if self.ws else "stdio"
 
 
 class Inbox:

@@ -16,7 +16,8 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Mount, Route
+from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.websockets import WebSocket
 
 ServeStreams = Callable[[Any, Any], Awaitable[None]]
 OpenStdio = Callable[[], contextlib.AbstractAsyncContextManager[Any]]
@@ -31,6 +32,7 @@ def main(name: str, make: Callable[[asyncio.TaskGroup], tuple[ServeStreams, Open
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--http", type=int, metavar="PORT", help="Streamable HTTP at /mcp")
     where.add_argument("--sse", type=int, metavar="PORT", help="HTTP+SSE at /sse")
+    where.add_argument("--ws", type=int, metavar="PORT", help="WebSocket at /mcp (SDK 1.x)")
     options = parser.parse_args()
 
     async def serve() -> None:
@@ -40,6 +42,8 @@ def main(name: str, make: Callable[[asyncio.TaskGroup], tuple[ServeStreams, Open
                 await serve_app(http_app(), options.http, "/mcp")
             elif options.sse is not None:
                 await serve_app(sse_app(sse_transport("/messages/"), serve_streams), options.sse, "/sse")
+            elif options.ws is not None:
+                await serve_app(ws_app(serve_streams), options.ws, "/mcp")
             else:
                 async with open_stdio() as (reading, writing):
                     await serve_streams(reading, writing)
@@ -71,6 +75,17 @@ def sse_app(transport: Any, serve_streams: ServeStreams) -> Starlette:
 
     routes = [Route("/sse", endpoint=handle_sse), Mount("/messages/", app=transport.handle_post_message)]
     return Starlette(routes=routes)
+
+
+def ws_app(serve_streams: ServeStreams) -> Starlette:
+    """Put the WebSocket transport of SDK 1.x behind /mcp."""
+    from mcp.server.websocket import websocket_server
+
+    async def handle(socket: WebSocket) -> None:
+        async with websocket_server(socket.scope, socket.receive, socket.send) as (reading, writing):
+            await serve_streams(reading, writing)
+
+    return Starlette(routes=[WebSocketRoute("/mcp", endpoint=handle)])
 
 
 async def serve_app(app: Any, port: int, path: str) -> None:
