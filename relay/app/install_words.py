@@ -15,7 +15,7 @@ from typing import Any
 from relay.app.clients import CLIENTS
 from relay.app.logs import StderrSink
 from relay.app.options import OF_A_CHILD, OF_A_URL, begin_log, check_names, headers_of, secrets_of, split_command
-from relay.app.relay_options import build_parser
+from relay.app.relay_options import FOR_A_COMMAND, build_parser
 from relay.app.specs import ADDRESSES, is_address
 from relay.endpoints.child import child_environment, resolve_program
 from relay.errors import ConfigError
@@ -42,10 +42,7 @@ mcp-relay install --client CLIENT NAME [OPTIONS] URL
        mcp-relay install --list"""
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # What belongs to a relay that listens; an entry speaks on stdio.
-_OF_LISTENING = {
-    "host": "--host", "port": "--port", "allowed_host": "--allowed-host", "allow_origin": "--allow-origin",
-    "insecure_no_auth": "--insecure-no-auth", "max_sessions": "--max-sessions", "share": "--share",
-}  # fmt: skip
+_OF_LISTENING = {name: flag for name, flag in FOR_A_COMMAND.items() if name not in OF_A_CHILD}
 _OWN = ("client", "project", "yes", "print", "list", "target", "args", "help", "version")
 
 
@@ -135,7 +132,14 @@ def _given(words: Sequence[str]) -> dict[argparse.Action, Any]:
     for action in parser._actions:
         action.type, action.choices, action.default = None, None, argparse.SUPPRESS
     values = vars(parser.parse_intermixed_args(words))
-    return {action: values[action.dest] for action in parser._actions if action.dest in values}
+    given: dict[argparse.Action, Any] = {}
+    for dest in dict.fromkeys(action.dest for action in parser._actions if action.dest in values):
+        value, writers = values[dest], [action for action in parser._actions if action.dest == dest]
+        takes_words = isinstance(value, (str, list))
+        # Several flags may say one thing: that which takes any value, or that which is this one.
+        fitting = (one for one in writers if (one.nargs != 0 if takes_words else one.const == value))
+        given[next(fitting, writers[0])] = value
+    return given
 
 
 def _entry(options: argparse.Namespace, given: dict[argparse.Action, Any], target: list[str]) -> dict[str, Any]:
@@ -151,8 +155,6 @@ def _entry(options: argparse.Namespace, given: dict[argparse.Action, Any], targe
             logger.warning("%s is of no use here: left out", left_out[action.dest])
         elif action.dest == "headers":
             words += _header_words(value, env)
-        elif action.dest == "cwd":
-            words += [action.option_strings[-1], os.path.abspath(value)]
         else:
             words += _words(action, value)
     if not is_remote or options.listen:
@@ -162,7 +164,7 @@ def _entry(options: argparse.Namespace, given: dict[argparse.Action, Any], targe
         if env and not options.pass_environment:
             words.append("--pass-environment")  # the client sets them for us; they are the server's
     program, *first = _ourselves()
-    takes_all = any(action.nargs in ("+", "*") for action in given if action.dest not in _OWN)
+    takes_all = any(action.nargs in ("+", "*", "?") for action in given if action.dest not in _OWN)
     dashes = [] if is_remote and not takes_all else ["--"]
     entry: dict[str, Any] = {"command": program, "args": [*first, *words, *dashes, *target]}
     return {**entry, "env": env} if env else entry
@@ -181,17 +183,23 @@ def _header_words(headers: Sequence[Sequence[str]], env: dict[str, str]) -> list
 
 def _words(action: argparse.Action, value: Any) -> list[str]:
     """Return an option as it is written."""
-    flag = action.option_strings[-1]
     if isinstance(action, argparse.BooleanOptionalAction):
-        return [flag if not value else next(name for name in action.option_strings if name.startswith("--"))]
-    if action.nargs == 0:
-        return [flag]
+        return [next(name for name in action.option_strings if name.startswith("--no-") is not value)]
     flag = next(name for name in action.option_strings if name.startswith("--"))
+    if action.nargs == 0 or (action.nargs == "?" and value == action.const):
+        return [flag]
     if action.nargs in ("+", "*"):
         return [flag, *value]
     if not isinstance(value, list):
-        return [f"{flag}={value}"] if value.startswith("-") else [flag, value]
+        value = _wherever_we_are(action, value)
+        return [f"{flag}={value}"] if value.startswith("-") or action.nargs == "?" else [flag, value]
     return [word for one in value for word in (flag, *([one] if isinstance(one, str) else one))]
+
+
+def _wherever_we_are(action: argparse.Action, value: str) -> str:
+    """Return a path that does not depend on our working directory, where the value is one."""
+    is_path = action.metavar in ("FILE", "DIR") or (action.nargs == "?" and os.path.exists(value))
+    return os.path.abspath(value) if is_path else value
 
 
 def _findable(target: list[str], options: argparse.Namespace) -> list[str]:

@@ -33,7 +33,7 @@ from relay.app.tls_options import OF_LISTENING, add_dial_tls_options, add_listen
 from relay.auth.origin import is_host
 from relay.errors import ConfigError
 
-__all__ = ["build_parser", "parse"]
+__all__ = ["FOR_A_COMMAND", "build_parser", "parse"]
 
 _STDIO = ListenSpec("stdio")
 _LISTENING = ("stdio", "http")
@@ -81,7 +81,7 @@ stdout carries the protocol and nothing else; everything said to people is on st
 """
 
 # Of no use before a URL: said in a warning, as the bridges we replace take them in silence.
-_FOR_A_COMMAND = {
+FOR_A_COMMAND = {
     **OF_A_CHILD,
     "host": "--host",
     "port": "--port",
@@ -226,7 +226,7 @@ def _settle(options: argparse.Namespace, parser: argparse.ArgumentParser, *, is_
     options.listens = with_tls(_listens(options, is_for_address=is_for_address), options)
     for_the_other = OF_A_URL
     if is_for_address:
-        for_the_other = OF_A_CHILD if options.listen or options.listens != [_STDIO] else _FOR_A_COMMAND
+        for_the_other = OF_A_CHILD if options.listen or options.listens != [_STDIO] else FOR_A_COMMAND
     options.unused = unused_options(parser, options, for_the_other)
     if options.stateless:
         if options.share not in (None, "stateless"):

@@ -20,6 +20,7 @@ from relay.app import install
 from relay.app.careful_write import replace_file
 from relay.app.clients import CLIENTS, Machine
 from relay.app.jsonc import read
+from relay.app.relay_options import parse as parse_words
 from relay.errors import RelayError
 
 URL = "https://host/mcp"
@@ -135,6 +136,41 @@ def test_the_entry_starts_this_very_program_with_the_options(run: Callable[..., 
         "--transport", "sse", "-H", "X-Team", "blue", "--max-frame-bytes", "1M", "--no-debug", URL,
     ]  # fmt: skip
     assert "env" not in entry
+
+
+@pytest.mark.parametrize(
+    ("given", "written"),
+    [
+        (["--verify-ssl"], ["--verify-ssl"]),
+        (["--verify-ssl", "ca.pem"], ["--verify-ssl={home}/ca.pem"]),
+        (["--verify-ssl=false"], ["--verify-ssl=false"]),
+        (["--no-verify-ssl"], ["--no-verify-ssl"]),
+        (["--ca-file", "ca.pem"], ["--ca-file", "{home}/ca.pem"]),
+        (["--pass-environment", "--no-debug"], ["--pass-environment", "--no-debug"]),
+        (["--log-level", "debug", "--drain-timeout", "5"], ["--drain-timeout", "5", "--log-level", "debug"]),
+    ],
+)
+def test_each_option_is_written_so_that_it_is_read_again(
+    run: Callable[..., tuple[int, str, str]],
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    given: list[str],
+    written: list[str],
+) -> None:
+    """As it was given, but for paths, which must not depend on where we are."""
+    (home / "ca.pem").touch()
+    monkeypatch.chdir(home)
+    target = ["--", sys.executable if "--pass-environment" in given else URL]
+    entry = _entry(run, *given, *target)
+    words = [word.format(home=home) for word in written]
+    first = next(number for number, word in enumerate(entry["args"]) if word == words[0])
+    assert sorted(entry["args"][first : first + len(words)]) == sorted(words)
+    options, there = parse_words(entry["args"][first:])
+    wanted, here = parse_words([*given, *target])
+    assert there == here
+    for name, value in vars(wanted).items():
+        if name not in ("target", "args", "listen", "listens", "unused", "ca_file", "verify_ssl"):
+            assert getattr(options, name) == value
 
 
 def test_a_command_is_joined_to_the_entrys_stdio(run: Callable[..., tuple[int, str, str]], home: Path) -> None:
