@@ -10,7 +10,7 @@ import logging
 from relay.app.logs import ChildStderr, ReachLog, StderrSink, frame_log
 from relay.app.settings import BridgeSettings, LogTo, ServeSettings
 from relay.app.signals import StopSignals
-from relay.app.wiring import connect, is_url
+from relay.app.wiring import connect, is_url, log_in_to
 from relay.endpoints.base import Endpoint
 from relay.endpoints.own_stdio import OwnStdio
 from relay.errors import EndpointClosed
@@ -28,6 +28,7 @@ async def bridge(settings: BridgeSettings, sink: StderrSink, *, remote: Endpoint
     """
     stop = StopSignals(sink)
     stop.install()
+    login = log_in_to(settings.url, settings.login, ssl=settings.dial_tls)
     if remote is not None:
         pass
     elif is_url(settings.url):
@@ -39,9 +40,12 @@ async def bridge(settings: BridgeSettings, sink: StderrSink, *, remote: Endpoint
             transport=settings.transport,
             ssl_context=settings.dial_tls,
             limits=settings.limits,
+            login=login,
         )
     else:
-        remote = connect(settings.url, headers=settings.headers, ssl=settings.dial_tls, limits=settings.limits)
+        remote = connect(
+            settings.url, headers=settings.headers, ssl=settings.dial_tls, limits=settings.limits, login=login
+        )
     reach = ReachLog(remote, then=frame_log(settings.secrets))
     stdio = await OwnStdio.open(limits=settings.limits)
 

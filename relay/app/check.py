@@ -22,6 +22,7 @@ from relay.app.connect_words import (
 )
 from relay.app.diagnosis import SEE_STDERR, CheckFailed
 from relay.app.examine import Examination
+from relay.app.login_options import OF_A_LOGIN, add_login_options, hidden_by_login, log_in, login_secrets, token_urls
 from relay.app.logs import StderrSink, mask_secrets, say
 from relay.app.options import (
     OF_A_CHILD,
@@ -81,6 +82,7 @@ def build_parser(*, is_of_connect: bool = False) -> argparse.ArgumentParser:
         parser.add_argument("target", nargs="?", metavar="URL|COMMAND", help="a server's address, or a program")
         parser.add_argument("args", nargs="*", metavar="ARG", help="the program's arguments; with a dash after --")
         add_http_options(remote)
+    add_login_options(remote)
     add_dial_tls_options(remote)
     parser.add_argument(
         "--json", action="store_true", dest="as_json", help="report as one JSON object, every name in it"
@@ -113,7 +115,7 @@ def _parse(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         options = parse_words(parser, own_words, "test")
         target = ([options.target, *options.args] if options.target is not None else []) + rest
     is_for_command = bool(target) and not is_address(target[0])
-    options.unused = unused_options(parser, options, OF_A_URL if is_for_command else OF_A_CHILD)
+    options.unused = unused_options(parser, options, {**OF_A_URL, **OF_A_LOGIN} if is_for_command else OF_A_CHILD)
     return options, target
 
 
@@ -130,20 +132,24 @@ def command(words: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
         raise ConfigError("stdio: is our own stdin and stdout; name the command that is to be tested")
     if address is not None and len(target) > 1:
         raise ConfigError(f"nothing may follow the URL, but {target[1]!r} does; see mcp-relay test --help")
-    headers = headers_of(options)
-    secrets = secrets_of(options, headers, address)
+    given = headers_of(options)
+    headers, login = log_in(options, given)
+    secrets = [*secrets_of(options, headers, address), *login_secrets(options)]
     begin_log(options, secrets, sink)
     logging.getLogger().handlers[0].addFilter(_Once())
     for flag in options.unused:
         logger.warning("%s is of no use before a %s: ignored", flag, "command" if address is None else "URL")
     if address is not None:
         warn_of_headers(options)
+        for warning in hidden_by_login(options, given):
+            logger.warning("%s", warning)
         import_aiohttp()
     settings = CheckSettings(
         target=address or target,
         headers=headers,
+        login=login,
         transport=options.transport.replace("-", ""),
-        dial_tls=dial_tls(options, [] if address is None else [address], sink),
+        dial_tls=dial_tls(options, [] if address is None else [address, *token_urls(login)], sink),
         env=child_environment(dict(options.env), pass_all=options.pass_environment),
         cwd=options.cwd,
         timeout=options.timeout,

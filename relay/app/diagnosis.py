@@ -28,7 +28,8 @@ __all__ = [
 SEE_STDERR = "the end of its stderr is above"
 
 _STATUS = re.compile(r"\bHTTP (\d{3})\b")
-_OWN_ADVICE = re.compile(r"[;:] it wants a token.*")  # the endpoint's, which does not know of a token that was refused
+# The endpoint's, which does not know what else was tried.
+_OWN_ADVICE = re.compile(r"[;:] it (wants a token|does not accept this login).*")
 _PATHS = ("/mcp", "/sse")
 
 
@@ -155,7 +156,7 @@ def _advice_for_status(status: int, url: str, *, has_token: bool) -> str:
     if status == 401 and not has_token:
         return "it wants a token: API_ACCESS_TOKEN=…, or -H Authorization 'Bearer …'"
     if status == 401:
-        return "it does not accept this token: check API_ACCESS_TOKEN and -H Authorization"
+        return "it does not accept this login: check API_ACCESS_TOKEN, -H Authorization, --username or --client-id"
     if status == 403:
         return "access is refused: check the token's rights, and whether the server allows this host name"
     if status == 421:

@@ -27,7 +27,7 @@ from relay.app.diagnosis import (
 from relay.app.logs import FrameLog
 from relay.app.report import KINDS, Found, Listing
 from relay.app.settings import CheckSettings
-from relay.app.wiring import connect, is_url
+from relay.app.wiring import connect, is_url, log_in_to
 from relay.endpoints.base import Endpoint
 from relay.endpoints.lazy import Lazy
 from relay.endpoints.tcp import TcpAddress, dial
@@ -70,6 +70,8 @@ class Examination:
         self._timeout = settings.timeout
         self._url = settings.target if isinstance(settings.target, str) and is_url(settings.target) else None
         self._limits = dataclasses.replace(DEFAULT_LIMITS, connect=self._timeout, endpoint_wait=self._timeout)
+        url = settings.target if isinstance(settings.target, str) else ""
+        self._login = log_in_to(url, settings.login, ssl=settings.dial_tls) if url else None
         self._frame_log = FrameLog(settings.secrets)
         self._child: ChildTarget | None = None
         self._spoken = spoken
@@ -131,6 +133,7 @@ class Examination:
                 transport=self._settings.transport,
                 ssl=self._settings.dial_tls,
                 limits=self._limits,
+                login=self._login,
             )
         else:
             endpoint = self._child_endpoint(target)
@@ -239,7 +242,7 @@ class Examination:
         self._capabilities = _members(result.get("capabilities"))
 
     def _explain_refusal(self, answer: Answer) -> CheckFailed:
-        has_token = any(name.lower() == "authorization" for name in self._settings.headers)
+        has_token = self._login is not None or any(name.lower() == "authorization" for name in self._settings.headers)
         error = answer.error or {"message": "an answer without a protocolVersion"}
         if "status" in _members(self._refusal.get("data")) and "status" not in _members(error.get("data")):
             error = self._refusal  # what was said to POST is clearer than what was said to the GET of HTTP+SSE

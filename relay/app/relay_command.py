@@ -11,6 +11,7 @@ from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 from relay.app.admission import ANY_PAGE, check_admission
+from relay.app.login_options import hidden_by_login, log_in, login_secrets, token_urls
 from relay.app.logs import StderrSink
 from relay.app.options import (
     begin_log,
@@ -34,6 +35,7 @@ from relay.limits import DEFAULT_LIMITS, Limits
 
 if TYPE_CHECKING:
     from relay.app.servers_source import ServersSource
+    from relay.auth.outbound import Login
 
 __all__ = ["command"]
 
@@ -89,7 +91,12 @@ def _warnings(options: argparse.Namespace, served: str) -> list[str]:
 
 
 def _serve_settings(
-    options: argparse.Namespace, command: list[str], secrets: list[str], headers: dict[str, str], sink: StderrSink
+    options: argparse.Namespace,
+    command: list[str],
+    secrets: list[str],
+    headers: dict[str, str],
+    login: Login | None,
+    sink: StderrSink,
 ) -> ServeSettings:
     url = command[0] if command and is_address(command[0]) else None
     named = _named(options)
@@ -100,8 +107,9 @@ def _serve_settings(
         env=env,
         url=url,
         headers=headers,
+        login=login,
         transport=options.transport,
-        dial_tls=dial_tls(options, [*([url] if url else []), *_urls_of(named)], sink),
+        dial_tls=dial_tls(options, [*([url] if url else []), *_urls_of(named), *token_urls(login)], sink),
         share=options.share,
         cwd=options.cwd,
         listen=options.listens,
@@ -153,13 +161,14 @@ def _job_of_names(options: argparse.Namespace, sink: StderrSink) -> Coroutine[An
     import_aiohttp()
     from relay.app.serve import serve
 
-    return serve(_serve_settings(options, [], list(options.configured.secrets), {}, sink), sink)
+    return serve(_serve_settings(options, [], list(options.configured.secrets), {}, None, sink), sink)
 
 
 def _job(options: argparse.Namespace, command: list[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
     """Return what is to run. Raises ConfigError."""
-    headers = headers_of(options)
-    secrets = secrets_of(options, headers, command[0] if is_address(command[0]) else None)
+    given = headers_of(options)
+    headers, login = log_in(options, given)
+    secrets = [*secrets_of(options, headers, command[0] if is_address(command[0]) else None), *login_secrets(options)]
     begin_log(options, secrets, sink)
     for flag in options.unused:
         logger.warning("%s is of no use before a %s: ignored", flag, "URL" if is_address(command[0]) else "command")
@@ -167,6 +176,8 @@ def _job(options: argparse.Namespace, command: list[str], sink: StderrSink) -> C
     listens_by_http = any(spec.kind == "http" for spec in listens)
     if is_address(command[0]):
         warn_of_headers(options)
+        for warning in hidden_by_login(options, given):
+            logger.warning("%s", warning)
         if is_url(command[0]) or listens_by_http:
             import_aiohttp()
         if len(command) > 1:
@@ -177,8 +188,9 @@ def _job(options: argparse.Namespace, command: list[str], sink: StderrSink) -> C
             settings = BridgeSettings(
                 url=command[0],
                 headers=headers,
+                login=login,
                 transport=options.transport,
-                dial_tls=dial_tls(options, command, sink),
+                dial_tls=dial_tls(options, [command[0], *token_urls(login)], sink),
                 secrets=secrets,
                 limits=_limits(options),
                 log_to=options.log_to,
@@ -190,7 +202,7 @@ def _job(options: argparse.Namespace, command: list[str], sink: StderrSink) -> C
         )
     elif listens_by_http:
         import_aiohttp()
-    serving = _serve_settings(options, command, secrets, headers, sink)
+    serving = _serve_settings(options, command, secrets, headers, login, sink)
     if serving.listen == [ListenSpec("stdio")]:
         from relay.app.bridge import bridge_own_servers
 

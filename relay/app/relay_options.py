@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from relay.app.admission import add_admission_options
+from relay.app.login_options import OF_A_LOGIN, add_login_options
 from relay.app.options import (
     OF_A_CHILD,
     OF_A_URL,
@@ -136,6 +137,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--transport-type", type=str.lower, choices=("sse", "http"),
         help="the same in the FastMCP script's words, whose --transport stdio|http|sse says where clients come from",
     )  # fmt: skip
+    add_login_options(remote)
     add_child_options(parser.add_argument_group("the command"))
     _add_listen_options(parser.add_argument_group("listening"))
     _add_named_options(parser.add_argument_group("servers with names, at /servers/NAME/mcp and /servers/NAME/sse"))
@@ -224,7 +226,7 @@ def _settle(options: argparse.Namespace, parser: argparse.ArgumentParser, *, is_
 
         options.listen = handed_over()
     options.listens = with_tls(_listens(options, is_for_address=is_for_address), options)
-    for_the_other = OF_A_URL
+    for_the_other = {**OF_A_URL, **OF_A_LOGIN}
     if is_for_address:
         for_the_other = OF_A_CHILD if options.listen or options.listens != [_STDIO] else FOR_A_COMMAND
     options.unused = unused_options(parser, options, for_the_other)

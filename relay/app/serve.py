@@ -82,9 +82,14 @@ def _one_target(
         return ChildTarget(settings.command, env=env, cwd=cwd, limits=limits, stderr=stderr, may_refuse=may_refuse)
     if is_url(url):
         return RemoteTarget(
-            url, headers=settings.headers, transport=settings.transport, ssl=settings.dial_tls, limits=limits
+            url,
+            headers=settings.headers,
+            transport=settings.transport,
+            ssl=settings.dial_tls,
+            login=settings.login,
+            limits=limits,
         )
-    return AddressTarget(url, headers=settings.headers, ssl=settings.dial_tls, limits=limits)
+    return AddressTarget(url, headers=settings.headers, ssl=settings.dial_tls, login=settings.login, limits=limits)
 
 
 def _choice_target(

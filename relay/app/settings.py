@@ -15,6 +15,7 @@ from relay.routing.rota import Strategy
 
 if TYPE_CHECKING:
     from relay.app.servers_source import ServersSource
+    from relay.auth.outbound import Login
 
 __all__ = ["BridgeSettings", "CheckSettings", "ChoiceSettings", "LogTo", "NamedServer", "ServeSettings", "Share"]
 
@@ -62,6 +63,7 @@ class BridgeSettings:
 
     url: str
     headers: Mapping[str, str] = field(default_factory=dict)
+    login: Login | None = None
     transport: Literal["auto", "sse", "streamablehttp"] = "auto"
     dial_tls: ssl.SSLContext | None = None
     """How to speak TLS to the server; None: as by default."""
@@ -83,6 +85,7 @@ class ServeSettings:
     """The child's whole environment."""
     url: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    login: Login | None = None
     transport: Literal["auto", "sse", "streamablehttp"] = "auto"
     dial_tls: ssl.SSLContext | None = None
     """How to speak TLS to servers; None: as by default."""
@@ -120,6 +123,7 @@ class CheckSettings:
 
     target: str | Sequence[str]
     headers: Mapping[str, str] = field(default_factory=dict)
+    login: Login | None = None
     transport: Literal["auto", "sse", "streamablehttp"] = "auto"
     dial_tls: ssl.SSLContext | None = None
     env: Mapping[str, str] = field(default_factory=dict)

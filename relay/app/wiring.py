@@ -27,11 +27,13 @@ if TYPE_CHECKING:
 
     import httpx
 
+    from relay.auth.outbound import Login
     from relay.endpoints.http_dial import Dial
+    from relay.endpoints.http_login import HttpLogin
     from relay.endpoints.http_mount import PerRequest
     from relay.endpoints.http_server import HttpListener
 
-__all__ = ["AddressTarget", "RemoteTarget", "connect", "is_url", "listen_http"]
+__all__ = ["AddressTarget", "RemoteTarget", "connect", "is_url", "listen_http", "log_in_to"]
 
 logger = logging.getLogger("relay")
 
@@ -53,6 +55,7 @@ def connect(
     cwd: str | None = None,
     limits: Limits = DEFAULT_LIMITS,
     client: httpx.AsyncClient | None = None,
+    login: HttpLogin | None = None,
 ) -> Endpoint:
     """Return an endpoint for a target; it is started or connected when first used.
 
@@ -61,7 +64,8 @@ def connect(
     process's own stdin and stdout, a list a command to start (in ``cwd``, with ``env`` added to the short environment
     that MCP's SDKs give). ``https``, ``wss`` and ``tls`` are with TLS, as ``ssl`` says if given. An http(s) URL is
     spoken to through ``client``, if there is one: an ``httpx.AsyncClient`` for HTTP/2, SOCKS, an ``httpx.Auth``, an
-    application in this process; it remains the caller's to close. Raises ConfigError for anything else.
+    application in this process; it remains the caller's to close. ``login`` is what ``log_in_to`` makes, for URLs
+    without a client. Raises ConfigError for anything else.
     """
     if client is not None and (not isinstance(target, str) or not is_url(target)):
         raise ConfigError(f"cannot connect to {target!r} through an httpx client: that takes an http(s) URL")
@@ -81,7 +85,15 @@ def connect(
         async def dial() -> Endpoint:
             from relay.endpoints.remote import Remote
 
-            return Remote(target, headers=headers, transport=transport, ssl_context=ssl, limits=limits, client=client)
+            return Remote(
+                target,
+                headers=headers,
+                transport=transport,
+                ssl_context=ssl,
+                limits=limits,
+                client=client,
+                login=login,
+            )
 
         return Lazy(target, dial)
     if target.lower().startswith(("tcp://", "tls://", "unix:")):
@@ -95,13 +107,25 @@ def connect(
         async def dial_upgraded() -> Endpoint:
             from relay.endpoints.websocket import dial_websocket
 
-            return await dial_websocket(target, headers=headers, ssl_context=ssl, limits=limits)
+            return await dial_websocket(target, headers=headers, login=login, ssl_context=ssl, limits=limits)
 
         return Lazy(target, dial_upgraded)
     raise ConfigError(
         f"cannot connect to {target!r}: known are http(s)://host/path, ws(s)://host/path, tcp://host:port, "
         "tls://host:port, unix:/path, stdio:, and a command as a list"
     )
+
+
+def log_in_to(url: str, login: Login | None, *, ssl: SSLContext | None = None) -> HttpLogin | None:
+    """Return what logs in to the server at a URL, to be shared by all connections to it; None if nothing is to.
+
+    A token endpoint is trusted as ``ssl`` says.
+    """
+    if login is None:
+        return None
+    from relay.endpoints.http_login import open_login
+
+    return open_login(login, url, ssl)
 
 
 async def listen_http(
@@ -157,17 +181,19 @@ class RemoteTarget:
         headers: Mapping[str, str],
         transport: Literal["auto", "sse", "streamablehttp"],
         ssl: SSLContext | None = None,
+        login: Login | None = None,
         limits: Limits,
     ) -> None:
         """Check that it is a URL. Raises ConfigError."""
         from relay.endpoints.http_dial import Dial
 
+        self._login = log_in_to(url, login, ssl=ssl)
         self._url = url
         self._headers = headers
         self._transport = transport
         self._ssl = ssl
         self._limits = limits
-        self.dial = Dial(url, headers, limits, ssl)
+        self.dial = Dial(url, headers, limits, ssl, login=self._login)
         self.name = self.dial.name
         self.open: weakref.WeakSet[Endpoint] = weakref.WeakSet()
         self.started = 0
@@ -180,7 +206,12 @@ class RemoteTarget:
         if is_shared:
             limits = dataclasses.replace(limits, max_in_flight=limits.max_shared_in_flight)
         endpoint = Remote(
-            self._url, headers=self._headers, transport=self._transport, ssl_context=self._ssl, limits=limits
+            self._url,
+            headers=self._headers,
+            transport=self._transport,
+            ssl_context=self._ssl,
+            limits=limits,
+            login=self._login,
         )
         self.open.add(endpoint)
         self.started += 1
@@ -208,7 +239,13 @@ class AddressTarget:
     """A WebSocket, TCP, TLS or Unix socket address that is connected to for each session; or own stdio, for one."""
 
     def __init__(
-        self, address: str, *, headers: Mapping[str, str], ssl: SSLContext | None = None, limits: Limits
+        self,
+        address: str,
+        *,
+        headers: Mapping[str, str],
+        ssl: SSLContext | None = None,
+        login: Login | None = None,
+        limits: Limits,
     ) -> None:
         """Check that it is an address. Raises ConfigError."""
         self._address = address
@@ -216,6 +253,7 @@ class AddressTarget:
         self._ssl = ssl
         self._limits = limits
         self.name = connect(address, headers=headers, limits=limits).name
+        self._login = log_in_to(address, login, ssl=ssl)
         self.started = 0
 
     def endpoint(self, *, is_shared: bool = False) -> Endpoint:
@@ -223,7 +261,7 @@ class AddressTarget:
         self.started += 1
         if self._address == "stdio:" and self.started > 1:
             return Lazy(self.name, self._refuse)
-        return connect(self._address, headers=self._headers, ssl=self._ssl, limits=self._limits)
+        return connect(self._address, headers=self._headers, ssl=self._ssl, limits=self._limits, login=self._login)
 
     async def _refuse(self) -> Endpoint:
         raise EndpointUnavailable("the server on stdio has a client already; --share shared lets others join it")

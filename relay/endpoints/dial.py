@@ -49,6 +49,9 @@ class Response(Protocol):
 class AnyDial:
     """The way to one MCP server by HTTP."""
 
+    has_login = False
+    """Whether requests go with credentials: who is refused has others to find, not some."""
+
     def __init__(self, url: URL, limits: Limits, secrets: list[str]) -> None:
         """Speak to ``url``; no error shows any of ``secrets``."""
         self.url = url
@@ -104,9 +107,12 @@ class AnyDial:
     def describe_error_body(self, body: bytes) -> str:
         """Return what an error page says, without the secrets of ours that it may repeat."""
         text = _message_in(body)
-        for secret in self._secrets:
+        for secret in self._all_secrets():
             text = text.replace(secret, "***")
         return text[:_SHOWN_ERROR]
+
+    def _all_secrets(self) -> list[str]:
+        return self._secrets
 
 
 def parse_url(url: str, headers: Mapping[str, str]) -> tuple[URL, dict[str, str]]:

@@ -217,6 +217,8 @@ class HttpClient(RemoteClient):
     def _fail_with_status(self, post: Post, status: int, detail: str) -> None:
         if 300 <= status < 400:
             detail = "redirects are not followed; give the address it leads to"
+        elif status == 401 and self.dial.has_login:
+            detail += "; it does not accept this login"
         elif status == 401:
             detail += "; it wants a token: -H Authorization 'Bearer …', or API_ACCESS_TOKEN"
         message = f"{self.name}: HTTP {status}{': ' if detail else ''}{detail.lstrip('; ')}"

@@ -13,7 +13,7 @@ import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -27,6 +27,9 @@ from relay.endpoints.tasks import TaskScope
 from relay.endpoints.tls import default_context, describe_tls, is_refusal
 from relay.errors import EndpointBroken, EndpointUnavailable
 from relay.limits import Limits
+
+if TYPE_CHECKING:
+    from relay.endpoints.http_login import HttpLogin
 
 __all__ = ["Dial", "Resolver", "Response", "describe_failure"]
 
@@ -70,11 +73,22 @@ class Dial(AnyDial):
     """The connections to one MCP server by HTTP."""
 
     def __init__(
-        self, url: str, headers: Mapping[str, str], limits: Limits, ssl_context: ssl.SSLContext | None = None
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        limits: Limits,
+        ssl_context: ssl.SSLContext | None = None,
+        *,
+        login: HttpLogin | None = None,
     ) -> None:
-        """Speak to ``url`` with these headers on every request. Raises ConfigError if it is not an http(s) URL."""
+        """Speak to ``url`` with these headers, and as whom ``login`` says, on every request.
+
+        Raises ConfigError if it is not an http(s) URL.
+        """
         address, self._headers = parse_url(url, headers)
         super().__init__(address, limits, secrets_in(self._headers))
+        self.has_login = login is not None or any(name.lower() == "authorization" for name in self._headers)
+        self._login = login
         self._ssl = ssl_context
         self._session: aiohttp.ClientSession | None = None
         self._lane: Lane | None = None
@@ -103,6 +117,7 @@ class Dial(AnyDial):
                 headers=self._all_headers,
                 cookie_jar=None if self._has_cookies else aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=self.limits.connect),
+                middlewares=() if self._login is None else (self._login,),
                 max_line_size=65536,
                 max_field_size=65536,
             )
@@ -152,11 +167,23 @@ class Dial(AnyDial):
     def lane(self, tasks: TaskScope) -> Lane | None:
         """Return the lane of kept connections to this server, if it may be used.
 
-        Not with TLS, and not once the server has set cookies: aiohttp's session knows both.
+        Not with TLS, not with a login that is more than a header, and not once the server has set cookies: aiohttp's
+        session knows all three.
         """
+        if self._login is not None:
+            return None
         if self._lane is None and self.url.scheme == "http":
             self._lane = Lane(self.url, self._all_headers, tasks)
         return None if self._session is None or len(self._session.cookie_jar) else self._lane
+
+    @property
+    def may_resend(self) -> bool:
+        """Whether a request may go out again after a 401: its body must be there still."""
+        return self._login is not None
+
+    def _all_secrets(self) -> list[str]:
+        known = () if self._login is None else self._login.secrets
+        return [*(secret for secret in known if len(secret) >= 4), *self._secrets]
 
     async def aclose(self) -> None:
         """Close every connection."""

@@ -227,7 +227,7 @@ class PassThrough:
     def _body(self, turn: Turn) -> bytes | BytesPayload:
         frame = turn.frame
         assert frame is not None, "read"
-        if len(frame.raw) <= self._limits.buffer_low or frame.head.method == _INITIALIZE:
+        if len(frame.raw) <= self._limits.buffer_low or frame.head.method == _INITIALIZE or self._dial.may_resend:
             return frame.raw
         return _LargeBody(frame.raw, turn.end)
 

@@ -25,6 +25,8 @@ from relay.limits import DEFAULT_LIMITS, Limits
 if TYPE_CHECKING:
     import httpx
 
+    from relay.endpoints.http_login import HttpLogin
+
 __all__ = ["Remote", "Transport"]
 
 logger = logging.getLogger("relay")
@@ -44,12 +46,15 @@ class Remote:
         ssl_context: ssl.SSLContext | None = None,
         limits: Limits = DEFAULT_LIMITS,
         client: httpx.AsyncClient | None = None,
+        login: HttpLogin | None = None,
     ) -> None:
         """Send ``headers`` with every request, through ``client`` if there is one, which stays open.
 
+        Without a client, as whom ``login`` says.
+
         Raises ConfigError if ``url`` is not an http(s) URL.
         """
-        self._dial = _dial(url, headers or {}, limits, ssl_context, client)
+        self._dial = _dial(url, headers or {}, limits, ssl_context, client, login)
         self.name = self._dial.name
         self._inbox = FrameInbox(self.name, limits)
         self._client: HttpClient | SseClient | None = None
@@ -149,6 +154,7 @@ def _dial(
     limits: Limits,
     ssl_context: ssl.SSLContext | None,
     client: httpx.AsyncClient | None,
+    login: HttpLogin | None,
 ) -> AnyDial:
     """Make the connections' maker; each imports the library it is for."""
     if client is not None:
@@ -157,4 +163,4 @@ def _dial(
         return HttpxDial(url, client, headers, limits)
     from relay.endpoints.http_dial import Dial
 
-    return Dial(url, headers, limits, ssl_context)
+    return Dial(url, headers, limits, ssl_context, login=login)

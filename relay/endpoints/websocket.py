@@ -12,7 +12,7 @@ import contextlib
 import logging
 import ssl
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import aiohttp
 from aiohttp import WSMsgType, web
@@ -37,6 +37,9 @@ from relay.frames import replies
 from relay.frames.frame import Frame
 from relay.frames.lines import Oversized
 from relay.limits import DEFAULT_LIMITS, Limits
+
+if TYPE_CHECKING:
+    from relay.endpoints.http_login import HttpLogin
 
 __all__ = ["SUBPROTOCOL", "WebSocketEndpoint", "accept_websocket", "dial_websocket", "is_upgrade"]
 
@@ -307,10 +310,11 @@ async def dial_websocket(
     url: str,
     *,
     headers: Mapping[str, str] | None = None,
+    login: HttpLogin | None = None,
     ssl_context: ssl.SSLContext | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> WebSocketEndpoint:
-    """Connect to ``ws://host/path`` or ``wss://host/path``.
+    """Connect to ``ws://host/path`` or ``wss://host/path``, as whom ``login`` says; redirects are not followed.
 
     Raises ConfigError if it is no such address, EndpointUnavailable if there is no WebSocket within ``limits.connect``.
     """
@@ -322,6 +326,7 @@ async def dial_websocket(
             limit=0, resolver=Resolver(), ssl=(ssl_context or default_context()) if is_tls else True
         ),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=limits.connect),
+        middlewares=(_refuse_redirect,) if login is None else (_refuse_redirect, login),
     )
     try:
         async with asyncio.timeout(limits.connect):
@@ -353,6 +358,16 @@ async def dial_websocket(
     endpoint = WebSocketEndpoint(name, socket, transport, limits, peer_serves=True, session=session)
     endpoint.begin()
     return endpoint
+
+
+async def _refuse_redirect(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Follow no redirect, which aiohttp's handshake would: headers that are for one server would reach another."""
+    response = await send(request)
+    if 300 <= response.status < 400:
+        response.release()
+        name = request.url.with_query(None)
+        raise EndpointUnavailable(f"{name}: HTTP {response.status}: redirects are not followed")
+    return response
 
 
 def _address_of(url: str, headers: Mapping[str, str]) -> tuple[URL, dict[str, str]]:
