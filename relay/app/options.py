@@ -75,6 +75,7 @@ class Configured:
     servers: Mapping[str, NamedServer] = field(default_factory=dict)
     secrets: Sequence[str] = ()
     warnings: Sequence[str] = ()
+    """What is to be said of the servers."""
     origins: Mapping[str, str] = field(default_factory=dict)
     """Where the value of an option comes from, by each of its flags; not if it comes from the command line."""
 
@@ -241,8 +242,6 @@ def refuse_log_to_client(options: argparse.Namespace) -> None:
 def begin_log(options: argparse.Namespace, secrets: Iterable[str], sink: StderrSink) -> None:
     """Log to ``sink`` at the level that was asked for."""
     set_up_logging(logging.DEBUG if options.debug else getattr(logging, options.log_level), secrets, sink)
-    for warning in options.configured.warnings:
-        logger.warning("%s", warning)
 
 
 # What they say, checked.

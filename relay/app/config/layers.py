@@ -17,7 +17,7 @@ from relay.app.config.document import Table, hint, read_document
 from relay.app.config.expansion import Expander
 from relay.app.config.secret_words import secret_words
 from relay.app.config.servers_file import PLACES, read_table
-from relay.app.config.values import ValueRefused, options_of, read_value, read_variable
+from relay.app.config.values import ValueRefused, is_pairs, options_of, read_value, read_variable
 from relay.app.options import Configured, secrets_in
 from relay.app.settings import NamedServer
 from relay.errors import ConfigError
@@ -116,8 +116,20 @@ class _Layers:
 
     def _secrets(self) -> list[str]:
         url = self._target[0] if len(self._target) == 1 else None
-        secrets = [*self._expander.secrets, *secret_words(self._target), *secrets_in((), {}, url)]
+        secrets = [*self._expander.secrets, *secret_words(self._target), *secrets_in(self._named_values(), {}, url)]
         return [secret for secret in secrets if len(secret) >= 4]
+
+    def _named_values(self) -> Iterator[tuple[str, str]]:
+        """Yield each text that was configured, with the name of its option, variable or header."""
+        for key, action in self._known.items():
+            if f"--{key}" not in self._origins:
+                continue
+            value = getattr(self._options, action.dest)
+            for one in value if isinstance(value, list) else [value]:
+                if is_pairs(action):
+                    yield one[0], one[1]
+                elif isinstance(one, str):
+                    yield key, one
 
     # Variables.
 

@@ -187,6 +187,8 @@ def test_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(options.configured.secrets) == {"abcd1", "abcd2"}
     monkeypatch.setenv("MCP_RELAY_URL", "http://me:abcd3@h/?api_key=abcd4")
     assert set(relay_options.parse([])[0].configured.secrets) == {"abcd3", "abcd4"}
+    options, _ = parse(tmp_path, 'headers = {X-Key = "K abcd5", X-Team = "abcd6"}\nenv = {A_TOKEN = "abcd7"}')
+    assert set(options.configured.secrets) == {"abcd3", "abcd4", "K abcd5", "abcd5", "abcd7"}
 
 
 # -- mistakes ---------------------------------------------------------------------------------------------------------
