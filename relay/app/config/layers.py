@@ -208,7 +208,7 @@ class _Layers:
 
     def _unknown(self, key: str, others: Sequence[str]) -> str:
         if key in PLACES:
-            return "unknown key; this is an editor's file of servers, which mcp-relay config check reads"
+            return "unknown key; this is an editor's file of servers: give it to --named-server-config"
         return f"unknown key{hint(key, (*self._known, *others))}"
 
     def _expanded(self, table: Table, key: str, value: object) -> object:
