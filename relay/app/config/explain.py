@@ -92,8 +92,9 @@ def _problem_here(server: NamedServer) -> str | None:
     except ConfigError as exc:
         program = server.command[0]
         if len(program.split()) > 1 and f"command {program!r}" in str(exc):
-            return f"there is no program {program!r}; command is one program, put the words after the first into args"
-        return str(exc)
+            words = masked_text(program)
+            return f"there is no program {words!r}; command is one program, put the words after the first into args"
+        return masked_text(str(exc))
     return None
 
 

@@ -20,6 +20,7 @@ from relay.app.config.servers_file import PLACES, read_table
 from relay.app.config.values import ValueRefused, is_pairs, options_of, read_value, read_variable
 from relay.app.options import Configured, secrets_in
 from relay.app.settings import NamedServer
+from relay.app.specs import ADDRESSES, is_address
 from relay.errors import ConfigError
 
 __all__ = ["SECTIONS", "TARGET_KEYS", "parse_layered", "variable_of"]
@@ -64,6 +65,15 @@ def _nearest(variable: str, known: Iterable[str]) -> str:
     words = [one.removeprefix(_PREFIX) for one in (*known, *_OTHER_VARIABLES, *_TARGET_VARIABLES)]
     near = hint(variable.removeprefix(_PREFIX), words)
     return near.replace("'", f"'{_PREFIX}", 1) if near else "; see mcp-relay --help"
+
+
+def _fault_of_target(first: str, *, is_url: bool) -> str | None:
+    """Return why a word is no URL, or no command; on the command line it would be the other."""
+    if is_url and not is_address(first):
+        return f"is not an address of a kind that is known: {', '.join(ADDRESSES)}"
+    if not is_url and (not first or is_address(first)):
+        return "is an address; write url" if first else "is empty"
+    return None
 
 
 def _as_it_is(value: Any) -> Any:
@@ -158,6 +168,8 @@ class _Layers:
             self._target = [text] if name == "MCP_RELAY_URL" else shlex.split(text)
         except ValueError as exc:
             raise ConfigError(f"{name}: is not a command: {exc}") from exc
+        if self._target and (fault := _fault_of_target(self._target[0], is_url=name == "MCP_RELAY_URL")):
+            raise ConfigError(f"{name}: {fault}")
 
     # The file.
 
@@ -187,7 +199,10 @@ class _Layers:
         if args and command is None:
             raise root.error("there is no command that they belong to", "args")
         words = [("url", url)] if url else [("command", command), *(("args", word) for word in args or ())]
-        return [str(self._expanded(root, key, word)) for key, word in words if word is not None]
+        target = [str(self._expanded(root, key, word)) for key, word in words if word is not None]
+        if target and (fault := _fault_of_target(target[0], is_url=url is not None)):
+            raise root.error(fault, "url" if url is not None else "command")
+        return target
 
     def _take_options(self, table: Table, others: Sequence[str]) -> None:
         seen: dict[argparse.Action, str] = {}

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from relay import cli
 from relay.app.config.command import command
 from relay.app.logs import StderrSink
 from tests.app.config import files
@@ -98,6 +99,14 @@ def test_check_of_an_editors_file(tmp_path: Path) -> None:
             "write https:// if it has that"
         ),
     ]  # fmt: skip
+
+
+def test_check_shows_no_secret_of_a_program(tmp_path: Path) -> None:
+    """Not even where one stands in the place of a program."""
+    file = write(tmp_path, '{"mcpServers": {"a": {"command": "x-${MY_TOKEN}"}, "b": {"command": "${MY_TOKEN} -y"}}}')
+    code, stdout, stderr = run("check", file, MY_TOKEN="sk-secret")
+    assert (code, stdout.count("***")) == (1, 2)
+    assert "sk-secret" not in stdout + stderr
 
 
 def test_check_of_a_good_file(tmp_path: Path) -> None:
@@ -240,8 +249,13 @@ def test_show_of_our_own(tmp_path: Path) -> None:
         "x",
         "  runs     http://x/",
     ]
-    assert run("show")[:2] == (0, "nothing is set: no FILE, no MCP_RELAY_CONFIG, no other variables\n")
-    assert run("show", write(tmp_path, "", "g.toml"))[1] == f"{tmp_path}/g.toml: nothing is set\n"
+
+
+def test_show_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Said, not left empty."""
+    assert said(capsys, "show") == (0, ["nothing is set: no FILE, no MCP_RELAY_CONFIG, no other variables"])
+    file = write(tmp_path, "", "g.toml")
+    assert said(capsys, "show", file) == (0, [f"{file}: nothing is set"])
 
 
 def test_nothing_that_a_terminal_obeys(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -272,9 +286,10 @@ def test_every_editors_file(tmp_path: Path, capsys: pytest.CaptureFixture[str], 
         (("show", "/nowhere/x"), "/nowhere/x: the file cannot be read: No such file or directory"),
     ],
 )
-def test_wrong_words(words: tuple[str, ...], message: str) -> None:
+def test_wrong_words(capfd: pytest.CaptureFixture[str], words: tuple[str, ...], message: str) -> None:
     """One line, exit code 2."""
-    code, stdout, stderr = run(*words)
+    code = cli.main(["config", *words])
+    stdout, stderr = capfd.readouterr()
     assert (code, stdout) == (2, "")
     assert message in stderr
     assert stderr.count("\n") == 1

@@ -225,6 +225,9 @@ def test_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ('listen = ["ftp://x"]', "line 1: listen: 'ftp://x' is not an address to listen on"),
         ('cwd = "${NOT_SET_X}"', "line 1: cwd: ${NOT_SET_X} is not set; set NOT_SET_X where the relay is started"),
         ('url = "http://h/"\ncommand = "x"', "line 1: url: there is a command, too; leave one out"),
+        ('url = "npx"', "line 1: url: is not an address of a kind that is known: http://, https://"),
+        ('command = "http://h/"', "line 1: command: is an address; write url"),
+        ('command = ""', "line 1: command: is empty"),
         ('args = ["x"]', "line 1: args: there is no command that they belong to"),
         ("command = 5", "line 1: command: expected a text in quotes, found a number"),
         ('command = ["x"]', "line 1: command: expected a text in quotes, found a list"),
@@ -268,6 +271,8 @@ def run_main(words: list[str]) -> tuple[int, str]:
         ("MCP_RELAY_HEADERS", "{", "MCP_RELAY_HEADERS: this is not JSON: line 1, column 2"),
         ("MCP_RELAY_ALLOW_ORIGIN", "h", "MCP_RELAY_ALLOW_ORIGIN: 'h' is not an origin such as https://app.example.com"),
         ("MCP_RELAY_COMMAND", "'x", "MCP_RELAY_COMMAND: is not a command: No closing quotation"),
+        ("MCP_RELAY_COMMAND", "http://h/", "MCP_RELAY_COMMAND: is an address; write url"),
+        ("MCP_RELAY_URL", "npx", "MCP_RELAY_URL: is not an address of a kind that is known: http://, https://"),
         ("MCP_RELAY_CONFIG", "/nowhere/f", "/nowhere/f: the file cannot be read: No such file or directory"),
     ],
 )
