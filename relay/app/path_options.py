@@ -6,13 +6,24 @@ import argparse
 import re
 from typing import Any
 
-from relay.endpoints.http_paths import MCP, MESSAGES, SSE, HttpPaths
+from relay.endpoints.http_paths import MCP, MESSAGES, SERVERS, SSE, HttpPaths
 from relay.errors import ConfigError
 
-__all__ = ["add_path_options", "paths_of"]
+__all__ = ["OF_PATHS", "add_path_options", "paths_of"]
+
+OF_PATHS = {
+    "mcp_path": "--mcp-path",
+    "sse_path": "--sse-path",
+    "message_path": "--message-path",
+    "servers_path": "--servers-path",
+    "health_path": "--health-path",
+    "base_url": "--base-url",
+}
+"""By their attribute."""
+
 
 _PATH = re.compile(r"(/[\w.~%!$&'()*+,;=:@-]+)+/?", re.ASCII)
-_TAKEN = re.compile(r"/(status|health)/?|/servers(/.*)?")
+_OWN = ("/status", "/health")
 
 
 def add_path_options(group: Any) -> None:
@@ -24,6 +35,10 @@ def add_path_options(group: Any) -> None:
     group.add_argument(
         "--message-path", default=MESSAGES, metavar="PATH",
         help=f"where clients of HTTP+SSE are told to POST (default {MESSAGES})",
+    )  # fmt: skip
+    group.add_argument(
+        "--servers-path", default=SERVERS, metavar="PATH",
+        help=f"below which servers with names are (default {SERVERS}); '' for the root",
     )  # fmt: skip
     group.add_argument(
         "--health-path", action="append", default=[], metavar="PATH", help="says ok, as text (repeatable)"
@@ -42,20 +57,29 @@ def paths_of(options: argparse.Namespace) -> HttpPaths:
     given += [("--message-path", options.message_path), *(("--health-path", path) for path in options.health_path)]
     seen: dict[str, str] = {}
     for flag, path in given:
-        if not _PATH.fullmatch(path):
-            raise ConfigError(f"{flag}: {path!r} is not a path such as /mcp")
+        _check(flag, path)
         bare = path.removesuffix("/")
-        if _TAKEN.fullmatch(bare) and not (flag == "--health-path" and bare == "/health"):
+        if bare in _OWN and (flag, bare) != ("--health-path", "/health"):
             raise ConfigError(f"{flag}: {path!r} is taken: the relay itself answers there")
         if bare in seen:
             raise ConfigError(f"{flag}: {path!r} is {seen[bare]} already")
+        if options.servers_path and bare.startswith(options.servers_path.rstrip("/") + "/"):
+            raise ConfigError(f"{flag}: {path!r} is below {options.servers_path}, where servers with names are")
         seen[bare] = flag
+    if options.servers_path:
+        _check("--servers-path", options.servers_path)
     if options.base_url and not re.fullmatch(r"https?://[^\s?#]+", options.base_url):
         raise ConfigError(f"--base-url: {options.base_url!r} is not a URL such as https://example.com/tools")
     return HttpPaths(
         mcp=options.mcp_path.rstrip("/"),
         sse=options.sse_path,
         messages=options.message_path,
+        servers=options.servers_path.rstrip("/"),
         health=tuple(options.health_path),
         base_url=options.base_url.rstrip("/"),
     )
+
+
+def _check(flag: str, path: str) -> None:
+    if not _PATH.fullmatch(path):
+        raise ConfigError(f"{flag}: {path!r} is not a path such as /mcp")

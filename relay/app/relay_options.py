@@ -28,7 +28,7 @@ from relay.app.options import (
     split_command,
     unused_options,
 )
-from relay.app.path_options import add_path_options
+from relay.app.path_options import OF_PATHS, add_path_options
 from relay.app.specs import ListenSpec, is_address, parse_listen
 from relay.app.tls_options import OF_LISTENING, add_dial_tls_options, add_listen_tls_options, with_tls
 from relay.auth.origin import is_host
@@ -96,11 +96,7 @@ FOR_A_COMMAND = {
     "stateless": "--stateless",
     "name": "--name",
     **OF_LISTENING,
-    "mcp_path": "--mcp-path",
-    "sse_path": "--sse-path",
-    "message_path": "--message-path",
-    "health_path": "--health-path",
-    "base_url": "--base-url",
+    **OF_PATHS,
     "named_server": "--named-server",
     "named_server_config": "--named-server-config",
     "eager": "--eager",

@@ -216,9 +216,9 @@ class _Serving:
         paths = ((chosen.mcp, "Streamable HTTP"), (chosen.sse, "HTTP+SSE"))
         named = self._named.describe() if self._named is not None else ""
         if self._offer is None:
-            paths = (("/servers/NAME/mcp", "Streamable HTTP"), ("/servers/NAME/sse", "HTTP+SSE"))
+            paths = ((f"{chosen.servers}/NAME/mcp", "Streamable HTTP"), (f"{chosen.servers}/NAME/sse", "HTTP+SSE"))
         elif named:
-            named = f"the same below {base}/servers/NAME, where {named}"
+            named = f"the same below {base}{chosen.servers}/NAME, where {named}"
         places = " and ".join(f"{base}{path} ({kind})" for path, kind in paths if path)
         say(self._sink, f"listening on {places}" + (f"; {named}" if named else ""))
 

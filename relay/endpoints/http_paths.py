@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 __all__ = ["DEFAULT_PATHS", "HttpPaths"]
 
-MCP, SSE, MESSAGES = "/mcp", "/sse", "/messages/"
+MCP, SSE, MESSAGES, SERVERS = "/mcp", "/sse", "/messages/", "/servers"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +19,8 @@ class HttpPaths:
     """The stream of HTTP+SSE; empty: not offered."""
     messages: str = MESSAGES
     """Where clients of HTTP+SSE are told to POST."""
+    servers: str = SERVERS
+    """Below which servers with names are, ``/NAME`` following; empty: at the root."""
     health: tuple[str, ...] = ()
     """More places that say whether the relay takes something new, as plain text."""
     base_url: str = ""

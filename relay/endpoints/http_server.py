@@ -38,7 +38,6 @@ __all__ = ["HttpListener"]
 logger = logging.getLogger("relay")
 
 MCP_PATH = "/mcp"
-SERVERS_PATH = "/servers"
 _SHOWN_NAMES = 20
 _SAFE = "@!$'()*,:;=+&"  # what one segment of a path may have as it is
 
@@ -106,9 +105,10 @@ class HttpListener:
 
     def mount(self, name: str, *, per_request: PerRequest = "no", server: Dial | None = None) -> Mount:
         """Offer a server below ``/servers/NAME``; iterate over what is returned for an endpoint per session."""
-        prefix = f"{SERVERS_PATH}/{name}"
+        servers = self._paths.servers
+        prefix = f"{servers}/{name}"
         assert prefix not in self._doors, "one server of a name"
-        return self._open(prefix, f"{SERVERS_PATH}/{quote(name, safe=_SAFE)}", per_request=per_request, server=server)
+        return self._open(prefix, f"{servers}/{quote(name, safe=_SAFE)}", per_request=per_request, server=server)
 
     def _open(self, prefix: str, quoted: str, *, per_request: PerRequest, server: Dial | None) -> Mount:
         mount = Mount(quoted, self._answers, per_request=per_request, server=server)
@@ -279,10 +279,11 @@ class HttpListener:
                 allowed = "GET, HEAD, OPTIONS"
                 raise Refused(405, f"method {method} is not one of {allowed}", headers={"Allow": allowed})
             return self._report(path)
-        if not path.startswith(SERVERS_PATH + "/"):
-            path = self._paths.known_as(path)
         prefix, _, last = path.removesuffix("/").rpartition("/")
-        door = self._door(prefix, request)
+        if not prefix or (door := self._door(prefix, request)) is None:
+            path = self._paths.known_as(path)
+            prefix, _, last = path.removesuffix("/").rpartition("/")
+            door = self._door(prefix, request)
         if door is not None and last == "mcp":
             return await door.streamable.handle(request)
         if door is not None and last == "sse" and path[-1] != "/":

@@ -6,6 +6,7 @@
     supergateway.py   supergateway 4.0.0
     mcp_proxy.py      mcp-proxy 0.13.0 of sparfenyuk, and stephenlacy's in Rust (rmcp-proxy)
     punkpeye.py       mcp-proxy 6.7.19 of punkpeye, from npm
+    tbxark.py         mcp-proxy 0.43.2 of TBXark, which is configured by a file
     mcp_remote.py     mcp-remote 0.15.1
     fastmcp.py        the script mcp_proxy_server.py (fastmcp-proxy), and fastmcp-remote 4.1.4
     mcp_connect.py    mcp-connect
@@ -33,6 +34,7 @@ TOOLS = {
     "mcp-proxy-rs": "mcp_proxy:rust",
     "rmcp-proxy": "mcp_proxy:rust",
     "punkpeye": "punkpeye:read",
+    "tbxark": "tbxark:read",
     "supergateway": "supergateway:read",
     "mcp-remote": "mcp_remote:read",
     "fastmcp-proxy": "fastmcp:proxy",

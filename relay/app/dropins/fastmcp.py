@@ -63,7 +63,7 @@ def remote(name: str, words: Sequence[str]) -> Native:
     parser.add_argument("--silent", action="store_true", help="log nothing")
     parser.refuse("--resource", "--host", "--auth-timeout", why=LOGIN)
     parser.refuse("--ignore-tool", why="messages pass as they are, lists of tools too")
-    parser.refuse("--verify", why="certificates are always verified; SSL_CERT_FILE names more of them")
+    parser.add_argument("--verify", metavar="VALUE", help="false, or a file of authorities to trust (PEM)")
     options = parser.read(words)
     _check_url(options.url)
     if options.callback_port is not None or options.auth == "oauth":
@@ -76,6 +76,8 @@ def remote(name: str, words: Sequence[str]) -> Native:
     if options.debug:
         native.add("--debug")
     native.add("--transport", _TRANSPORTS[options.transport])
+    if options.verify is not None:
+        native.add("--verify-ssl", options.verify)
     native.headers([(key, expand(value, f"--header {key}")) for key, value in options.header])
     native.to_url(options.url)
     return native

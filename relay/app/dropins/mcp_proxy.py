@@ -12,8 +12,7 @@ import argparse
 import os
 from collections.abc import Sequence
 
-from relay.app.dropins.punkpeye import OWN_FLAGS
-from relay.app.dropins.punkpeye import read as punkpeye
+from relay.app.dropins import punkpeye, tbxark
 from relay.app.dropins.reader import Native, ToolParser
 from relay.app.options import port, split_command
 from relay.errors import ConfigError
@@ -22,7 +21,6 @@ __all__ = ["python", "rust", "which"]
 
 _USAGE = "[OPTIONS] URL\n       mcp-proxy [OPTIONS] [--] COMMAND [ARG…]"
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
-_NAMED = "several servers in one process are not there yet; run one for each"
 _LOGIN = "logins other than a header are not there yet"
 
 
@@ -33,11 +31,14 @@ def which(name: str, words: Sequence[str]) -> Native:
     only there it is the command's own.
     """
     own, _ = split_command(words)
-    if any(word.partition("=")[0] in OWN_FLAGS for word in own):
-        return punkpeye(name, words)
+    flags = {word.partition("=")[0] for word in own}
+    if flags & tbxark.OWN_FLAGS:
+        return tbxark.read(name, words)
+    if flags & punkpeye.OWN_FLAGS:
+        return punkpeye.read(name, words)
     parser = _python_parser(name)
     options, command = parser.read_command(words)
-    return punkpeye(name, words) if parser.has_unknown else _native(options, command)
+    return punkpeye.read(name, words) if parser.has_unknown else _native(options, command)
 
 
 def python(name: str, words: Sequence[str]) -> Native:
@@ -47,9 +48,11 @@ def python(name: str, words: Sequence[str]) -> Native:
 
 def _python_parser(name: str) -> ToolParser:
     parser = _parser(name)
-    parser.refuse("--named-server", "--named-server-config", why=_NAMED)
     parser.refuse("--client-id", "--client-secret", "--token-url", "--username", "--password", "--digest", why=_LOGIN)
-    parser.refuse("--verify-ssl", "--no-verify-ssl", why="certificates are always verified")
+    parser.add_argument("--verify-ssl", nargs="?", const="true", metavar="VALUE", help="true, false or a PEM file")
+    parser.add_argument("--no-verify-ssl", dest="verify_ssl", action="store_const", const="false", help="trust anybody")
+    parser.add_argument("--named-server", nargs=2, action="append", default=[], metavar=("NAME", "COMMAND"))
+    parser.add_argument("--named-server-config", metavar="FILE", help="servers by their names, at /servers/NAME")
     parser.add_argument("--cwd", metavar="DIR", help="the command's working directory")
     parser.add_argument("--log-level", type=str.upper, choices=_LEVELS, default="INFO", help="default INFO")
     parser.add_argument("--debug", action=argparse.BooleanOptionalAction, help="log every frame")
@@ -67,6 +70,7 @@ def rust(name: str, words: Sequence[str]) -> Native:
         return Native(["reset"])
     parser = _parser(name)
     parser.set_defaults(cwd=None, log_level="INFO", debug=False, stateless=False, allow_origin=[], expose_header=[])
+    parser.set_defaults(verify_ssl=None, named_server=[], named_server_config=None)
     return _native(*parser.read_command(words))
 
 
@@ -89,7 +93,8 @@ def _parser(name: str) -> ToolParser:
 
 def _native(options: argparse.Namespace, command: list[str]) -> Native:
     target = command or [word for word in [os.environ.get("SSE_URL")] if word]
-    if not target:
+    is_named = bool(options.named_server) or options.named_server_config is not None
+    if not target and not is_named:
         raise ConfigError("no URL or command given, nor one in SSE_URL")
     native = Native()
     native.add("--log-level", options.log_level)
@@ -111,5 +116,12 @@ def _native(options: argparse.Namespace, command: list[str]) -> Native:
         native.add("--allow-origin", *options.allow_origin)
     for header in options.expose_header:
         native.add("--expose-header", header)
-    native.target(*target)
+    if options.verify_ssl is not None:
+        native.add("--verify-ssl", options.verify_ssl)
+    for one in options.named_server:
+        native.add("--named-server", *one)
+    if options.named_server_config is not None:
+        native.add("--named-server-config", options.named_server_config)
+    if target:
+        native.target(*target)
     return native

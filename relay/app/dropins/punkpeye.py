@@ -55,6 +55,10 @@ def read(name: str, words: Sequence[str]) -> Native:
         native.add("--drain-timeout", options.gracefulShutdownTimeout)
     if options.maxBodySize is not None:
         native.add("--max-frame-bytes", options.maxBodySize)
+    if options.sslCert is not None:
+        native.add("--tls-cert", options.sslCert)
+    if options.sslKey is not None:
+        native.add("--tls-key", options.sslKey)
     native.target(*(["/bin/sh", "-c", " ".join(command)] if options.shell else command))
     return native
 
@@ -80,7 +84,9 @@ def _parser(name: str) -> ToolParser:
     parser.add_argument("--shell", action=switch, default=False, help="let /bin/sh start the command")
     parser.add_argument("--debug", action=switch, default=False, help="log every frame")
     parser.refuse("--apiKey", why="clients cannot be asked for a key yet; put a proxy before it")
-    parser.refuse("--sslCa", "--sslCert", "--sslKey", why="it listens without TLS; put a proxy before it")
+    parser.add_argument("--sslCert", metavar="FILE", help="listen with TLS: the certificate with its chain (PEM)")
+    parser.add_argument("--sslKey", metavar="FILE", help="the key of --sslCert")
+    parser.refuse("--sslCa", why="clients are not asked for certificates")
     parser.refuse("--tunnel", "--tunnelSubdomain", why="it opens no tunnel through somebody else's machine")
     parser.refuse("--corsAddAllowedHeader", why="pages may send every header already")
     parser.refuse("--connectionTimeout", "--requestTimeout", "--keepAliveTimeout", why="it cannot be changed here")

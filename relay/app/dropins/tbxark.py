@@ -1,0 +1,70 @@
+"""The words of ``mcp-proxy`` 0.43.2 of TBXark: servers by their names, from a file that also says where to listen.
+
+What a server is, ``--named-server-config`` reads from the same file. Here is what the file says of the proxy, and what
+it asks for that would be missing: a token that clients must have, or tools that they must not see, is never left out
+in silence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from relay.app.config.document import Table, read_document
+from relay.app.dropins.reader import EVERYWHERE, Native, ToolParser
+from relay.app.options import port
+from relay.errors import ConfigError
+
+__all__ = ["OWN_FLAGS", "read"]
+
+OWN_FLAGS = frozenset(
+    f"{dashes}{name}"
+    for name in ("config", "expand-env", "http-headers", "http-timeout", "insecure")
+    for dashes in ("-", "--")
+)
+"""Options that no other ``mcp-proxy`` has; Go takes one dash or two."""
+
+_REFUSED = {
+    "authTokens": "clients cannot be asked for a token yet; take it out and put a proxy with a login before it",
+    "toolFilter": "messages pass as they are, lists of tools too",
+}
+
+
+def read(name: str, words: Sequence[str]) -> Native:
+    """Read the words and the file. Raises ConfigError."""
+    parser = ToolParser(name, "Offer the servers that a file names, at /NAME/mcp and /NAME/sse.", "-config FILE")
+    parser.add_argument("-config", "--config", default="config.json", metavar="FILE", help="default config.json")
+    parser.add_argument("-expand-env", "--expand-env", nargs="?", const="true", default="true", help="true only")
+    parser.refuse("-http-headers", "--http-headers", "-http-timeout", "--http-timeout", why="the file is a local one")
+    parser.refuse("-insecure", "--insecure", why="the file is a local one")
+    options = parser.read(words)
+    if options.config.startswith(("http://", "https://")):
+        raise ConfigError("-config: a file from the network is not supported; fetch it first, and name it here")
+    if options.expand_env.lower() not in ("1", "t", "true"):
+        raise ConfigError("-expand-env=false is not supported: variables in the file are always put in")
+    return _native(options.config, read_document(options.config).root())
+
+
+def _native(path: str, root: Table) -> Native:
+    proxy, servers = root.table("mcpProxy"), root.table("mcpServers")
+    if proxy is None or servers is None:
+        raise root.error("mcpProxy and mcpServers are both required; a file of the first version is not supported")
+    for table in (proxy, *(one for name in servers.values if (one := servers.table(name)) is not None)):
+        _check_options(table)
+    host, colon, number = (proxy.text("addr") or "").rpartition(":")
+    if not colon:
+        raise proxy.error("expected HOST:PORT or :PORT", "addr")
+    native = Native()
+    native.add("--log-level", "INFO")
+    native.listen(host or EVERYWHERE, port(number))
+    native.add("--servers-path", urlsplit(proxy.text("baseURL") or "").path.rstrip("/"))
+    native.add("--pass-environment")
+    native.add("--named-server-config", path)
+    return native
+
+
+def _check_options(table: Table) -> None:
+    options = table.table("options")
+    for key, why in _REFUSED.items():
+        if options is not None and options.values.get(key) and not options.flag("disabled"):
+            raise options.error(f"is not supported: {why}", key)
