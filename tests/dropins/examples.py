@@ -1,8 +1,9 @@
 """The table: the example lines of other tools' READMEs, and what each must do.
 
 In a line ``{port}`` stands for the port to listen on, ``{http}`` and ``{sse}`` for the URL of a server that speaks
-Streamable HTTP or HTTP+SSE, ``{tcp}`` for HOST:PORT of one on TCP, ``{headers}`` for a file. The first word is the name
-after ``mcp-relay as``.
+Streamable HTTP or HTTP+SSE, ``{tcp}`` for HOST:PORT of one on TCP, ``{https}`` for the address of one with
+TLS; ``{headers}``, ``{servers}``, ``{config}`` and ``{ca}`` are files. The first word is the name after
+``mcp-relay as``.
 """
 
 from __future__ import annotations
@@ -99,6 +100,32 @@ EXAMPLES = [
         _FETCH,
         says="any web page",
     ),
+    Example(
+        "mcp-proxy --port={port} --named-server fetch 'uvx mcp-server-fetch' "
+        "--named-server fetch2 'uvx mcp-server-fetch'",
+        _BOTH,
+        _FETCH,
+        paths={"http": "/servers/fetch/mcp", "sse": "/servers/fetch2/sse", "nothing": "/mcp"},
+    ),
+    Example(
+        "mcp-proxy --named-server fetch 'uvx mcp-server-fetch' --port {port}",
+        ("sse",),
+        _FETCH,
+        paths={"sse": "/servers/fetch/sse"},
+    ),
+    Example(
+        "mcp-proxy --port={port} --named-server-config {servers}",
+        _BOTH,
+        _FETCH,
+        paths={"http": "/servers/fetch/mcp", "sse": "/servers/fetch/sse"},
+    ),
+    Example("mcp-proxy --no-verify-ssl {https}/sse", ("stdio",), says="not verified"),
+    Example("mcp-proxy --verify-ssl {ca} --transport streamablehttp {https}/mcp", ("stdio",)),
+    # TBXark/mcp-proxy 0.43.2
+    Example(
+        "mcp-proxy --config {config}", _BOTH, _FETCH, paths={"http": "/tools/fetch/mcp", "sse": "/tools/fetch/sse"}
+    ),
+    Example("tbxark -config {config}", ("sse",), _FETCH, paths={"sse": "/tools/fetch/sse"}),
     # stephenlacy/mcp-proxy (rmcp-proxy)
     Example("rmcp-proxy {sse}", ("stdio",)),
     Example(
@@ -229,6 +256,9 @@ EXAMPLES = [
     ),
     Example("fastmcp-remote {http} --header 'Authorization:${{AUTH_HEADER}}'", ("stdio",), env=_AUTH, sends=_SECRET),
     Example("fastmcp-remote {http} --auth none", ("stdio",)),
+    Example("fastmcp-remote {https}/mcp --verify {ca}", ("stdio",)),
+    Example("fastmcp-remote {https}/mcp --verify false", ("stdio",), says="not verified"),
+    Example("fastmcp-remote {https}/mcp", ("stdio",), env={"SSL_CERT_FILE": "{ca}"}),
     # dreygur/mcp-connect
     Example('mcp-connect test --endpoint "{http}"', ("report",), says="transport   Streamable HTTP"),
     Example('mcp-connect proxy --endpoint "{http}" --debug', ("stdio",)),
@@ -293,7 +323,9 @@ EXAMPLES = [
 ]
 
 REFUSED = [
-    Refused("mcp-proxy --no-verify-ssl https://server.local/sse", "--no-verify-ssl"),
+    Refused("mcp-proxy --config https://example.com/config.json", "-config"),
+    Refused("mcp-proxy --config {tokens}", "authTokens"),
+    Refused("mcp-proxy --config {filter}", "toolFilter"),
     Refused(
         "mcp-proxy --transport streamablehttp --username user --password pass https://server.local/mcp", "--username"
     ),
@@ -302,8 +334,6 @@ REFUSED = [
         "http://localhost:8080/sse",
         "--client-id",
     ),
-    Refused("mcp-proxy --port=8080 --named-server fetch 'uvx mcp-server-fetch'", "--named-server"),
-    Refused("mcp-proxy --port=8080 --named-server-config ./servers.json", "--named-server-config"),
     Refused('supergateway --stdio "uvx mcp-server-git" --cors "/example\\.com$/"', "--cors"),
     Refused("mcp-remote https://remote.mcp.server/sse 9696", "9696"),
     Refused("mcp-remote https://remote.mcp.server/sse --host 127.0.0.1", "--host"),
@@ -355,8 +385,6 @@ REFUSED = [
     Refused("fastmcp-proxy http://localhost:8000/mcp --transport http", "--port"),
     Refused("fastmcp-proxy --enable-registry --api-port 8080", "--enable-registry"),
     Refused("fastmcp-proxy --server-id weather-service-123 --transport http --port 8001", "--server-id"),
-    Refused("fastmcp-remote https://internal.example.com/mcp --verify /path/to/ca-bundle.pem", "--verify"),
-    Refused("fastmcp-remote https://internal.example.com/mcp --verify false", "--verify"),
     Refused(
         'mcp-connect auth-proxy --endpoint "https://oauth-server.com/mcp" --client-id "your-client-id" --debug',
         "auth-proxy",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import socket
@@ -16,7 +17,7 @@ from pathlib import Path
 from tests import peers
 
 SERVER = Path(__file__).parents[1] / "e2e" / "stdio_server.py"
-_LISTENING = re.compile(r"listening on (http://\S+?:\d+)/")
+_LISTENING = re.compile(r"listening on (https?://\S+?:\d+)/")
 LAUNCHERS = ("npx", "uvx", "tsx", "python", "your-command", "my-modern-mcp-server", "docker")
 """What the examples start. Here each is a link to one script, which is a server on stdio and keeps its words."""
 
@@ -33,6 +34,35 @@ def install_launchers(folder: Path) -> None:
     script.chmod(0o755)
     for name in LAUNCHERS:
         (folder / name).symlink_to(script)
+
+
+def write_files(folder: Path, port: int) -> dict[str, str]:
+    """Write the files that examples name, as their READMEs show them; return where they are."""
+    fetch = {"command": "uvx", "args": ["mcp-server-fetch"]}
+    github = {"command": "npx", "args": ["-y", "@modelcontextprotocol/server-github"]}
+    env = {"GITHUB_PERSONAL_ACCESS_TOKEN": "<YOUR_TOKEN>"}
+    proxy = {"baseURL": "http://localhost/tools", "addr": f"127.0.0.1:{port}", "name": "MCP Proxy", "version": "1.0.0"}
+    both = {"fetch": fetch, "github": {**github, "env": env, "options": {"disabled": True}}}
+    more = {"timeout": 60, "transportType": "stdio"}
+    files = {
+        "servers": {
+            "mcpServers": {"fetch": {"enabled": True, **more, **fetch}, "github": {**more, **github, "env": env}}
+        },
+        "config": {
+            "mcpProxy": {**proxy, "type": "streamable-http", "options": {"logEnabled": True}},
+            "mcpServers": both,
+        },
+        "tokens": {"mcpProxy": {**proxy, "options": {"authTokens": ["DefaultToken"]}}, "mcpServers": both},
+        "filter": {
+            "mcpProxy": proxy,
+            "mcpServers": {"fetch": {**fetch, "options": {"toolFilter": {"mode": "block", "list": ["x"]}}}},
+        },
+    }
+    for name, content in files.items():
+        (folder / f"{name}.json").write_text(json.dumps(content))
+    headers = folder / "headers.txt"
+    headers.write_text("# credentials\nAuthorization: Bearer my-token\nX-Custom-Header: custom-value\n")
+    return {**{name: str(folder / f"{name}.json") for name in files}, "headers": str(headers)}
 
 
 class Tap:

@@ -17,7 +17,8 @@ import pytest
 from tests import peers
 from tests.dropins import talk
 from tests.dropins.examples import EXAMPLES, REFUSED, Example, Refused
-from tests.dropins.machine import Program, Tap, install_launchers, running
+from tests.dropins.machine import SERVER, Program, Tap, install_launchers, running, write_files
+from tests.e2e.authority import Authority
 from tests.peers import matrix
 
 AS = (sys.executable, "-m", "relay", "as")
@@ -50,28 +51,44 @@ def servers() -> Iterator[dict[str, int]]:
         yield {**found, "tcp": on_tcp}
 
 
+@pytest.fixture(scope="module")
+def far(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Run a server with TLS; return its address, and the file with its authority."""
+    authority = Authority.made(tmp_path_factory.mktemp("certificates"))
+    port = peers.free_port()
+    words = [sys.executable, "-m", "relay", "--tls-cert", authority["server"], "--port", str(port), "--"]
+    with running([*words, sys.executable, str(SERVER)], {}) as program:
+        program.wait_until_listening()
+        yield {"https": f"https://127.0.0.1:{port}", "ca": authority["ca"]}
+
+
+def port_is_free(example: Example) -> bool:
+    """Tell whether the relay chooses where to listen."""
+    return example.default_port is None and not re.search(r"{port}|{config}", example.line)
+
+
 @pytest.mark.parametrize("example", EXAMPLES, ids=str)
 def test_an_example_does_what_its_readme_says(
-    example: Example, launchers: dict[str, str], servers: dict[str, int], tmp_path: Path
+    example: Example, launchers: dict[str, str], servers: dict[str, int], far: dict[str, str], tmp_path: Path
 ) -> None:
     """A handshake and a call by each transport it offers; its command got its words, its server its headers."""
     taps = {kind: Tap(servers[kind]) for kind in ("http", "sse")}
     port = peers.free_port()
-    headers = tmp_path / "headers.txt"
-    headers.write_text("# credentials\nAuthorization: Bearer my-token\nX-Custom-Header: custom-value\n")
     urls = {kind: f"http://127.0.0.1:{tap.port}/{'mcp' if kind == 'http' else 'sse'}" for kind, tap in taps.items()}
     tcp = f"localhost:{servers['tcp']}"
-    name, *words = shlex.split(example.line.format(port=port, headers=headers, tcp=tcp, **urls))
+    places = {**urls, **write_files(tmp_path, port), "port": port, "tcp": tcp, **far}
+    name, *words = shlex.split(example.line.format(**places))
+    env = {**launchers, **{variable: value.format(**places) for variable, value in example.env.items()}}
     if example.default_port is not None:
         words = ["--port", str(port), *words]
     try:
-        with running([*AS, name, *words], {**launchers, **example.env}) as program:
+        with running([*AS, name, *words], env) as program:
             if example.ways == ("stdio",):
                 _speak_on_stdio(program)
             elif example.ways == ("report",):
                 _read_report(program)
             else:
-                _speak_to_port(program, example, port if str(port) in words else None)
+                _speak_to_port(program, example, None if port_is_free(example) else port)
         assert example.says in "\n".join(program.said), program.said
         sent = b"".join(tap.sent for tap in taps.values()).lower()
         for line in example.sends:
@@ -125,9 +142,10 @@ def _check_variables(example: Example, environ: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("example", REFUSED, ids=str)
-def test_what_is_not_supported_is_named(example: Refused, launchers: dict[str, str]) -> None:
+def test_what_is_not_supported_is_named(example: Refused, launchers: dict[str, str], tmp_path: Path) -> None:
     """One line on stderr that names the option, exit 2, nothing on stdout, nothing started."""
-    words = [*AS, *shlex.split(example.line)]
+    line = re.sub(r"{(tokens|filter)}", lambda match: write_files(tmp_path, 0)[match[1]], example.line)
+    words = [*AS, *shlex.split(line)]
     done = subprocess.run(words, capture_output=True, text=True, timeout=20, check=False, env=launchers)
     assert (done.returncode, done.stdout) == (2, ""), done.stderr
     assert done.stderr.count("\n") == 1 and example.names in done.stderr, done.stderr

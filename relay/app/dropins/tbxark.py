@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 
 from relay.app.config.document import Table, read_document
 from relay.app.dropins.reader import EVERYWHERE, Native, ToolParser
-from relay.app.options import port
 from relay.errors import ConfigError
 
 __all__ = ["OWN_FLAGS", "read"]
@@ -51,12 +50,12 @@ def _native(path: str, root: Table) -> Native:
         raise root.error("mcpProxy and mcpServers are both required; a file of the first version is not supported")
     for table in (proxy, *(one for name in servers.values if (one := servers.table(name)) is not None)):
         _check_options(table)
-    host, colon, number = (proxy.text("addr") or "").rpartition(":")
-    if not colon:
+    host, _, number = (proxy.text("addr") or "").rpartition(":")
+    if not number.isdecimal():
         raise proxy.error("expected HOST:PORT or :PORT", "addr")
     native = Native()
     native.add("--log-level", "INFO")
-    native.listen(host or EVERYWHERE, port(number))
+    native.listen(host or EVERYWHERE, int(number))
     native.add("--servers-path", urlsplit(proxy.text("baseURL") or "").path.rstrip("/"))
     native.add("--pass-environment")
     native.add("--named-server-config", path)
