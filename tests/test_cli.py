@@ -274,6 +274,16 @@ def test_a_bind_beyond_loopback_that_is_meant_does_not_warn(jobs: list[Settings]
 MISTAKES: list[tuple[list[str], str]] = [
     ([], "no URL or command given; see mcp-relay --help"),
     (["--"], "no URL or command given"),
+    (["--named-server", "a"], "expected 2 arguments, a name and a value, each a word of its own"),
+    (["--named-server", "a", "x '"], "--named-server: 'a': the command cannot be read: No closing quotation"),
+    (["--named-server", "a", ""], "--named-server: 'a': has no command; write two words"),
+    (["--named-server", "..", "x"], "--named-server: '..': a server's name cannot be"),
+    (["--named-server", "a", "x", "--named-server", "a", "y"], "--named-server: 'a' is there twice"),
+    (["--named-server-config", "/no/such/file"], "/no/such/file"),
+    (
+        ["--listen", "tcp://127.0.0.1:0", "--named-server", "a", "x"],
+        "--listen: only over HTTP can clients name a server",
+    ),
     (["--allow-origin", "*", "server"], "'server' is not an origin such as https://app.example.com"),
     (["--allow-origin", "*", "server"], "if it is the command or the URL, put -- before it"),
     (["--allow-origin", "https://h"], "no URL or command given; --allow-origin takes every word up to the next option"),

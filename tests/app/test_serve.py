@@ -51,3 +51,18 @@ async def test_a_second_sighup_hurries_nothing(first: int, monkeypatch: pytest.M
     assert codes == [130]
     sink.flush()
     os.close(silent)
+
+
+@pytest.mark.only_loop("asyncio")
+async def test_sighup_reads_again_where_there_is_something_to_read() -> None:
+    """It ends nothing then; while the relay ends, it is passed over as any second one."""
+    told: list[bool] = []
+    silent = os.open(os.devnull, os.O_WRONLY)
+    stop = StopSignals(StderrSink(silent), lambda: told.append(True))
+    stop._caught(signal.SIGHUP)
+    stop._caught(signal.SIGHUP)
+    assert (told, stop.stopped.is_set()) == ([True, True], False)
+    stop._caught(signal.SIGTERM)
+    stop._caught(signal.SIGHUP)
+    assert len(told) == 2 and stop.stopped.is_set()
+    os.close(silent)
