@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import os
 import ssl
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -308,9 +307,11 @@ async def _try_connection(url: str, dial_tls: ssl.SSLContext | None, limits: Lim
     """
     from yarl import URL
 
+    from relay.endpoints.http_proxy import proxy_for
+
     parts = URL(url)
     assert parts.raw_host is not None and parts.port is not None, "checked by the endpoint"
-    if os.environ.get(f"{parts.scheme}_proxy") or os.environ.get(f"{parts.scheme.upper()}_PROXY"):
+    if proxy_for(parts) is not None:
         return None
     limits = dataclasses.replace(limits, close_grace=0.1)
     began = time.monotonic()

@@ -304,7 +304,19 @@ def warn_of_headers(options: argparse.Namespace) -> None:
 
 def secrets_of(options: argparse.Namespace, headers: dict[str, str], url: str | None) -> list[str]:
     """Return the values that no log may show: whole, and without the scheme before them."""
-    return [*secrets_in([tuple(pair) for pair in options.env], headers, url), *options.configured.secrets]
+    named = secrets_in([tuple(pair) for pair in options.env], headers, url)
+    return [*named, *options.configured.secrets, *_secrets_of_proxies()]
+
+
+def _secrets_of_proxies() -> list[str]:
+    """Return the passwords in HTTP_PROXY and its like: whole, and as they stand there."""
+    found = []
+    for name, value in os.environ.items():
+        if name.lower().endswith("_proxy") and "@" in value:
+            with contextlib.suppress(ValueError):
+                password = urlsplit(value if "://" in value else f"http://{value}").password or ""
+                found += [one for one in {password, unquote(password)} if len(one) >= 4]
+    return found
 
 
 def secrets_in(env: Iterable[tuple[str, str]], headers: Mapping[str, str], url: str | None) -> list[str]:

@@ -219,6 +219,8 @@ class HttpClient(RemoteClient):
             detail = "redirects are not followed; give the address it leads to"
         elif status == 401 and self.dial.has_login:
             detail += "; it does not accept this login"
+        elif status == 407:
+            detail += "; the proxy wants a login: HTTP_PROXY=http://user:password@host:port"
         elif status == 401:
             detail += "; it wants a token: -H Authorization 'Bearer …', or API_ACCESS_TOKEN"
         message = f"{self.name}: HTTP {status}{': ' if detail else ''}{detail.lstrip('; ')}"

@@ -23,6 +23,7 @@ from yarl import URL
 
 from relay.endpoints.dial import AnyDial, parse_url, secrets_in
 from relay.endpoints.http_client_lane import Answer, Lane, end_body
+from relay.endpoints.http_proxy import Proxy, proxy_for
 from relay.endpoints.tasks import TaskScope
 from relay.endpoints.tls import default_context, describe_tls, is_refusal
 from relay.errors import EndpointBroken, EndpointUnavailable
@@ -31,7 +32,7 @@ from relay.limits import Limits
 if TYPE_CHECKING:
     from relay.endpoints.http_login import HttpLogin
 
-__all__ = ["Dial", "Resolver", "Response", "describe_failure"]
+__all__ = ["Dial", "Resolver", "Response", "describe_failure", "describe_unreached"]
 
 # Servers close idle connections, many after 5 s. A POST that meets the close may or may not have been executed and
 # must not be sent again, so ours are closed first.
@@ -39,6 +40,10 @@ _KEEP_IDLE = 4.0
 _LARGE_BODY = 256 * 1024
 # What a connection raises that was made and then failed; the second is no ClientError.
 _BROKEN = (aiohttp.ClientError, aiohttp.http_exceptions.HttpProcessingError, ConnectionError, TimeoutError)
+# What it raises if no connection was made.
+_UNREACHED = (
+    aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientSSLError, aiohttp.ClientHttpProxyError,
+)  # fmt: skip
 _LOOPBACK = (("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6))
 
 
@@ -83,10 +88,13 @@ class Dial(AnyDial):
     ) -> None:
         """Speak to ``url`` with these headers, and as whom ``login`` says, on every request.
 
-        Raises ConfigError if it is not an http(s) URL.
+        That goes through the proxy that the environment names for it. Raises ConfigError if it is not an http(s) URL, or
+        if that is no proxy.
         """
         address, self._headers = parse_url(url, headers)
-        super().__init__(address, limits, secrets_in(self._headers))
+        self.proxy = proxy_for(address)
+        logins = {} if self.proxy is None else {"": self.proxy.authorization or ""}
+        super().__init__(address, limits, secrets_in({**self._headers, **logins}))
         self.has_login = login is not None or any(name.lower() == "authorization" for name in self._headers)
         self._login = login
         self._ssl = ssl_context
@@ -102,21 +110,28 @@ class Dial(AnyDial):
     def _all_headers(self) -> CIMultiDict[str]:
         headers = CIMultiDict({"Accept-Encoding": "identity", "User-Agent": "mcp-relay"})
         headers.update(self._headers)
+        if self.proxy is not None:
+            headers.update(self.proxy.headers_for(self.url))
         return headers
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
+            is_tls = "https" in (self.url.scheme, self.proxy and self.proxy.url.scheme)
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
                     limit=0,
                     keepalive_timeout=_KEEP_IDLE,
                     resolver=Resolver(),
                     # Our own, made when it is needed: the program leaves aiohttp's without certificates (quick_start).
-                    ssl=(self._ssl or default_context()) if self.url.scheme == "https" else True,
+                    ssl=(self._ssl or default_context()) if is_tls else True,
                 ),
                 headers=self._all_headers,
                 cookie_jar=None if self._has_cookies else aiohttp.DummyCookieJar(),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=self.limits.connect),
+                timeout=aiohttp.ClientTimeout(
+                    total=None,
+                    sock_connect=self.limits.connect,
+                    connect=None if self.proxy is None else self.limits.connect,  # its answer to CONNECT, too
+                ),
                 middlewares=() if self._login is None else (self._login,),
                 max_line_size=65536,
                 max_field_size=65536,
@@ -138,18 +153,19 @@ class Dial(AnyDial):
         the caller reads.
         """
         has_answer = False
+        through = {} if self.proxy is None else self.proxy.words_for(self.url)
         try:
             async with self._open().request(
-                method, url or self.url, data=_in_pieces(body), headers=headers, allow_redirects=False
+                method, url or self.url, data=_in_pieces(body), headers=headers, allow_redirects=False, **through
             ) as response:
                 has_answer = True
                 with _watched(response):
                     yield response
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientSSLError) as exc:
-            raise EndpointUnavailable(f"{self.name}: cannot connect: {describe_failure(exc)}") from exc
+        except _UNREACHED as exc:
+            raise EndpointUnavailable(f"{self.name}: {describe_unreached(exc, self.proxy)}") from exc
         except _BROKEN as exc:
             if not has_answer and is_refusal(exc):
-                raise EndpointUnavailable(f"{self.name}: cannot connect: {describe_failure(exc)}") from exc
+                raise EndpointUnavailable(f"{self.name}: {describe_unreached(exc, self.proxy)}") from exc
             raise EndpointBroken(f"{self.name}: {describe_failure(exc)}") from exc
         except ValueError as exc:
             if has_answer:
@@ -167,10 +183,10 @@ class Dial(AnyDial):
     def lane(self, tasks: TaskScope) -> Lane | None:
         """Return the lane of kept connections to this server, if it may be used.
 
-        Not with TLS, not with a login that is more than a header, and not once the server has set cookies: aiohttp's
-        session knows all three.
+        Not with TLS or through a proxy, not with a login that is more than a header, and not once the server has set
+        cookies: aiohttp's session knows all four.
         """
-        if self._login is not None:
+        if self._login is not None or self.proxy is not None:
             return None
         if self._lane is None and self.url.scheme == "http":
             self._lane = Lane(self.url, self._all_headers, tasks)
@@ -223,6 +239,18 @@ def _look_at(closed: asyncio.Future[None]) -> None:
     """Look at how a connection ended: asyncio logs a failure at which nobody has looked."""
     if not closed.cancelled():
         closed.exception()
+
+
+def describe_unreached(exc: Exception, proxy: Proxy | None) -> str:
+    """Say that there is no connection, and why; if it is the proxy that is in the way, which one."""
+    if proxy is None:
+        return f"cannot connect: {describe_failure(exc)}"
+    if isinstance(exc, aiohttp.ClientProxyConnectionError):
+        return f"cannot connect: the proxy {proxy}: {describe_failure(exc)}"
+    if isinstance(exc, aiohttp.ClientHttpProxyError):
+        wanted = "; it wants a login: http://user:password@host:port" if exc.status == 407 else ""
+        return f"cannot connect: the proxy {proxy} refuses, with status {exc.status}{wanted}"
+    return f"cannot connect through the proxy {proxy}: {describe_failure(exc)}"
 
 
 def describe_failure(exc: Exception) -> str:

@@ -21,7 +21,8 @@ from yarl import URL
 from relay.endpoints.connected import ConnectedEndpoint
 from relay.endpoints.dead_peers import detect_dead_peer
 from relay.endpoints.http_checks import Refused
-from relay.endpoints.http_dial import Resolver, describe_failure
+from relay.endpoints.http_dial import Resolver, describe_failure, describe_unreached
+from relay.endpoints.http_proxy import proxy_for
 from relay.endpoints.inbox import FrameInbox
 from relay.endpoints.settlement import Settlement
 from relay.endpoints.tasks import TaskScope
@@ -320,7 +321,10 @@ async def dial_websocket(
     """
     address, sent = _address_of(url, headers or {})
     name = str(address.with_query(None).with_fragment(None))
-    is_tls = address.scheme == "wss"
+    proxy = proxy_for(address)
+    if proxy is not None:
+        sent.update(proxy.headers_for(address))
+    is_tls = address.scheme == "wss" or (proxy is not None and proxy.url.scheme == "https")
     session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(
             limit=0, resolver=Resolver(), ssl=(ssl_context or default_context()) if is_tls else True
@@ -339,6 +343,7 @@ async def dial_websocket(
                 max_msg_size=limits.max_frame_bytes + _SLACK,
                 timeout=aiohttp.ClientWSTimeout(ws_close=limits.close_grace),
                 decode_text=False,
+                **({} if proxy is None else proxy.words_for(address)),
             )
     except BaseException as exc:
         await session.close()
@@ -346,10 +351,10 @@ async def dial_websocket(
             said = f"no WebSocket here: {exc.message}" if exc.status == 101 else f"HTTP {exc.status} to the upgrade"
             raise EndpointUnavailable(f"{name}: {said}") from exc
         if isinstance(exc, TimeoutError):
-            said = f"no answer within {limits.connect:g} s"
-            raise EndpointUnavailable(f"{name}: cannot connect: {said}") from exc
+            way = "" if proxy is None else f" through the proxy {proxy}"
+            raise EndpointUnavailable(f"{name}: cannot connect{way}: no answer within {limits.connect:g} s") from exc
         if isinstance(exc, aiohttp.ClientError | OSError | ValueError):
-            raise EndpointUnavailable(f"{name}: cannot connect: {describe_failure(exc)}") from exc
+            raise EndpointUnavailable(f"{name}: {describe_unreached(exc, proxy)}") from exc
         raise
     transport = socket._response.connection.transport if socket._response.connection is not None else None
     if transport is None:
