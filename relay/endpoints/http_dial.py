@@ -125,7 +125,8 @@ class Dial(AnyDial):
                     # Our own, made when it is needed: the program leaves aiohttp's without certificates (quick_start).
                     ssl=(self._ssl or default_context()) if is_tls else True,
                 ),
-                headers=self._all_headers,
+                # aiohttp puts a session's headers into CONNECT, too: a proxy must not see what is for the server.
+                headers=self._all_headers if self.proxy is None else None,
                 cookie_jar=None if self._has_cookies else aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(
                     total=None,
@@ -153,7 +154,11 @@ class Dial(AnyDial):
         the caller reads.
         """
         has_answer = False
-        through = {} if self.proxy is None else self.proxy.words_for(self.url)
+        through: dict[str, Any] = {}
+        if self.proxy is not None:
+            through = self.proxy.words_for(self.url)
+            own, headers = headers, self._all_headers
+            headers.update(own)
         try:
             async with self._open().request(
                 method, url or self.url, data=_in_pieces(body), headers=headers, allow_redirects=False, **through

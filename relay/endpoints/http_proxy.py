@@ -39,9 +39,10 @@ class Proxy:
 
     def words_for(self, url: URL) -> dict[str, Any]:
         """Return what aiohttp is told of it with each request; the login goes with CONNECT, where there is one."""
-        if self.authorization is None or url.scheme not in _TUNNELLED:
+        if url.scheme not in _TUNNELLED:
             return {"proxy": self.url}
-        return {"proxy": self.url, "proxy_headers": {_AUTHORIZATION: self.authorization}}
+        login = {} if self.authorization is None else {_AUTHORIZATION: self.authorization}
+        return {"proxy": self.url, "proxy_headers": {"User-Agent": "mcp-relay", **login}}
 
     def headers_for(self, url: URL) -> dict[str, str]:
         """Return what it wants to find in each request that it reads itself; never in one that is tunnelled."""

@@ -324,6 +324,8 @@ async def dial_websocket(
     proxy = proxy_for(address)
     if proxy is not None:
         sent.update(proxy.headers_for(address))
+        if address.scheme == "ws":  # a proxy that reads the request knows http: that it is until it is upgraded
+            address = address.with_scheme("http")
     is_tls = address.scheme == "wss" or (proxy is not None and proxy.url.scheme == "https")
     session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(

@@ -73,7 +73,8 @@ class ForwardProxy:
         assert task is not None, "runs in one"
         self._open[task] = writer
         try:
-            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            # asyncio's callback would take a cancelled handler for a failed one.
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 await self._connection(reader, writer)
         finally:
             writer.transport.abort()
@@ -100,7 +101,8 @@ class ForwardProxy:
                     writer.write(b"HTTP/1.1 200 Connected\r\n\r\n")
                     await _copy(reader, far_writer)
                 else:
-                    await self._forward(asked, reader, far_writer)
+                    with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+                        await self._forward(asked, reader, far_writer)
                 homeward.cancel()
         finally:
             far_writer.transport.abort()

@@ -82,6 +82,9 @@ def test_a_login_is_kept_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     tunnelled, read = URL("https://h/"), URL("http://h/")
     proxy = proxy_for(tunnelled)
     assert proxy is not None and proxy == proxy_for(read)
-    assert proxy.words_for(tunnelled) == {"proxy": URL("http://proxy:3128"), "proxy_headers": login}
+    assert proxy.words_for(tunnelled) == {
+        "proxy": URL("http://proxy:3128"),
+        "proxy_headers": {"User-Agent": "mcp-relay", **login},
+    }
     assert (proxy.headers_for(tunnelled), proxy.headers_for(read)) == ({}, login)
     assert "can" not in f"{proxy} {proxy!r} {proxy.url}"
