@@ -88,8 +88,8 @@ class Dial(AnyDial):
     ) -> None:
         """Speak to ``url`` with these headers, and as whom ``login`` says, on every request.
 
-        That goes through the proxy that the environment names for it. Raises ConfigError if it is not an http(s) URL, or
-        if that is no proxy.
+        That goes through the proxy that the environment names for it. Raises ConfigError if it is not an http(s) URL,
+        or if that is no proxy.
         """
         address, self._headers = parse_url(url, headers)
         self.proxy = proxy_for(address)

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import re
 import ssl
-from typing import cast
+from typing import Any, cast
 
 import aiohttp
 from aiohttp.client_middleware_digest_auth import DigestFunctions
@@ -18,9 +18,10 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from relay.auth.outbound import ClientCredentials, DigestLogin, Login, Token, TokenRefused, read_token, token_request
-from relay.endpoints.http_dial import Resolver, describe_failure
+from relay.endpoints.http_dial import Resolver, describe_failure, describe_unreached
+from relay.endpoints.http_proxy import Proxy, proxy_for
 from relay.endpoints.tls import default_context
-from relay.errors import EndpointUnavailable
+from relay.errors import ConfigError, EndpointUnavailable
 
 __all__ = ["HttpLogin", "open_login"]
 
@@ -144,7 +145,10 @@ class _Bearer(HttpLogin):
     async def _ask(self) -> Token:
         headers, form = token_request(self._credentials, is_secret_in_form=self._is_secret_in_form)
         # A session of its own: nothing of the MCP server's, no cookies, and none of ours for it.
-        is_tls = self._name.lower().startswith("https:")
+        url = URL(self._credentials.token_url)
+        through, proxy = _way_to(url)
+        headers = {**headers, **(proxy.headers_for(url) if proxy is not None else {})}
+        is_tls = "https" in (url.scheme, proxy and proxy.url.scheme)
         connector = aiohttp.TCPConnector(resolver=Resolver(), ssl=(self._ssl or default_context()) if is_tls else True)
         timeout = aiohttp.ClientTimeout(total=_TOKEN_SECONDS, sock_connect=_CONNECT_SECONDS)
         try:
@@ -155,9 +159,7 @@ class _Bearer(HttpLogin):
                     timeout=timeout,
                     headers={"User-Agent": "mcp-relay", "Accept-Encoding": "identity"},
                 ) as session,
-                session.post(
-                    self._credentials.token_url, data=form, headers=headers, allow_redirects=False
-                ) as response,
+                session.post(url, data=form, headers=headers, allow_redirects=False, **through) as response,
             ):
                 body = b""
                 async for piece in response.content.iter_any():
@@ -166,7 +168,16 @@ class _Bearer(HttpLogin):
                         raise TokenRefused(f"an answer of more than {_MAX_TOKEN_BODY} bytes")
                 return read_token(response.status, body, secrets=(self._credentials.client_secret,))
         except (aiohttp.ClientError, OSError, ValueError) as exc:  # TimeoutError is an OSError
-            raise TokenRefused(describe_failure(exc)) from exc
+            raise TokenRefused(describe_failure(exc) if proxy is None else describe_unreached(exc, proxy)) from exc
+
+
+def _way_to(url: URL) -> tuple[dict[str, Any], Proxy | None]:
+    """Return what aiohttp is told of the proxy before a token endpoint, if there is one. Raises TokenRefused."""
+    try:
+        proxy = proxy_for(url)
+    except ConfigError as exc:
+        raise TokenRefused(str(exc)) from exc
+    return ({}, None) if proxy is None else (proxy.words_for(url), proxy)
 
 
 class _Digest(HttpLogin):

@@ -19,6 +19,7 @@ from tests.e2e.conversation import PROXIES, Program
 from tests.e2e.fault_server import FaultServer
 from tests.e2e.forward_proxy import ForwardProxy
 from tests.e2e.oracle import stdio_server
+from tests.e2e.pair_parts import own_parts
 from tests.e2e.pairs import carry, relaying
 from tests.e2e.test_connect_detection import WithStream
 
@@ -120,7 +121,7 @@ async def test_a_relay_for_many_through_a_proxy(
             monkeypatch.setenv("ALL_PROXY", proxy.environment("P", login=ENCODED)["P"])
             with tempfile.TemporaryDirectory() as folder:
                 async with relaying(Path(folder), far["http"], options=["--ca-file", authority["ca"]]) as near:
-                    row = await carry(listener, "http", near[listener], 64, large=False)
+                    row = await carry(own_parts(large=0), listener, "http", near[listener], 64)
                     assert not row.faults, row
     assert_tunnelled(proxy)
 
