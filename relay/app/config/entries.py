@@ -148,6 +148,8 @@ class _Entry:
         if "${" not in url and (not is_address(url) or url.lower().startswith("stdio:")):
             known = ", ".join(one for one in ADDRESSES if one != "stdio:")
             raise self._table.error(f"is not an address of a kind that is known: {known}", url_key)
+        if _CONTROL.search(url):
+            self._problem = "its url has a control character in it"
         headers = self._headers()
         for key in ("args", "env", "cwd", "command"):
             self._pass_over(key, "a URL")

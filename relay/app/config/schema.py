@@ -124,8 +124,7 @@ def _definitions() -> dict[str, Any]:
             "propertyNames": {
                 "minLength": 1,
                 "maxLength": 128,
-                "pattern": r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]*$",
-                "not": {"enum": [".", ".."]},
+                "not": {"anyOf": [{"enum": [".", ".."]}, {"pattern": r"[\u0000-\u001f\u007f-\u009f\u2028\u2029]"}]},
             },
             "additionalProperties": {"$ref": "#/$defs/server"},
         },
@@ -153,8 +152,13 @@ def _server() -> dict[str, Any]:
             "description": "headers for every request to the url",
             "type": "object",
             "propertyNames": {
-                "pattern": r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$",
-                "not": {"pattern": "^(?:" + "|".join(map(_any_case, HEADERS_REFUSED)) + ")$"},
+                "minLength": 1,
+                "not": {
+                    "anyOf": [
+                        {"pattern": r"[^A-Za-z0-9!#$%&'*+.^_`|~-]"},
+                        {"pattern": "^(?:" + "|".join(map(_any_case, HEADERS_REFUSED)) + ")$"},
+                    ]
+                },
             },
             "additionalProperties": _TEXT,
         },
@@ -186,7 +190,7 @@ def _server() -> dict[str, Any]:
 def _env() -> dict[str, Any]:
     return {
         "type": "object",
-        "propertyNames": {"pattern": r"^[^=\u0000]+$"},
+        "propertyNames": {"minLength": 1, "not": {"pattern": r"[=\u0000]"}},
         "additionalProperties": {"type": ["string", "integer", "null"]},
     }
 

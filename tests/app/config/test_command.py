@@ -260,10 +260,10 @@ def test_show_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 def test_nothing_that_a_terminal_obeys(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Control characters of a file are shown, not sent."""
-    file = write(tmp_path, json.dumps({"mcpServers": {"a": {"url": "http://h/\u001b[31m\r\n"}}}))
+    file = write(tmp_path, json.dumps({"mcpServers": {"a": {"command": PYTHON, "args": ["\u001b[31m\r\n"]}}}))
     for word in ("check", "show"):
         _, lines = said(capsys, word, file)
-        assert "http://h/\\x1b[31m\\r\\n" in lines[-1]
+        assert "'\\x1b[31m\\r\\n'" in lines[-1]
 
 
 @pytest.mark.parametrize("name", files.ALL)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import tomllib
 from importlib import resources
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 
 import jsonschema
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from relay.app import jsonc, relay_options
 from relay.app.config.command import command
@@ -17,6 +20,7 @@ from relay.app.config.schema import SCHEMAS
 from relay.app.config.servers_file import read_servers
 from relay.app.logs import StderrSink
 from relay.app.options import parse_words
+from relay.app.specs import is_address
 from relay.errors import ConfigError
 from tests.app.config import files
 from tests.app.config.test_layers import OPTIONS, PARSERS, example
@@ -112,6 +116,63 @@ def test_entries_that_are_refused(tmp_path: Path, entry: Any) -> None:
         read_servers(str(file))
     assert not VALIDATORS["servers"].is_valid({"mcpServers": {"x": entry}})
     assert not VALIDATORS["relay"].is_valid({"servers": {"x": entry}})
+
+
+WORDS = st.sampled_from(
+    [
+        "x",
+        "",
+        "a b",
+        "http://h/",
+        "ftp://",
+        "${A}",
+        "${input:x}",
+        "\0",
+        "\n",
+        "sse",
+        "unix:/a",
+        "wss://[::1",
+        "..",
+        "x" * 129,
+    ]
+)
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 5000) | st.floats(allow_nan=False, allow_infinity=False) | WORDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3),
+    max_leaves=4,
+)
+ENTRIES = st.fixed_dictionaries(
+    {},
+    optional={
+        "command": WORDS | ANYTHING,
+        "args": st.lists(WORDS, max_size=2) | ANYTHING,
+        "env": st.dictionaries(WORDS, WORDS, max_size=2) | ANYTHING,
+        "url": WORDS | ANYTHING,
+        "headers": st.dictionaries(WORDS, WORDS, max_size=2) | ANYTHING,
+        "type": WORDS | ANYTHING,
+        "timeout": ANYTHING,
+        "disabled": ANYTHING,
+        "zzz": ANYTHING,
+    },
+)
+
+
+@given(servers=st.dictionaries(WORDS, ENTRIES | ANYTHING, max_size=2))
+def test_whatever_a_file_says(servers: Any) -> None:
+    """It is read, or refused with one ConfigError; what is refused does not validate; what is read can run, or not."""
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump({"mcpServers": servers}, file)
+        file.flush()
+        try:
+            found = read_servers(file.name, environment={"A": "http://a/"})
+        except ConfigError:
+            assert not VALIDATORS["servers"].is_valid({"mcpServers": servers})
+            return
+    for server in found.usable.values():
+        assert bool(server.command) != bool(server.url)
+        assert not server.url or is_address(server.url)
+        for text in (*server.command, *server.env.values(), *server.headers.values(), server.url or ""):
+            assert "\0" not in text and "${" not in text
 
 
 @pytest.mark.parametrize("whole", [[], {}, {"mcpServers": []}, {"mcpServers": {"": {}}}, {"servers": {"..": {}}}])

@@ -369,6 +369,7 @@ def test_a_wrong_remote(tmp_path: Path, entry: str, reason: str) -> None:
         ('{"type": "http", "command": "x"}', "it has no url, which type asks for"),
         ('{"type": "stdio", "url": "http://h/"}', "it has no command; give it one"),
         ('{"url": "http://a/", "headers": {"A": "b\\nc"}}', "the value of the header A has a line break in it"),
+        ('{"url": "http://a/\\n"}', "its url has a control character in it"),
         ('{"command": "x", "args": ["\\u0000"]}', "a value has a NUL character in it"),
     ],
 )
