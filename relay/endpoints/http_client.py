@@ -222,7 +222,7 @@ class HttpClient(RemoteClient):
         elif status == 407:
             detail += "; the proxy wants a login: HTTP_PROXY=http://user:password@host:port"
         elif status == 401:
-            detail += "; it wants a token: -H Authorization 'Bearer …', or API_ACCESS_TOKEN"
+            detail += "; it wants a token, in the header Authorization: Bearer … (there is no login by browser yet)"
         message = f"{self.name}: HTTP {status}{': ' if detail else ''}{detail.lstrip('; ')}"
         delivered: replies.Delivered = "no" if 300 <= status < 500 else "unknown"
         self.fail(post, replies.UPSTREAM_STATUS, message, delivered, status=status)

@@ -34,7 +34,7 @@ class HttpPaths:
         for ours, default in ((self.mcp, MCP), (self.messages, MESSAGES)):
             if ours and bare == ours.removesuffix("/"):
                 return default
-        return SSE if path == self.sse else ""
+        return SSE if self.sse and path == self.sse else ""
 
 
 DEFAULT_PATHS = HttpPaths()

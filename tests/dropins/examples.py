@@ -1,9 +1,9 @@
 """The table: the example lines of other tools' READMEs, and what each must do.
 
 In a line ``{port}`` stands for the port to listen on, ``{http}`` and ``{sse}`` for the URL of a server that speaks
-Streamable HTTP or HTTP+SSE, ``{tcp}`` for HOST:PORT of one on TCP, ``{https}`` for the address of one with
-TLS; ``{headers}``, ``{servers}``, ``{config}`` and ``{ca}`` are files. The first word is the name after
-``mcp-relay as``.
+Streamable HTTP or HTTP+SSE, ``{tcp}`` for HOST:PORT of one on TCP, ``{https}`` for the address of one with TLS,
+``{office}`` for that of one which issues tokens; ``{headers}``, ``{servers}``, ``{config}`` and ``{ca}`` are files. The
+first word is the name after ``mcp-relay as``.
 """
 
 from __future__ import annotations
@@ -121,6 +121,16 @@ EXAMPLES = [
     ),
     Example("mcp-proxy --no-verify-ssl {https}/sse", ("stdio",), says="not verified"),
     Example("mcp-proxy --verify-ssl {ca} --transport streamablehttp {https}/mcp", ("stdio",)),
+    Example(
+        "mcp-proxy --transport streamablehttp --username user --password pass {http}",
+        ("stdio",),
+        sends=("Authorization: Basic dXNlcjpwYXNz",),
+    ),
+    Example(
+        "mcp-proxy --client-id CLIENT_ID --client-secret CLIENT_SECRET --token-url {office}/token {sse}",
+        ("stdio",),
+        sends=("Authorization: Bearer issued",),
+    ),
     # TBXark/mcp-proxy 0.43.2
     Example(
         "mcp-proxy --config {config}", _BOTH, _FETCH, paths={"http": "/tools/fetch/mcp", "sse": "/tools/fetch/sse"}
@@ -326,14 +336,6 @@ REFUSED = [
     Refused("mcp-proxy --config https://example.com/config.json", "-config"),
     Refused("mcp-proxy --config {tokens}", "authTokens"),
     Refused("mcp-proxy --config {filter}", "toolFilter"),
-    Refused(
-        "mcp-proxy --transport streamablehttp --username user --password pass https://server.local/mcp", "--username"
-    ),
-    Refused(
-        "mcp-proxy --client-id CLIENT_ID --client-secret CLIENT_SECRET --token-url https://auth.example.com/token "
-        "http://localhost:8080/sse",
-        "--client-id",
-    ),
     Refused('supergateway --stdio "uvx mcp-server-git" --cors "/example\\.com$/"', "--cors"),
     Refused("mcp-remote https://remote.mcp.server/sse 9696", "9696"),
     Refused("mcp-remote https://remote.mcp.server/sse --host 127.0.0.1", "--host"),

@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from tests import peers
@@ -63,6 +64,32 @@ def write_files(folder: Path, port: int) -> dict[str, str]:
     headers = folder / "headers.txt"
     headers.write_text("# credentials\nAuthorization: Bearer my-token\nX-Custom-Header: custom-value\n")
     return {**{name: str(folder / f"{name}.json") for name in files}, "headers": str(headers)}
+
+
+class _Office(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", "0")))
+        is_known = self.path == "/token"
+        body = json.dumps({"access_token": "issued", "token_type": "Bearer", "expires_in": 3600} if is_known else {})
+        self.send_response(200 if is_known else 401)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@contextlib.contextmanager
+def office() -> Iterator[str]:
+    """Run a server that issues tokens at /token, and at any other place wants one; return its address."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Office) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,), name="office")
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
 
 
 class Tap:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import shlex
 import subprocess
@@ -17,7 +18,7 @@ import pytest
 from tests import peers
 from tests.dropins import talk
 from tests.dropins.examples import EXAMPLES, REFUSED, Example, Refused
-from tests.dropins.machine import SERVER, Program, Tap, install_launchers, running, write_files
+from tests.dropins.machine import SERVER, Program, Tap, install_launchers, office, running, write_files
 from tests.e2e.authority import Authority
 from tests.peers import matrix
 
@@ -53,13 +54,13 @@ def servers() -> Iterator[dict[str, int]]:
 
 @pytest.fixture(scope="module")
 def far(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Run a server with TLS; return its address, and the file with its authority."""
+    """Run a server with TLS, and one that issues tokens; return their addresses, and the file with the authority."""
     authority = Authority.made(tmp_path_factory.mktemp("certificates"))
     port = peers.free_port()
     words = [sys.executable, "-m", "relay", "--tls-cert", authority["server"], "--port", str(port), "--"]
-    with running([*words, sys.executable, str(SERVER)], {}) as program:
+    with running([*words, sys.executable, str(SERVER)], {}) as program, office() as base:
         program.wait_until_listening()
-        yield {"https": f"https://127.0.0.1:{port}", "ca": authority["ca"]}
+        yield {"https": f"https://127.0.0.1:{port}", "ca": authority["ca"], "office": base}
 
 
 def port_is_free(example: Example) -> bool:
@@ -149,6 +150,18 @@ def test_what_is_not_supported_is_named(example: Refused, launchers: dict[str, s
     done = subprocess.run(words, capture_output=True, text=True, timeout=20, check=False, env=launchers)
     assert (done.returncode, done.stdout) == (2, ""), done.stderr
     assert done.stderr.count("\n") == 1 and example.names in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("name", ["mcp-remote", "fastmcp-remote", "mcp-proxy"])
+def test_a_server_that_wants_a_login_is_said_to(name: str, launchers: dict[str, str], far: dict[str, str]) -> None:
+    """There is no login by browser: stderr says so, the request is answered with an error, and the exit code is 1."""
+    words = [*AS, name, f"{far['office']}/mcp"]
+    said = json.dumps(talk.INITIALIZE) + "\n"
+    done = subprocess.run(words, input=said, capture_output=True, text=True, timeout=20, check=False, env=launchers)
+    answer = json.loads(done.stdout)
+    assert done.returncode == 1
+    assert answer["id"] == 1 and answer["error"]["data"]["status"] == 401, answer
+    assert "HTTP 401" in done.stderr and "no login by browser yet" in done.stderr, done.stderr
 
 
 def test_a_link_of_that_name_is_that_program(tmp_path: Path) -> None:

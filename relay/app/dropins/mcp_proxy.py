@@ -21,7 +21,7 @@ __all__ = ["python", "rust", "which"]
 
 _USAGE = "[OPTIONS] URL\n       mcp-proxy [OPTIONS] [--] COMMAND [ARG…]"
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
-_LOGIN = "logins other than a header are not there yet"
+_OF_A_LOGIN = ("client_id", "client_secret", "token_url", "username", "password")
 
 
 def which(name: str, words: Sequence[str]) -> Native:
@@ -48,7 +48,9 @@ def python(name: str, words: Sequence[str]) -> Native:
 
 def _python_parser(name: str) -> ToolParser:
     parser = _parser(name)
-    parser.refuse("--client-id", "--client-secret", "--token-url", "--username", "--password", "--digest", why=_LOGIN)
+    for name_of_option in _OF_A_LOGIN:
+        parser.add_argument(f"--{name_of_option.replace('_', '-')}", help="for the URL: client credentials, or a user")
+    parser.add_argument("--digest", action="store_true", help="log the user in with Digest, not Basic")
     parser.add_argument("--verify-ssl", nargs="?", const="true", metavar="VALUE", help="true, false or a PEM file")
     parser.add_argument("--no-verify-ssl", dest="verify_ssl", action="store_const", const="false", help="trust anybody")
     parser.add_argument("--named-server", nargs=2, action="append", default=[], metavar=("NAME", "COMMAND"))
@@ -70,6 +72,7 @@ def rust(name: str, words: Sequence[str]) -> Native:
         return Native(["reset"])
     parser = _parser(name)
     parser.set_defaults(cwd=None, log_level="INFO", debug=False, stateless=False, allow_origin=[], expose_header=[])
+    parser.set_defaults(**dict.fromkeys(_OF_A_LOGIN), digest=False)
     parser.set_defaults(verify_ssl=None, named_server=[], named_server_config=None)
     return _native(*parser.read_command(words))
 
@@ -102,6 +105,11 @@ def _native(options: argparse.Namespace, command: list[str]) -> Native:
         native.add("--debug")
     native.add("--transport", options.transport)
     native.headers(options.headers)
+    for name in _OF_A_LOGIN:
+        if (value := getattr(options, name)) is not None:
+            native.add(f"--{name.replace('_', '-')}", value)
+    if options.digest:
+        native.add("--digest")
     # Whatever is of no use before this target is said to be so by the program itself.
     native.listen(options.host, options.port)
     for name, value in options.env:

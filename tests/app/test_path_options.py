@@ -1,0 +1,58 @@
+"""The paths of a port: where the listener finds what it knows by default names, and what is no path."""
+
+from __future__ import annotations
+
+import pytest
+
+from relay.cli import main
+from relay.endpoints.http_paths import DEFAULT_PATHS, HttpPaths
+
+
+@pytest.mark.parametrize(
+    ("path", "known_as"),
+    [
+        ("/tools/mcp", "/mcp"),
+        ("/tools/mcp/", "/mcp"),
+        ("/events", "/sse"),
+        ("/events/", ""),
+        ("/message", "/messages/"),
+        ("/mcp", ""),
+        ("/sse", ""),
+        ("/messages/", ""),
+        ("", ""),
+    ],
+)
+def test_a_path_that_was_chosen_stands_for_the_default(path: str, known_as: str) -> None:
+    """And the default one for nothing, unless it was kept."""
+    paths = HttpPaths(mcp="/tools/mcp", sse="/events", messages="/message")
+    assert paths.known_as(path) == known_as
+    assert DEFAULT_PATHS.known_as(path) == path
+
+
+def test_what_is_not_offered_is_nowhere() -> None:
+    """Neither at its default path nor at the empty one."""
+    assert HttpPaths(mcp="").known_as("/mcp") == HttpPaths(mcp="").known_as("/") == ""
+    assert HttpPaths(sse="").known_as("/sse") == HttpPaths(sse="").known_as("") == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--mcp-path", "mcp"], "--mcp-path: 'mcp' is not a path such as /mcp"),
+        (["--sse-path", "/a b"], "--sse-path: '/a b' is not a path"),
+        (["--mcp-path", "/x?y"], "--mcp-path: '/x?y' is not a path"),
+        (["--mcp-path", "", "--sse-path", ""], "both empty"),
+        (["--mcp-path", "/sse"], "--sse-path: '/sse' is --mcp-path already"),
+        (["--message-path", "/mcp/"], "--message-path: '/mcp/' is --mcp-path already"),
+        (["--mcp-path", "/status"], "--mcp-path: '/status' is taken"),
+        (["--mcp-path", "/servers/x"], "is below /servers, where servers with names are"),
+        (["--servers-path", "x"], "--servers-path: 'x' is not a path"),
+        (["--health-path", "ok"], "--health-path: 'ok' is not a path"),
+        (["--base-url", "example.com"], "--base-url: 'example.com' is not a URL"),
+    ],
+)
+def test_what_is_no_path_is_said(words: list[str], said: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """One line, exit 2."""
+    assert main([*words, "--", "true"]) == 2
+    err = capfd.readouterr().err
+    assert err.count("\n") == 1 and said in err, err

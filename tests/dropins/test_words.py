@@ -1,0 +1,218 @@
+"""What other tools' words become, without running anything; mistakes are one line that names the option."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+
+import pytest
+
+from relay.app.dropins import TOOLS, name_of_program, native_words
+from relay.app.dropins.reader import expand, shell_line
+from relay.app.logs import StderrSink
+from relay.cli import main
+from relay.errors import ConfigError
+
+
+@pytest.fixture(autouse=True)
+def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep what stands for options out of the environment."""
+    for name in [name for name in os.environ if name.startswith("MCP_PROXY_")] + ["API_ACCESS_TOKEN", "SSE_URL"]:
+        monkeypatch.delenv(name, raising=False)
+
+
+def native(name: str, *words: str) -> list[str]:
+    return native_words(name, words, StderrSink())
+
+
+def value_of(flag: str, words: Sequence[str]) -> str:
+    return words[words.index(flag) + 1]
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_every_tool_has_help_and_a_version(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """On stdout, exit 0; both call the program by its name."""
+    for word, begin in (("--help", f"usage: {name} "), ("--version", f"{name} ")):
+        with pytest.raises(SystemExit) as ended:
+            main(["as", name, word])
+        assert ended.value.code == 0
+        assert capsys.readouterr().out.startswith(begin)
+
+
+@pytest.mark.parametrize(
+    ("words", "host", "port"),
+    [
+        (["supergateway", "--stdio", "uvx a"], "0.0.0.0", "8000"),
+        (["mcp-proxy", "uvx", "a"], "127.0.0.1", "0"),
+        (["rmcp-proxy", "uvx", "a"], "127.0.0.1", "0"),
+        (["punkpeye", "--", "uvx", "a"], "0.0.0.0", "8080"),
+        (["translate", "--stdio", "uvx a"], "127.0.0.1", "8000"),
+    ],
+)
+def test_where_they_listen_if_nothing_says_so(words: list[str], host: str, port: str) -> None:
+    """On the address and the port of the tool."""
+    found = native(*words)
+    assert (value_of("--host", found), value_of("--port", found)) == (host, port)
+    assert found[found.index("--") + 1 :] == ["uvx", "a"]
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["uvx", "a", "--port", "1"], "sparfenyuk"),
+        (["--port", "1", "--debug", "--", "uvx", "--endpoint", "x"], "sparfenyuk"),
+        (["--stateless", "uvx", "a"], "sparfenyuk"),
+        (["https://h/sse"], "sparfenyuk"),
+        (["npx", "-y", "a", "/path"], "punkpeye"),
+        (["--shell", "--port", "1", "--", "tsx", "server.js"], "punkpeye"),
+        (["--no-eventStore", "--", "tsx"], "punkpeye"),
+        (["-config", "nowhere.json"], "tbxark"),
+        (["--config=nowhere.json"], "tbxark"),
+    ],
+)
+def test_which_mcp_proxy_is_meant(words: list[str], meant: str) -> None:
+    """The options tell: the result, or the error, is that of the one which is named."""
+
+    def outcome(name: str) -> object:
+        try:
+            return native(name, *words)
+        except ConfigError as exc:
+            return str(exc).replace(f"as {name}", "as …")
+
+    assert outcome("mcp-proxy") == outcome(meant)
+
+
+@pytest.mark.parametrize(
+    ("words", "flag", "value"),
+    [
+        (["supergateway", "--streamable-http=https://h/mcp", "--log-level", "none"], "--log-level", "CRITICAL"),
+        (["supergateway", "--stdio", "a", "--sse-path=/e"], "--sse-path", "/e"),
+        (["supergateway", "--stdio", "a", "--outputTransport", "streamableHttp"], "--share", "request"),
+        (["supergateway", "--stdio", "a", "--sessionTimeout", "60000"], "--session-idle", "60.0"),
+        (["supergateway", "--stdio", "a", "--cors", "https://x.example"], "--allow-origin", "https://x.example"),
+        (["supergateway", "--stdio", "a", "--cors"], "--allow-origin", "*"),
+        (["punkpeye", "--no-debug", "--gracefulShutdownTimeout", "1500", "--", "a"], "--drain-timeout", "1.5"),
+        (["punkpeye", "--maxBodySize", "1000", "--", "a"], "--max-frame-bytes", "1000"),
+        (["punkpeye", "--sslCert", "c.pem", "--", "a"], "--tls-cert", "c.pem"),
+        (["punkpeye", "--server", "stream", "--endpoint", "/x", "--", "a"], "--mcp-path", "/x"),
+        (["mcp-remote", "https://h/mcp", "--transport", "sse-first"], "--transport", "auto"),
+        (["mcp-connect", "--debug", "proxy", "--log-level", "trace", "--endpoint", "a"], "--log-level", "trace"),
+    ],
+)
+def test_options_in_their_ways_of_writing(words: list[str], flag: str, value: str) -> None:
+    """In camel case or with dashes, with = or apart, before or behind, milliseconds as seconds."""
+    assert value_of(flag, native(*words)) == value
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["supergateway", "--stdio", "a", "--sse", "https://h"], "--stdio and --sse"),
+        (["supergateway"], "not none"),
+        (["supergateway", "--stdio", "a", "--outputTransport", "stdio"], "--outputTransport stdio does not go with"),
+        (["supergateway", "--stdio", "a", "--header", "X: y"], "--header is not supported with --stdio"),
+        (
+            ["supergateway", "--sse", "https://h", "--header", "Authorization s3cret"],
+            "'Authorization' is not 'Name: value'",
+        ),
+        (["supergateway", "--stdio", "'a"], '--stdio: "\'a" is not a command'),
+        (["supergateway", "--stdio", "a", "--port", "x"], "'x' is not a port"),
+        (["supergateway", "--stdio", "a", "--protocolVersion", "2024-11-05"], "--protocolVersion is not supported"),
+        (["supergateway", "--stdoi", "a"], "--stdoi"),
+        (["mcp-proxy", "--prot", "1", "uvx"], "--prot"),
+        (["mcp-proxy"], "no URL or command given, nor one in SSE_URL"),
+        (["punkpeye", "--port", "1"], "no command given"),
+        (["punkpeye", "--no-modern", "--", "a"], "--no-modern is not supported"),
+        (["mcp-remote", "ftp://h"], "'ftp://h' is not a URL"),
+        (["mcp-remote", "http://h/mcp"], "--allow-http"),
+        (["mcp-remote", "https://h", "--header-file", "/nowhere"], "--header-file: '/nowhere' cannot be read"),
+        (["mcp-remote", "https://h", "--header", "A: ${NOT_SET_X}"], "the environment variable NOT_SET_X is not set"),
+        (["mcp-remote", "https://h", "--body-timeout", "5"], "--body-timeout is supported as 0 only"),
+        (["fastmcp-proxy", "https://h", "--transport", "sse"], "--port is required with --transport sse"),
+        (["fastmcp-proxy", "https://h", "--port", "1"], "--port is of no use on stdio"),
+        (["fastmcp-remote", "https://h", "--silent", "--debug"], "contradict"),
+        (["fastmcp-remote", "https://h", "--auth", "oauth"], "--auth oauth is of a login by browser"),
+        (["mcp-connect", "prox"], "'prox'"),
+        (["translate", "--grpc", "h:1"], "--grpc is not supported"),
+        (["translate", "--stdio", "a", "--oauth2Bearer", "x"], "--oauth2Bearer is of no use with --stdio"),
+        (["tbxark", "-config", "/nowhere.json"], "/nowhere.json"),
+        (["tbxark", "-expand-env=false"], "-expand-env=false is not supported"),
+        (["nobody"], "'nobody' is not a program whose words are known"),
+    ],
+)
+def test_a_mistake_is_one_line(words: list[str], said: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """Exit 2; it names the option, and never a secret."""
+    assert main(["as", *words]) == 2
+    err = capfd.readouterr().err
+    assert err.count("\n") == 1 and said in err, err
+    assert "s3cret" not in err
+
+
+def test_no_name_is_a_mistake(capfd: pytest.CaptureFixture[str]) -> None:
+    """The names that are known stand in the error."""
+    assert main(["as"]) == 2
+    err = capfd.readouterr().err
+    assert all(name in err for name in TOOLS), err
+
+
+def test_the_name_of_the_program() -> None:
+    """A link's name counts, in any folder, with .exe too; another program's does not."""
+    assert name_of_program("/usr/local/bin/mcp-proxy") == "mcp-proxy"
+    assert name_of_program("supergateway.exe") == "supergateway"
+    assert name_of_program("/usr/bin/pytest") is None
+
+
+def test_variables_stand_for_options_of_punkpeye(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MCP_PROXY_PORT is --port, unless a word says otherwise; one that is not supported is refused, not ignored."""
+    monkeypatch.setenv("MCP_PROXY_PORT", "9001")
+    monkeypatch.setenv("MCP_PROXY_STATELESS", "true")
+    found = native("punkpeye", "--", "a")
+    assert value_of("--port", found) == "9001" and value_of("--share", found) == "request"
+    assert value_of("--port", native("punkpeye", "--port", "9002", "--", "a")) == "9002"
+    monkeypatch.setenv("MCP_PROXY_API_KEY", "key")
+    with pytest.raises(ConfigError, match="--apiKey is not supported"):
+        native("punkpeye", "--", "a")
+
+
+def test_a_token_goes_where_the_tool_sends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """API_ACCESS_TOKEN is sparfenyuk's: others do not send it to their URL, and hand it on to their command."""
+    for words, is_kept in (
+        (["mcp-proxy", "https://h/sse"], True),
+        (["supergateway", "--stdio", "a"], True),
+        (["supergateway", "--sse", "https://h"], False),
+        (["mcp-remote", "https://h"], False),
+    ):
+        monkeypatch.setenv("API_ACCESS_TOKEN", "token")
+        native(*words)
+        assert ("API_ACCESS_TOKEN" in os.environ) is is_kept, words
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("uvx 'a b' -c", ["uvx", "a b", "-c"]),
+        ("cd x && node y", ["/bin/sh", "-c", "cd x && node y"]),
+        ("KEY=1 node y", ["/bin/sh", "-c", "KEY=1 node y"]),
+        ("node --x=$HOME", ["/bin/sh", "-c", "node --x=$HOME"]),
+    ],
+)
+def test_a_shell_only_where_it_takes_one(text: str, words: list[str]) -> None:
+    """Words are split as a shell would; what only a shell can do is left to one."""
+    assert shell_line(text, "--stdio") == words
+
+
+def test_variables_are_put_in_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a variable holds is a value, not another place to look for variables."""
+    monkeypatch.setenv("OUTER", "${INNER}")
+    assert expand("Bearer ${OUTER}", "--header") == "Bearer ${INNER}"
+
+
+def test_nothing_of_this_is_loaded_otherwise() -> None:
+    """The program under its own name knows nothing of other tools until it is asked."""
+    code = (
+        "import sys, relay.cli; relay.cli.main(['nowhere-x']); sys.exit(any('dropins' in one for one in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=20, check=False)
+    assert done.returncode == 0 and b"nowhere-x" in done.stderr, done.stderr
