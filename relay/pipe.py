@@ -116,6 +116,8 @@ class _Direction:
     closed_because: EndpointClosed | None = None
     """Why the pipe closed the source, if it did."""
     is_handing_on: bool = False
+    shown: int = 0
+    """Frames that the observer has seen and that come again, as the next ones: they could not be handed on at once."""
     last_came: float = 0.0
     bug: Exception | None = None
 
@@ -157,6 +159,8 @@ class _Direction:
         since, self.last_came = now - self.last_came, now
         if since < _BUSY:
             return False
+        if self.watched is not None:
+            self.watched.frames_forwarded(self.source, self.sink, frames)
         self.is_handing_on = True
         try:
             is_sent = send_at_once(frames)
@@ -168,9 +172,9 @@ class _Direction:
         finally:
             self.is_handing_on = False
         if is_sent:
-            if self.watched is not None:
-                self.watched.frames_forwarded(self.source, self.sink, frames)
             self._count(frames)
+        else:
+            self.shown = len(frames)
         return is_sent
 
     def _count(self, frames: Sequence[Frame]) -> None:
@@ -191,7 +195,9 @@ class _Direction:
                     await self.sink.send_eof()
                     return
                 if watched is not None:
-                    watched.frames_forwarded(self.source, self.sink, frames)
+                    if len(frames) > self.shown:
+                        watched.frames_forwarded(self.source, self.sink, frames[self.shown :])
+                    self.shown = 0
                 for start in range(0, len(frames), _BATCH):
                     batch = frames[start : start + _BATCH] if len(frames) > _BATCH else frames
                     await send(batch)

@@ -57,12 +57,17 @@ EXAMPLES = examples()
 PROGRAMS = [example for example in EXAMPLES if example.file_name is None]
 
 
+def packages_of(peer: str) -> str:
+    """Return where the packages of a test peer can be imported from."""
+    peers.install(peer)
+    asked = [str(peers.python(peer)), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+    return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+
+
 @pytest.fixture(scope="module")
 def sdk() -> str:
     """Return where the official SDK can be imported from."""
-    peers.install("py1")
-    asked = [str(peers.python("py1")), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
-    return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+    return packages_of("py1")
 
 
 @pytest.fixture
@@ -142,3 +147,39 @@ def test_http2_and_a_refreshed_token(folder: Path, sdk: str) -> None:
         said = run(with_tokens.replace(HTTPS, here), folder, SSL_CERT_FILE=certificate)
         # initialize and initialized use up one, two pings the next
         assert said.split("\n") == ["a new token", "a new token", "{}", "{}", "a new token", "{}", ""]
+
+
+HTTPX2 = """
+import asyncio
+
+import httpx2
+
+import relay
+from asking import SERVER, ask, greet
+
+
+async def main() -> None:
+    listener = await relay.listen()
+    async with asyncio.TaskGroup() as group, httpx2.AsyncClient() as client:
+        near = relay.connect(listener.url, client=client)
+        group.create_task(greet_and_close(near, listener))
+        async for session in listener:
+            group.create_task(relay.pipe(session, relay.connect(SERVER)))
+        nobody = relay.connect("http://127.0.0.1:9/mcp", client=client)
+        print((await ask(nobody, 1, "initialize"))["error"]["data"])
+        await nobody.aclose()
+
+
+async def greet_and_close(near: relay.Endpoint, listener: relay.Listener) -> None:
+    print((await greet(near))["serverInfo"]["name"])
+    await near.aclose()
+    await listener.aclose()
+
+
+asyncio.run(main())
+"""
+
+
+def test_a_client_of_httpx2(folder: Path) -> None:
+    """Which version 2 of the SDK brings: the same, its errors included."""
+    assert run(HTTPX2, folder, packages_of("py2")) == "mcp-relay-demo\n{'delivered': 'no'}\n"

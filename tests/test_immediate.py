@@ -171,6 +171,29 @@ async def test_the_observer_is_told_and_frames_are_counted() -> None:
     assert (report.frames_a_to_b, report.bytes_a_to_b) == (1, len(frame(1).raw))
 
 
+async def test_the_observer_sees_each_frame_once_and_before_it_is_sent() -> None:
+    """Also one that is declined, and comes again through the task."""
+    left, near = memory_pair(limits=LIMITS)
+    far, right = memory_pair(limits=LIMITS)
+    far.__class__ = Moody
+    seen: list[bytes] = []
+    received: list[bytes] = []
+
+    class Watcher(Observer):
+        def frames_forwarded(self, source: Endpoint, sink: Endpoint, frames: Sequence[Frame]) -> None:
+            assert right._inbox.waiting_bytes == 0, "nothing is there before it was seen"
+            seen.extend(one.raw for one in frames)
+
+    async with piped(near, far, Watcher()):
+        for number in range(100):
+            left.send_at_once([frame(number)])
+            received += [one.raw for one in await right.receive()]
+            await asyncio.sleep(0.002)  # alone again
+    assert isinstance(far, Moody)
+    assert 0 < far.taken < 100, "some were declined, and some not"
+    assert seen == received == [frame(number).raw for number in range(100)]
+
+
 async def test_a_bug_of_the_sink_ends_the_pipe_and_not_the_reader_of_the_source() -> None:
     """Whoever reads for the source goes on; the pipe ends as it does when ``send`` has a bug."""
     left, near = memory_pair(limits=LIMITS)
