@@ -54,8 +54,13 @@ def masked_pairs(pairs: Iterable[tuple[str, str]], separator: str) -> Iterator[s
 
 
 def masked_text(text: str) -> str:
-    """Return a text without an address's login and secret parameters, and without our own secret variables' values."""
-    secrets = [value for name, value in os.environ.items() if is_secret_name(name) and len(value) >= 4]
-    if "://" in text:
-        secrets += secrets_in((), {}, text)
+    """Return a text without an address's login and secret parameters, and without our own secret variables' values.
+
+    If it is a command in one text, also without the values of options that are named like secrets.
+    """
+    secrets = [value for name, value in os.environ.items() if is_secret_name(name)]
+    secrets += [word for word in secret_words(["", *text.split()]) if text != word]
+    for word in text.split():
+        secrets += secrets_in((), {}, word) if "://" in word else []
+    secrets = [secret for secret in secrets if len(secret) >= 4]
     return _LOGIN.sub(rf"\1{_MASK}@", mask_secrets(text, sorted(secrets, key=len, reverse=True)))

@@ -251,6 +251,14 @@ def test_show_of_our_own(tmp_path: Path) -> None:
     ]
 
 
+def test_show_of_a_command_in_one_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As ``--named-server`` has it."""
+    file = write(tmp_path, 'named-server = {a = "npx x --token sk-secret --url http://h/?sig=sk-secret y"}', "f.toml")
+    code, lines = said(capsys, "show", file)
+    assert code == 0
+    assert lines == [f"named-server  a = npx x --token *** --url http://h/?sig=*** y  ({file}, line 1: named-server)"]
+
+
 def test_show_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Said, not left empty."""
     assert said(capsys, "show") == (0, ["nothing is set: no FILE, no MCP_RELAY_CONFIG, no other variables"])
