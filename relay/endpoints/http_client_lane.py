@@ -141,13 +141,17 @@ class Lane:
     def set_headers(self, extra: Mapping[str, str]) -> None:
         """Send these headers besides with every request from now on. Raises ValueError if one cannot be sent."""
         # The one place for "%" is the length: header values may hold it.
-        self._head = self._beginning(extra).replace(b"%", b"%%") + b"Content-Length: %d\r\n\r\n"
+        self._head = self.beginning(extra).replace(b"%", b"%%") + b"Content-Length: %d\r\n\r\n"
 
     def set_bare_headers(self, extra: Mapping[str, str]) -> None:
         """Send these headers with requests that have headers of their own. Raises ValueError if one cannot be sent."""
-        self._bare_head = self._beginning(extra)
+        self._bare_head = self.beginning(extra)
 
-    def _beginning(self, extra: Mapping[str, str]) -> bytes:
+    def beginning(self, extra: Mapping[str, str]) -> bytes:
+        """Return the head of a request with these headers besides, but for the length of its body.
+
+        Raises ValueError if one of them cannot be sent.
+        """
         headers = CIMultiDict({"Host": self._url.host_port_subcomponent or ""})
         headers.update(self._headers)
         headers.update(extra)
@@ -200,7 +204,7 @@ class Lane:
                 with contextlib.suppress(OSError):
                     _, line = await loop.create_connection(lambda: Line(loop, self), address, port)
                     line.set_response_params(
-                        read_until_eof=True, auto_decompress=False, max_line_size=65536, max_field_size=65536
+                        read_until_eof=True, auto_decompress=True, max_line_size=65536, max_field_size=65536
                     )
                     self._lines.add(line)
                     self.release(line)

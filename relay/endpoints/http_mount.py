@@ -118,7 +118,7 @@ class Mount:
         """Give every session that lives its end, and yield no more."""
         self._is_leaving = True
         if self.passing is not None:
-            self.passing.close()
+            await self.passing.aclose()
         for session in list(self._unclosed):
             await session.aclose(EndpointClosed(why))
         self._offered.put_nowait(None)

@@ -15,15 +15,19 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from aiohttp import BytesPayload, web
 from aiohttp.abc import AbstractStreamWriter
-from multidict import CIMultiDict
+from multidict import CIMultiDict, MultiMapping
 
 from relay.endpoints.http_checks import Checks, Refused
 from relay.endpoints.http_dial import Dial, Response
+from relay.endpoints.http_pass_lane import Passage
+from relay.endpoints.http_server_lane import FastLane
 from relay.endpoints.passing_stream import StreamWatch
+from relay.endpoints.tasks import TaskScope
 from relay.errors import EndpointBroken, EndpointUnavailable, FrameTooLarge
 from relay.frames import replies
 from relay.frames.frame import Frame, Head, Kind
@@ -119,16 +123,64 @@ class PassThrough:
         self._is_draining = False
         self._is_closed = False
         self._open: dict[asyncio.Timeout, bool] = {}  # what waits for the server; True if it is a subscription
+        self._passages: set[Passage] = set()
+        self._tasks = TaskScope()  # of the lane, which opens connections
 
     async def post(self, request: web.BaseRequest, turn: Turn, cors: Mapping[str, str]) -> web.StreamResponse:
         """Hand a POST on and give its answer back. Raises Refused, Elsewhere."""
-        headers = self._onward(request, turn.frame)
+        headers = self._onward(request.headers, turn.frame)
         headers["Content-Type"] = JSON
-        return await self._hand_on(request, headers, cors, turn)
+        return await self._hand_on(request, self._dial.request("POST", headers, body=self._body(turn)), cors, turn)
 
     async def other(self, request: web.BaseRequest, cors: Mapping[str, str]) -> web.StreamResponse:
         """Hand a GET or a DELETE on. Raises Refused."""
-        return await self._hand_on(request, self._onward(request), cors)
+        return await self._hand_on(request, self._dial.request(request.method, self._onward(request.headers)), cors)
+
+    def post_at_once(self, lane: FastLane, client_headers: MultiMapping[str], frame: Frame) -> bool:
+        """Hand an ordinary request on over a kept connection, if there is one; it will answer ``lane``.
+
+        Raises Refused.
+        """
+        head = frame.head
+        is_ordinary = head.kind is Kind.REQUEST and head.method not in (_INITIALIZE, _SUBSCRIBE)
+        if not is_ordinary or self._is_closed or self.in_flight >= self._limits.max_shared_in_flight:
+            return False
+        connections = self._dial.lane(self._tasks)
+        if connections is None or len(frame.raw) > self._limits.buffer_low:
+            return False
+        headers = self._onward(client_headers, frame)
+        headers["Content-Type"] = JSON
+        line = connections.take()
+        if line is None:
+            connections.grow(self.in_flight + 1)
+            return False
+        try:
+            beginning = connections.beginning(headers)
+        except ValueError:
+            line.release()
+            return False  # the ordinary way says what is wrong with them
+        passage = Passage(
+            lane, line, frame, homeward=_HOMEWARD, max_bytes=self._limits.buffer_low, on_end=self._passage_ended
+        )
+        self._passages.add(passage)
+        self.in_flight += 1
+        lane.expect_passage(passage, self._limits.answer_wait)
+        line.ask(
+            b"%bContent-Length: %d\r\n\r\n" % (beginning, len(frame.raw)),
+            frame.raw,
+            lambda answer: passage.take(answer, lambda body, whole: _answers(head, body, whole)),
+        )
+        return True
+
+    def _passage_ended(self, passage: Passage) -> None:
+        self._passages.discard(passage)
+        self.in_flight -= 1
+
+    async def go_on(self, request: web.BaseRequest, passage: Passage, cors: Mapping[str, str]) -> web.StreamResponse:
+        """Give the answer of what was handed on at once. Raises Refused, Elsewhere."""
+        turn = Turn()
+        turn.frame = passage.frame
+        return await self._hand_on(request, passage.response(self._dial.name), cors, turn)
 
     @contextlib.asynccontextmanager
     async def turn_to_read(self, request: web.BaseRequest) -> AsyncIterator[Turn]:
@@ -151,10 +203,13 @@ class PassThrough:
         self._is_draining = True
         self._end(lambda is_subscription: is_subscription)
 
-    def close(self) -> None:
+    async def aclose(self) -> None:
         """End every exchange: with an error, or so that its client can come back for the rest."""
         self._is_closed = True
         self._end(lambda _: True)
+        for passage in tuple(self._passages):
+            passage.go_on()
+        await self._tasks.aclose()
 
     def _end(self, is_chosen: Callable[[bool], bool]) -> None:
         now = asyncio.get_running_loop().time()
@@ -176,14 +231,14 @@ class PassThrough:
         except TimeoutError:
             raise EndpointBroken("the relay is shutting down") from None
 
-    def _onward(self, request: web.BaseRequest, frame: Frame | None = None) -> CIMultiDict[str]:
+    def _onward(self, client_headers: MultiMapping[str], frame: Frame | None = None) -> CIMultiDict[str]:
         prefix = PARAM_PREFIX.lower()
-        headers = CIMultiDict({name: request.headers[name] for name in _ONWARD if name in request.headers})
-        for name, value in request.headers.items():
+        headers = CIMultiDict({name: client_headers[name] for name in _ONWARD if name in client_headers})
+        for name, value in client_headers.items():
             if name.lower().startswith(prefix):
                 headers.add(name, value)
-        headers["Accept"] = request.headers.get("Accept", f"{JSON}, {EVENT_STREAM}")
-        said = request.headers.get(_HOPS, "0")
+        headers["Accept"] = client_headers.get("Accept", f"{JSON}, {EVENT_STREAM}")
+        said = client_headers.get(_HOPS, "0")
         hops = int(said) if said.isascii() and said.isdigit() and len(said) < 4 else 0
         if hops >= _MAX_HOPS:
             fault = f"the request has come through {hops} relays: does one of them lead to itself?"
@@ -192,20 +247,22 @@ class PassThrough:
         return headers
 
     async def _hand_on(
-        self, request: web.BaseRequest, headers: Mapping[str, str], cors: Mapping[str, str], turn: Turn | None = None
+        self,
+        request: web.BaseRequest,
+        entering: AbstractAsyncContextManager[Response],
+        cors: Mapping[str, str],
+        turn: Turn | None = None,
     ) -> web.StreamResponse:
+        """Enter the answer, which sends the request, and give it back."""
         frame = turn.frame if turn is not None else None
         head = frame.head if frame is not None else None
         passing = _Passing(request, cors, turn, head)
         asks = head is not None and head.asks
-        body = None if turn is None else self._body(turn)
         del frame
         self.in_flight += asks
         try:
             async with contextlib.AsyncExitStack() as stack:
                 async with self._until_closed(head):
-                    entering = self._dial.request(request.method, headers, body=body)
-                    del body
                     response = await stack.enter_async_context(entering)
                     is_stream = _is_stream(response)
                     if turn is not None and 200 <= response.status < 300:

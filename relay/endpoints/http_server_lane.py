@@ -40,6 +40,16 @@ class Rules(Protocol):
         """Check a POST and hand it to its session, which will answer ``lane``; False if it must go the ordinary way."""
 
 
+class Waiting(Protocol):
+    """What was handed on to another server and waits for its answer there."""
+
+    def go_on(self) -> None:
+        """Go on the ordinary way: the answer is late."""
+
+    def client_left(self) -> None:
+        """Give up: nobody waits for it any more."""
+
+
 class Checked:
     """Headers that the rules have admitted, and the session they named: a client sends the same with each POST.
 
@@ -80,7 +90,7 @@ class Checked:
 class FastLane(web.RequestHandler):
     """aiohttp's handler of one connection, with a shortcut."""
 
-    __slots__ = ("_deadline", "_exchange", "_rules", "_session", "_stream", "_timer", "checked")
+    __slots__ = ("_deadline", "_exchange", "_passage", "_rules", "_session", "_stream", "_timer", "checked")
 
     def __init__(self, *args: Any, rules: Mapping[str, Rules], **kwargs: Any) -> None:
         """Ask the ``rules`` of its path about each POST that could go the fast way."""
@@ -90,6 +100,7 @@ class FastLane(web.RequestHandler):
         self._exchange: Exchange | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._deadline = 0.0
+        self._passage: Waiting | None = None
         self.checked: Checked | None = None
         """What was admitted last on this connection."""
         self._stream: tuple[HttpSession | ModernClients, Exchange, EventStream] | None = None
@@ -99,7 +110,9 @@ class FastLane(web.RequestHandler):
         waiter, self._waiter = self._waiter, None
         super().data_received(data)
         self._waiter = waiter
-        if waiter is None or waiter.done() or not self._messages or self._exchange is not None:
+        if waiter is None or waiter.done() or not self._messages:
+            return
+        if self._exchange is not None or self._passage is not None:
             return  # a task that was woken takes the message: answering it here too would deliver it twice
         if not self._answer_at_once():
             self._wake()
@@ -131,23 +144,46 @@ class FastLane(web.RequestHandler):
     def expect(self, session: HttpSession | ModernClients, exchange: Exchange) -> None:
         """Wait for the answer to what was accepted: for so long, then as a stream."""
         self._session, self._exchange = session, exchange
+        self._wait(session.answer_wait)
+
+    def expect_passage(self, passage: Waiting, seconds: float) -> None:
+        """Wait for the answer to what was handed on: for so long, then the ordinary way."""
+        self._passage = passage
+        self._wait(seconds)
+
+    def _wait(self, seconds: float) -> None:
         # aiohttp takes a connection whose task waits for idle: it must not close it just before the answer.
         now = self._loop.time()
         self._next_keepalive_close_time = now + self._keepalive_timeout
-        self._deadline = now + session.answer_wait
+        self._deadline = now + seconds
         if self._timer is None:  # one for many calls: to start and to cancel one for each costs 1.5 us
-            self._timer = self._loop.call_later(session.answer_wait, self._look)
+            self._timer = self._loop.call_later(seconds, self._look)
 
     def _look(self) -> None:
-        """Answer with a stream if the answer is late."""
+        """See to what has waited long enough: an answer that is late comes as a stream."""
         self._timer = None
-        if self._session is None or self._exchange is None:
-            return
+        waits = self._exchange is not None or self._passage is not None
         left = self._deadline - self._loop.time()
-        if left > 0:
+        if waits and left > 0:
             self._timer = self._loop.call_later(left, self._look)
-        else:
+        elif self._session is not None and self._exchange is not None:
             self._session.begin_stream(self._exchange)
+        elif self._passage is not None:
+            self._passage.go_on()
+
+    def answer_passage(self, headers: bytes, body: bytes) -> None:
+        """Write the answer of another server, with these header lines."""
+        self._passage = None
+        self._respond(_ANSWER % (b"200 OK", headers, len(body), rfc822_formatted_time().encode()), body)
+
+    def wake_for_passage(self) -> None:
+        """Let the ordinary way go on with what was handed on; it asks for it by ``adopt_passage``."""
+        self._wake()
+
+    def adopt_passage(self) -> Waiting | None:
+        """Return what a POST was handed on as, for the ordinary way to go on with."""
+        passage, self._passage = self._passage, None
+        return passage
 
     def answered(self, outcome: Frame | EventStream) -> None:
         """Write the answer; a stream is handed to the ordinary way."""
@@ -192,6 +228,9 @@ class FastLane(web.RequestHandler):
             self._timer.cancel()
         if self._session is not None and self._exchange is not None:
             self._session.abandon(self._exchange)
+        if self._passage is not None:
+            self._passage.client_left()
+            self._passage = None
         if self._stream is not None:
             session, exchange, stream = self._stream
             stream.stop_awaiting()

@@ -73,9 +73,11 @@ class StreamableHttp:
         What is refused, begins a session, comes from a browser or meets a full inbox goes the ordinary way, which
         finds the same and says so.
         """
-        headers = message.headers
+        headers, passing = message.headers, self._mount.passing
         if len(body) > self._limits.max_frame_bytes:
             return False
+        if passing is not None and self._mount.sessions.find(headers.get(SESSION_ID, "")) is None:
+            return self._hand_on_at_once(lane, headers, body, passing)
         session: HttpSession | ModernClients | None
         try:
             if lane.checked is not None and lane.checked.admits(self, message.raw_headers):
@@ -106,18 +108,31 @@ class StreamableHttp:
 
     def _check_at_once(self, headers: MultiMapping[str]) -> HttpSession | ModernClients | None:
         """Check the headers of a POST; return the session it is for, or None if it must go the ordinary way."""
-        mount = self._mount
         if "Origin" in headers:
             return None
-        if mount.passing is not None and mount.sessions.find(headers.get(SESSION_ID, "")) is None:
-            return None  # it is for the server to answer
         self._checks.check_source(headers)
         self._checks.check_post(headers)
-        return mount.known(headers)
+        return self._mount.known(headers)
+
+    def _hand_on_at_once(self, lane: FastLane, headers: MultiMapping[str], body: bytes, server: PassThrough) -> bool:
+        """Check a POST and hand it on to a server that answers for itself; False if it must go the ordinary way."""
+        if "Origin" in headers:
+            return False
+        try:
+            self._checks.check_source(headers)
+            self._checks.check_post(headers)
+            frame = self._checks.check_frame(body, None)
+            self._mount.check_taking(frame.head)
+            is_taken = server.post_at_once(lane, headers, frame)
+        except Refused:
+            return False
+        self._answers.requests += is_taken
+        return is_taken
 
     async def _post(self, request: web.BaseRequest) -> web.StreamResponse:
         lane = request.protocol
         if isinstance(lane, FastLane) and (adopted := lane.adopt()) is not None:
+            self._answers.requests -= 1  # it was counted when it was accepted
             return await self._stream_answer(request, *adopted)
         headers = request.headers
         self._checks.check_post(headers)
@@ -177,10 +192,17 @@ class StreamableHttp:
 
     async def _hand_on(self, request: web.BaseRequest, server: PassThrough) -> web.StreamResponse:
         from relay.endpoints.http_pass import Elsewhere
+        from relay.endpoints.http_pass_lane import Passage
 
         cors = self._cors(request)
         if request.method != "POST":
             return await server.other(request, cors)
+        lane = request.protocol
+        if isinstance(lane, FastLane) and isinstance(passage := lane.adopt_passage(), Passage):
+            self._answers.requests -= 1  # it was counted when it was accepted
+            with contextlib.suppress(Elsewhere):
+                return await server.go_on(request, passage, cors)
+            return await (await self._take(request, None, passage.frame))
         self._checks.check_post(request.headers)
         async with server.turn_to_read(request) as turn:
             turn.frame = self._checks.check_frame(await self._checks.read_body(request), None)

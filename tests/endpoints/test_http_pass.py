@@ -547,9 +547,11 @@ async def test_a_kept_connection_that_closes_on_a_post() -> None:
         await refused(await client.listen(), 405)
         assert server.methods() == ["tools/call", "GET", "GET"]
         await client.call(CALL)
+        await client.call(CALL)
         found = await refused(await client.post(request(1, "tools/call", name="cut")), 502)
         assert found["error"]["code"] == LOST
-        assert len(server.posted("tools/call")) == 3 and server.requests[-1].connection == 2
+        assert len(server.posted("tools/call")) == 4
+        assert server.requests[-1].connection in {one.connection for one in server.requests[:-1]}, "it was kept"
 
 
 # -- lost clients -----------------------------------------------------------------------------------------------------
