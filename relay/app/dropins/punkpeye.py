@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Sequence
 
-from relay.app.dropins.reader import EVERYWHERE, Native, ToolParser, milliseconds
+from relay.app.dropins.reader import EVERYWHERE, Native, ToolParser, milliseconds, with_shell
 from relay.app.options import port, size
 from relay.errors import ConfigError
 
@@ -59,7 +59,7 @@ def read(name: str, words: Sequence[str]) -> Native:
         native.add("--tls-cert", options.sslCert)
     if options.sslKey is not None:
         native.add("--tls-key", options.sslKey)
-    native.target(*(["/bin/sh", "-c", " ".join(command)] if options.shell else command))
+    native.target(*(with_shell(" ".join(command)) if options.shell else command))
     return native
 
 

@@ -14,7 +14,17 @@ from typing import Any
 from relay.app.options import Parser, split_command, start_of
 from relay.errors import ConfigError
 
-__all__ = ["EVERYWHERE", "LOGIN", "Native", "ToolParser", "expand", "header", "milliseconds", "shell_line"]
+__all__ = [
+    "EVERYWHERE",
+    "LOGIN",
+    "Native",
+    "ToolParser",
+    "expand",
+    "header",
+    "milliseconds",
+    "shell_line",
+    "with_shell",
+]
 
 _SHELL = re.compile(r"[|&;<>()$`*?\[\]#~%!{}\n]|^\w+=")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -160,10 +170,15 @@ def expand(text: str, what: str) -> str:
     return _VARIABLE.sub(value_of, text)
 
 
+def with_shell(text: str) -> list[str]:
+    """Return the words that let a shell read a command line."""
+    return ["cmd", "/d", "/s", "/c", text] if sys.platform == "win32" else ["/bin/sh", "-c", text]
+
+
 def shell_line(text: str, flag: str) -> list[str]:
     """Return the words of a command line that the tool hands to a shell: with a shell only where it takes one."""
     if _SHELL.search(text):
-        return ["/bin/sh", "-c", text]
+        return with_shell(text)
     try:
         words = shlex.split(text)
     except ValueError as exc:
