@@ -250,8 +250,13 @@ def begin_log(options: argparse.Namespace, secrets: Iterable[str], sink: StderrS
 def unused_options(
     parser: argparse.ArgumentParser, options: argparse.Namespace, of_the_other: dict[str, str]
 ) -> list[str]:
-    """Return those options, by the flags they have, that were given although the target has no use for them."""
-    return [flag for name, flag in of_the_other.items() if getattr(options, name) != parser.get_default(name)]
+    """Return those options that were given although the target has no use for them, by their flags or their places."""
+    origins = options.configured.origins
+    return [
+        origins.get(flag, flag)
+        for name, flag in of_the_other.items()
+        if getattr(options, name) != parser.get_default(name)
+    ]
 
 
 def check_names(options: argparse.Namespace) -> None:

@@ -133,8 +133,7 @@ def _of_ours(path: str, root: Table) -> Report:
     _check_sections(words, root)
     rows, warnings = _rows(options.configured.servers, options.configured.warnings)
     kind = "a URL" if target and is_address(target[0]) else "a command"
-    unused = [options.configured.origins.get(flag) for flag in options.unused]
-    warnings += [f"{origin}: of no use before {kind}: ignored" for origin in unused if origin is not None]
+    warnings += [f"{place}: of no use before {kind}: ignored" for place in options.unused]
     if target:
         rows.insert(0, _row_of_target(target, options.env, options.cwd))
     elif not rows:
