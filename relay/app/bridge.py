@@ -13,7 +13,7 @@ from relay.app.signals import StopSignals
 from relay.app.wiring import connect, is_url, log_in_to
 from relay.endpoints.base import Endpoint
 from relay.endpoints.own_stdio import OwnStdio
-from relay.errors import ConfigError, EndpointClosed
+from relay.errors import ConfigError, EndpointClosed, EndpointUnavailable
 from relay.pipe import Observer, pipe
 
 __all__ = ["bridge", "bridge_own_servers"]
@@ -76,7 +76,7 @@ async def bridge(settings: BridgeSettings, sink: StderrSink, *, remote: Endpoint
         raise report.failure  # found out only when the address was used
     if report.failure is not None and not isinstance(report.failure, EndpointClosed):
         logger.warning("ended: %s", report.failure)
-    return 1 if reach.is_unreached else 0
+    return 1 if reach.is_unreached or isinstance(report.failure, EndpointUnavailable) else 0
 
 
 async def bridge_own_servers(settings: ServeSettings, sink: StderrSink, *, log_to: LogTo = "stderr") -> int:

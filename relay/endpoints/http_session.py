@@ -104,11 +104,11 @@ class ClientSession:
         """End: every open request gets an error that carries ``reason``, every stream ends."""
         if self.is_closed:
             return
-        self._fail_open(f"the request was lost: {reason or self._end}")
+        self._fail_open(replies.end_by(reason, self._end))
         self.finish()
         self.is_closed = True
 
-    def _fail_open(self, message: str) -> None:
+    def _fail_open(self, end: replies.End) -> None:
         """Answer every open request with an error."""
         raise NotImplementedError
 
@@ -416,9 +416,9 @@ class HttpSession(ClientSession):
         if self.exchanges.find(request_id) is exchange:  # and not another that uses the id again
             self._settle(replies.error(request_id, replies.CANCELLED, "the request was cancelled"), request_id)
 
-    def _fail_open(self, message: str) -> None:
+    def _fail_open(self, end: replies.End) -> None:
         for request_id, exchange in self.exchanges.fail_all():
             exchange.ids.discard(request_id)
-            self._answer(exchange, replies.error(request_id, replies.LOST, message, delivered="unknown"))
+            self._answer(exchange, end.answer(request_id))
         for stream in self._streams.values():
             stream.end()

@@ -256,10 +256,10 @@ class ModernClients(ClientSession):
         self.begin_stream(renamed.owner)
         self._answer(renamed, replies.subscription_ended(renamed.id))
 
-    def _fail_open(self, message: str) -> None:
+    def _fail_open(self, end: replies.End) -> None:
         # Subscriptions end in good order.
         for renamed in self._requests.fail_all():
             if renamed.is_subscription:
                 self._end_subscription(renamed)
             else:
-                self._answer(renamed, replies.error(renamed.id, replies.LOST, message, delivered="unknown"))
+                self._answer(renamed, end.answer(renamed.id))

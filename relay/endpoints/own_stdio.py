@@ -187,9 +187,9 @@ class OwnStdio:
         self._say_end(None)
 
     def _say_end(self, reason: RelayError | None) -> None:
-        said = f"the request was lost: {reason or 'the other side has ended'}"
-        for frame in replies.errors(self._open, replies.LOST, said, delivered="unknown"):
-            self._writer.write_soon(frame)
+        end = replies.end_by(reason, "the other side has ended")
+        for request_id in self._open:
+            self._writer.write_soon(end.answer(request_id))
         self._open.clear()
         self._writer.send_eof()
 

@@ -205,8 +205,8 @@ class Settlement:
 
     def we_end(self, reason: RelayError | None) -> list[Frame]:
         """Return the errors for the peer's requests that cannot be answered once our end has been said."""
-        said = f"the request was lost: {reason or 'the other side has ended'}"
-        return replies.errors(self._theirs.fail_all(), replies.LOST, said, delivered="unknown")
+        end = replies.end_by(reason, "the other side has ended")
+        return [end.answer(request_id) for request_id in self._theirs.fail_all()]
 
 
 def _refusal(head: Head) -> Frame:

@@ -155,9 +155,9 @@ class Member:
     def leave(self, reason: RelayError | None = None) -> None:
         """Take nothing more from the server; what the session has open there is cancelled."""
         shared, self._shared = self._shared, None
-        message = f"the request was lost: {reason or 'the session was closed'}"
+        end = replies.end_by(reason, "the session was closed")
         for request_id in self.numbers:
-            self.inbox.put((replies.error(request_id, replies.LOST, message, delivered="unknown"),))
+            self.inbox.put((end.answer(request_id),))
         if shared is not None:
             shared.remove(self)
 

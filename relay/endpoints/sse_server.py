@@ -79,6 +79,6 @@ class SseSession(ClientSession):
         self.stream.end()
         self._on_end(self)
 
-    def _fail_open(self, message: str) -> None:
+    def _fail_open(self, end: replies.End) -> None:
         for request_id, _ in self.exchanges.fail_all():
-            self.stream.push(replies.error(request_id, replies.LOST, message, delivered="unknown").line)
+            self.stream.push(end.answer(request_id).line)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 import orjson
 
+from relay.errors import EndpointUnavailable, RelayError
 from relay.frames.frame import Frame, RequestId
 
 __all__ = [
@@ -25,9 +26,11 @@ __all__ = [
     "TOO_LARGE",
     "UNAVAILABLE",
     "UPSTREAM_STATUS",
+    "End",
     "Fault",
     "SessionOver",
     "cancelled",
+    "end_by",
     "error",
     "errors",
     "fault_of",
@@ -78,6 +81,25 @@ def session_over(request_id: RequestId | None, message: str) -> SessionOver:
     """Make the error of a request that its session's server has surely not got, nor will."""
     answer = error(request_id, UNAVAILABLE, message, delivered="no")
     return SessionOver(answer.raw, request_id)
+
+
+class End(NamedTuple):
+    """What requests are told that are open when there will be no answer any more."""
+
+    code: int
+    message: str
+    delivered: Delivered
+
+    def answer(self, request_id: RequestId) -> Frame:
+        """Make the error of one of them."""
+        return error(request_id, self.code, self.message, delivered=self.delivered)
+
+
+def end_by(reason: RelayError | None, otherwise: str) -> End:
+    """Return what ``reason`` means for them: a server that could not be reached has got none of them."""
+    if isinstance(reason, EndpointUnavailable):
+        return End(UNAVAILABLE, str(reason), "no")
+    return End(LOST, f"the request was lost: {reason or otherwise}", "unknown")
 
 
 def errors(request_ids: Iterable[RequestId], code: int, message: str, *, delivered: Delivered) -> list[Frame]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import re
 import socket
 import ssl
@@ -125,30 +126,45 @@ async def test_whom_we_trust(kind: str, authority: Authority) -> None:
 
 @pytest.mark.only_loop("uvloop")
 async def test_a_certificate_of_another_host(authority: Authority, loop_name: str) -> None:
-    """Its authority is trusted, its name is not this one: -32006, not delivered, one line."""
-    async with relay_at(authority, "elsewhere") as url:
-        async with Program.running(url, "--ca-file", authority["ca"], loop=loop_name, exit_code=1) as program:
-            error = (await program.call(1, "initialize"))["error"]
-            assert (error["code"], error["data"]) == (-32006, {"delivered": "no"})
-            assert "its certificate is not trusted: IP address mismatch" in error["message"]
-            assert "--ca-file" not in error["message"]  # of no help here
-        assert program.stderr.count("\n") == 1
+    """Its authority is trusted, its name is not this one: -32006, not delivered, one line; by any transport."""
+    trusted = ["--ca-file", authority["ca"]]
+    async with relay_at(authority, "elsewhere") as far:
+        for kind in ("http", "ws", "tcp"):
+            async with Program.running(far[kind], *trusted, loop=loop_name, exit_code=1) as program:
+                error = (await program.call(1, "initialize"))["error"]
+                assert (error["code"], error["data"]) == (-32006, {"delivered": "no"})
+                assert "its certificate is not trusted: IP address mismatch" in error["message"]
+                assert "--ca-file" not in error["message"]  # of no help here
+            assert program.stderr.count("\n") == 1
+        url = far["http"]
         async with Program.running(url, "--no-verify-ssl", loop=loop_name) as program:
             await program.handshake()
         assert "WARNING: certificates of servers are not verified" in program.stderr
-        done = await ran("test", "--ca-file", authority["ca"], url)
+        done = await ran("test", *trusted, url)
         assert done.startswith(f"mcp-relay: {url}: cannot connect: its certificate is not trusted: IP address mismatch")
         done = await ran("test", url)
         assert "not trusted: unable to get local issuer certificate; --ca-file FILE names the authorities" in done
 
 
+@pytest.mark.only_loop("uvloop")
+async def test_clients_of_a_server_that_is_not_trusted(authority: Authority) -> None:
+    """Wherever they come from, their requests were not delivered."""
+    async with serving(authority) as far:
+        with tempfile.TemporaryDirectory() as folder:
+            async with relaying(Path(folder), far["tcp"]) as near:
+                for kind in (*KINDS, "unix"):
+                    error = json.loads(await said(near[kind]))["error"]
+                    assert (error["code"], error["data"]) == (-32006, {"delivered": "no"})
+                    assert "its certificate is not trusted" in error["message"]
+
+
 @contextlib.asynccontextmanager
-async def relay_at(authority: Authority, certificate: str) -> AsyncIterator[str]:
-    """Run a relay with one of the authority's certificates; yield its URL."""
+async def relay_at(authority: Authority, certificate: str) -> AsyncIterator[dict[str, str]]:
+    """Run a relay with one of the authority's certificates; yield its addresses."""
     with tempfile.TemporaryDirectory() as folder:
         words = ["--tls-cert", authority[f"{certificate}-cert"], "--tls-key", authority[f"{certificate}-key"]]
         async with relaying(Path(folder), *stdio_server(), options=words) as found:
-            yield found["http"]
+            yield found
 
 
 async def ran(*words: str) -> str:
