@@ -121,7 +121,7 @@ async def test_a_relay_for_many_through_a_proxy(
             monkeypatch.setenv("ALL_PROXY", proxy.environment("P", login=ENCODED)["P"])
             with tempfile.TemporaryDirectory() as folder:
                 async with relaying(Path(folder), far["http"], options=["--ca-file", authority["ca"]]) as near:
-                    row = await carry(own_parts(large=0), listener, "http", near[listener], 64)
+                    row = await carry(own_parts(large=0), listener, "http", near[listener], 32)
                     assert not row.faults, row
     assert_tunnelled(proxy)
 
