@@ -22,7 +22,7 @@ from relay.app.connect_words import (
 )
 from relay.app.diagnosis import SEE_STDERR, CheckFailed
 from relay.app.examine import Examination
-from relay.app.login_options import OF_A_LOGIN, add_login_options, hidden_by_login, log_in, login_secrets, token_urls
+from relay.app.login_options import add_login_options, hidden_by_login, log_in, token_urls
 from relay.app.logs import StderrSink, mask_secrets, say
 from relay.app.options import (
     OF_A_CHILD,
@@ -115,7 +115,7 @@ def _parse(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         options = parse_words(parser, own_words, "test")
         target = ([options.target, *options.args] if options.target is not None else []) + rest
     is_for_command = bool(target) and not is_address(target[0])
-    options.unused = unused_options(parser, options, {**OF_A_URL, **OF_A_LOGIN} if is_for_command else OF_A_CHILD)
+    options.unused = unused_options(parser, options, OF_A_URL if is_for_command else OF_A_CHILD)
     return options, target
 
 
@@ -134,7 +134,7 @@ def command(words: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
         raise ConfigError(f"nothing may follow the URL, but {target[1]!r} does; see mcp-relay test --help")
     given = headers_of(options)
     headers, login = log_in(options, given)
-    secrets = [*secrets_of(options, headers, address), *login_secrets(options)]
+    secrets = secrets_of(options, headers, address)
     begin_log(options, secrets, sink)
     logging.getLogger().handlers[0].addFilter(_Once())
     for flag in options.unused:

@@ -13,8 +13,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from relay.app.clients import CLIENTS
+from relay.app.login_options import log_in
 from relay.app.logs import StderrSink
-from relay.app.options import OF_A_CHILD, OF_A_URL, begin_log, check_names, headers_of, secrets_of, split_command
+from relay.app.options import (
+    OF_A_CHILD,
+    OF_A_URL,
+    SECRET_OPTIONS,
+    begin_log,
+    check_names,
+    headers_of,
+    secrets_of,
+    split_command,
+)
 from relay.app.relay_options import FOR_A_COMMAND, build_parser
 from relay.app.specs import ADDRESSES, is_address
 from relay.endpoints.child import child_environment, resolve_program
@@ -97,6 +107,7 @@ def read_words(words: Sequence[str], sink: StderrSink) -> Wanted | None:
     check_names(options)
     _check_target(target)
     headers = headers_of(options)
+    log_in(options, headers)  # raises for one that is not complete
     secrets = secrets_of(options, headers, target[0] if is_address(target[0]) else None)
     begin_log(options, secrets, sink)
     entry = _entry(options, _given(own), target)
@@ -155,6 +166,8 @@ def _entry(options: argparse.Namespace, given: dict[argparse.Action, Any], targe
             logger.warning("%s is of no use here: left out", left_out[action.dest])
         elif action.dest == "headers":
             words += _header_words(value, env)
+        elif action.dest in SECRET_OPTIONS and is_remote:
+            env[f"MCP_RELAY_{action.dest.upper()}"] = value  # where the process list does not show it
         else:
             words += _words(action, value)
     if not is_remote or options.listen:

@@ -10,12 +10,10 @@ from relay.errors import ConfigError
 if TYPE_CHECKING:
     from relay.auth.outbound import Login
 
-__all__ = ["OF_A_LOGIN", "add_login_options", "hidden_by_login", "log_in", "login_secrets", "token_urls"]
+__all__ = ["add_login_options", "hidden_by_login", "log_in", "token_urls"]
 
 _OF_A_CLIENT = {"client_id": "--client-id", "client_secret": "--client-secret", "token_url": "--token-url"}
 _OF_A_USER = {"username": "--username", "password": "--password"}
-OF_A_LOGIN = {**_OF_A_CLIENT, **_OF_A_USER, "digest": "--digest"}
-"""Options that are of use before a URL only, by their attribute."""
 
 
 def add_login_options(group: Any) -> None:
@@ -81,8 +79,3 @@ def token_urls(login: Login | None) -> list[str]:
     """Return where a login gets tokens: TLS there is as the options about it say."""
     token_url = getattr(login, "token_url", None)
     return [] if token_url is None else [token_url]
-
-
-def login_secrets(options: argparse.Namespace) -> list[str]:
-    """Return what no log may show."""
-    return [value for value in (options.client_secret, options.password) if value]

@@ -23,6 +23,7 @@ __all__ = [
     "HEADERS_IGNORED",
     "HEADERS_REFUSED",
     "Configured",
+    "SECRET_OPTIONS",
     "Parser",
     "add_child_options",
     "add_config_option",
@@ -51,11 +52,22 @@ __all__ = [
 
 logger = logging.getLogger("relay")
 
-OF_A_URL = {"headers": "-H", "transport": "--transport"}
+OF_A_URL = {
+    "headers": "-H",
+    "transport": "--transport",
+    "username": "--username",
+    "password": "--password",
+    "digest": "--digest",
+    "client_id": "--client-id",
+    "client_secret": "--client-secret",
+    "token_url": "--token-url",
+}
 OF_A_CHILD = {"env": "-e", "cwd": "--cwd", "pass_environment": "--pass-environment"}
 """Options that the other kind of target has no use for, by their attribute."""
 
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+SECRET_OPTIONS = ("password", "client_secret")
+"""Options whose values no log may show, by their attribute."""
 _SECRET_NAMES = ("TOKEN", "SECRET", "PASSWORD", "PASSWD", "KEY", "CREDENTIAL", "AUTH", "COOKIE", "SIG")
 # Headers that the transport makes. Configurations carry the first ones, which the bridges we replace overwrite.
 HEADERS_IGNORED = ("accept", "accept-encoding", "connection", "content-type", "keep-alive", "mcp-protocol-version")
@@ -309,7 +321,8 @@ def warn_of_headers(options: argparse.Namespace) -> None:
 
 def secrets_of(options: argparse.Namespace, headers: dict[str, str], url: str | None) -> list[str]:
     """Return the values that no log may show: whole, and without the scheme before them."""
-    named = secrets_in([tuple(pair) for pair in options.env], headers, url)
+    own = [(name, getattr(options, name, None) or "") for name in SECRET_OPTIONS]
+    named = secrets_in([*own, *(tuple(pair) for pair in options.env)], headers, url)
     return [*named, *options.configured.secrets, *_secrets_of_proxies()]
 
 

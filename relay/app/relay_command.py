@@ -11,7 +11,7 @@ from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 from relay.app.admission import ANY_PAGE, check_admission
-from relay.app.login_options import hidden_by_login, log_in, login_secrets, token_urls
+from relay.app.login_options import hidden_by_login, log_in, token_urls
 from relay.app.logs import StderrSink
 from relay.app.options import (
     begin_log,
@@ -168,7 +168,7 @@ def _job(options: argparse.Namespace, command: list[str], sink: StderrSink) -> C
     """Return what is to run. Raises ConfigError."""
     given = headers_of(options)
     headers, login = log_in(options, given)
-    secrets = [*secrets_of(options, headers, command[0] if is_address(command[0]) else None), *login_secrets(options)]
+    secrets = secrets_of(options, headers, command[0] if is_address(command[0]) else None)
     begin_log(options, secrets, sink)
     for flag in options.unused:
         logger.warning("%s is of no use before a %s: ignored", flag, "URL" if is_address(command[0]) else "command")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from relay.app.admission import add_admission_options
-from relay.app.login_options import OF_A_LOGIN, add_login_options
+from relay.app.login_options import add_login_options
 from relay.app.options import (
     OF_A_CHILD,
     OF_A_URL,
@@ -222,7 +222,7 @@ def _settle(options: argparse.Namespace, parser: argparse.ArgumentParser, *, is_
 
         options.listen = handed_over()
     options.listens = with_tls(_listens(options, is_for_address=is_for_address), options)
-    for_the_other = {**OF_A_URL, **OF_A_LOGIN}
+    for_the_other = OF_A_URL
     if is_for_address:
         for_the_other = OF_A_CHILD if options.listen or options.listens != [_STDIO] else FOR_A_COMMAND
     options.unused = unused_options(parser, options, for_the_other)

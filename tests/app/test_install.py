@@ -216,6 +216,29 @@ def test_a_token_goes_where_the_process_list_does_not_show_it(run: Callable[...,
     assert "t0ps3cret" not in " ".join(entry["args"])
 
 
+@pytest.mark.parametrize(
+    ("words", "variable"),
+    [
+        (("--username", "me", "--password"), "MCP_RELAY_PASSWORD"),
+        (("--client-id", "me", "--token-url", "https://as/", "--client-secret"), "MCP_RELAY_CLIENT_SECRET"),
+    ],
+)
+def test_so_does_the_secret_of_a_login(
+    run: Callable[..., tuple[int, str, str]], words: tuple[str, ...], variable: str
+) -> None:
+    """And the change that is shown before it is made does not show it."""
+    entry = _entry(run, *words, "t0ps3cret", URL)
+    assert entry["env"] == {variable: "t0ps3cret"}
+    assert entry["args"][-len(words) :] == [*words[:-1], URL]
+    _, shown, _ = run("--client", "cursor", "a", *words, "t0ps3cret", URL)
+    assert f'"{variable}": "***"' in shown and "t0ps3cret" not in shown
+
+
+def test_a_login_that_is_not_complete_is_not_installed(run: Callable[..., tuple[int, str, str]]) -> None:
+    code, _, said = run("--client", "cursor", "--print", "a", "--username", "me", URL)
+    assert (code, said.count("\n")) == (2, 1) and "--username is of no use without --password" in said
+
+
 def test_what_is_of_no_use_is_left_out_with_a_warning(run: Callable[..., tuple[int, str, str]]) -> None:
     _, printed, said = run("--client", "zed", "--print", "a", "--port", "3000", "--cwd", "/", URL)
     assert json.loads(printed)["context_servers"]["a"]["args"][-1:] == [URL]

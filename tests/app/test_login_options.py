@@ -107,6 +107,12 @@ def test_mistakes(words: list[str], said: str, capfd: pytest.CaptureFixture[str]
     assert err.count("\n") == 1
 
 
+def test_a_password_may_come_from_a_variable(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    """As every option may; there it is in no process list."""
+    monkeypatch.setenv("MCP_RELAY_PASSWORD", PASSWORD)
+    assert jobs.bridging("--username", USER, "--digest", URL).login == DigestLogin(USER, PASSWORD)
+
+
 # -- the program ------------------------------------------------------------------------------------------------------
 
 WAYS: dict[str, tuple[Gate, list[str]]] = {

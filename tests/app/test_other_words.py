@@ -53,7 +53,7 @@ class Jobs:
         monkeypatch.setattr(bridge_module, "bridge", self._take)
         monkeypatch.setattr(bridge_module, "bridge_own_servers", self._take)
 
-    async def _take(self, settings: ServeSettings | BridgeSettings, sink: StderrSink) -> int:
+    async def _take(self, settings: ServeSettings | BridgeSettings, sink: StderrSink, **_: object) -> int:
         self.found.append(settings)
         return 0
 

@@ -19,7 +19,7 @@ from urllib.parse import parse_qs, unquote_plus
 from aiohttp import web
 
 Json = dict[str, Any]
-USER, PASSWORD = "möter", "canary: pass"
+USER, PASSWORD = "möter", 'canary: wörd, "x"'
 CLIENT, SECRET = "client/1 ü", "canary+secret&="
 
 Gate = Callable[[web.Request, bytes], web.Response | None]
