@@ -149,6 +149,20 @@ def test_http2_and_a_refreshed_token(folder: Path, sdk: str) -> None:
         assert said.split("\n") == ["a new token", "a new token", "{}", "{}", "a new token", "{}", ""]
 
 
+def test_version_2_of_the_sdk(folder: Path) -> None:
+    """Its client and its server speak through the same streams, with the two names changed that the page tells."""
+    streams = folder / "sdk_streams.py"
+    code = streams.read_text().replace("from mcp.types import JSONRPCMessage", "import mcp_types")
+    method = "JSONRPCMessage.model_validate_json"
+    assert code.count(method) == 1
+    streams.write_text(code.replace(method, "mcp_types.jsonrpc_message_adapter.validate_json"))
+    client, server = [one for one in PROGRAMS if one.title == "With the official SDK, in memory"]
+    assert run(client.code, folder, packages_of("py2")) == client.prints
+    renamed = server.code.replace("fastmcp import FastMCP", "mcpserver import MCPServer as FastMCP")
+    printed = run(renamed.replace("_mcp_server", "_lowlevel_server"), folder, packages_of("py2"))
+    assert printed == "[{'text': '3', 'type': 'text'}]\n"
+
+
 HTTPX2 = """
 import asyncio
 

@@ -8,7 +8,7 @@ import dataclasses
 import logging
 
 from relay.app.logs import ChildStderr, ReachLog, StderrSink, frame_log
-from relay.app.settings import BridgeSettings, LogTo, ServeSettings
+from relay.app.settings import BridgeSettings, ServeSettings
 from relay.app.signals import StopSignals
 from relay.app.wiring import connect, is_url, log_in_to
 from relay.endpoints.base import Endpoint
@@ -79,7 +79,7 @@ async def bridge(settings: BridgeSettings, sink: StderrSink, *, remote: Endpoint
     return 1 if reach.is_unreached or isinstance(report.failure, EndpointUnavailable) else 0
 
 
-async def bridge_own_servers(settings: ServeSettings, sink: StderrSink, *, log_to: LogTo = "stderr") -> int:
+async def bridge_own_servers(settings: ServeSettings, sink: StderrSink) -> int:
     """Join own stdin and stdout to a command, or to several servers, as ``bridge`` does. Raises ConfigError."""
     from relay.app.serve import target_of
 
@@ -89,7 +89,9 @@ async def bridge_own_servers(settings: ServeSettings, sink: StderrSink, *, log_t
         # Whoever started this program has one session, and cannot begin another: it stays where it is.
         target = target_of(settings, stderr, ends_with_home=False)
         try:
-            bridging = BridgeSettings(url=target.name, secrets=settings.secrets, limits=settings.limits, log_to=log_to)
+            bridging = BridgeSettings(
+                url=target.name, secrets=settings.secrets, limits=settings.limits, log_to=settings.log_to
+            )
             return await bridge(bridging, sink, remote=target.endpoint())
         finally:
             await target.aclose()

@@ -210,6 +210,7 @@ def _job(
     settings = ServeSettings(
         command=(),
         name="servers",
+        log_to=options.log_to,
         choice=ChoiceSettings(targets, strategy, retry),
         env=child_environment(dict(options.env), pass_all=options.pass_environment),
         headers=headers,
@@ -227,7 +228,7 @@ def _job(
     if not listens or listens == [ListenSpec("stdio")]:
         from relay.app.bridge import bridge_own_servers
 
-        return bridge_own_servers(settings, sink, log_to=options.log_to)
+        return bridge_own_servers(settings, sink)
     refuse_log_to_client(options)
     from relay.app.serve import serve
 

@@ -104,6 +104,7 @@ def _serve_settings(
     return ServeSettings(
         command=() if url else command,
         name=options.name or os.path.basename(command[0] if command else ""),
+        log_to=options.log_to,
         env=env,
         url=url,
         headers=headers,
@@ -206,7 +207,7 @@ def _job(options: argparse.Namespace, command: list[str], sink: StderrSink) -> C
     if serving.listen == [ListenSpec("stdio")]:
         from relay.app.bridge import bridge_own_servers
 
-        return bridge_own_servers(serving, sink, log_to=options.log_to)
+        return bridge_own_servers(serving, sink)
     refuse_log_to_client(options)
     from relay.app.serve import serve
 

@@ -103,6 +103,8 @@ class ServeSettings:
     secrets: Sequence[str] = ()
     warnings: Sequence[str] = ()
     """Said once the relay listens: what this configuration exposes."""
+    log_to: LogTo = "stderr"
+    """Who is told of the relay's own warnings, where own stdio is all that clients come by."""
     named: ServersSource | None = None
     """Servers with names beside the command or address, or instead of both."""
     pass_environment: bool = False
