@@ -237,6 +237,7 @@ EXAMPLES = [
     ),
     # mcp-remote 0.15.1
     Example("mcp-remote {sse}", ("stdio",)),
+    Example("mcp-remote@latest {sse}", ("stdio",)),
     Example('mcp-remote {sse} --header "Authorization: Bearer ${{AUTH_TOKEN}}"', ("stdio",), env=_AUTH, sends=_SECRET),
     Example("mcp-remote {sse} --header 'Authorization:${{AUTH_HEADER}}'", ("stdio",), env=_AUTH, sends=_SECRET),
     Example("mcp-remote {sse} --header-file {headers}", ("stdio",), sends=_IN_FILE),

@@ -98,5 +98,7 @@ def _of_the_whole(root: Table) -> list[str]:
     proxy = root.values.get("mcpProxy")
     if isinstance(proxy, dict) and proxy:
         keys = ", ".join(f"mcpProxy.{key}" for key in proxy)
-        warnings.append(f"{root.where('mcpProxy')}: not used: {keys}; say --host and --port on the command line")
+        warnings.append(
+            f"{root.where('mcpProxy')}: read by mcp-relay as tbxark only: {keys}; else say --host and --port"
+        )
     return warnings

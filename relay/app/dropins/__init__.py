@@ -54,6 +54,7 @@ def name_of_program(program: str) -> str | None:
 
 def native_words(name: str | None, words: Sequence[str], sink: StderrSink) -> list[str]:
     """Translate a tool's words into those of ``mcp-relay``, and say what is different. Raises ConfigError."""
+    name = name and name.partition("@")[0]  # as in npx mcp-remote@latest
     if name not in TOOLS:
         what = "no program is named" if name is None else f"{name!r} is not a program whose words are known"
         raise ConfigError(f"as: {what}; known: {', '.join(TOOLS)}; a command called as goes after --")

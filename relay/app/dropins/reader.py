@@ -9,7 +9,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 from relay.app.options import Parser, split_command, start_of
 from relay.errors import ConfigError
@@ -84,6 +84,13 @@ class ToolParser(Parser):
         self._refused: list[str] = []
         self.has_unknown = False
         self.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+
+    def error(self, message: str) -> NoReturn:
+        """Raise ConfigError; what stands behind an option that is not known may be a secret."""
+        if message.startswith("unrecognized arguments"):
+            flags = [start_of(word) for word in message.split()[2:] if word.startswith("-")]
+            message = f"unrecognized arguments: {' '.join(flags) or 'words that belong to no option'}"
+        super().error(message)
 
     def refuse(self, *flags: str, why: str) -> None:
         """Know these options of the tool's, and refuse each with the reason."""

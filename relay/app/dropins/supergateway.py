@@ -52,7 +52,9 @@ def _parser(name: str) -> ToolParser:
     parser.add_argument("--header", nargs="+", type=header, action="extend", default=[], metavar="'Name: value'")
     parser.add_argument("--oauth2Bearer", "--oauth2-bearer", metavar="TOKEN", help="send Authorization: Bearer TOKEN")
     parser.add_argument("--logLevel", "--log-level", choices=tuple(_LEVELS), default="info", help="default info")
-    parser.add_argument("--cors", nargs="*", metavar="ORIGIN", help="pages that may call us; of all without a value")
+    parser.add_argument(
+        "--cors", nargs="*", action="extend", metavar="ORIGIN", help="pages that may call us; any if empty"
+    )
     parser.add_argument("--stateful", action=argparse.BooleanOptionalAction, default=False, help="keep sessions")
     parser.add_argument("--sessionTimeout", "--session-timeout", type=milliseconds, metavar="MS", help="of --stateful")
     parser.add_argument("--baseUrl", "--base-url", default="", metavar="URL", help="before --messagePath, for clients")

@@ -125,8 +125,8 @@ def test_tbxark(tmp_path: Path) -> None:
     assert found.servers["amap"].secrets == ["amap-secret-key"]
     assert warnings_of(found, tmp_path) == [
         (
-            "f.json, line 2: mcpProxy: not used: mcpProxy.baseURL, mcpProxy.addr, mcpProxy.name, mcpProxy.version, "
-            "mcpProxy.type, mcpProxy.options; say --host and --port on the command line"
+            "f.json, line 2: mcpProxy: read by mcp-relay as tbxark only: mcpProxy.baseURL, mcpProxy.addr, "
+            "mcpProxy.name, mcpProxy.version, mcpProxy.type, mcpProxy.options; else say --host and --port"
         ),
         "f.json, line 15: mcpServers.github.options.toolFilter: not supported: all of the server's tools are offered",
         "f.json, line 15: mcpServers.github.options.authTokens: not supported: clients are not asked for them",
