@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
+from bench.bars import bar_rows
 from bench.bridges import BRIDGES, Bridge
 from bench.cells import CELLS, Cell
 from bench.launch import Launcher
@@ -23,12 +24,13 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m bench",
         description="Measure what an MCP bridge costs: ours, its peers, no bridge, and the least possible.",
-        epilog="examples: --quick | --install | --only mcp-relay --only 'serve/calls/100B/*' --seconds 3",
+        epilog="examples: --quick | --install | --bars | --only mcp-relay --only 'serve/calls/100B/*' --seconds 3",
     )
     parser.add_argument(
         "--only", action="append", default=[], metavar="GLOB", help="bridges or cells by name (repeatable)"
     )
     parser.add_argument("--quick", action="store_true", help="a few cells, four bridges, one round: under two minutes")
+    parser.add_argument("--bars", action="store_true", help="only what the table of bars compares")
     parser.add_argument("--seconds", type=float, help="length of each load (default 2; quick 1)")
     parser.add_argument("--rounds", type=int, help="how often all of it is done (default 3; quick 1)")
     parser.add_argument("--install", action="store_true", help="install the selected peers that are not installed")
@@ -57,6 +59,11 @@ def main(words: Sequence[str]) -> int:
     """Run the harness; 0 also when a bridge failed, because that is a result."""
     options = _parse(words)
     bridges, cells = select(options.only, is_quick=options.quick)
+    rows = {(bridge.name, cell.name) for bridge in bridges for cell in cells if bridge.find_way(cell.path)}
+    if options.bars:
+        rows &= bar_rows()
+        bridges = [bridge for bridge in bridges if any(bridge.name == name for name, _ in rows)]
+        cells = [cell for cell in cells if any(cell.name == name for _, name in rows)]
     if options.list:
         print(
             "\n".join([*(f"{bridge.name:14} {bridge.title}" for bridge in bridges), "", *(cell.name for cell in cells)])
@@ -68,9 +75,9 @@ def main(words: Sequence[str]) -> int:
     missing = find_missing(bridges, launcher, may_install=options.install)
     rounds = options.rounds if options.rounds is not None else 1 if options.quick else 3
     timing = Timing(seconds=options.seconds or (1.0 if options.quick else 2.0))
-    loads = rounds * sum(bridge.find_way(cell.path) is not None for bridge in bridges for cell in cells)
+    loads = rounds * len(rows)
     say(f"{loads} measurements, about {loads * (timing.seconds + OVERHEAD) / 60:.0f} minutes")
-    results = run_rounds(launcher, bridges, cells, rounds=rounds, timing=timing, missing=missing)
+    results = run_rounds(launcher, bridges, cells, rows=rows, rounds=rounds, timing=timing, missing=missing)
     notes = [programs.note, f"{timing.seconds:g} s each load, {rounds} round(s), interleaved by bridge"]
     writer = Writer(bridges, cells, results, words=words, notes=notes)
     if options.json:

@@ -42,12 +42,24 @@ class Bridge:
     serve: Way | None = None
     connect: Way | None = None
     hop: Way | None = None
+    tcp: Way | None = None
+    websocket: Way | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
 
     def find_way(self, path: str) -> Way | None:
         """Return how this bridge does `path`, if it can."""
-        return {"serve": self.serve, "hop": self.hop}.get(path, self.connect)
+        return self.connect if path.startswith("connect") else self.ways()[path]
+
+    def ways(self) -> dict[str, Way | None]:
+        """Return its ways by path; both `connect` paths are one."""
+        return {
+            "serve": self.serve,
+            "connect": self.connect,
+            "hop": self.hop,
+            "tcp": self.tcp,
+            "websocket": self.websocket,
+        }
 
 
 NODE = {"NODE_ENV": "production"}
@@ -75,6 +87,7 @@ BRIDGES: tuple[Bridge, ...] = (
         serve=Way(("{far_http}", "{port}", "json")),
         connect=Way(("{far_stdio}",)),
         hop=Way(("{far_http}", "{port}", "json")),
+        tcp=Way(("{far_stdio}",)),
     ),
     Bridge(
         name="floor",
@@ -90,6 +103,8 @@ BRIDGES: tuple[Bridge, ...] = (
         serve=Way((*RELAY, "--port", "{port}", "--", "{command}")),
         connect=Way((*RELAY, "--transport", "streamablehttp", "{url}")),
         hop=Way((*RELAY, "--listen", "http://127.0.0.1:{port}/mcp", "{url}")),
+        tcp=Way((*RELAY, "--listen", "tcp://127.0.0.1:{port}", "--", "{command}")),
+        websocket=Way((*RELAY, "--port", "{port}", "--", "{command}")),
     ),
     Bridge(
         name="sparfenyuk",
@@ -120,6 +135,13 @@ BRIDGES: tuple[Bridge, ...] = (
             )
         ),
         connect=Way(("{home}/node_modules/.bin/supergateway", "--streamableHttp", "{url}", "--logLevel", "none")),
+        websocket=Way(
+            (
+                *("{home}/node_modules/.bin/supergateway", "--stdio", "{command_line}", "--port", "{port}"),
+                *("--outputTransport", "ws", "--logLevel", "none"),
+            ),
+            endpoint="/message",
+        ),
         environment=NODE,
         note="--stateful: without it, a new child for each request",
     ),

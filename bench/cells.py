@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 PATHS = ("serve", "connect-json", "connect-sse", "hop")
+SOCKET_PATHS = ("tcp", "websocket")
 IN_FLIGHT = (1, 8, 32, 128)
 SIZES = {"10kB": 10_000, "100kB": 100_000, "1MB": 1_000_000}
 SCALE_SIZES = {**SIZES, "16MiB": 16 * 2**20}
@@ -34,6 +35,11 @@ class Cell:
     def name(self) -> str:
         """Its name, which `--only` selects by."""
         return f"{self.path}/{self.kind}/{self.what}"
+
+    @property
+    def is_one_session(self) -> bool:
+        """Whether its path is one session, so that each load needs a bridge of its own."""
+        return self.path.startswith("connect") or self.path in SOCKET_PATHS
 
     @property
     def group(self) -> str:
@@ -98,4 +104,13 @@ def _path_cells(path: str) -> Iterator[Cell]:
         yield from _scale(path)
 
 
-CELLS: tuple[Cell, ...] = tuple(cell for path in PATHS for cell in _path_cells(path))
+def _socket_cells(path: str) -> Iterator[Cell]:
+    """The transport makes the difference to `serve`; what grows with sessions or sizes is seen there."""
+    for in_flight in (1, 32):
+        yield Cell(path, "calls", f"100B/{in_flight}", _options(in_flight=in_flight, request_size=100, result_size=100))
+
+
+CELLS: tuple[Cell, ...] = (
+    *(cell for path in PATHS for cell in _path_cells(path)),
+    *(cell for path in SOCKET_PATHS for cell in _socket_cells(path)),
+)

@@ -14,13 +14,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from bench.bridges import Bridge, Way
+from bench.cells import SOCKET_PATHS
 from bench.install import home_of
 from bench.load import CellFailed, Timing, run_load
 from bench.places import ROOT, without_folders
 from bench.processes import Usage, kill_tree, read_usage
 from bench.programs import Programs
+from bench.sockets import connect, shake_hands, start_at_socket
 
 FAR_END_SECONDS = 10.0  # for our own HTTP far end to listen
 
@@ -129,28 +132,42 @@ class Launcher:
         assert way is not None, "whoever asks has looked"
         with contextlib.ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
-            url = "" if path == "serve" or bridge.name == "direct" else stack.enter_context(self._far_http(way, path))
+            has_url = path in ("hop", "connect-json", "connect-sse") and bridge.name != "direct"
+            url = stack.enter_context(self._far_http(way, path)) if has_url else ""
             port = free_port()
             words = self.fill_words(bridge, way, port=port, url=url, folder=folder)
             log = folder / "stderr"
+            if path in SOCKET_PATHS:
+                yield self._socket_stage(stack, bridge, path, words, port=port, log=log)
+                return
             is_stdio = path.startswith("connect")
             pipe = subprocess.PIPE if is_stdio else subprocess.DEVNULL
             with log.open("wb") as errors:
                 started_ns = time.monotonic_ns()
-                try:
-                    process = subprocess.Popen(
-                        words,
-                        cwd=ROOT,
-                        env={**os.environ, **bridge.environment},
-                        stdin=pipe,
-                        stdout=pipe,
-                        stderr=errors,
-                        bufsize=0,
-                    )
-                except OSError as problem:
-                    raise CellFailed(f"cannot be started: {without_folders(str(problem))}") from None
+                process = _start(words, bridge, pipe, errors)
             stack.callback(_stop, process)
             yield self._stage(way, process, port=port, log=log, started_ns=started_ns)
+
+    def _socket_stage(
+        self, stack: contextlib.ExitStack, bridge: Bridge, path: str, words: list[str], *, port: int, log: Path
+    ) -> Stage:
+        """Start a bridge that listens at a socket; the load generator gets a connection to it."""
+        way, started_ns = bridge.find_way(path), time.monotonic_ns()
+        assert way is not None, "whoever asks has looked"
+        if bridge.name == "direct":
+            log.touch()
+            process, client = start_at_socket(words, port)
+            stack.callback(_stop, process)
+        else:
+            with log.open("wb") as errors:
+                process = _start(words, bridge, subprocess.DEVNULL, errors)
+            stack.callback(_stop, process)
+            client = connect(port, lambda: process.poll() is not None)
+        other = stack.enter_context(client.dup())  # epoll wants a descriptor for each direction
+        stack.enter_context(client)
+        if path == "websocket":
+            shake_hands(client, port, way.endpoint)
+        return self._line_stage(way, process, (client.fileno(), other.fileno()), path, log=log, started_ns=started_ns)
 
     def _stage(self, way: Way, process: subprocess.Popen[bytes], *, port: int, log: Path, started_ns: int) -> Stage:
         if process.stdin is None or process.stdout is None:
@@ -158,9 +175,37 @@ class Launcher:
             words += ["--transport", way.transport, "--tool-prefix", way.tool_prefix]
             return Stage(process, words, (), log, started_ns)
         ends = (process.stdout.fileno(), process.stdin.fileno())
+        return self._line_stage(way, process, ends, "", log=log, started_ns=started_ns)
+
+    def _line_stage(
+        self,
+        way: Way,
+        process: subprocess.Popen[bytes],
+        ends: tuple[int, int],
+        path: str,
+        *,
+        log: Path,
+        started_ns: int,
+    ) -> Stage:
         words = [*self.programs.words["load_stdio"], "--read-fd", str(ends[0]), "--write-fd", str(ends[1])]
         words += ["--tool-prefix", way.tool_prefix]
+        words += ["--framing", "websocket"] if path == "websocket" else []
         return Stage(process, words, ends, log, started_ns)
+
+
+def _start(words: list[str], bridge: Bridge, pipe: int, errors: IO[bytes]) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            words,
+            cwd=ROOT,
+            env={**os.environ, **bridge.environment},
+            stdin=pipe,
+            stdout=pipe,
+            stderr=errors,
+            bufsize=0,
+        )
+    except OSError as problem:
+        raise CellFailed(f"cannot be started: {without_folders(str(problem))}") from None
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -133,10 +133,9 @@ def _measure_on_one(
 ) -> Iterator[Sample]:
     path = left[0].path
     with launcher.stage(bridge, path) as stage:
-        if not path.startswith("connect"):
+        if not left[0].is_one_session:
             _start(stage)
         while left:
             yield Sample(bridge.name, left[0].name, round_number, _measure_one(stage, left[0], timing))
-            left.pop(0)
-            if path.startswith("connect"):
-                return  # one stdio session is one handshake, so each cell has a bridge of its own there
+            if left.pop(0).is_one_session:
+                return

@@ -18,7 +18,7 @@ from bench.samples import Results
 
 def _command_lines(bridges: Sequence[Bridge]) -> Iterator[tuple[str, str]]:
     for bridge in bridges:
-        for path, way in (("serve", bridge.serve), ("connect", bridge.connect), ("hop", bridge.hop)):
+        for path, way in bridge.ways().items():
             if way is not None:
                 home = f"bench/.peers/{bridge.name}"
                 words = " ".join(way.words).replace("{home}", home)
@@ -65,9 +65,8 @@ class Writer:
             Path(target).write_text(text)
 
     def write_report(self, folder: Path) -> str:
-        """Write report.md, samples.json and the plots into `folder`; return what to tell of the plots."""
+        """Write report.md and the plots into `folder`; return what to tell of the plots."""
         folder.mkdir(parents=True, exist_ok=True)
-        self.write_json(str(folder / "samples.json"))
         told, pictures = "", []
         try:
             pictures = draw(folder, self._report.bridges, self._report.results)

@@ -5,7 +5,7 @@ So what disturbs the machine for a while disturbs all bridges, not one.
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 
@@ -78,22 +78,23 @@ def run_rounds(
     bridges: Sequence[Bridge],
     cells: Sequence[Cell],
     *,
+    rows: Container[tuple[str, str]],
     rounds: int,
     timing: Timing,
     missing: dict[str, str],
 ) -> Results:
-    """Measure every cell on every bridge, `rounds` times; Ctrl-C ends it with what there is.
+    """Measure each of the `rows`, a bridge and a cell by name, `rounds` times; Ctrl-C ends it with what there is.
 
     A row that failed once is not tried again.
     """
     results, begun = Results(), time.monotonic()
     for bridge in bridges:
         for cell in cells:
-            if bridge.name in missing:
+            if bridge.name in missing and (bridge.name, cell.name) in rows:
                 results.add(Sample(bridge.name, cell.name, 0, failure=missing[bridge.name]))
     try:
         for round_number in range(1, rounds + 1):
-            for sample in _one_round(launcher, bridges, cells, timing, results, round_number):
+            for sample in _one_round(launcher, bridges, cells, rows, timing, results, round_number):
                 results.add(sample)
                 _tell(sample, begun)
     except KeyboardInterrupt:
@@ -105,6 +106,7 @@ def _one_round(
     launcher: Launcher,
     bridges: Sequence[Bridge],
     cells: Sequence[Cell],
+    rows: Container[tuple[str, str]],
     timing: Timing,
     results: Results,
     round_number: int,
@@ -114,6 +116,7 @@ def _one_round(
         for bridge in bridges:
             if not bridge.find_way(together[0].path):
                 continue
-            wanted = [cell for cell in together if not results.find_failure(bridge.name, cell.name)]
+            asked = [cell for cell in together if (bridge.name, cell.name) in rows]
+            wanted = [cell for cell in asked if not results.find_failure(bridge.name, cell.name)]
             for sample in measure_group(launcher, bridge, wanted, timing, round_number):
                 yield _with_added_latency(sample, results)

@@ -24,6 +24,7 @@ def read_options() -> argparse.Namespace:
         *((f"--{name}", float, 0.0) for name in ("rate", "seconds", "warm-up", "drain")),
         *((f"--{name}", str, "") for name in ("path", "transport", "tool-prefix")),
         ("--mode", str, "calls"),
+        ("--framing", str, "lines"),
         ("--protocol", str, "2025-06-18"),
     ):
         parser.add_argument(name, type=kind, default=value)

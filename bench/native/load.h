@@ -10,7 +10,7 @@
 static int64_t deadline_ns;      /* nothing waits beyond this */
 
 struct options {
-    int port, in_flight, sessions, idle_sessions, streams, hold, is_sse_transport, read_fd, write_fd;
+    int port, in_flight, sessions, idle_sessions, streams, hold, is_sse_transport, is_websocket, read_fd, write_fd;
     const char *mode, *path, *protocol, *tool_prefix;
     double seconds, warm_up, rate, drain;
     size_t request_size, result_size;
@@ -45,6 +45,7 @@ static void parse_options(int count, char **words) {
         else if (!strcmp(name, "--request-size")) options.request_size = strtoul(value, NULL, 10);
         else if (!strcmp(name, "--result-size")) options.result_size = strtoul(value, NULL, 10);
         else if (!strcmp(name, "--read-fd")) options.read_fd = atoi(value);
+        else if (!strcmp(name, "--framing")) options.is_websocket = !strcmp(value, "websocket");
         else if (!strcmp(name, "--write-fd")) options.write_fd = atoi(value);
         else die("unknown option %s", name);
     }

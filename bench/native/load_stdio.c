@@ -1,9 +1,11 @@
-/* The stdio load generator: an MCP client on the two pipes of a running bridge.
+/* The stdio load generator: an MCP client on the two pipes of a running bridge, or on a socket that leads to one.
  *
- * The harness starts the bridge and hands over its stdout (--read-fd) and stdin (--write-fd). Keeps
+ * The harness starts the bridge and hands over its stdout (--read-fd) and stdin (--write-fd), or a connected socket
+ * twice. Frames are lines, or WebSocket messages (--framing websocket; the harness has shaken hands). Keeps
  * --in-flight calls under way, checks every answer, prints one line of JSON.
  * Modes: calls | notify | first (start-up: only the handshake). */
 #include "load.h"
+#include "websocket.h"
 
 struct call { int64_t id, started; };
 
@@ -22,8 +24,12 @@ static void flush_out(void) {
 }
 
 static void send_frame(void) {
-    append(&frame, "\n", 1);
-    append(&out, frame.at, frame.length);
+    if (options.is_websocket) {
+        append_websocket(&out, WS_TEXT, frame.at, frame.length);
+    } else {
+        append(&frame, "\n", 1);
+        append(&out, frame.at, frame.length);
+    }
     frame.length = 0;
 }
 
@@ -72,9 +78,17 @@ static void frame_received(struct span line) {
     call_finished(c);
 }
 
+static void take_messages(void) {
+    struct span payload;
+    int opcode;
+    while ((opcode = take_websocket(&in, &payload))) {
+        if (opcode == WS_PING) append_websocket(&out, WS_PONG, payload.at, payload.length);
+        else if (opcode == WS_TEXT || opcode == WS_BINARY) frame_received(payload);
+        else if (opcode != WS_PONG) fail("a WebSocket frame that is no message: opcode %d", opcode);
+    }
+}
+
 static void take_lines(void) {
-    ssize_t got = read_some(options.read_fd, &in);
-    if (got == 0) fail("the bridge ended its output; %lld calls were answered", (long long)answered_total);
     char *end;
     while (pending(&in) > searched && (end = memchr(in.at + in.used + searched, '\n', pending(&in) - searched))) {
         struct span line = {in.at + in.used, (size_t)(end - (in.at + in.used))};
@@ -83,6 +97,13 @@ static void take_lines(void) {
         if (line.length) frame_received(line);
     }
     searched = pending(&in);
+}
+
+static void take_frames(void) {
+    ssize_t got = read_some(options.read_fd, &in);
+    if (got == 0) fail("the bridge ended its output; %lld calls were answered", (long long)answered_total);
+    if (options.is_websocket) take_messages();
+    else take_lines();
     if (pending(&out) && !writing) flush_out();      /* what those answers let go, in one write */
 }
 
@@ -93,7 +114,7 @@ static void turn(int64_t until) {
     int wait = left <= 0 ? 0 : (int)(left / 1000000) + !due_step;     /* at a fixed rate: spin, to be on time */
     int ready = epoll_wait(epoll_fd, events, 4, wait);
     for (int i = 0; i < ready; i++) {
-        if (events[i].data.ptr == &in) take_lines();
+        if (events[i].data.ptr == &in) take_frames();
         else if (events[i].events & EPOLLOUT) flush_out();
         else fail("the bridge closed its stdin");
     }

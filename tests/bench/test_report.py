@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 
 from bench.__main__ import select
-from bench.bars import bar_lines
+from bench.bars import BARS, bar_lines, bar_rows
 from bench.bridges import BRIDGES
 from bench.cells import CELLS
 from bench.report import Report
 from bench.samples import Results, Sample
 
 CALLS = "serve/calls/100B/32"
+FIGURES = ("per_second", "p50_us", "first_answer_ms", "idle_mib", "kib_per_session")
 
 
 def sample(bridge: str, *rates: float, cell: str = CALLS, failure: str = "") -> list[Sample]:
@@ -59,6 +60,19 @@ def test_a_bar_is_missed_or_reached_by_the_ratio_in_one_run(ours: float, verdict
 
 def test_a_bar_without_figures_is_not_claimed() -> None:
     assert [line for line in bar_lines(Results()) if not line.startswith("| what") and "---" not in line] == []
+
+
+def test_the_bars_say_what_they_are_made_of() -> None:
+    """Every row of theirs can be measured, and a run of those alone shows every bar."""
+    rows = bar_rows()
+    ways = {bridge.name: bridge for bridge in BRIDGES}
+    cells = {cell.name: cell for cell in CELLS}
+    able = {(name, cell) for name, cell in rows if ways[name].find_way(cells[cell].path)}
+    assert ("sparfenyuk", CALLS) in able and ("floor", CALLS) in able and ("mcp-remote", CALLS) not in rows
+    assert len(able) < len(BRIDGES) * len(CELLS) / 10
+    figures = dict.fromkeys(FIGURES, 1.0)
+    shown = list(bar_lines(Results([Sample(name, cell, 1, figures) for name, cell in able])))
+    assert len(shown) == len(BARS) + 2
 
 
 def test_only_names_bridges_and_cells_by_glob() -> None:

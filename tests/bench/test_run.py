@@ -27,11 +27,15 @@ def run(*words: str, code: str = "import sys; from bench.__main__ import main; s
 def test_a_relay_is_measured_and_every_answer_is_right() -> None:
     said = run(
         "--only", "mcp-relay", "--only", "direct", "--only", "serve/calls/100B/8", "--only", "hop/calls/100B/8",
+        "--only", "tcp/calls/100B/32", "--only", "websocket/calls/100B/32",
         "--seconds", "0.3", "--rounds", "1",
     )  # fmt: skip
     assert isinstance(said, dict)
     rows = {(one["bridge"], one["cell"]): one for one in said["samples"]}
-    assert set(rows) >= {("mcp-relay", "serve/calls/100B/8"), ("mcp-relay", "hop/calls/100B/8")}
+    cells = {"serve/calls/100B/8", "hop/calls/100B/8", "tcp/calls/100B/32", "websocket/calls/100B/32"}
+    assert set(rows) == {(who, cell) for who in ("mcp-relay", "direct") for cell in cells} - {
+        ("direct", "websocket/calls/100B/32")
+    }
     for row in rows.values():
         assert not row["failure"], row
         assert row["figures"]["per_second"] > 0
