@@ -247,6 +247,23 @@ async def test_nobody_listens() -> None:
     assert (error["code"], error["data"]) == (-32006, {"delivered": "no"})
 
 
+async def test_a_pool_without_a_free_place() -> None:
+    """The stream of the session has the only connection: a call that waited for it in vain was not executed."""
+    script = Listening()
+    async with FaultServer.running(script) as server:
+        only_one = httpx.Limits(max_connections=1)
+        async with httpx.AsyncClient(limits=only_one, timeout=httpx.Timeout(5, pool=0.05)) as client:
+            endpoint = relay.connect(server.url, client=client, limits=QUICK)
+            talk = Talk(endpoint)
+            await talk.handshake()
+            await server.until(lambda: script.listeners)
+            error = (await talk.call(1))["error"]
+            assert isinstance(error, dict)
+            assert (error["code"], error["data"]) == (-32006, {"delivered": "no"})
+            assert not server.posted("tools/call")
+            await endpoint.aclose()
+
+
 async def test_a_client_that_fails_in_its_own_way() -> None:
     """Whatever the caller's code raises is that request's error; how far it got is not known."""
 
