@@ -200,9 +200,10 @@ class NamedServers:
     async def _offer(self, server: NamedServer) -> None:
         settings = dataclasses.replace(self._settings, secrets=server.secrets)
         stderr = ChildStderr(server.name, self._sink, server.secrets)
-        await stderr.open()
+        if server.url is None:
+            await stderr.open()
         target = self._target(server, stderr)
-        served = _Served(server, Offer(target, settings), stderr)
+        served = _Served(server, Offer(target, settings, notes_faults=True), stderr)
         self._served[server.name] = served
         for listener in self._listeners:
             offer = served.offer

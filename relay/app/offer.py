@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import functools
 import logging
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
@@ -20,7 +20,9 @@ from relay.endpoints.base import Endpoint
 from relay.endpoints.modern_clients import ModernClients
 from relay.endpoints.tasks import TaskScope
 from relay.errors import EndpointBroken, EndpointClosed
-from relay.pipe import pipe
+from relay.frames import replies
+from relay.frames.frame import Frame
+from relay.pipe import Observer, pipe
 
 if TYPE_CHECKING:
     from relay.endpoints.http_dial import Dial
@@ -54,14 +56,33 @@ class Target(Protocol):
         """Let go of what it holds; the sessions have ended."""
 
 
+class _FaultWatch(Observer):
+    """Notes whether a URL answers: nothing but its frames tells."""
+
+    def __init__(self, target: RemoteTarget, upstream: Endpoint, then: Observer | None) -> None:
+        self._target = target
+        self._upstream = upstream
+        self._then = then or Observer()
+
+    def frames_forwarded(self, source: Endpoint, sink: Endpoint, frames: Sequence[Frame]) -> None:
+        if source is self._upstream:
+            fault = replies.fault_of(frames[-1])
+            self._target.fault = fault.message if fault is not None and fault.is_failure else None
+        self._then.frames_forwarded(source, sink, frames)
+
+
 class Offer:
     """One server, and the tasks of those who use it."""
 
-    def __init__(self, target: Target, settings: ServeSettings) -> None:
-        """Offer ``target``, whose secrets, limits and sharing ``settings`` say."""
+    def __init__(self, target: Target, settings: ServeSettings, *, notes_faults: bool = False) -> None:
+        """Offer ``target``, whose secrets, limits and sharing ``settings`` say.
+
+        ``notes_faults``: look at the frames of a URL for whether it answers, which costs a little.
+        """
         self.target = target
         self.last_used = datetime.now(UTC)
         self._settings = settings
+        self._notes_faults = notes_faults
         self._pool = self._make_pool() if settings.share in ("shared", "stateless") else None
         self._tasks = TaskScope()
         self._starting: asyncio.Task[None] | None = None
@@ -137,7 +158,9 @@ class Offer:
     async def _carry(self, session: Endpoint, upstream: Endpoint) -> None:
         """Join a session to its server; whatever happens to it stays its own."""
         self.last_used = datetime.now(UTC)
-        observer = frame_log(self._settings.secrets)
+        observer: Observer | None = frame_log(self._settings.secrets)
+        if self._notes_faults and isinstance(self.target, RemoteTarget):
+            observer = _FaultWatch(self.target, upstream, observer)
         try:
             report = await pipe(session, upstream, limits=self._settings.limits, observer=observer)
         except Exception:

@@ -184,6 +184,8 @@ def _job(options: argparse.Namespace, command: list[str], sink: StderrSink) -> C
         if len(command) > 1:
             raise ConfigError(f"nothing may follow the URL, but {command[1]!r} does; see mcp-relay --help")
         if listens == [ListenSpec("stdio")]:
+            if options.configured.servers:
+                logger.warning("servers with names are of no use before a URL without --listen: ignored")
             from relay.app.bridge import bridge
 
             settings = BridgeSettings(

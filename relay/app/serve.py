@@ -228,7 +228,9 @@ class _Serving:
         used = [self._offer.last_used] if self._offer is not None else []
         instances = dict.fromkeys(servers, "configured")
         if self._named is not None:
-            servers |= self._named.status()
+            below = self._settings.paths.servers
+            for name, one in self._named.status().items():  # of which one may be called default, too
+                servers[f"{below}/{name}" if name in servers else name] = one
             instances |= dict.fromkeys(self._named.names, "configured")
             used += self._named.last_used
         return {

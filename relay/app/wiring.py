@@ -19,6 +19,7 @@ from relay.endpoints.child import Child, child_environment
 from relay.endpoints.http_paths import DEFAULT_PATHS, HttpPaths
 from relay.endpoints.lazy import Lazy
 from relay.endpoints.own_stdio import OwnStdio
+from relay.endpoints.refusing import Refusing
 from relay.errors import ConfigError, EndpointUnavailable
 from relay.limits import DEFAULT_LIMITS, Limits
 
@@ -195,6 +196,8 @@ class RemoteTarget:
         self._limits = limits
         self.dial = Dial(url, headers, limits, ssl, login=self._login)
         self.name = self.dial.name
+        self.fault: str | None = None
+        """Why its sessions' last request had no answer; None if it had one."""
         self.open: weakref.WeakSet[Endpoint] = weakref.WeakSet()
         self.started = 0
 
@@ -228,7 +231,10 @@ class RemoteTarget:
 
     def status(self) -> dict[str, object]:
         """Return what ``/status`` says of it: no headers, no query."""
-        return {"url": self.name, "connections": len(self.open), "started": self.started}
+        fault = self.dial.fault or self.fault
+        state = "failing" if fault is not None else "running" if self.open else "idle"
+        connections = {"connections": len(self.open), "started": self.started}
+        return {"state": state, "last_error": fault, "url": self.name, **connections}
 
     async def aclose(self) -> None:
         """Close the connections of requests that were handed on."""
@@ -255,13 +261,27 @@ class AddressTarget:
         self.name = connect(address, headers=headers, limits=limits).name
         self._login = log_in_to(address, login, ssl=ssl)
         self.started = 0
+        self.fault: str | None = None
+        """Why the last connection could not be made; None if it could."""
 
     def endpoint(self, *, is_shared: bool = False) -> Endpoint:
         """Return an endpoint that connects when first used."""
         self.started += 1
         if self._address == "stdio:" and self.started > 1:
             return Lazy(self.name, self._refuse)
-        return connect(self._address, headers=self._headers, ssl=self._ssl, limits=self._limits, login=self._login)
+        return Lazy(self.name, self._connect)
+
+    async def _connect(self) -> Endpoint:
+        """Connect, or return what says why not."""
+        endpoint = connect(self._address, headers=self._headers, ssl=self._ssl, limits=self._limits, login=self._login)
+        assert isinstance(endpoint, Lazy), "nothing is connected before it is used"
+        try:
+            opened = await endpoint.open()
+        except EndpointUnavailable as exc:
+            self.fault = str(exc)
+            return Refusing(self.name, self.fault)
+        self.fault = None
+        return opened
 
     async def _refuse(self) -> Endpoint:
         raise EndpointUnavailable("the server on stdio has a client already; --share shared lets others join it")
@@ -271,7 +291,8 @@ class AddressTarget:
 
     def status(self) -> dict[str, object]:
         """Return what ``/status`` says of it."""
-        return {"address": self.name, "started": self.started}
+        state = {"state": "failing" if self.fault is not None else "idle", "last_error": self.fault}
+        return {**state, "address": self.name, "started": self.started}
 
     async def aclose(self) -> None:
         """Have nothing to let go of."""

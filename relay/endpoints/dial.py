@@ -57,6 +57,8 @@ class AnyDial:
         self.url = url
         self.limits = limits
         self.name = f"{url.origin()}{url.path}"
+        self.fault: str | None = None
+        """Why the last request that was handed on had no answer; None if it had one."""
         self._secrets = secrets
 
     # For subclasses to say.

@@ -172,7 +172,8 @@ class Mount:
 
     def check_load(self, session: AnySession, head: Head) -> None:
         """See that a session may have one more request open. Raises Refused."""
-        self.check_taking(head)
+        if self.answers.is_draining or self._is_leaving:
+            self.check_taking(head)
         if session.in_flight + len(head.messages) > session.max_in_flight:
             raise Refused(503, f"{session.max_in_flight} requests are in flight already", request_id=head.id)
 

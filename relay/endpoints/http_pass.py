@@ -265,6 +265,7 @@ class PassThrough:
                 async with self._until_closed(head):
                     response = await stack.enter_async_context(entering)
                     is_stream = _is_stream(response)
+                    self._dial.fault = None
                     if turn is not None and 200 <= response.status < 300:
                         self.is_elsewhere = False
                     if not is_stream:
@@ -273,10 +274,12 @@ class PassThrough:
                     return await self._stream(passing, response)
                 return await self._send(request, answer)
         except EndpointUnavailable as exc:
+            self._dial.fault = f"{exc}"
             return self._failed(head, cors, replies.UNAVAILABLE, f"{exc}", "no")
         except FrameTooLarge as exc:
             return self._failed(head, cors, replies.TOO_LARGE, f"{exc}", "unknown")
         except EndpointBroken as exc:
+            self._dial.fault = None if self._is_closed else f"{exc}"
             return self._failed(head, cors, replies.LOST, f"the request was lost: {exc}", "unknown")
         finally:
             self.in_flight -= asks

@@ -8,6 +8,7 @@ import json
 import os
 import shlex
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -208,6 +209,43 @@ def test_the_official_clients_at_named_servers() -> None:
             with ThreadPoolExecutor(len(calls)) as pool:
                 for report in pool.map(lambda call: run(*call), calls):
                     assert report["failed"] == {} and len(report["passed"]) == 2, report
+
+
+async def test_places_are_of_all_servers_together() -> None:
+    """--max-sessions counts the sessions of every server; one that ends makes room at another."""
+    with run_words("--max-sessions", "2", *named(a=stdio_server(), b=stdio_server())) as relay:
+        async with clients(relay, "a", "b") as (a, b), Named(relay, "a") as late:
+            assert (await late.post(initialize())).status == 429
+            assert await b.end() == 200
+            await late.begin()
+            assert "result" in await a.result(request(1, "echo"))
+
+
+async def test_an_address_that_nobody_listens_at() -> None:
+    """By HTTP, request by request or in sessions, and by TCP: an error that says so, and /status says it too."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    words = [
+        "--named-server",
+        "web",
+        f"http://127.0.0.1:{port}/mcp",
+        "--named-server",
+        "tcp",
+        f"tcp://127.0.0.1:{port}",
+    ]
+    with run_words(*words) as relay:
+        async with Named(relay, "web") as web, Named(relay, "tcp") as tcp:
+            stream = await web.request("GET", "/servers/web/sse", {"accept": "text/event-stream"})
+            events = stream.events()
+            address = (await anext(events)).data.decode()
+            await web.request("POST", address, {"content-type": "application/json"}, initialize(request_id="sse"))
+            first = json.loads((await anext(events)).data)
+            errors = [first, *[await (await one.post(initialize(request_id=one.name))).json() for one in (web, tcp)]]
+            assert [error["id"] for error in errors] == ["sse", "web", "tcp"]
+            assert {error["error"]["code"] for error in errors} == {-32006}
+            for one in (web, tcp):
+                state = await one.state()
+                assert state["state"] == "failing" and "Connection refused" in state["last_error"]
 
 
 # -- each for itself --------------------------------------------------------------------------------------------------
