@@ -246,8 +246,14 @@ def _look_at(closed: asyncio.Future[None]) -> None:
         closed.exception()
 
 
-def describe_unreached(exc: Exception, proxy: Proxy | None) -> str:
-    """Say that there is no connection, and why; if it is the proxy that is in the way, which one."""
+def describe_unreached(exc: Exception, proxy: Proxy | None, *, plain: str = "http://") -> str:
+    """Say that there is no connection, and why; if it is the proxy that is in the way, which one.
+
+    ``plain`` is how the address of a server without TLS begins.
+    """
+    if (tls := _tls_error(exc)) is not None:
+        way = "" if proxy is None else f" through the proxy {proxy}"
+        return f"cannot connect{way}: {describe_tls(tls, plain)}"
     if proxy is None:
         return f"cannot connect: {describe_failure(exc)}"
     if isinstance(exc, aiohttp.ClientProxyConnectionError):

@@ -63,12 +63,12 @@ def proxy_for(url: URL) -> Proxy | None:
     # An IPv6 address is written either way in NO_PROXY.
     if any(urllib.request.proxy_bypass(one) for one in (f"{url.host_subcomponent}:{url.port}", host)):
         return None
-    return _parse(f"{name.upper()}_PROXY", proxies[name])
+    return _parse(f"{name.upper()}_PROXY", proxies[name], host)
 
 
-def _parse(variable: str, text: str) -> Proxy:
+def _parse(variable: str, text: str, host: str) -> Proxy:
     text = text if "://" in text else f"http://{text}"
-    expected = "expected http://host:port, or https://"
+    expected = f"expected http://host:port, or https://; NO_PROXY={host} goes without"
     try:
         url = URL(text)
     except ValueError:

@@ -356,7 +356,8 @@ async def dial_websocket(
             way = "" if proxy is None else f" through the proxy {proxy}"
             raise EndpointUnavailable(f"{name}: cannot connect{way}: no answer within {limits.connect:g} s") from exc
         if isinstance(exc, aiohttp.ClientError | OSError | ValueError):
-            raise EndpointUnavailable(f"{name}: {describe_unreached(exc, proxy)}") from exc
+            said = describe_unreached(exc, proxy, plain="ws://")
+            raise EndpointUnavailable(f"{name}: {said}") from exc
         raise
     transport = socket._response.connection.transport if socket._response.connection is not None else None
     if transport is None:

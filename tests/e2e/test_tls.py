@@ -324,6 +324,22 @@ async def test_a_server_of_old(authority: Authority) -> None:
     assert "the TLS handshake failed" in answer and "the server must speak TLS 1.2 or later" in answer
 
 
+@pytest.mark.parametrize(("scheme", "plain"), [("https", "http"), ("wss", "ws"), ("tls", "tcp")])
+async def test_a_server_without_tls(scheme: str, plain: str) -> None:
+    """The address of one that speaks plainly begins otherwise, and the line says how."""
+
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1024)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(speak, "127.0.0.1", 0)
+    async with server:
+        path = "" if scheme == "tls" else "/mcp"
+        answer = await said(f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}{path}")
+    assert f"; if the server speaks without TLS, its address begins with {plain}://" in answer
+
+
 @pytest.mark.only_loop("uvloop")
 @pytest.mark.parametrize("spec", ["https://127.0.0.1:0/mcp", "tls://127.0.0.1:0"])
 async def test_a_handshake_has_its_time(spec: str, authority: Authority) -> None:
