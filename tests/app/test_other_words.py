@@ -10,6 +10,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from relay.app import serve as serve_module
 from relay.app.logs import StderrSink
 from relay.app.settings import BridgeSettings, ServeSettings
 from relay.app.specs import ListenSpec
-from tests.e2e.oracle import Client, request, run_relay
+from tests.e2e.oracle import Client, Oracle, request, run_relay
 
 PROGRAM = [sys.executable, "-m", "relay"]
 DEMO = [sys.executable, "-m", "relay.app.demo_server"]
@@ -183,6 +184,32 @@ async def test_stateless_answers_without_a_session_from_one_server() -> None:
         assert [one["id"] for one in read] == [1] * 6
         assert len({one["result"]["pid"] for one in read}) == 1
         assert (await clients[0].status())["servers"]["default"]["started"] == 1
+        for client in clients:
+            client.close()
+
+
+@pytest.mark.only_loop("asyncio")
+async def test_stateless_requests_of_one_server_do_not_meet() -> None:
+    """Eight clients, the same ids and tokens, all in flight at once: each hears its own progress, then its answer."""
+    oracle, ids = Oracle(), ['"a"', "1", '"1"', "-7", "2"]
+    with run_relay("--stateless") as relay:
+        clients = [Client(relay.base, f"client-{number}") for number in range(8)]
+
+        async def one(client: Client, name: str) -> None:
+            more = f'"of":{8 * len(ids)},"count":2,"_meta":{{"progressToken":{name}}}'
+            frame = oracle.ask(client.name, name, "gather", more=more, payload=f'"{client.name}"')
+            *progress, answer = await client.call(frame)
+            assert [json.loads(one)["params"]["progressToken"] for one in progress] == [json.loads(name)] * 2
+            numbers = re.findall(rb'"progressToken":(\d+)', answer)
+            oracle.judge(
+                client.name, answer.replace(b'"progressToken":' + numbers[0], f'"progressToken":{name}'.encode())
+            )
+
+        async with asyncio.TaskGroup() as group:
+            for client in clients:
+                for name in ids:
+                    group.create_task(one(client, name))
+        oracle.finish(8 * len(ids))
         for client in clients:
             client.close()
 
