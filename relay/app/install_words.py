@@ -233,5 +233,8 @@ def _ourselves() -> list[str]:
     started_as = sys.argv[0] if os.path.basename(sys.argv[0]).removesuffix(".exe") == "mcp-relay" else ""
     for candidate in (started_as, beside):
         if candidate and (found := shutil.which(candidate)):
-            return [os.path.abspath(found)]
+            found = os.path.abspath(found)
+            if {".cache", "Caches", "archive-v0"} & {*found.split(os.sep)}:  # of uvx, and of pipx run
+                logger.warning("%s will not stay: it is in a cache; uv tool install, or pipx install, first", found)
+            return [found]
     return [sys.executable, "-m", "relay"]

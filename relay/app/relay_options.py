@@ -157,7 +157,7 @@ def build_parser() -> argparse.ArgumentParser:
 def _add_listen_options(group: Any) -> None:
     group.add_argument(
         "--listen", action="append", default=[], metavar="SPEC",
-        help="listen at stdio:, http://HOST:PORT/mcp, tcp://HOST:PORT or unix:/PATH, or https:// and tls:// with "
+        help="listen at stdio:, http://HOST:PORT/mcp, tcp://HOST:PORT, unix:/PATH or fd:3, or https:// and tls:// with "
         "--tls-cert, before a command or an address (repeatable)",
     )  # fmt: skip
     group.add_argument(

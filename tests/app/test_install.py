@@ -265,6 +265,21 @@ def test_without_a_script_the_interpreter_is_named(
     assert _entry(run, URL)["command"] == str(home / "bin" / "mcp-relay")
 
 
+@pytest.mark.parametrize("folder", [".cache/uv/archive-v0/uP2W/bin", "pipx/.cache/f54/bin"])
+def test_a_program_that_will_not_stay_is_a_warning(
+    run: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch, home: Path, folder: str
+) -> None:
+    """uvx and pipx run start programs from a cache."""
+    program = home / folder / "mcp-relay"
+    program.parent.mkdir(parents=True)
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "argv", [str(program)])
+    code, _, said = run("--client", "zed", "--print", "a", URL)
+    assert code == 0
+    assert "will not stay" in said and str(program) in said
+
+
 SPEAKS = """
 import json, os, sys
 for line in sys.stdin:

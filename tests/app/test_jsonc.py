@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 import pytest
@@ -134,10 +135,9 @@ def test_all_but_the_entry_stays_byte_for_byte(
 
 def _is_insertion(text: str, result: str) -> bool:
     """Tell whether the result is the text with one stretch put in, and perhaps one comma somewhere before it."""
-    for candidate in [text, *(f"{text[:at]},{text[at:]}" for at in range(len(text) + 1))]:
-        head = 0
-        while head < len(candidate) and candidate[head] == result[head]:
-            head += 1
+    comma = len(os.path.commonprefix([text, result]))
+    for candidate in (text, f"{text[:comma]},{text[comma:]}"):
+        head = len(os.path.commonprefix([candidate, result]))
         if result.endswith(candidate[head:]) and len(result) >= len(candidate):
             return True
     return False

