@@ -153,6 +153,16 @@ EXAMPLES = [
         ("sse",),
         ("--arg1", "value1"),
     ),
+    Example(
+        "rmcp-proxy your-command --sse-port {port} -e KEY VALUE -e ANOTHER_KEY ANOTHER_VALUE",
+        ("sse",),
+        (),
+    ),
+    Example(
+        "rmcp-proxy --sse-port {port} --sse-host 0.0.0.0 -- npx -y @modelcontextprotocol/server-everything",
+        ("sse",),
+        says="--host 0.0.0.0",
+    ),
     Example("rmcp-proxy --sse-port {port} python mcp_server.py", ("sse",), ("mcp_server.py",)),
     Example("rmcp-proxy --sse-port {port} -- npx -y @modelcontextprotocol/server-everything", ("sse",)),
     # supergateway 4.0.0
@@ -337,6 +347,12 @@ REFUSED = [
     Refused("mcp-proxy --config https://example.com/config.json", "-config"),
     Refused("mcp-proxy --config {tokens}", "authTokens"),
     Refused("mcp-proxy --config {filter}", "toolFilter"),
+    Refused(
+        "mcp-connect proxy --endpoint https://mcp.context7.com/mcp --headers '\"Authorization: Bearer token\"'",
+        "is not a header name",
+    ),
+    Refused('translate --sse "https://example.com/sse" --stdioCommand "uvx mcp-client"', "--stdioCommand"),
+    Refused('translate --streamableHttp "https://example.com/mcp" --oauth2Bearer "your-token"', "--streamableHttp"),
     Refused('supergateway --stdio "uvx mcp-server-git" --cors "/example\\.com$/"', "--cors"),
     Refused("mcp-remote https://remote.mcp.server/sse 9696", "9696"),
     Refused("mcp-remote https://remote.mcp.server/sse --host 127.0.0.1", "--host"),

@@ -125,11 +125,11 @@ def test_options_in_their_ways_of_writing(words: list[str], flag: str, value: st
         (["supergateway", "--stdio", "'a"], '--stdio: "\'a" is not a command'),
         (["supergateway", "--stdio", "a", "--port", "x"], "'x' is not a port"),
         (["supergateway", "--stdio", "a", "--protocolVersion", "2024-11-05"], "--protocolVersion is not supported"),
-        (["supergateway", "--stdoi", "a"], "unrecognized arguments: --stdoi;"),
-        (["supergateway", "--sse", "https://h", "--oauth2Baerer", "s3cret"], "unrecognized arguments: --oauth2Baerer;"),
-        (["supergateway", "--sse", "https://h", "--token=s3cret"], "unrecognized arguments: --token=;"),
-        (["supergateway", "--sse", "https://h", "s3cret"], "words that belong to no option"),
-        (["mcp-proxy", "--prot", "1", "uvx"], "--prot"),
+        (["supergateway", "--stdoi", "a"], "no such option: --stdoi;"),
+        (["supergateway", "--sse", "https://h", "--oauth2Baerer", "s3cret"], "no such option: --oauth2Baerer;"),
+        (["supergateway", "--sse", "https://h", "--token=s3cret"], "no such option: --token=;"),
+        (["supergateway", "--sse", "https://h", "s3cret"], "words that belong to none"),
+        (["mcp-proxy", "--prot", "1", "uvx"], "unrecognized arguments: --prot; if they are the command's own"),
         (["mcp-proxy"], "no URL or command given, nor one in SSE_URL"),
         (["punkpeye", "--port", "1"], "no command given"),
         (["punkpeye", "--no-modern", "--", "a"], "--no-modern is not supported"),
@@ -177,7 +177,7 @@ def test_variables_stand_for_options_of_punkpeye(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("MCP_PROXY_PORT", "9001")
     monkeypatch.setenv("MCP_PROXY_STATELESS", "true")
     found = native("punkpeye", "--", "a")
-    assert value_of("--port", found) == "9001" and value_of("--share", found) == "request"
+    assert value_of("--port", found) == "9001" and "--stateless" in found
     assert value_of("--port", native("punkpeye", "--port", "9002", "--", "a")) == "9002"
     monkeypatch.setenv("MCP_PROXY_API_KEY", "key")
     with pytest.raises(ConfigError, match="--apiKey is not supported"):

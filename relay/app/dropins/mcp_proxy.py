@@ -59,7 +59,7 @@ def _python_parser(name: str) -> ToolParser:
     parser.add_argument("--log-level", type=str.upper, choices=_LEVELS, default="INFO", help="default INFO")
     parser.add_argument("--debug", action=argparse.BooleanOptionalAction, help="log every frame")
     parser.add_argument(
-        "--stateless", action=argparse.BooleanOptionalAction, default=False, help="a process for each request"
+        "--stateless", action=argparse.BooleanOptionalAction, default=False, help="no sessions; one process for all"
     )
     parser.add_argument("--allow-origin", nargs="+", action="extend", default=[], metavar="ORIGIN", help="'*' for all")
     parser.add_argument("--expose-header", action="append", default=[], metavar="HEADER", help="that pages may read")

@@ -48,7 +48,7 @@ def read(name: str, words: Sequence[str]) -> Native:
     native.add("--mcp-path", "" if options.server == "sse" else stream)
     native.add("--sse-path", "" if options.server == "stream" else sse)
     if options.stateless:
-        native.add("--share", "request")
+        native.add("--stateless")
     if options.sessionIdleTimeout is not None:
         native.add("--session-idle", options.sessionIdleTimeout)
     if options.gracefulShutdownTimeout is not None:
@@ -72,7 +72,7 @@ def _parser(name: str) -> ToolParser:
     parser.add_argument("--streamEndpoint", metavar="PATH", help="default /mcp")
     parser.add_argument("--port", type=port, default=8080, help="default 8080")
     parser.add_argument("--host", type=_host, default=EVERYWHERE, help="default :: which is every address")
-    parser.add_argument("--stateless", action=switch, default=False, help="a process for each request")
+    parser.add_argument("--stateless", action=switch, default=False, help="no sessions; one process for all")
     parser.add_argument("--modern", action=switch, default=True, help="serve 2026-07-28 too; always so")
     parser.add_argument("--eventStore", action=switch, default=True, help="keep what a session missed; always so")
     parser.add_argument("--upstreamProtocol", choices=("legacy", "auto", "modern"), help="legacy is taken")

@@ -19,6 +19,7 @@ __all__ = [
     "LOGIN",
     "Native",
     "ToolParser",
+    "Version",
     "expand",
     "header",
     "milliseconds",
@@ -82,14 +83,15 @@ class ToolParser(Parser):
         )
         self.tool = tool
         self._refused: list[str] = []
-        self.has_unknown = False
-        self.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+        self.has_command = self.has_unknown = False
+        self.add_argument("--version", action=Version, nargs=0, help="print the version and exit")
 
     def error(self, message: str) -> NoReturn:
         """Raise ConfigError; what stands behind an option that is not known may be a secret."""
         if message.startswith("unrecognized arguments"):
             flags = [start_of(word) for word in message.split()[2:] if word.startswith("-")]
-            message = f"unrecognized arguments: {' '.join(flags) or 'words that belong to no option'}"
+            kind = "unrecognized arguments" if self.has_command else "no such option"  # the first may be a command's
+            message = f"{kind}: {' '.join(flags) or 'words that belong to none'}"
         super().error(message)
 
     def refuse(self, *flags: str, why: str) -> None:
@@ -110,6 +112,7 @@ class ToolParser(Parser):
         nobody's on, everything is the command's own. Raises ConfigError.
         """
         own, command = split_command(words)
+        self.has_command = True
         self.add_argument("command", nargs="*", metavar="COMMAND", help="the command; or after --, with its options")
         options, unknown = self.parse_known_intermixed_args(own)
         self.has_unknown = bool(unknown)
@@ -122,10 +125,11 @@ class ToolParser(Parser):
         return options, [*options.command, *command]
 
 
-class _Version(argparse.Action):
+class Version(argparse.Action):
     """Prints the version, under the tool's name and ours."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        """Print it and end."""
         import relay  # 20 ms to find the version, which few ask for
 
         assert isinstance(parser, ToolParser), "it is in no other"

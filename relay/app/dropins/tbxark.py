@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from relay.app.config.document import Table, read_document
-from relay.app.dropins.reader import EVERYWHERE, Native, ToolParser
+from relay.app.dropins.reader import EVERYWHERE, Native, ToolParser, Version
 from relay.errors import ConfigError
 
 __all__ = ["OWN_FLAGS", "read"]
@@ -34,6 +34,8 @@ def read(name: str, words: Sequence[str]) -> Native:
     parser = ToolParser(name, "Offer the servers that a file names, at /NAME/mcp and /NAME/sse.", "-config FILE")
     parser.add_argument("-config", "--config", default="config.json", metavar="FILE", help="default config.json")
     parser.add_argument("-expand-env", "--expand-env", nargs="?", const="true", default="true", help="true only")
+    parser.add_argument("-help", action="help", help="the same")
+    parser.add_argument("-version", action=Version, nargs=0, help="the same")
     parser.refuse("-http-headers", "--http-headers", "-http-timeout", "--http-timeout", why="the file is a local one")
     parser.refuse("-insecure", "--insecure", why="the file is a local one")
     options = parser.read(words)

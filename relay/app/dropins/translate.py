@@ -48,7 +48,7 @@ def _parser(name: str) -> ToolParser:
     parser.add_argument("--logLevel", choices=("debug", "info", "warning", "error", "critical"), default="info")
     parser.add_argument("--cors", nargs="*", metavar="ORIGIN", help="pages that may call us")
     parser.add_argument("--oauth2Bearer", metavar="TOKEN", help="send Authorization: Bearer TOKEN to the URL")
-    parser.add_argument("--stateless", action="store_true", help="a process for each request by Streamable HTTP")
+    parser.add_argument("--stateless", action="store_true", help="no sessions; one process for all")
     parser.add_argument("--jsonResponse", action="store_true", help="taken: answers are JSON if nothing comes before")
     parser.add_argument("--ssePath", default="/sse", metavar="PATH", help="default /sse")
     parser.add_argument("--messagePath", default="/message", metavar="PATH", help="default /message")
@@ -69,7 +69,7 @@ def _serve(options: argparse.Namespace, native: Native) -> None:
     native.add("--sse-path", options.ssePath if is_for_all or options.expose_sse else "")
     native.add("--message-path", options.messagePath)
     if options.stateless:
-        native.add("--share", "request")
+        native.add("--stateless")
     if options.cors:
         native.add("--allow-origin", *options.cors)
     try:
