@@ -60,8 +60,12 @@ PROGRAMS = [example for example in EXAMPLES if example.file_name is None]
 def packages_of(peer: str) -> str:
     """Return where the packages of a test peer can be imported from."""
     peers.install(peer)
-    asked = [str(peers.python(peer)), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
-    return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+    code = "import sys, sysconfig; print(sysconfig.get_path('purelib'), *sys.version_info[:2], sep='\\n')"
+    asked = [str(peers.python(peer)), "-c", code]
+    path, *version = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split("\n")[:3]
+    if [int(number) for number in version] != [*sys.version_info[:2]]:
+        pytest.skip(f"the peers were installed by Python {'.'.join(version)}: remove .peers to have them for this one")
+    return path
 
 
 @pytest.fixture(scope="module")
