@@ -151,6 +151,7 @@ class House:
     gate: Gate
     port: int = 0
     came: list[web.Request] = field(default_factory=list)
+    let_in: list[web.Request] = field(default_factory=list)
     executed: list[object] = field(default_factory=list)
     _streams: list[web.StreamResponse] = field(default_factory=list)
     redirect: str | None = None
@@ -168,6 +169,7 @@ class House:
         self.came.append(request)
         if (refusal := self.gate(request, body)) is not None:
             return refusal
+        self.let_in.append(request)
         if self.redirect is not None:
             return web.Response(status=307, headers={"Location": self.redirect})
         if request.path == "/ws":
