@@ -11,7 +11,7 @@ import logging
 import os
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from relay.app.child_target import ChildTarget
@@ -233,6 +233,8 @@ class _Serving:
                 servers[f"{below}/{name}" if name in servers else name] = one
             instances |= dict.fromkeys(self._named.names, "configured")
             used += self._named.last_used
+        now, clock = datetime.now(UTC), asyncio.get_running_loop().time()
+        used += [now - timedelta(seconds=clock - http.last_used) for http in self._http if http.last_used]
         return {
             "uptime": round(time.monotonic() - self._began, 3),
             "api_last_activity": max(used, default=self._began_at).isoformat(),

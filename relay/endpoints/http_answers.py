@@ -39,6 +39,8 @@ class Answers:
         self.is_draining = False
         """Whether nothing new is taken: the relay is about to end."""
         self.requests = 0
+        self.last_used = 0.0
+        """When a server was asked last by a request that took the ordinary way, by the loop's clock."""
         self.refused = 0
         self.active_streams = 0
         self.places = Places(limits.max_sessions)

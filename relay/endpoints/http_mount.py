@@ -19,7 +19,7 @@ from multidict import MultiMapping
 
 from relay.endpoints.http_answers import Answers
 from relay.endpoints.http_checks import Refused
-from relay.endpoints.http_session import HttpSession
+from relay.endpoints.http_session import ClientSession, HttpSession
 from relay.endpoints.modern_clients import ModernClients
 from relay.endpoints.sse_server import SseSession
 from relay.errors import EndpointClosed
@@ -88,6 +88,11 @@ class Mount:
         """Requests that wait for an answer, in all sessions."""
         handed_on = self.passing.in_flight if self.passing is not None else 0
         return handed_on + sum(session.in_flight for session in self._unclosed)
+
+    @property
+    def last_used(self) -> float:
+        """When one of the sessions that live was used last, by the loop's clock; 0 if there is none."""
+        return max((one.last_used for one in self._unclosed if isinstance(one, ClientSession)), default=0.0)
 
     def tidy(self, now: float) -> None:
         """End what has been idle for too long."""

@@ -244,6 +244,11 @@ class HttpListener:
         """Requests that wait for an answer, in all sessions."""
         return sum(mount.in_flight for mount in self._mounts())
 
+    @property
+    def last_used(self) -> float:
+        """When somebody used a server last, by the loop's clock; 0 if nobody did."""
+        return max(self._answers.last_used, *(mount.last_used for mount in self._mounts()), 0.0)
+
     async def _tidy(self) -> None:
         loop = asyncio.get_running_loop()
         period = min(1.0, self._limits.session_idle / 2)
@@ -284,6 +289,8 @@ class HttpListener:
             path = self._paths.known_as(path)
             prefix, _, last = path.removesuffix("/").rpartition("/")
             door = self._door(prefix, request)
+        if door is not None:
+            self._answers.last_used = asyncio.get_running_loop().time()
         if door is not None and last == "mcp":
             return await door.streamable.handle(request)
         if door is not None and last == "sse" and path[-1] != "/":

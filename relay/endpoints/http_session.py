@@ -66,6 +66,11 @@ class ClientSession:
         self._loop = asyncio.get_running_loop()
         self._last_used = self._loop.time()
 
+    @property
+    def last_used(self) -> float:
+        """When the client last sent something, by the loop's clock."""
+        return self._last_used
+
     def touch(self) -> None:
         """Restart the idle clock."""
         self._last_used = self._loop.time()

@@ -10,6 +10,9 @@ from relay.endpoints.http_session import HttpSession
 from tests.e2e.oracle import Client, initialize, notification, request
 from tests.endpoints.http_house import House, answer, house, initialized, refused, until
 
+ASK = request(1, "x")
+_HEADERS = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
+
 
 class Below(Client):
     """A client below a prefix."""
@@ -105,3 +108,22 @@ async def test_a_server_that_leaves_does_not_wait_for_ever() -> None:
         body = await (await under_way).json()
         assert body["id"] == 1 and "offered no more" in body["error"]["message"]
         await until(lambda: not opened.listener.in_flight)
+
+
+async def test_when_somebody_last_used_a_server() -> None:
+    """Whichever way a request goes; who looks at /status uses none."""
+    async with house() as opened:
+        listener, loop = opened.listener, asyncio.get_running_loop()
+        assert listener.last_used == 0
+        mount = listener.mount("a")
+        client, session = await begin(opened, mount, "/servers/a")
+        for path in ("/mcp", "/mcp/"):
+            before = loop.time()
+            task = loop.create_task(client.request("POST", path, _HEADERS | {"mcp-session-id": client.session}, ASK))
+            await session.receive()
+            await session.send([answer(1)])
+            await client.finished(await task)
+            assert before <= listener.last_used <= loop.time()
+        last = listener.last_used
+        await client.finished(await Client.request(client, "GET", "/status"))
+        assert listener.last_used == last
