@@ -75,11 +75,16 @@ asyncio.run(main())
     assert (ended.stdout, ended.stderr) == ('{"method":"x"}\n', "stdio:\n")
 
 
-@pytest.mark.parametrize(
-    "spec", ["127.0.0.1", "https://127.0.0.1:0/mcp", "http://127.0.0.1:0/other", "ftp://x", "unix:"]
-)
+@pytest.mark.parametrize("spec", ["127.0.0.1", "http://127.0.0.1:0/other", "ftp://x", "unix:"])
 async def test_a_spec_that_is_none(spec: str) -> None:
     """A ConfigError that says what would be, in words that are no command line's."""
     with pytest.raises(relay.RelayError, match="^cannot listen: '") as caught:
         await relay.listen(spec)
     assert "--listen" not in str(caught.value)
+
+
+@pytest.mark.parametrize("spec", ["https://127.0.0.1:0/mcp", "wss://127.0.0.1:0/mcp", "tls://127.0.0.1:0"])
+async def test_tls_wants_a_certificate(spec: str) -> None:
+    """Without a context nothing listens."""
+    with pytest.raises(relay.RelayError, match="TLS needs a context with a certificate"):
+        await relay.listen(spec)
