@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import re
+import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -155,10 +156,11 @@ class House:
     executed: list[object] = field(default_factory=list)
     _streams: list[web.StreamResponse] = field(default_factory=list)
     redirect: str | None = None
+    scheme: str = "http"
 
     @property
     def base(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self.scheme}://127.0.0.1:{self.port}"
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         assert isinstance(request, web.Request)
@@ -218,15 +220,15 @@ class House:
 
 
 @contextlib.asynccontextmanager
-async def house(gate: Gate = open_gate) -> AsyncIterator[House]:
+async def house(gate: Gate = open_gate, ssl_context: ssl.SSLContext | None = None) -> AsyncIterator[House]:
     """Open a server for the block."""
-    opened = House(gate)
+    opened = House(gate, scheme="https" if ssl_context else "http")
     app = web.Application(client_max_size=2**26)
     app.router.add_route("*", "/{path:.*}", opened.handle)
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=ssl_context)
         await site.start()
         opened.port = runner.addresses[0][1]
         yield opened

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import ssl
 from collections.abc import AsyncIterator
 
 import pytest
@@ -23,6 +24,7 @@ from relay.endpoints.websocket import dial_websocket
 from relay.errors import EndpointUnavailable
 from relay.frames.frame import Frame
 from relay.limits import Limits
+from tests.e2e.authority import Authority
 from tests.e2e.conversation import INITIALIZE, INITIALIZED
 from tests.endpoints.http_house import until
 from tests.endpoints.login_house import (
@@ -335,6 +337,54 @@ async def test_a_challenge_that_cannot_be_answered() -> None:
             error = (await talk.ask(1))["error"]
         assert (error["code"], error["data"]) == (-32006, {"delivered": "no"})
         assert "its challenge cannot be answered" in error["message"]
+
+
+# -- TLS --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Make one for all."""
+    return Authority.made(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.mark.parametrize("kind", ["basic", "digest-sha256", "bearer"])
+async def test_logging_in_with_tls(authority: Authority, kind: str) -> None:
+    """To the server, and to the token endpoint, whose authority is the operator's own."""
+    gate = dict(gates())[kind]
+    async with house(gate, authority.serving()) as there:
+        made = {
+            "basic": None,
+            "digest-sha256": DigestLogin(USER, PASSWORD),
+            "bearer": ClientCredentials(CLIENT, SECRET, f"{there.base}/token"),
+        }[kind]
+        context = authority.dialling()
+        login = open_login(made, there.base, context) if made is not None else None
+        headers = {"Authorization": basic_authorization(USER, PASSWORD)} if made is None else {}
+        remote = Remote(f"{there.base}/mcp", headers=headers, limits=LIMITS, ssl_context=context, login=login)
+        try:
+            talk = Talk(remote)
+            await talk.begin()
+            assert (await talk.ask(1, a=1))["result"] == {"a": 1}
+        finally:
+            await remote.aclose()
+
+
+@pytest.mark.only_loop("uvloop")  # asyncio's tells its handler of a handshake that a client breaks off
+async def test_no_secret_goes_where_nobody_is_verified(authority: Authority) -> None:
+    """Who trusts any server does not give the secret to any token endpoint."""
+    context = authority.dialling()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    async with house(Bearer(), authority.serving()) as there:
+        login = open_login(ClientCredentials(CLIENT, SECRET, f"{there.base}/token"), there.base, context)
+        remote = Remote(f"{there.base}/mcp", limits=LIMITS, ssl_context=context, login=login)
+        try:
+            error = (await Talk(remote).ask(1))["error"]
+        finally:
+            await remote.aclose()
+        assert "no token from" in error["message"] and "its certificate is not trusted" in error["message"]
+        assert isinstance(there.gate, Bearer) and there.gate.asked == [] and there.came == []
 
 
 # -- to nobody else ---------------------------------------------------------------------------------------------------
