@@ -38,7 +38,7 @@ async def listen(
     """
     where = _parse(spec)
     if where.is_tls and ssl is None:
-        raise ConfigError(f"cannot listen at {spec!r}: TLS needs a context with a certificate: ssl=…")
+        raise ConfigError(f"cannot listen: {spec!r}: TLS needs a context with a certificate: ssl=…")
     if where.kind == "http":
         return await listen_http(
             where.host,

@@ -184,7 +184,7 @@ async def test_tls(side: str, certificate: tuple[Path, Path]) -> None:
             lambda r, w: came.put_nowait(StreamFar(r, w)), "127.0.0.1", 0, ssl=server_context
         )
         port = server.sockets[0].getsockname()[1]
-        near = await dial(f"tcp://127.0.0.1:{port}", ssl_context=client_context, limits=limits)
+        near = await dial(f"tls://127.0.0.1:{port}", ssl_context=client_context, limits=limits)
         async with joined(near, await came.get()) as pair:
             yield pair
         server.close()
@@ -214,6 +214,8 @@ def test_addresses() -> None:
     assert parse_address("tcp://127.0.0.1:80") == TcpAddress("127.0.0.1", 80)
     assert parse_address("tcp://[::1]:80/") == TcpAddress("::1", 80)
     assert str(TcpAddress("::1", 80)) == "tcp://[::1]:80"
+    assert parse_address("tls://h:80") == TcpAddress("h", 80, is_tls=True)
+    assert str(TcpAddress("::1", 80, is_tls=True)) == "tls://[::1]:80"
     assert parse_address("unix:/run/s") == UnixAddress("/run/s")
     assert parse_address("UNIX:///run/s") == UnixAddress("/run/s")
     assert str(parse_address("unix:s")) == "unix:s"
