@@ -141,7 +141,7 @@ def test_options_in_their_ways_of_writing(words: list[str], flag: str, value: st
         (["fastmcp-proxy", "https://h", "--transport", "sse"], "--port is required with --transport sse"),
         (["fastmcp-proxy", "https://h", "--port", "1"], "--port is of no use on stdio"),
         (["fastmcp-remote", "https://h", "--silent", "--debug"], "contradict"),
-        (["fastmcp-remote", "https://h", "--auth", "oauth"], "--auth oauth is of a login by browser"),
+        (["fastmcp-remote", "https://h", "--auth", "oauth"], "--auth oauth is not supported"),
         (["mcp-connect", "prox"], "'prox'"),
         (["translate", "--grpc", "h:1"], "--grpc is not supported"),
         (["translate", "--stdio", "a", "--oauth2Bearer", "x"], "--oauth2Bearer is of no use with --stdio"),

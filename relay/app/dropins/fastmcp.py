@@ -68,7 +68,7 @@ def remote(name: str, words: Sequence[str]) -> Native:
     _check_url(options.url)
     if options.callback_port is not None or options.auth == "oauth":
         what = "--auth oauth" if options.auth == "oauth" else f"the callback port {options.callback_port!r}"
-        raise ConfigError(f"{what} is of a login by browser: {LOGIN}")
+        raise ConfigError(f"{what} is not supported by mcp-relay as {name}: {LOGIN}")
     if options.silent and options.debug:
         raise ConfigError("--silent and --debug contradict each other")
     native = Native()

@@ -25,7 +25,9 @@ def read(name: str, words: Sequence[str]) -> Native:
     """Read the words. Raises ConfigError."""
     options = _parser(name).read(words)
     if options.callback_port is not None:
-        raise ConfigError(f"the callback port {options.callback_port!r} is of a login by browser: {LOGIN}")
+        raise ConfigError(
+            f"the callback port {options.callback_port!r} is not supported by mcp-relay as {name}: {LOGIN}"
+        )
     if not is_url(options.url):
         raise ConfigError(f"{options.url!r} is not a URL that begins with https:// or http://")
     if options.url[:5].lower() == "http:" and not options.allow_http and not is_loopback(_host(options.url)):

@@ -29,7 +29,7 @@ __all__ = [
 
 _SHELL = re.compile(r"[|&;<>()$`*?\[\]#~%!{}\n]|^\w+=")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-LOGIN = "a login by browser, or with client credentials, is not there yet; send a token as a header"
+LOGIN = "its logins are not there yet; send a token as a header"
 """Why options of a login are refused."""
 EVERYWHERE = "0.0.0.0"
 """Where a tool listens that binds every address of the machine."""
