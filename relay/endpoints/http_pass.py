@@ -148,6 +148,8 @@ class PassThrough:
         connections = self._dial.lane(self._tasks)
         if connections is None or len(frame.raw) > self._limits.buffer_low:
             return False
+        if self._dial.fault is not None:
+            return False  # the ordinary way finds out whether the server answers again
         headers = self._onward(client_headers, frame)
         headers["Content-Type"] = JSON
         line = connections.take()
