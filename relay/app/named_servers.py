@@ -67,13 +67,15 @@ class _Served:
         self.server = server
         self.offer = offer
         self.mounts: list[tuple[HttpListener, Mount]] = []
-        self._stderr = stderr
+        self._stderr: ChildStderr | None = stderr
 
     async def aclose(self) -> None:
         """End what is left, once the listeners offer it no more."""
         await self.offer.aclose()
         await self.offer.target.aclose()
-        self._stderr.close()
+        stderr, self._stderr = self._stderr, None
+        if stderr is not None:  # twice, if the relay ends while this server leaves
+            stderr.close()
 
 
 class NamedServers:
@@ -177,10 +179,19 @@ class NamedServers:
         removed = [name for name in self._served if name not in wanted]
         replaced = [name for name, one in self._served.items() if name in wanted and _differ(one.server, wanted[name])]
         added = [name for name in wanted if name not in self._served]
+        coming: list[_Served] = []
+        try:
+            for name in (*replaced, *added):
+                coming.append(await self._prepare(wanted[name]))  # noqa: PERF401 - those that there are must be closed
+        except BaseException:
+            for one in coming:
+                await one.aclose()
+            raise
+        # From here on without a wait: no moment is without the server that is replaced.
         for name in (*removed, *replaced):
             self._withdraw(self._served.pop(name))
-        for name in (*replaced, *added):
-            await self._offer(wanted[name])
+        for one in coming:
+            self._offer(one)
         self._disabled = {name: server for name, server in servers.items() if not server.is_enabled}
         done = (("added", added), ("replaced", replaced), ("removed", removed))
         return "; ".join(f"{what} {', '.join(names)}" for what, names in done if names)
@@ -197,21 +208,23 @@ class NamedServers:
 
         self._tasks.spawn(leave(), name=f"{served.server.name}: leave")
 
-    async def _offer(self, server: NamedServer) -> None:
+    async def _prepare(self, server: NamedServer) -> _Served:
         settings = dataclasses.replace(self._settings, secrets=server.secrets)
         stderr = ChildStderr(server.name, self._sink, server.secrets)
         if server.url is None:
             await stderr.open()
         target = self._target(server, stderr)
-        served = _Served(server, Offer(target, settings, notes_faults=True), stderr)
-        self._served[server.name] = served
+        return _Served(server, Offer(target, settings, notes_faults=True), stderr)
+
+    def _offer(self, served: _Served) -> None:
+        name, offer = served.server.name, served.offer
+        self._served[name] = served
         for listener in self._listeners:
-            offer = served.offer
-            mount = listener.mount(server.name, per_request=offer.per_request, server=offer.dial)
+            mount = listener.mount(name, per_request=offer.per_request, server=offer.dial)
             served.mounts.append((listener, mount))
             offer.accept(mount, looks_after=True)
-        if settings.is_eager:
-            served.offer.start_now()
+        if self._settings.is_eager:
+            offer.start_now()
 
     def _target(self, server: NamedServer, stderr: ChildStderr) -> Target:
         if server.problem is not None:
