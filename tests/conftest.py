@@ -35,6 +35,7 @@ except ImportError:  # Windows, PyPy: everything must work on plain asyncio
 AsyncTest = Callable[..., Awaitable[object]]
 
 TEST_TIMEOUT = 20.0  # nothing a test waits for takes longer on a loaded CI machine, unless it says so
+CLEAN_UP = 40.0  # what a test that was given up may take to end its processes
 LEAK_GRACE = 2.0  # closing takes a few turns of the loop, a killed child until it is reaped
 
 settings.register_profile("default", deadline=None)  # a busy machine is no failure
@@ -56,6 +57,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     only = metafunc.definition.get_closest_marker("only_loop")
     names = only.args if only else ("asyncio", "uvloop")
     metafunc.parametrize("loop_name", [_loop_param(name) for name in names], indirect=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let an async test's own bound come first: pytest-timeout raises wherever the loop is, which may swallow that."""
+    for item in items:
+        bound = item.get_closest_marker("async_timeout")
+        if bound is not None and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(bound.args[0] + CLEAN_UP))
 
 
 @pytest.fixture

@@ -17,7 +17,6 @@ from tests.e2e.fault_server import Exchange, FaultServer, Script, Sized, SseScri
 from tests.e2e.oracle import Client, Oracle, Relay, request, run_relay, run_words, stdio_server
 from tests.e2e.test_connect_modern import LISTED, program, run, serving
 from tests.endpoints.modern_house import ask, headers_for
-from tests.peers import matrix
 
 CALL = request(1, "tools/call", name="x")
 
@@ -339,30 +338,6 @@ async def test_before_a_server_of_http_sse(options: tuple[str, ...]) -> None:
 
 
 # -- real peers -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("client", peers.CLIENTS)
-@pytest.mark.parametrize("server", peers.SERVERS)
-@pytest.mark.timeout(120)
-def test_official_sdks_through_the_hop(client: str, server: str) -> None:
-    """Every check of the scenario passes between two SDKs with a hop between them, which has no session."""
-    peers.install("py1", "py2", "node")
-    with matrix.serving(server, "http") as target, hop(target[-1]) as relay:
-        report = matrix.run_client(client, ["--http", f"{relay.base}/mcp"])
-        assert not [line for line in relay.said if "Traceback" in line], relay.said
-    assert not report["failed"], report["failed"]
-    assert len(report["passed"]) == 22, report
-
-
-@pytest.mark.parametrize(("client", "server"), [("ts", "py1"), ("py1", "ts"), ("py2", "py2")])
-@pytest.mark.timeout(120)
-def test_official_sdks_before_http_sse(client: str, server: str) -> None:
-    """Streamable HTTP on one side, HTTP+SSE on the other: every check passes."""
-    peers.install("py1", "py2", "node")
-    with matrix.serving(server, "sse") as target, hop(target[-1]) as relay:
-        report = matrix.run_client(client, ["--http", f"{relay.base}/mcp"])
-    assert not report["failed"], report["failed"]
-    assert len(report["passed"]) == 22, report
 
 
 @pytest.mark.parametrize("server", ["py2", "ts2"])

@@ -2,6 +2,7 @@
 
     behind   client by HTTP, HTTP+SSE or WebSocket  ⇄  mcp-relay -- SERVER
     row      client by stdio  ⇄  mcp-relay URL  ⇄  HTTP or HTTP+SSE  ⇄  mcp-relay -- SERVER
+    hop      client by HTTP  ⇄  mcp-relay --listen http: URL  ⇄  SERVER by HTTP or HTTP+SSE
     before   client by stdio  ⇄  mcp-relay URL  ⇄  SERVER by HTTP, HTTP+SSE or WebSocket
 
 Each client runs the whole scenario of tests/peers: 22 checks, of which 2024-11-05 knows 21. Most of its time is
@@ -67,6 +68,8 @@ ALL = [
     ),
     *(Combination("py1", server, "behind", "ws") for server in peers.SERVERS),  # the only SDK that speaks WebSocket
     *(Combination(client, "py1", "before", "ws") for client in peers.CLIENTS),
+    *(Combination(client, server, "hop", "http") for server in peers.SERVERS for client in peers.CLIENTS),
+    *(Combination(client, server, "hop", "sse") for client, server in (("ts", "py1"), ("py1", "ts"), ("py2", "py2"))),
 ]
 CROWDS = [
     Combination("ts", "py2", "behind", "http", clients=8),
@@ -109,6 +112,8 @@ class Runs:
             if one.way == "before":
                 _, url = self.server(one.server, one.transport)
                 return ["--", *RELAY, url]
+            if one.way == "hop":
+                return ["--http", self.hop(one.server, one.transport)["http"]]
             url = self.relay(one.server)[one.transport]
             return [f"--{one.transport}", url] if one.way == "behind" else ["--", *RELAY, url]
 
@@ -116,7 +121,13 @@ class Runs:
     def relay(self, server: str) -> dict[str, str]:
         """Start a relay in front of a server, once; return its two URLs."""
         command = peers.everything_server() if server == "everything" else peers.server_command(server)
-        return self._things.enter_context(relaying(command))
+        return self._things.enter_context(relaying("--", *command))
+
+    @functools.cache  # noqa: B019 - as above
+    def hop(self, server: str, transport: str) -> dict[str, str]:
+        """Start a relay from HTTP to a server by HTTP, once; return its URLs."""
+        _, url = self.server(server, transport)
+        return self._things.enter_context(relaying("--listen", "http://127.0.0.1:0/mcp", url))
 
     @functools.cache  # noqa: B019 - as above
     def server(self, name: str, transport: str) -> list[str]:
@@ -125,10 +136,10 @@ class Runs:
 
 
 @contextlib.contextmanager
-def relaying(command: list[str]) -> Iterator[dict[str, str]]:
-    """Run `mcp-relay -- COMMAND`; yield its URLs; require that SIGTERM then ends it with 0."""
+def relaying(*words: str) -> Iterator[dict[str, str]]:
+    """Run `mcp-relay WORDS`; yield its URLs; require that SIGTERM then ends it with 0, and no traceback of its own."""
     process = subprocess.Popen(
-        [*RELAY, "--", *command], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, encoding="utf-8"
+        [*RELAY, *words], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, encoding="utf-8"
     )
     assert process.stderr is not None, "a pipe"
     try:
@@ -137,13 +148,16 @@ def relaying(command: list[str]) -> Iterator[dict[str, str]]:
                 break
         else:
             raise AssertionError("the relay ended before it listened")
-        reader = threading.Thread(target=process.stderr.read, name="relay stderr")
+        said: list[str] = []
+        reader = threading.Thread(target=said.extend, args=(process.stderr,), name="relay stderr")
         reader.start()
         base = listening[1]
         yield {"http": f"{base}/mcp", "sse": f"{base}/sse", "ws": f"{base.replace('http', 'ws', 1)}/mcp"}
         process.terminate()
         assert process.wait(30) == 0
         reader.join(10)
+        has_child = "--" in words  # whose stderr is in ours, tracebacks of the SDKs too
+        assert has_child or not [line for line in said if "Traceback" in line], said
     finally:
         if process.poll() is None:
             process.kill()

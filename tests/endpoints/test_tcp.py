@@ -129,7 +129,9 @@ def pairs(
 
     @contextlib.asynccontextmanager
     async def make_pair(limits: Limits) -> AsyncIterator[Pair]:
-        async with make(family, limits) as (near, far), joined(near, far) as pair:
+        # A far end that does not close is waited for at each end of a pair, and this one is a task of this loop.
+        quick = dataclasses.replace(limits, close_grace=0.2)
+        async with make(family, quick) as (near, far), joined(near, far) as pair:
             yield pair
 
     return make_pair
