@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -23,7 +22,6 @@ __all__ = ["Observer", "PipeReport", "pipe"]
 
 logger = logging.getLogger("relay")
 
-_BUSY = 40e-6  # seconds between batches: when they come faster, more of them go together through the task
 _BATCH = 64  # frames handed to the sink at a time: how finely a pipe that must end can see that something moves
 
 
@@ -118,7 +116,6 @@ class _Direction:
     is_handing_on: bool = False
     shown: int = 0
     """Frames that the observer has seen and that come again, as the next ones: they could not be handed on at once."""
-    last_came: float = 0.0
     bug: Exception | None = None
 
     async def run(self) -> None:
@@ -153,11 +150,7 @@ class _Direction:
 
     def _hand_on(self, send_at_once: Callable[[Sequence[Frame]], bool], frames: Sequence[Frame]) -> bool:
         # Not an answer within the request: its source may not be ready for it before it has handed that over.
-        if len(frames) > _BATCH or (self.other is not None and self.other.is_handing_on):
-            return False
-        now = time.monotonic()
-        since, self.last_came = now - self.last_came, now
-        if since < _BUSY:
+        if self.other is not None and self.other.is_handing_on:
             return False
         if self.watched is not None:
             self.watched.frames_forwarded(self.source, self.sink, frames)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Sequence
 from typing import cast
 
@@ -21,6 +22,8 @@ from relay.limits import Limits
 __all__ = ["FrameReader", "FrameWriter", "OnOversized"]
 
 logger = logging.getLogger("relay")
+
+_GATHER = 50e-6  # seconds after a write in which frames wait for more of them: a call alone takes longer than that
 
 OnOversized = Callable[[Head, Oversized], None]
 
@@ -104,6 +107,10 @@ class FrameWriter(asyncio.BaseProtocol):
         self._may_write.set()
         self._failure: RelayError | None = None
         self._sent_eof = False
+        self._loop = asyncio.get_running_loop()
+        self._gathered: list[Frame] = []
+        self._gathered_bytes = 0
+        self._last_written = 0.0
         self.lost = asyncio.Event()
         """Set once the transport is closed, by whomever."""
 
@@ -132,12 +139,14 @@ class FrameWriter(asyncio.BaseProtocol):
         """Let every sender learn that the peer is gone."""
         if not self._sent_eof:
             self._failure = EndpointBroken(f"{self.name}: {exc or 'the peer stopped reading'}")
+        self._gathered.clear()
         self._may_write.set()
         self.lost.set()
 
     async def send(self, frames: Sequence[Frame]) -> None:
         """Write frames as lines; returns once below the high-water mark. Raises EndpointBroken, EndpointClosed."""
         self.check()
+        self._flush()
         await self._wait_for_room()
         assert self._transport is not None, "attached before anything is sent"
         self._transport.write(encode_lines(frames))
@@ -149,24 +158,45 @@ class FrameWriter(asyncio.BaseProtocol):
             self.check()
 
     def send_at_once(self, frames: Sequence[Frame]) -> bool:
-        """Write frames as lines, unless that would wait or fail."""
+        """Write frames as lines, unless that would wait or fail.
+
+        Those that come soon after others go together, in the next turn of the loop: a write each is what many
+        sources that are read in one turn would cost.
+        """
         if not self.can_send:
             return False
-        assert self._transport is not None, "attached"
-        self._transport.write(encode_lines(frames))
+        if self._gathered or time.monotonic() - self._last_written < _GATHER:
+            if not self._gathered:
+                self._loop.call_soon(self._flush)
+            self._gathered += frames
+            for frame in frames:
+                self._gathered_bytes += len(frame.raw)
+        else:
+            assert self._transport is not None, "attached"
+            self._transport.write(encode_lines(frames))
+            self._last_written = time.monotonic()
         return True
+
+    def _flush(self) -> None:
+        """Write what was gathered."""
+        if self._gathered:
+            frames, self._gathered, self._gathered_bytes = self._gathered, [], 0
+            if self._transport is not None and not self._transport.is_closing():
+                self._transport.write(encode_lines(frames))
+                self._last_written = time.monotonic()
 
     @property
     def can_send(self) -> bool:
         """Whether ``send`` would neither wait nor fail."""
         transport = self._transport
-        if transport is None or self._failure is not None or self._sent_eof:
+        if transport is None or self._failure is not None or self._sent_eof or not self._may_write.is_set():
             return False
-        return self._may_write.is_set() and not transport.is_closing()
+        return self._gathered_bytes <= self._limits.buffer_high and not transport.is_closing()
 
     def write_soon(self, frame: Frame) -> None:
         """Write one small frame now, without waiting: an answer of our own, from a callback."""
         if self._transport is not None and not self._transport.is_closing() and not self._sent_eof:
+            self._flush()
             self._transport.write(frame.line + b"\n")
 
     @property
@@ -185,6 +215,7 @@ class FrameWriter(asyncio.BaseProtocol):
 
     def send_eof(self) -> None:
         """Close the writing half once everything written has gone out."""
+        self._flush()
         self._sent_eof = True
         if self._transport is not None and not self._transport.is_closing():
             self.end_transport(self._transport)

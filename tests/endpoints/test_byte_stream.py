@@ -142,3 +142,83 @@ async def test_a_writer_flushes_before_its_end() -> None:
     assert os.read(reading, 1000) == b"x" * 20 + b"\n1 2\n3\n"
     assert os.read(reading, 1) == b""
     os.close(reading)
+
+
+class Noting(asyncio.WriteTransport):
+    """A transport that notes each write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[bytes] = []
+        self.is_closed = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.writes.append(bytes(data))
+
+    def is_closing(self) -> bool:
+        return self.is_closed
+
+    def close(self) -> None:
+        self.is_closed = True
+
+    abort = close
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
+
+def noting() -> tuple[FrameWriter, Noting]:
+    writer, transport = FrameWriter("w", SMALL), Noting()
+    writer.attach(transport)
+    return writer, transport
+
+
+async def test_frames_sent_at_once_in_a_burst_go_together() -> None:
+    """The first is written; those that come right behind it are, in one piece, in the loop's next turn."""
+    writer, transport = noting()
+    for number in range(1, 4):
+        assert writer.send_at_once([frame(number)])
+    assert transport.writes == [b"x\n"]
+    await asyncio.sleep(0)
+    assert transport.writes == [b"x\n", b"xx\nxxx\n"]
+    await asyncio.sleep(0.01)
+    assert writer.send_at_once([frame(5)])
+    assert transport.writes[2:] == [b"x" * 5 + b"\n"]
+
+
+@pytest.mark.parametrize("then", ["send", "write_soon", "send_eof"])
+async def test_nothing_overtakes_what_was_gathered(then: str) -> None:
+    """Whatever is written next, or the end, comes after it; a connection that was lost has no use for it."""
+    writer, transport = noting()
+    writer.send_at_once([frame(1)])
+    writer.send_at_once([frame(2)])
+    if then == "send":
+        await writer.send([frame(3)])
+    elif then == "write_soon":
+        writer.write_soon(frame(3))
+    else:
+        writer.send_eof()
+        assert transport.is_closed
+    assert b"".join(transport.writes).startswith(b"x\nxx\n" if then == "send_eof" else b"x\nxx\nxxx\n")
+    written = list(transport.writes)
+    await asyncio.sleep(0)
+    assert transport.writes == written, "nothing twice"
+    lost, gone = noting()
+    lost.send_at_once([frame(1)])
+    lost.send_at_once([frame(2)])
+    gone.close()
+    lost.connection_lost(None)
+    await asyncio.sleep(0)
+    assert gone.writes == [b"x\n"]
+
+
+async def test_what_is_gathered_is_bounded() -> None:
+    """Beyond the high mark frames are left to who can wait."""
+    writer, transport = noting()
+    size, taken = 40, 0
+    while writer.send_at_once([frame(size)]):
+        taken += 1
+        assert taken < 10_000
+    assert taken * size <= SMALL.buffer_high + 2 * size + size
+    await writer.send([frame(1)])
+    assert b"".join(transport.writes) == (b"x" * size + b"\n") * taken + b"x\n"
