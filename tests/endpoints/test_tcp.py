@@ -298,7 +298,7 @@ async def test_a_server_whose_certificate_is_not_trusted(certificate: tuple[Path
     async with listening("tcp", QUICK) as plain:
         assert isinstance(plain, TcpListener)
         with pytest.raises(EndpointUnavailable, match="cannot connect"):
-            await dial(plain.url, ssl_context=ssl.create_default_context(), limits=QUICK)
+            await dial(plain.url.replace("tcp:", "tls:"), ssl_context=ssl.create_default_context(), limits=QUICK)
 
 
 # -- one outcome ------------------------------------------------------------------------------------------------------
