@@ -117,6 +117,21 @@ async def test_commands_fail_where_they_are_used() -> None:
     await near.aclose()
 
 
+def test_a_command_that_never_started_has_got_nothing() -> None:
+    """On own stdio: the same as of a server where nobody listens."""
+    code = (
+        "import asyncio, relay\nasyncio.run(relay.pipe(relay.connect('stdio:'), relay.connect(['/no/such/program'])))\n"
+    )
+    answer = json.loads(python(code, '{"jsonrpc":"2.0","id":7,"method":"ping"}\n').stdout)
+    assert (answer["id"], answer["error"]["code"], answer["error"]["data"]) == (7, -32006, {"delivered": "no"})
+
+
+def test_a_strategy_that_is_none() -> None:
+    """Said at once, with those that there are."""
+    with pytest.raises(relay.RelayError, match="strategy: 'x' is not one of round-robin, least-in-flight"):
+        relay.balance("http://h/", strategy="x")  # type: ignore[arg-type]  # the mistake that is looked for
+
+
 async def test_listen_and_connect_meet() -> None:
     """The two halves of the door: a listener's sessions piped to a child, called through connect."""
     listener = await relay.listen()

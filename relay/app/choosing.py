@@ -18,6 +18,8 @@ from relay.routing.rota import Strategy
 
 __all__ = ["ChoiceTarget", "TimedTarget", "balance", "fallback"]
 
+_SPREADING = ("round-robin", "least-in-flight")
+
 
 def fallback(
     *targets: str | Sequence[str] | Endpoint,
@@ -61,6 +63,8 @@ def balance(
     Sessions are spread, and stay where they began; requests of 2026-07-28 are spread one by one. A target that refuses
     a connection, or fails three times in a row, is left out until it answers again. Close it with ``aclose``.
     """
+    if strategy not in _SPREADING:
+        raise ConfigError(f"strategy: {strategy!r} is not one of {', '.join(_SPREADING)}")
     retry = Retry(timeout, retry_attempts, retry_delay)
     found = [_target(target, headers, ssl, limits) for target in targets]
     return Balancer(found, strategy=strategy, retry=retry, limits=limits)

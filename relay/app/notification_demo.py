@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Coroutine, Sequence
 from typing import Any
@@ -40,12 +41,17 @@ def build_parser() -> Parser:
 
 
 async def demonstrate(count: int) -> int:
-    """Write so many notifications, half a second apart; return the exit code."""
+    """Write so many notifications, half a second apart; return the exit code. Ends early if nobody reads."""
     for number in range(1, count + 1):
         if number > 1:
             await asyncio.sleep(PAUSE)
-        sys.stdout.write(notification(number) + "\n")
-        sys.stdout.flush()
+        try:
+            sys.stdout.write(notification(number) + "\n")
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # Whoever read has seen enough; what is still in the buffer must not be tried again at the exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            break
     return 0
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import logging
+import os
 import ssl
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -91,6 +92,8 @@ def dial_tls(options: argparse.Namespace, addresses: Iterable[str], sink: Stderr
     if options.client_key is not None and options.client_cert is None:
         raise ConfigError("--client-key is of no use without --client-cert")
     if isinstance(verify, str):
+        if not os.path.exists(verify):
+            raise ConfigError(f"--verify-ssl: {verify!r}: expected true, false or a PEM file; there is no such file")
         authorities, flag = verify, "--verify-ssl"
     else:
         authorities, flag = ca_file, "--ca-file"

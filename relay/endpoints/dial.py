@@ -16,6 +16,7 @@ import msgspec
 from yarl import URL
 
 from relay.errors import ConfigError, FrameTooLarge
+from relay.frames.frame import UNREADABLE
 from relay.limits import Limits
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ _decode_error_body = msgspec.json.Decoder(_ErrorBody).decode
 
 def _message_in(body: bytes) -> str:
     """Return the message in an error page, if it is JSON of a known kind; else its first line, unless it is HTML."""
-    with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
+    with contextlib.suppress(*UNREADABLE):
         parsed = _decode_error_body(body)
         text = parsed.error.message if isinstance(parsed.error, _ErrorObject) else parsed.error or parsed.detail
         if text:

@@ -19,7 +19,7 @@ from relay.endpoints.http_stream import EventStream
 from relay.endpoints.inbox import FrameInbox
 from relay.errors import EndpointClosed, RelayError
 from relay.frames import replies
-from relay.frames.frame import Frame, Head, Kind, RequestId
+from relay.frames.frame import UNREADABLE, Frame, Head, Kind, RequestId
 from relay.frames.http_rules import SESSION_ID, has_priming
 from relay.limits import Limits
 from relay.routing.event_log import Kept, parse_event_id
@@ -401,7 +401,7 @@ class HttpSession(ClientSession):
         self._initialize_id = None
         try:
             answer = _decode_initialize_answer(frame.raw)
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             answer = _InitializeAnswer()
         if answer.result is None:
             logger.info("%s: initialize failed: no session", self.name)

@@ -18,7 +18,7 @@ from relay.endpoints.inbox import FrameInbox
 from relay.endpoints.tasks import TaskScope
 from relay.errors import EndpointClosed, EndpointUnavailable, FrameTooLarge, RelayError
 from relay.frames import replies
-from relay.frames.frame import Frame, Head, Kind, RequestId, salvage_head
+from relay.frames.frame import UNREADABLE, Frame, Head, Kind, RequestId, salvage_head
 from relay.frames.lines import Oversized
 from relay.frames.modern import RequestFacts
 from relay.frames.sse import SseEvent
@@ -46,7 +46,7 @@ def protocol_version(answer: Frame) -> str | None:
     """Return the version in an answer to ``initialize``; None if that answer is an error."""
     try:
         result = _decode_answer(answer.raw).result
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except UNREADABLE:
         return None
     return result.protocolVersion if result is not None else None
 

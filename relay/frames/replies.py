@@ -13,8 +13,8 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 import orjson
 
-from relay.errors import EndpointUnavailable, RelayError
-from relay.frames.frame import Frame, RequestId
+from relay.errors import ConfigError, EndpointUnavailable, RelayError
+from relay.frames.frame import UNREADABLE, Frame, RequestId
 
 __all__ = [
     "CANCELLED",
@@ -96,8 +96,8 @@ class End(NamedTuple):
 
 
 def end_by(reason: RelayError | None, otherwise: str) -> End:
-    """Return what ``reason`` means for them: a server that could not be reached has got none of them."""
-    if isinstance(reason, EndpointUnavailable):
+    """Return what ``reason`` means for them: a server that could not be reached, or started, has got none of them."""
+    if isinstance(reason, EndpointUnavailable | ConfigError):
         return End(UNAVAILABLE, str(reason), "no")
     return End(LOST, f"the request was lost: {reason or otherwise}", "unknown")
 
@@ -180,7 +180,7 @@ def fault_of(answer: Frame) -> Fault | None:
         return None
     try:
         found = _decode_our_error(answer.raw).error
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except UNREADABLE:
         return None
     undelivered = found.code == UNAVAILABLE and found.data.delivered == "no"
     failed = found.code == LOST or (found.code == UPSTREAM_STATUS and found.data.status >= 500)

@@ -38,7 +38,7 @@ DIALLING = [
     (["--ca-file", "{nowhere}", URL], "--ca-file: '{nowhere}' cannot be read: No such file or directory"),
     (["--ca-file", "{text}", URL], "--ca-file: '{text}' is not a PEM file"),
     (["--verify-ssl", "{server-key}", URL], "--verify-ssl: '{server-key}' does not hold a certificate"),
-    (["--verify-ssl", "perhaps", URL], "--verify-ssl: 'perhaps' cannot be read: No such file or directory"),
+    (["--verify-ssl", "perhaps", URL], "--verify-ssl: 'perhaps': expected true, false or a PEM file; there is no such"),
     (["--verify-ssl", URL], f"'{URL}' is an address: put it before --verify-ssl, or write --verify-ssl=true"),
     (["--client-cert", "{client-cert}", URL], "does not hold a private key; --client-key FILE names another file"),
     (["--client-cert", "{client-cert}", "--client-key", "{server-key}", URL], "is not that of the certificate in"),

@@ -158,3 +158,15 @@ def test_notification_demo() -> None:
     done = subprocess.run([*PROGRAM, "notification-demo", "--count", "2"], capture_output=True, timeout=20, check=True)
     levels = [json.loads(line)["params"]["level"] for line in done.stdout.splitlines()]
     assert (levels, done.stderr) == (["info", "warning"], b"")
+
+
+def test_notification_demo_ends_with_its_reader() -> None:
+    """Quietly, like every program before ``head``."""
+    words = [*PROGRAM, "notification-demo", "--count", "1000"]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None and process.stderr is not None, "pipes"
+    with process:
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(20) == 0
+        assert process.stderr.read() == b""

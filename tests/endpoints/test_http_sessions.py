@@ -131,3 +131,12 @@ async def test_a_streamable_http_session_is_an_endpoint(law: suite.Law) -> None:
     """All laws but those of a vanished client: the session outlives its connections, that is what it is for."""
     async with streamable_pair(CHECK_LIMITS) as pair:
         await law(pair, Capabilities(half_close=False, most_buffered=UNREAD))
+
+
+async def test_an_answer_to_initialize_that_is_nested_too_deep_begins_no_session() -> None:
+    """Its frame may pass; what the relay itself reads of it goes only so deep."""
+    ready: list[HttpSession] = []
+    session = HttpSession(Limits(), ready.append, lambda _: None)
+    session._take_initialize_answer(Frame(b'{"id":1,"result":' + b'{"x":' * 9000 + b"1" + b"}" * 9001))
+    assert not ready
+    await session.aclose()

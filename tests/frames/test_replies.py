@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from relay.errors import ConfigError, EndpointBroken, EndpointUnavailable, RelayError
 from relay.frames import replies
 from relay.frames.frame import Frame, Kind, RequestId
 
@@ -42,6 +43,13 @@ def test_errors_are_one_for_each_request() -> None:
     """In the order given, each with its own id."""
     frames = replies.errors([1, "1", 2], replies.UNAVAILABLE, "m", delivered="no")
     assert [frame.head.id for frame in frames] == [1, "1", 2]
+
+
+@pytest.mark.parametrize("reason", [EndpointUnavailable("nobody listens"), ConfigError("no such program")])
+def test_who_never_began_has_got_nothing(reason: RelayError) -> None:
+    """A server that could not be reached, or not even started."""
+    assert replies.end_by(reason, "ended") == (replies.UNAVAILABLE, str(reason), "no")
+    assert replies.end_by(EndpointBroken("cut"), "ended")[2] == "unknown"
 
 
 def test_codes_are_in_the_range_left_to_implementations() -> None:
@@ -85,3 +93,8 @@ def test_what_a_server_says_is_no_fault() -> None:
         + b'","data":{"delivered":"no"}}}',
     ):
         assert replies.fault_of(Frame(raw)) is None
+
+
+def test_an_answer_that_is_nested_deep_is_the_servers_own() -> None:
+    """Deeper than a decoder goes: it is none of ours, and nothing falls over it."""
+    assert replies.fault_of(Frame(b'{"id":1,"delivered":' + b"[" * 5000 + b"]" * 5000 + b"}")) is None
