@@ -59,6 +59,17 @@ async def bridge(settings: BridgeSettings, sink: StderrSink, *, remote: Endpoint
         await remote.aclose(EndpointClosed("the relay is shutting down"))
         stdio.finish()
 
+    ended = asyncio.Event()
+    stdio.call_at_end(ended.set)
+
+    async def end_in_order() -> None:
+        """Leave a server that stays though it is owed nothing and owes nothing: the drain is for answers."""
+        await ended.wait()
+        while stdio.in_flight:  # noqa: ASYNC110 - once in a relay's life
+            await asyncio.sleep(0.02)
+        await asyncio.sleep(settings.limits.linger)
+        await remote.aclose()
+
     with contextlib.ExitStack() as while_it_runs:
         observer: Observer = reach
         if settings.log_to == "client":
@@ -68,10 +79,12 @@ async def bridge(settings: BridgeSettings, sink: StderrSink, *, remote: Endpoint
             while_it_runs.enter_context(log.installed())
         async with asyncio.TaskGroup() as group:
             stopping = group.create_task(stop_in_order(), name="stop in order")
+            ending = group.create_task(end_in_order(), name="end in order")
             # What is in flight when stdin ends is delivered, as after SIGTERM, and for as long.
             limits = dataclasses.replace(settings.limits, linger=settings.limits.drain)
             report = await pipe(stdio, remote, limits=limits, observer=observer)
             stopping.cancel()
+            ending.cancel()
     if isinstance(report.failure, ConfigError):
         raise report.failure  # found out only when the address was used
     if report.failure is not None and not isinstance(report.failure, EndpointClosed):

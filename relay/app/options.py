@@ -27,6 +27,7 @@ __all__ = [
     "Parser",
     "add_child_options",
     "add_config_option",
+    "add_drain_timeout",
     "add_http_options",
     "add_log_options",
     "add_log_to",
@@ -239,6 +240,14 @@ def add_log_to(group: Any) -> None:
     group.add_argument(
         "--log-to", choices=("stderr", "client"), default="stderr",
         help="on own stdio: tell the client of warnings, once its handshake is over, by notifications/message",
+    )  # fmt: skip
+
+
+def add_drain_timeout(group: Any) -> None:
+    """Add how long the end waits for what is in flight."""
+    group.add_argument(
+        "--drain-timeout", type=seconds, metavar="S",
+        help="how long SIGTERM, or the end of stdin, waits for answers (default 20)",
     )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ server is an address of any kind, ``host:port`` or a bare port for TCP, or a com
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 from collections.abc import Coroutine, Sequence
 from typing import Any
@@ -25,6 +26,7 @@ from relay.app.options import (
     Parser,
     add_child_options,
     add_config_option,
+    add_drain_timeout,
     add_log_options,
     add_log_to,
     begin_log,
@@ -142,6 +144,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     requests.add_argument(
         "--retry-delay", type=_milliseconds, default=1.0, metavar="MS", help="between two such rounds (default 1000)"
     )
+    add_drain_timeout(requests)
     http = parser.add_argument_group("to servers by HTTP, each of them")
     add_server_options(http)
     add_dial_tls_options(http)
@@ -206,6 +209,7 @@ def _job(
     warnings = _check_listening(options, listens)
     if any(one.lower().startswith(("http", "ws")) for one in addresses) or any(one.kind == "http" for one in listens):
         import_aiohttp()
+    drain = DEFAULT_LIMITS.drain if options.drain_timeout is None else options.drain_timeout
     retry = Retry(options.timeout or None, options.retry_attempts, options.retry_delay)
     settings = ServeSettings(
         command=(),
@@ -223,7 +227,7 @@ def _job(
         exposed_headers=options.expose_header,
         secrets=secrets,
         warnings=warnings,
-        limits=DEFAULT_LIMITS,
+        limits=dataclasses.replace(DEFAULT_LIMITS, drain=drain),
     )
     if not listens or listens == [ListenSpec("stdio")]:
         from relay.app.bridge import bridge_own_servers

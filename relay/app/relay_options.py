@@ -16,6 +16,7 @@ from relay.app.options import (
     Parser,
     add_child_options,
     add_config_option,
+    add_drain_timeout,
     add_http_options,
     add_log_options,
     add_log_to,
@@ -143,9 +144,7 @@ def build_parser() -> argparse.ArgumentParser:
     limits.add_argument(
         "--session-idle", type=seconds, metavar="S", help="a session nobody uses ends after so long (default 1800)"
     )
-    limits.add_argument(
-        "--drain-timeout", type=seconds, metavar="S", help="how long SIGTERM waits for answers (default 20)"
-    )
+    add_drain_timeout(limits)
     said = parser.add_argument_group("what is said")
     add_log_options(said)
     add_log_to(said)

@@ -30,6 +30,7 @@ __all__ = ["Choice"]
 logger = logging.getLogger("relay")
 
 _HOLD, _MOST_HOLDS = 0.05, 20  # seconds: a burst before servers of which nothing is known; then it goes anyway
+_LAST_WORDS = 0.5  # seconds for what servers that owe nothing may still say once they know of our end
 _LAST_FRAMES = 0.1  # seconds for what a server that is closed had said before
 
 
@@ -71,6 +72,8 @@ class _Branch:
         self.is_reached = False
         """Whether it is known that somebody is there."""
         self.is_over = False
+        self.has_told_end = False
+        """Whether its server knows that no more will come."""
         self.outbox = FrameInbox(endpoint.name, owner.balancer.limits)
         self._owner = owner
         self._tasks = tasks
@@ -95,6 +98,8 @@ class _Branch:
                 await self.endpoint.send(unsent)
                 unsent = ()
             await self.endpoint.send_eof()
+            self.has_told_end = True
+            self._owner.branch_told_end()
             await asyncio.wait((self._receiving,))
         except (EndpointUnavailable, ConfigError) as exc:
             self.outbox.finish()
@@ -157,6 +162,7 @@ class Choice:
         self._greeted.set()
         self._tasks = TaskScope()
         self._has_eof = False
+        self._last_words: asyncio.TimerHandle | None = None
         self._is_closed = False
         self._over: EndpointBroken | None = None
         """Why the session is over: its home is not asked any more, and its client can begin a new one."""
@@ -261,8 +267,6 @@ class Choice:
         if self._has_eof or self._is_closed:
             return
         self._has_eof = True
-        for branch in self._branches.values():
-            branch.outbox.finish()
         self._finish_if_settled()
 
     async def aclose(self, reason: RelayError | None = None) -> None:
@@ -279,6 +283,8 @@ class Choice:
             self._leave_home()
             self._inbox.finish()
             self._greeted.set()
+            if self._last_words is not None:
+                self._last_words.cancel()
             await self._tasks.aclose()
             if self._owns_balancer:
                 await self.balancer.aclose()
@@ -316,8 +322,7 @@ class Choice:
         if not asked.is_spread and self._home is None:
             self._settle_at(branch)
         branch.outbox.put((asked.frame,))
-        if self._has_eof:
-            branch.outbox.finish()
+        self._finish_sending()
         return was_full
 
     def _place_for(self, asked: _Asked) -> int | None:
@@ -479,6 +484,10 @@ class Choice:
             self._end(failure, reason)
         self._finish_if_settled()
 
+    def branch_told_end(self) -> None:
+        """Take note that a server knows of our end."""
+        self._finish_soon_if_quiet()
+
     def _forget(self, branch: _Branch) -> None:
         branch.is_over = True
         if self._branches.get(branch.place) is branch:
@@ -514,8 +523,30 @@ class Choice:
         return self.balancer.rota.standings[place].fault or "it has failed"
 
     def _finish_if_settled(self) -> None:
+        self._finish_sending()
         if self._has_eof and not self._branches and not any(asked.waiting for asked in self._asked.values()):
             self._inbox.finish()
+        self._finish_soon_if_quiet()
+
+    def _finish_sending(self) -> None:
+        """Say to the servers that no more will come, unless a request has still to find its own."""
+        if self._has_eof and not any(asked.waiting for asked in self._asked.values()):
+            for branch in self._branches.values():
+                branch.outbox.finish()
+
+    def _finish_soon_if_quiet(self) -> None:
+        """Finish a moment after the end of what was owed, though a server stays: it has been told, and owes nothing."""
+        is_owed = any(not asked.is_subscription for asked in self._asked.values())
+        is_quiet = self._has_eof and not is_owed and all(one.has_told_end for one in self._branches.values())
+        if is_quiet and not self._is_closed and self._last_words is None:
+            grace = min(_LAST_WORDS, self.balancer.limits.close_grace)
+            self._last_words = asyncio.get_running_loop().call_later(grace, self._finish_quietly)
+
+    def _finish_quietly(self) -> None:
+        for request_id, asked in tuple(self._asked.items()):
+            self._settle(asked)
+            self._inbox.put((replies.subscription_ended(request_id),))
+        self._inbox.finish()
 
     # One outcome for each request.
 
@@ -571,6 +602,7 @@ class Choice:
             del self._by_token[head.token]
         asked.release()
         self._count_out(asked, is_excused=asked.is_cancelled)  # its branch still says where it was
+        self._finish_soon_if_quiet()
 
     def _count_out(self, asked: _Asked, *, is_excused: bool) -> None:
         if asked.branch is not None and not asked.is_subscription:

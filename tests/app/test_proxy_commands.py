@@ -125,3 +125,12 @@ def test_mistakes(words: list[str], said: str, capfd: pytest.CaptureFixture[str]
     """Exit code 2, and a line that says what to write instead."""
     assert main(words) == 2
     assert said in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(("words", "drain"), [([], 20), (["--drain-timeout", "1.5"], 1.5)])
+def test_how_long_the_end_waits_for_answers(
+    settings_of: Callable[..., ServeSettings], words: list[str], drain: float
+) -> None:
+    """As in the native command line."""
+    assert settings_of(proxy, "--endpoint", "9090", *words).limits.drain == drain
+    assert settings_of(load_balance, "--endpoints", "9090,9091", *words).limits.drain == drain

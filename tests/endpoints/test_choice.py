@@ -467,6 +467,31 @@ async def test_after_our_end_what_is_owed_still_comes() -> None:
             assert len(await choice.receive()) == 0
 
 
+async def test_after_our_end_nobody_waits_for_a_server_that_owes_nothing() -> None:
+    """It has been told, and stays; a subscription is no debt, and ends as such."""
+    async with street("a", patience=0.1) as town:
+        near, _ = memory_pair(limits=LIMITS)
+        town.balancer.targets = (Target("stays", lambda _: near),)
+        choice = town.choice()
+        await choice.send([ask(1), ask_modern(2, "subscriptions/listen")])
+        await choice.send_eof()
+        assert (await answers(choice, 1))[1]["message"].endswith("no answer within 0.1 s")
+        async with asyncio.timeout(5):
+            (ended,) = await choice.receive()
+            assert len(await choice.receive()) == 0
+        assert ended.raw == replies.subscription_ended(2).raw
+
+
+async def test_what_finds_its_server_after_our_end_shares_one_connection() -> None:
+    """Requests that waited are sent on the way that is there."""
+    async with street("ab") as town:
+        choice = town.choice(is_shared=True)
+        await choice.send([ask_modern(number) for number in range(40)])
+        await choice.send_eof()
+        await answers(choice, 40)
+        assert [len(house.ends) for house in town.houses] == [1, 1]
+
+
 async def test_endpoints_as_targets() -> None:
     """The first that connects; those never used are closed, too."""
     import relay
