@@ -31,6 +31,8 @@ _TOKEN_SECONDS = 30.0
 _CONNECT_SECONDS = 10.0
 _MAX_TOKEN_BODY = 256 * 1024
 _PAUSE = 10.0  # seconds without a new token after the server has refused one that was new: it would refuse that too
+_STALE = re.compile(r"\bstale\s*=\s*\"?true", re.IGNORECASE)
+_STALE_TRIES = 8  # of requests at one time that use up each other's nonces
 _DIGEST = re.compile(r"(?:^|,)\s*Digest\s+(?=\S)", re.IGNORECASE)
 _ALGORITHM = re.compile(r'(?:^|[\s,])algorithm\s*=\s*"?([\w-]+)', re.IGNORECASE)
 
@@ -193,6 +195,16 @@ class _Digest(HttpLogin):
         return (self._password,)
 
     async def _send(self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        """Send a request; again if what the challenge was answered with had been used up by others meanwhile."""
+        response = await self._answer(request, send)
+        for _ in range(_STALE_TRIES):
+            if response.status != 401 or not _is_stale(response):
+                break
+            response.release()
+            response = await self._answer(request, send)
+        return response
+
+    async def _answer(self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
         refused: aiohttp.ClientResponse | None = None
         is_sending = False
 
@@ -213,6 +225,11 @@ class _Digest(HttpLogin):
             if refused is not None:
                 refused.release()
             raise EndpointUnavailable(f"{self._origin}: its challenge cannot be answered: {exc}") from exc
+
+
+def _is_stale(response: aiohttp.ClientResponse) -> bool:
+    """Tell whether a refusal says that only the nonce was too old (RFC 7616, section 3.3)."""
+    return any(_STALE.search(line) for line in response.headers.getall("WWW-Authenticate", ()))
 
 
 class _Challenge:
