@@ -21,8 +21,8 @@ LIMITS = Limits(linger=0.2, close_grace=0.2, buffer_high=2048, buffer_low=512)
 
 
 def frame(number: int) -> Frame:
-    """Make one frame."""
-    return Frame(b'{"jsonrpc":"2.0","id":%d,"method":"x","params":{"of":"%b"}}' % (number, b"x" * (number % 97)))
+    """Make one frame, to which no answer is due."""
+    return Frame(b'{"jsonrpc":"2.0","n":%d,"method":"x","params":{"of":"%b"}}' % (number, b"x" * (number % 97)))
 
 
 class Moody(MemoryEndpoint):

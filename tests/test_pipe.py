@@ -20,8 +20,8 @@ QUICK = Limits(linger=0.2, close_grace=0.2)
 
 
 def frame(number: int, size: int = 0) -> Frame:
-    """Make one frame."""
-    return Frame(b'{"id":%d,"method":"x","p":"%s"}' % (number, b"x" * size))
+    """Make one frame, to which no answer is due."""
+    return Frame(b'{"n":%d,"method":"x","p":"%s"}' % (number, b"x" * size))
 
 
 async def take(source: Endpoint, count: int) -> list[bytes]:

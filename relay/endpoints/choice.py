@@ -74,6 +74,8 @@ class _Branch:
         self.is_over = False
         self.has_told_end = False
         """Whether its server knows that no more will come."""
+        self.has_ended = False
+        """Whether its server will send no more, though something of it may wait to be received."""
         self.outbox = FrameInbox(endpoint.name, owner.balancer.limits)
         self._owner = owner
         self._tasks = tasks
@@ -93,6 +95,7 @@ class _Branch:
         try:
             if isinstance(self.endpoint, Lazy):
                 self.endpoint = await self.endpoint.open()
+            self.endpoint.call_at_end(self._note_end)
             self._receiving = self._tasks.spawn(self._receive(), name=f"{self.endpoint.name}: receive")
             while unsent := await self.outbox.receive():
                 await self.endpoint.send(unsent)
@@ -110,6 +113,9 @@ class _Branch:
             if self._receiving is not None:  # why it went says more than that nothing could be sent there
                 await asyncio.wait((self._receiving,), timeout=self._owner.balancer.limits.close_grace)
             self._owner.branch_ended(self, exc)
+
+    def _note_end(self) -> None:
+        self.has_ended = True
 
     async def _receive(self) -> None:
         failure: RelayError | None = None
@@ -396,12 +402,12 @@ class Choice:
     # What comes from the servers.
 
     async def take(self, branch: _Branch, frames: Sequence[Frame]) -> None:
-        """Take what a server sent; waits while the client takes no more."""
+        """Take what a server sent; waits while the client takes no more, unless these are the server's last words."""
         # One at a time: an error of ours for one must not overtake what came before it.
         for one in each_message(frames):
             if self._take_one(branch, one):
                 self._inbox.put((one,))
-        if not self._is_closed:
+        if not self._is_closed and not branch.has_ended:  # who sends must hear of the end, whether or not he reads
             await self._inbox.wait_for_room()
 
     def _take_one(self, branch: _Branch, frame: Frame) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from relay.endpoints.base import Taker
 from relay.endpoints.inbox import FrameInbox
+from relay.endpoints.open_ids import OpenIds
 from relay.errors import EndpointBroken, EndpointClosed, RelayError
 from relay.frames.frame import Frame
 from relay.limits import DEFAULT_LIMITS, Limits
@@ -21,6 +22,7 @@ class MemoryEndpoint:
         self.name = name
         self._inbox = FrameInbox(name, limits)
         self._other = self
+        self._open = OpenIds()
         self._sent_eof = False
         self._closed = False
 
@@ -40,7 +42,7 @@ class MemoryEndpoint:
         self._check()
         await self._other._inbox.wait_for_room()
         self._check()
-        self._other._inbox.put(frames)
+        self._put(frames)
         await self._other._inbox.wait_for_room()
 
     def _check(self) -> None:
@@ -57,19 +59,28 @@ class MemoryEndpoint:
         """Put frames before the other end, unless that would wait or fail."""
         if self._closed or self._sent_eof or self._other._closed or self._other._inbox.is_paused:
             return False
-        self._other._inbox.put(frames)
+        self._put(frames)
         return True
 
+    def _put(self, frames: Sequence[Frame]) -> None:
+        self._open.note_answered(frames)
+        self._other._open.note_asked(frames)
+        self._other._inbox.put(frames)
+
     async def send_eof(self) -> None:
-        """Let the other end receive ``()`` after what was sent."""
+        """Let the other end receive ``()`` after what was sent, and errors for what of its is still open."""
+        self._say_end(None)
+
+    def _say_end(self, reason: RelayError | None) -> None:
         self._sent_eof = True
+        self._other._inbox.put(self._open.end(reason))
         self._other._inbox.finish()
 
     async def aclose(self, reason: RelayError | None = None) -> None:
-        """End both directions of this end."""
+        """End both directions of this end; requests of the other end get errors that carry ``reason``."""
         self._closed = True
         self._inbox.finish()
-        self._other._inbox.finish()
+        self._say_end(reason)
 
 
 def memory_pair(*, limits: Limits = DEFAULT_LIMITS) -> tuple[MemoryEndpoint, MemoryEndpoint]:

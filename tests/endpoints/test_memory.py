@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import sys
 from collections.abc import AsyncIterator
 
 import pytest
 
+from relay.app.wiring import connect
 from relay.endpoints.memory import memory_pair
 from relay.errors import EndpointBroken, EndpointClosed
+from relay.frames import replies
 from relay.frames.frame import Frame
 from relay.limits import Limits
+from relay.pipe import pipe
 from relay.testing import Capabilities, Pair, check_endpoint, far_of, joined
+from relay.testing.pair import request
+from tests.endpoints.peers_by_hand import error_of
 
 FRAME = Frame(b"{}")
 
@@ -47,3 +54,46 @@ async def test_sending_after_their_end_is_theirs() -> None:
     with pytest.raises(EndpointBroken, match="memory a: the other end has closed"):
         await a.send([FRAME])
     assert len(await a.receive()) == 0
+
+
+READ_ONE = "import sys; sys.stdin.readline(); sys.exit({})"
+CHILD = [sys.executable, "-I", "-S", "-c"]
+
+
+@pytest.mark.parametrize(
+    ("server", "code", "delivered"),
+    [
+        ("tcp://127.0.0.1:9", replies.UNAVAILABLE, "no"),
+        (["/no/such/program"], replies.UNAVAILABLE, "no"),
+        ([*CHILD, READ_ONE.format(3)], replies.LOST, "unknown"),
+        ([*CHILD, READ_ONE.format(0)], replies.LOST, "unknown"),
+    ],
+    ids=["refused", "missing", "failed", "ended"],
+)
+async def test_what_a_server_leaves_open_is_answered(server: str | list[str], code: int, delivered: str) -> None:
+    """Whoever asks by a pair hears what a client on a socket does: one error for each request, then the end."""
+    near, far = memory_pair()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(pipe(far, connect(server), limits=Limits(linger=0.2, close_grace=0.5)))
+        await near.send([request(7)])
+        (answer,) = await near.receive()
+        assert (answer.head.id, *error_of(answer)[1:]) == (7, code, {"delivered": delivered})
+        assert await near.receive() == ()
+    await near.aclose()
+
+
+async def test_only_open_requests_are_answered_at_the_end() -> None:
+    """Of either end, in a batch or alone; not those with an answer, nor those that were cancelled."""
+    for close in (True, False):
+        near, far = memory_pair()
+        batch = b'[{"jsonrpc":"2.0","id":3,"method":"x"},{"jsonrpc":"2.0","id":4,"method":"x"}]'
+        cancelled = b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":4}}'
+        assert far.send_at_once([request(1), request(2), Frame(batch), Frame(cancelled)])
+        await near.send([Frame(b'{"jsonrpc":"2.0","id":1,"result":{}}')])
+        await (near.aclose(EndpointBroken("it fell")) if close else near.send_eof())
+        _, *errors = await far.receive()
+        assert sorted(str(frame.head.id) for frame in errors) == ["2", "3"]
+        assert all((b"it fell" in frame.raw) is close for frame in errors)
+        assert await far.receive() == ()
+        await near.aclose()
+        await far.aclose()
