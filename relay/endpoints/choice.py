@@ -30,6 +30,7 @@ __all__ = ["Choice"]
 logger = logging.getLogger("relay")
 
 _HOLD, _MOST_HOLDS = 0.05, 20  # seconds: a burst before servers of which nothing is known; then it goes anyway
+_MOST_WAITS = 5  # holds for one server when another has answered: it may just be a little slower
 _LAST_WORDS = 0.5  # seconds for what servers that owe nothing may still say once they know of our end
 _LAST_FRAMES = 0.1  # seconds for what a server that is closed had said before
 
@@ -38,8 +39,8 @@ class _Asked:
     """A request that waits for its answer, and where it was sent."""
 
     __slots__ = (
-        "branch", "frame", "holds", "is_cancelled", "is_handshake", "is_spread", "is_subscription", "rounds", "said",
-        "timer", "tried", "waiting",
+        "branch", "frame", "holds", "is_cancelled", "is_handshake", "is_spread", "is_subscription", "promised",
+        "rounds", "said", "timer", "tried", "waiting", "waits",
     )  # fmt: skip
 
     def __init__(self, frame: Frame) -> None:
@@ -54,6 +55,9 @@ class _Asked:
         """What each server answered that could not be reached."""
         self.rounds = 0
         self.holds = 0
+        self.promised: int | None = None
+        """The server whose first answer it waits for."""
+        self.waits = 0
         self.timer: asyncio.TimerHandle | None = None
         self.waiting: asyncio.TimerHandle | None = None
 
@@ -320,6 +324,9 @@ class Choice:
         if place is None:
             self._try_later(asked)
             return False
+        if is_free and self.balancer.rota.is_awaited(place):
+            self._hold_for(asked, place)
+            return False
         branch = self._branch(place)
         was_full = branch.outbox.is_paused
         asked.branch = branch
@@ -331,14 +338,35 @@ class Choice:
         self._finish_sending()
         return was_full
 
+    def _hold_for(self, asked: _Asked, place: int) -> None:
+        """Let a request wait for the server whose turn it is, and count it as that one's."""
+        standing = self.balancer.rota.standings[place]
+        asked.promised, asked.waits = place, asked.waits + 1
+        standing.promised += 1
+        standing.is_worth_waiting = asked.waits < _MOST_WAITS
+        asked.waiting = asyncio.get_running_loop().call_later(_HOLD, self._dispatch, asked)
+
+    def _take_promise(self, asked: _Asked) -> int | None:
+        """Return the server that a request has waited for, if that is still the one for it."""
+        place, asked.promised = asked.promised, None
+        if place is None:
+            return None
+        standing = self.balancer.rota.standings[place]
+        standing.promised -= 1
+        is_well = standing.fault is None and (standing.is_proven or self.balancer.rota.is_awaited(place))
+        return place if is_well else None
+
     def _place_for(self, asked: _Asked) -> int | None:
         rota = self.balancer.rota
+        promised = self._take_promise(asked)
+        if promised is not None and (asked.is_spread or self._home is None):
+            return promised
         if not asked.is_spread:
             if self._home is None:
-                return rota.choose(asked.tried)
+                return rota.choose(asked.tried, may_wait=asked.is_handshake)
             return None if self._home.place in asked.tried else self._home.place
         full = {place for place, branch in self._branches.items() if branch.outbox.is_paused}
-        place = rota.choose(asked.tried | full)
+        place = rota.choose(asked.tried | full, may_wait=True)
         return rota.choose(asked.tried) if place is None and full else place
 
     def _settle_at(self, branch: _Branch) -> _Branch:
@@ -607,6 +635,7 @@ class Choice:
         if head.token is not None and self._by_token.get(head.token) is asked:
             del self._by_token[head.token]
         asked.release()
+        self._take_promise(asked)
         self._count_out(asked, is_excused=asked.is_cancelled)  # its branch still says where it was
         self._finish_soon_if_quiet()
 

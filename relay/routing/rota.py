@@ -38,6 +38,10 @@ class Standing:
     """Requests since its last answer."""
     is_proven: bool = False
     """Whether it has answered since it last failed."""
+    promised: int = 0
+    """Requests that wait for its first answer."""
+    is_worth_waiting: bool = True
+    """Whether requests may wait for its first answer; once they have done so in vain, no more do."""
     sessions: int = 0
     failures: int = 0
     """In a row, up to now."""
@@ -54,8 +58,11 @@ class Rota:
         self._strategy = strategy
         self._turn = 0
 
-    def choose(self, tried: Collection[int] = ()) -> int | None:
-        """Return the place of the next server, leaving out those ``tried``; None if there is no other."""
+    def choose(self, tried: Collection[int] = (), *, may_wait: bool = False) -> int | None:
+        """Return the place of the next server, leaving out those ``tried``; None if there is no other.
+
+        Who ``may_wait`` may get one that is awaited: it must not be asked yet.
+        """
         count = len(self.standings)
         start = 0 if self._strategy == "in-order" else self._turn
         in_turn = [(start + step) % count for step in range(count)]
@@ -66,7 +73,10 @@ class Rota:
             return None
         chosen = in_turn[0]
         if self._strategy != "in-order":
-            in_turn = self._safest(in_turn)
+            safest = self._safest(in_turn)
+            # Else whoever answers first would get all of a burst.
+            waits = may_wait and any(self.standings[place].is_proven for place in safest)
+            in_turn = [place for place in in_turn if place in safest or (waits and self.is_awaited(place))]
             chosen = in_turn[0]
         if self._strategy == "least-in-flight":
             chosen = min(in_turn, key=self._load)  # the first of those with the least: whose turn it is
@@ -81,6 +91,13 @@ class Rota:
             return False
         return not any(one.is_proven or one.unanswered < _MOST_FAILURES or not one.in_flight for one in well)
 
+    def is_awaited(self, place: int) -> bool:
+        """Tell whether a server has as many requests as may be lost, and may yet show that it answers."""
+        one = self.standings[place]
+        is_full = one.unanswered >= _MOST_FAILURES and one.in_flight > 0
+        is_new = one.is_worth_waiting and not one.is_proven and one.fault is None
+        return is_new and is_full and self._strategy != "in-order"
+
     def _safest(self, places: list[int]) -> list[int]:
         """Return those that few requests would be lost with, else those that do answer, else all."""
         standings = self.standings
@@ -88,7 +105,8 @@ class Rota:
         return few or [one for one in places if standings[one].is_proven] or places
 
     def _load(self, place: int) -> tuple[int, int]:
-        return self.standings[place].in_flight, self.standings[place].sessions
+        one = self.standings[place]
+        return one.in_flight + one.promised, one.sessions
 
     def has_other(self, place: int) -> bool:
         """Tell whether a server other than this one is in good standing."""

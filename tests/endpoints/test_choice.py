@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import relay.endpoints.balancer as balancer_module
+import relay.endpoints.choice as choice_module
 from relay.endpoints.balancer import Balancer, Retry, Target, only
 from relay.endpoints.base import Endpoint
 from relay.endpoints.choice import Choice
@@ -51,6 +52,9 @@ class House:
         self.is_raising = True
         """How it is not there: as a socket, which raises, or as HTTP, which answers for it."""
         self.dies_of: str | None = None
+        self.is_open = asyncio.Event()
+        """It hears, and answers nothing before."""
+        self.is_open.set()
         self.heard: list[Frame] = []
         self.tasks: set[asyncio.Task[None]] = set()
         self.ends: list[MemoryEndpoint] = []
@@ -90,6 +94,7 @@ class House:
                 await far.send((replies.error(frame.head.id, replies.UNAVAILABLE, fault, delivered="no"),))
             return
         self.heard.append(frame)
+        await self.is_open.wait()
         if frame.head.method == self.dies_of:
             await far.aclose()
         elif frame.head.kind is Kind.REQUEST and not self.is_silent and frame.head.method != "silent":
@@ -336,6 +341,28 @@ async def test_a_burst_before_unknown_servers_costs_three_too() -> None:
         await choice.send([ask_modern(number) for number in range(60)])
         found = await answers(choice, 60)
         assert len([one for one in found.values() if isinstance(one, dict)]) == 3
+
+
+@pytest.mark.parametrize("strategy", ["round-robin", "least-in-flight"])
+async def test_a_burst_is_spread_though_one_server_answers_first(
+    strategy: Strategy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that have waited do not all go to it: the other, a little slower, gets its share."""
+    monkeypatch.setattr(choice_module, "_MOST_WAITS", 100)
+    async with street("ab", strategy) as town:
+        first, second = town.houses
+        second.is_open.clear()
+        choice = town.choice(is_shared=True)
+        await choice.send([ask_modern(number) for number in range(90)])
+        found = list((await answers(choice, 3)).values())
+        first.is_open.clear()  # what it has counts as long as it has it
+        await until(lambda: town.balancer.rota.standings[0].in_flight > 20)
+        assert len(second.heard) <= 3, "it has not shown that it answers"
+        for house in town.houses:
+            house.is_open.set()
+        found += (await answers(choice, 90 - len(found))).values()
+        assert 35 <= found.count("a") <= 55 and found.count("b") == 90 - found.count("a")
+        assert [one.promised for one in town.balancer.rota.standings] == [0, 0]
 
 
 async def test_who_has_recovered_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
