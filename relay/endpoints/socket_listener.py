@@ -15,11 +15,14 @@ import socket
 import ssl
 import stat
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, Literal
+
+import msgspec
 
 from relay.endpoints.tcp import LOOPBACK, SocketEndpoint, SocketProtocol, SocketReader, TcpAddress, UnixAddress
 from relay.errors import ConfigError, EndpointClosed
-from relay.frames.frame import Frame, Kind
+from relay.frames import replies
+from relay.frames.frame import Frame, Kind, each_message
 from relay.frames.lines import Oversized
 from relay.limits import DEFAULT_LIMITS, Limits
 
@@ -31,6 +34,7 @@ _BACKLOG = 1024
 _LOCK_TRIES = 100
 _LOCK_WAIT = 0.01
 _BLANK = b" \t\r\n"
+_MOST_BLANK = 4096  # bytes before the first line; who sends more says nothing
 _OPENINGS = b"{[\xef"  # an object, a batch, or the byte order mark that Windows programs write before either
 
 
@@ -39,6 +43,7 @@ class _StrangerReader(SocketReader):
 
     on_proven: Callable[[], None]
     on_refused: Callable[[str], None]
+    _blank = 0
     _has_begun = False
     _is_proven = False
     _is_refused = False
@@ -47,11 +52,16 @@ class _StrangerReader(SocketReader):
         """Look at the first byte before anything else: TLS and HTTP need not send a newline."""
         if self._is_refused:
             return
-        if not self._has_begun and (start := data.lstrip(_BLANK)[:1]):
-            self._has_begun = True
-            if start not in _OPENINGS:
-                self._refuse("TLS" if start == b"\x16" else "HTTP or the like")
+        if not self._has_begun:
+            text = data.lstrip(_BLANK)
+            self._blank += len(data) - len(text)
+            if self._blank > _MOST_BLANK:
+                self._refuse(f"{self._blank} blank bytes")
                 return
+            if text and text[:1] not in _OPENINGS:
+                self._refuse("TLS" if text[:1] == b"\x16" else "HTTP or the like")
+                return
+            self._has_begun = bool(text)
         super().data_received(data)
 
     def accept(self, pieces: list[Frame | Oversized]) -> list[Frame]:
@@ -63,13 +73,38 @@ class _StrangerReader(SocketReader):
             if isinstance(first, Oversized) or first.head.kind is Kind.INVALID:
                 self._refuse("an endless first line" if isinstance(first, Oversized) else first.head.fault)
                 return []
+            if not _is_of_2_0(first):
+                self._refuse_politely(first)
+                return []
             self._is_proven = True
             self.on_proven()
         return super().accept(pieces)
 
+    def _refuse_politely(self, first: Frame) -> None:
+        """Tell one who speaks another JSON-RPC why before the connection is closed: an old client, no web page."""
+        fault = 'not a JSON-RPC message: no "jsonrpc":"2.0"'
+        self._is_refused = True
+        self._writer.write_soon(replies.error(first.head.id, replies.INVALID_REQUEST, fault, delivered="no"))
+        logger.info("%s: closed: its first line is %s", self.name, fault)
+        assert self._transport is not None, "it has brought a line"
+        self._transport.close()
+
     def _refuse(self, what: str) -> None:
         self._is_refused = True
         self.on_refused(f"its first line is not JSON-RPC ({what})")
+
+
+class _Version(msgspec.Struct):
+    jsonrpc: Literal["2.0"]
+
+
+def _is_of_2_0(first: Frame) -> bool:
+    try:
+        for message in each_message((first,)):
+            msgspec.json.decode(message.raw.removeprefix(b"\xef\xbb\xbf"), type=_Version)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
+    return True
 
 
 class _StrangerProtocol(SocketProtocol):

@@ -478,9 +478,10 @@ POST = (
         b'{"hello":1}\n{"jsonrpc":"2.0","id":1,"method":"x"}\n',
         b'[]\n{"jsonrpc":"2.0","id":1,"method":"x"}\n',
         b'{"jsonrpc":"2.0","id":1,"method":"x"\n{"jsonrpc":"2.0","id":1,"method":"x"}\n',
+        b"\n" * 4097,
         b'{"jsonrpc":"2.0"' + b" " * 6000 + b'}\n{"jsonrpc":"2.0","id":1,"method":"x"}\n',
     ],
-    ids=["post", "one byte", "tls", "blank lines", "json", "no batch", "cut", "endless"],
+    ids=["post", "one byte", "tls", "blank lines", "json", "no batch", "cut", "blank", "endless"],
 )
 async def test_a_first_line_that_is_not_json_rpc_closes_the_connection(family: str, said: bytes) -> None:
     """At once, without an answer, and nothing is handed on, though lines that follow were frames."""
@@ -489,6 +490,22 @@ async def test_a_first_line_that_is_not_json_rpc_closes_the_connection(family: s
         await far.send_bytes(said)
         async with asyncio.timeout(1):
             assert await far.receive_bytes() == b""
+        assert listener._offered.empty()
+        far.sock.close()
+
+
+@both_families
+@pytest.mark.parametrize("version", [b'"jsonrpc":"1.0",', b""], ids=["1.0", "none"])
+async def test_a_first_line_of_another_json_rpc_is_answered_and_closes(family: str, version: bytes) -> None:
+    """Its client learns why; what follows is not looked at."""
+    async with listening(family, QUICK) as listener:
+        far = await call(listener)
+        await far.send_bytes(b"{" + version + b'"id":1,"method":"ping"}\n' + request(2).raw + b"\n")
+        async with asyncio.timeout(1):
+            said = b""
+            while more := await far.receive_bytes():
+                said += more
+        assert error_of(Frame(said.removesuffix(b"\n")))[:2] == (1, replies.INVALID_REQUEST)
         assert listener._offered.empty()
         far.sock.close()
 
