@@ -167,6 +167,12 @@ EXAMPLES = [
     Example("rmcp-proxy --sse-port {port} -- npx -y @modelcontextprotocol/server-everything", ("sse",)),
     # supergateway 4.0.0
     Example('supergateway --stdio "uvx mcp-server-git" --port {port}', _BOTH, _GIT, says="without authentication"),
+    Example(
+        'supergateway --stdio "uvx mcp-server-git" --port {port} --logLevel none',
+        _BOTH,
+        _GIT,
+        says="without authentication",
+    ),  # fmt: skip
     Example('supergateway --sse "{sse}"', ("stdio",)),
     Example(
         'supergateway --sse "{sse}" --oauth2Bearer "some-access-token" --header "X-My-Header: another-header-value"',
@@ -368,7 +374,6 @@ REFUSED = [
         "--auth-success-url",
     ),
     Refused("mcp-remote http://internal-service.vpc/sse", "--allow-http"),
-    Refused("mcp-remote https://remote.mcp.server/sse --enable-proxy", "--enable-proxy"),
     Refused("mcp-remote https://remote.mcp.server/sse --ignore-tool delete* --ignore-tool remove*", "--ignore-tool"),
     Refused("mcp-remote https://remote.mcp.server/sse --auth-timeout 60", "--auth-timeout"),
     Refused("mcp-remote https://remote.mcp.server/sse --connect-timeout 30 --body-timeout 0", "--connect-timeout"),

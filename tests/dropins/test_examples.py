@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -162,6 +163,21 @@ def test_a_server_that_wants_a_login_is_said_to(name: str, launchers: dict[str, 
     assert done.returncode == 0, "the server was reached"
     assert answer["id"] == 1 and answer["error"]["data"]["status"] == 401, answer
     assert "HTTP 401" in done.stderr and "no login by browser yet" in done.stderr, done.stderr
+
+
+def test_reset_under_the_name_that_four_programs_have(tmp_path: Path) -> None:
+    """After ``as``, and by a link: stephenlacy's logins are deleted; nothing listens for ever."""
+    link = tmp_path / "mcp-proxy"
+    link.symlink_to(Path(sys.executable).with_name("mcp-relay"))
+    store = tmp_path / "logins"
+    for words in ([*AS, "mcp-proxy", "reset"], [str(link), "reset"]):
+        file = store / "mcp-proxy-rust-0.1.3" / "auth-1f.json"
+        file.parent.mkdir(parents=True)
+        file.write_text("{}")
+        env = {**os.environ, "MCP_REMOTE_CONFIG_DIR": str(store)}
+        done = subprocess.run(words, capture_output=True, text=True, timeout=20, check=False, env=env)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert f"removed {file}\n" in done.stdout and not file.exists()
 
 
 def test_a_link_of_that_name_is_that_program(tmp_path: Path) -> None:

@@ -8,11 +8,13 @@ import sys
 from collections.abc import Sequence
 
 import pytest
+from yarl import URL
 
 from relay.app.dropins import TOOLS, name_of_program, native_words
 from relay.app.dropins.reader import expand, shell_line
 from relay.app.logs import StderrSink
 from relay.cli import main
+from relay.endpoints.http_proxy import proxy_for
 from relay.errors import ConfigError
 
 
@@ -21,6 +23,7 @@ def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep what stands for options out of the environment."""
     for name in [name for name in os.environ if name.startswith("MCP_PROXY_")] + ["API_ACCESS_TOKEN", "SSE_URL"]:
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("no_proxy", "")  # which mcp-remote's words change, for this process
 
 
 def native(name: str, *words: str) -> list[str]:
@@ -68,6 +71,9 @@ def test_where_they_listen_if_nothing_says_so(words: list[str], host: str, port:
         (["npx", "-y", "a", "/path"], "punkpeye"),
         (["--shell", "--port", "1", "--", "tsx", "server.js"], "punkpeye"),
         (["--no-eventStore", "--", "tsx"], "punkpeye"),
+        (["reset"], "rmcp-proxy"),
+        (["--", "reset"], "sparfenyuk"),
+        (["reset", "now"], "sparfenyuk"),
         (["-config", "nowhere.json"], "tbxark"),
         (["--config=nowhere.json"], "tbxark"),
     ],
@@ -103,6 +109,7 @@ def test_which_mcp_proxy_is_meant(words: list[str], meant: str) -> None:
         (["punkpeye", "--sslCert", "c.pem", "--", "a"], "--tls-cert", "c.pem"),
         (["punkpeye", "--server", "stream", "--endpoint", "/x", "--", "a"], "--mcp-path", "/x"),
         (["mcp-remote", "https://h/mcp", "--transport", "sse-first"], "--transport", "auto"),
+        (["translate", "--stdio", "a"], "--health-path", "/healthz"),
         (["mcp-connect", "--debug", "proxy", "--log-level", "trace", "--endpoint", "a"], "--log-level", "trace"),
     ],
 )
@@ -195,6 +202,18 @@ def test_a_token_goes_where_the_tool_sends_it(monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setenv("API_ACCESS_TOKEN", "token")
         native(*words)
         assert ("API_ACCESS_TOKEN" in os.environ) is is_kept, words
+
+
+def test_mcp_remote_goes_through_a_proxy_only_if_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """HTTP_PROXY and its like count with --enable-proxy alone; NO_PROXY counts then, too."""
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
+    far = URL("https://far.example/mcp")
+    native("mcp-remote", str(far), "--enable-proxy")
+    assert str(proxy_for(far)) == "http://proxy.example:3128"
+    native("mcp-remote", str(far))
+    assert proxy_for(far) is None
 
 
 @pytest.mark.parametrize(

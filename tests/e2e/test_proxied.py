@@ -137,6 +137,17 @@ async def test_a_proxy_that_speaks_tls(authority: Authority, loop_name: str) -> 
             assert proxy.asked
 
 
+async def test_mcp_remote_told_to_go_through_it() -> None:
+    """Its --enable-proxy; test_words.py has what it does without."""
+    async with serving() as far:
+        async with ForwardProxy.running(mcp=port_of(far["http"])) as proxy:
+            words = ["as", "mcp-remote", "--enable-proxy", "--allow-http"]
+            async with Program.running(far["http"], *words, env=proxy.environment("HTTP_PROXY")) as program:
+                await program.handshake()
+                assert "result" in await program.call(1, "echo")
+            assert proxy.asked
+
+
 @pytest.mark.parametrize("env", [{"NO_PROXY": "127.0.0.2,.example"}, {}])
 async def test_what_does_not_go_through_it(env: dict[str, str]) -> None:
     """What NO_PROXY names, and loopback whatever it names."""

@@ -65,4 +65,7 @@ def native_words(name: str | None, words: Sequence[str], sink: StderrSink) -> li
         say(sink, note)
     if not native.takes_token:
         os.environ.pop("API_ACCESS_TOKEN", None)  # which this tool does not send, and would overwrite its own header
+    if not native.takes_proxy:
+        # In small letters it counts before NO_PROXY; and nobody looks for the system's proxies where it is set.
+        os.environ["no_proxy"] = "*"
     return native.words

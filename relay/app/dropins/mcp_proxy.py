@@ -28,8 +28,10 @@ def which(name: str, words: Sequence[str]) -> Native:
     """Read words of whichever ``mcp-proxy`` they are written for: sparfenyuk's unless the options tell of another.
 
     An option that only punkpeye's has tells of that one, and so does one of nobody's after the command, without ``--``:
-    only there it is the command's own.
+    only there it is the command's own. The one word ``reset`` is stephenlacy's, who deletes logins by it.
     """
+    if list(words) == ["reset"]:
+        return rust(name, words)
     own, _ = split_command(words)
     flags = {word.partition("=")[0] for word in own}
     if flags & tbxark.OWN_FLAGS:

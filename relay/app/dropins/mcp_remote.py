@@ -46,6 +46,7 @@ def read(name: str, words: Sequence[str]) -> Native:
     pairs = [*(pair for path in options.header_file for pair in _headers_in(path)), *options.header]
     native.headers([(key, expand(value, f"--header {key}")) for key, value in pairs])
     native.to_url(options.url)
+    native.takes_proxy = options.enable_proxy
     return native
 
 
@@ -68,13 +69,15 @@ def _parser(name: str) -> ToolParser:
         "--protocol", choices=("legacy", "auto"), default="legacy", help="legacy; auto is not supported"
     )
     parser.add_argument("--allow-http", action="store_true", help="let a URL elsewhere be http")
+    parser.add_argument(
+        "--enable-proxy", action="store_true", help="go through HTTP_PROXY, HTTPS_PROXY, NO_PROXY; directly by default"
+    )
     parser.add_argument("--disable-cookies", action="store_true", help="taken, as none are kept")
     parser.add_argument("--body-timeout", metavar="0", help="taken if 0: streams may be silent")
     parser.add_argument("--debug", action="store_true", help="log every frame")
     parser.add_argument("--silent", action="store_true", help="log nothing")
     parser.refuse(*_OF_A_LOGIN, why=LOGIN)
     parser.refuse("--ignore-tool", why="messages pass as they are, lists of tools too")
-    parser.refuse("--enable-proxy", why="connections are made directly")
     parser.refuse("--keep-alive", "--ping-interval", why="the relay says nothing to a server of its own accord")
     parser.refuse("--connect-timeout", "--headers-timeout", why="10 s to connect and any time to answer are fixed")
     parser.refuse("--ipv4", why="both kinds of address are tried, the one that answers first is used")

@@ -44,6 +44,8 @@ class Native:
     """What the operator is told because it is not as the tool does it."""
     takes_token: bool = True
     """Whether ``API_ACCESS_TOKEN`` is meant for the server at the URL: few of the tools know it."""
+    takes_proxy: bool = True
+    """Whether ``HTTP_PROXY`` and its like say how to get to the server at the URL."""
 
     def add(self, flag: str, *values: object) -> None:
         """Add an option with its values."""

@@ -68,6 +68,7 @@ def _serve(options: argparse.Namespace, native: Native) -> None:
     native.add("--mcp-path", "/mcp" if is_for_all or options.expose_streamable_http else "")
     native.add("--sse-path", options.ssePath if is_for_all or options.expose_sse else "")
     native.add("--message-path", options.messagePath)
+    native.add("--health-path", "/healthz")
     if options.stateless:
         native.add("--stateless")
     if options.cors:
