@@ -8,10 +8,12 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import relay
+from relay.errors import ConfigError
 
 ROOT = Path(__file__).parent.parent
 
@@ -96,21 +98,24 @@ async def test_speaking_through_a_pair_in_memory() -> None:
     assert len(await near.receive()) == 0
 
 
-@pytest.mark.parametrize("target", ["ftp://x", "server", "", "stdio", "wss//x"])
-def test_a_target_that_is_none(target: str) -> None:
-    """A string is a URL or stdio:, a command is a list."""
-    with pytest.raises(relay.RelayError, match="cannot connect to"):
+@pytest.mark.parametrize(
+    "target",
+    ["ftp://x", "server", "", "stdio", "wss//x", "http://", "wss:///mcp", "http://h:99999/", "http://[h/", None, 123]
+    + [[], [""], b"server", relay.memory_pair()[0]],
+)
+def test_a_target_that_is_none(target: Any) -> None:
+    """A string is a URL or stdio:, a command is a list; anything else is said at once."""
+    with pytest.raises(ConfigError, match="cannot connect to"):
         relay.connect(target)
 
 
 async def test_commands_fail_where_they_are_used() -> None:
     """Described now, started later: the failure is in the report."""
     near, far = relay.memory_pair()
-    for command in ([], ["no-such-program-at-all"]):
-        endpoint = relay.connect(command)
-        with pytest.raises(relay.RelayError, match="no command given|was not found"):
-            await endpoint.receive()
-        await endpoint.aclose()
+    endpoint = relay.connect(["no-such-program-at-all"])
+    with pytest.raises(relay.RelayError, match="was not found"):
+        await endpoint.receive()
+    await endpoint.aclose()
     report = await relay.pipe(far, relay.connect(["no-such-program-at-all"]))
     assert "was not found" in str(report.failure)
     assert report.finished_first == "b"

@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 from relay.app.wiring import connect
 from relay.endpoints.base import Endpoint
+from relay.endpoints.lazy import Lazy
 from relay.endpoints.modern_clients import ModernClients
 from relay.endpoints.shared import SharedPool, SharedSessions
 from relay.endpoints.tasks import TaskScope
-from relay.errors import EndpointClosed
+from relay.errors import EndpointClosed, EndpointUnavailable
 from relay.limits import DEFAULT_LIMITS, Limits
 from relay.pipe import pipe
 
@@ -21,7 +22,7 @@ logger = logging.getLogger("relay")
 
 
 def shared(
-    target: str | Sequence[str] | Callable[[], Endpoint],
+    target: str | Sequence[str] | Endpoint | Callable[[], Endpoint],
     *,
     headers: Mapping[str, str] | None = None,
     limits: Limits = DEFAULT_LIMITS,
@@ -32,10 +33,15 @@ def shared(
         async for client in await relay.listen():
             group.create_task(relay.pipe(client, server.session(client)))
 
-    ``target`` is what ``connect`` takes, or a function that returns an endpoint. The server is started with the first
-    ``initialize`` of each protocol version, whose answer serves the later ones. Requests get ids of the relay's own and
-    are named back. Close it with ``aclose``.
+    ``target`` is what ``connect`` takes, a function that returns an endpoint, or an endpoint. The server is started
+    with the first ``initialize`` of each protocol version, whose answer serves the later ones. Requests get ids of the
+    relay's own and are named back. Close it with ``aclose``.
+
+    An endpoint is there once: it serves the clients of one protocol version, and none after its end; others get an
+    error. A function makes one whenever it is needed: ``lambda: relay.fallback(…)``.
     """
+    if isinstance(target, Endpoint):
+        return Shared(target.name, _Once(target).take, limits, spare=target)
     if callable(target):
         return Shared("shared server", target, limits)
     limits_of_server = dataclasses.replace(limits, max_in_flight=limits.max_shared_in_flight)
@@ -43,12 +49,36 @@ def shared(
     return Shared(name, lambda: connect(target, headers=headers, limits=limits_of_server), limits)
 
 
+class _Once:
+    """An endpoint that can be had once."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._is_taken = False
+
+    def take(self) -> Endpoint:
+        """Return it, or what says that it is taken to who uses that."""
+        if self._is_taken:
+            return Lazy(self._endpoint.name, self._refuse)
+        self._is_taken = True
+        return self._endpoint
+
+    async def _refuse(self) -> Endpoint:
+        raise EndpointUnavailable(
+            f"{self._endpoint.name}: another server would be needed, for another protocol version or after an end, and "
+            "this endpoint is there once; relay.shared(lambda: …) makes one each time"
+        )
+
+
 class Shared:
     """One server, or one for each protocol version, and the pipes that join clients to it."""
 
-    def __init__(self, name: str, make: Callable[[], Endpoint], limits: Limits) -> None:
-        """Connect with ``make`` when a client needs it."""
+    def __init__(
+        self, name: str, make: Callable[[], Endpoint], limits: Limits, *, spare: Endpoint | None = None
+    ) -> None:
+        """Connect with ``make`` when a client needs it; ``spare`` is closed with it, in case it was never used."""
         self._make = make
+        self._spare = spare
         self._limits = limits
         self._tasks = TaskScope()
         self._pool = SharedPool(name, limits, self._begin)
@@ -80,3 +110,5 @@ class Shared:
         self._is_closed = True
         await self._pool.aclose()
         await self._tasks.aclose()
+        if self._spare is not None:
+            await self._spare.aclose()

@@ -12,6 +12,7 @@ import os
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
+from urllib.parse import urlsplit
 
 from relay.auth.origin import OriginPolicy
 from relay.endpoints.base import Endpoint
@@ -39,6 +40,10 @@ __all__ = ["AddressTarget", "RemoteTarget", "connect", "is_url", "listen_http", 
 logger = logging.getLogger("relay")
 
 SCHEMES = ("http://", "https://")
+_KNOWN = (
+    "known are http(s)://host/path, ws(s)://host/path, tcp://host:port, tls://host:port, unix:/path, stdio:, "
+    "and a command as a list"
+)
 
 
 def is_url(target: str) -> bool:
@@ -73,14 +78,16 @@ def connect(
     if client is not None and ssl is not None:
         raise ConfigError("ssl: an httpx client has its own TLS; give the context to it, as verify=…")
     if not isinstance(target, str):
-        command = [str(word) for word in target]
+        command = _command(target)
 
         async def start() -> Endpoint:
             return await Child.start(command, env=child_environment(env), cwd=cwd, limits=limits)
 
-        return Lazy(os.path.basename(command[0]) if command else "command", start)
+        return Lazy(os.path.basename(command[0]), start)
     if target == "stdio:":
         return Lazy("stdio", lambda: OwnStdio.open(limits=limits))
+    if target.lower().startswith((*SCHEMES, "ws://", "wss://")):
+        _check_host(target)
     if is_url(target):
 
         async def dial() -> Endpoint:
@@ -111,10 +118,29 @@ def connect(
             return await dial_websocket(target, headers=headers, login=login, ssl_context=ssl, limits=limits)
 
         return Lazy(target, dial_upgraded)
-    raise ConfigError(
-        f"cannot connect to {target!r}: known are http(s)://host/path, ws(s)://host/path, tcp://host:port, "
-        "tls://host:port, unix:/path, stdio:, and a command as a list"
-    )
+    raise ConfigError(f"cannot connect to {target!r}: {_KNOWN}")
+
+
+def _command(words: object) -> list[str]:
+    if isinstance(words, Endpoint):
+        raise ConfigError(f"cannot connect to {words.name}: it is an endpoint already")
+    if not isinstance(words, Sequence) or isinstance(words, bytes | bytearray | memoryview):
+        raise ConfigError(f"cannot connect to {words!r}: {_KNOWN}")
+    if not words or not words[0]:
+        raise ConfigError("cannot connect to a command without words: no command given")
+    return [str(word) for word in words]
+
+
+def _check_host(url: str) -> None:
+    """See that a URL names a host, and a port that can be one. Raises ConfigError."""
+    without_login = url.rpartition("@")[2]
+    try:
+        parts = urlsplit(url)
+        is_whole = bool(parts.hostname) and parts.port != 0
+    except ValueError as exc:
+        raise ConfigError(f"cannot connect to {without_login!r}: it is not a URL: {exc}") from None
+    if not is_whole:
+        raise ConfigError(f"cannot connect to {without_login!r}: it names no host; {_KNOWN}")
 
 
 def log_in_to(url: str, login: Login | None, *, ssl: SSLContext | None = None) -> HttpLogin | None:

@@ -146,3 +146,34 @@ def test_a_target_that_is_none() -> None:
     """Found at once."""
     with pytest.raises(relay.RelayError, match="cannot connect to"):
         relay.shared("server")
+
+
+@pytest.mark.parametrize("kind", ["connect", "fallback", "balance"])
+async def test_an_endpoint_is_the_one_server(kind: str) -> None:
+    """It serves every client of one version; another version would need another, and hears that."""
+    balancer = relay.balance(COMMAND, limits=QUICK)
+    made = {
+        "connect": lambda: relay.connect(COMMAND, limits=QUICK),
+        "fallback": lambda: relay.fallback(["/no/such/program"], COMMAND, limits=QUICK),
+        "balance": balancer.session,
+    }
+    server = relay.shared(made[kind](), limits=QUICK)
+    async with asyncio.TaskGroup() as group:
+        clients = [Client(server, group) for _ in range(3)]
+        assert len({(await client.ask(initialize(7)))["pid"] for client in clients[:2]}) == 1
+        await clients[2].near.send([relay.Frame(initialize(1).raw.replace(b"2025-11-25", b"2025-03-26"))])
+        (answer,) = await clients[2].near.receive()
+        error = json.loads(answer.raw)["error"]
+        assert (error["code"], error["data"]) == (-32006, {"delivered": "no"})
+        assert "relay.shared(lambda: …)" in error["message"]
+        for client in clients:
+            await client.aclose()
+        await server.aclose()
+    await balancer.aclose()
+
+
+async def test_an_endpoint_that_nobody_used_is_closed() -> None:
+    """With the server."""
+    near, far = relay.memory_pair()
+    await relay.shared(near).aclose()
+    assert await far.receive() == ()
