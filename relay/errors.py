@@ -6,6 +6,7 @@
     │   └── FrameTooLarge     a peer: a frame beyond ``Limits.max_frame_bytes``
     ├── EndpointUnavailable   a peer that cannot be reached; nothing was sent to it
     ├── EndpointBroken        a peer that failed after it had been reached
+    │   └── ServerLeftOut     one of several servers that is not asked any more; said once for all its sessions
     ├── EndpointClosed        this program: the endpoint was closed on our side
     └── EndpointBusy          this program: two tasks receive from one endpoint
 
@@ -21,6 +22,7 @@ __all__ = [
     "FrameError",
     "FrameTooLarge",
     "RelayError",
+    "ServerLeftOut",
 ]
 
 
@@ -46,6 +48,10 @@ class EndpointUnavailable(RelayError):
 
 class EndpointBroken(RelayError):
     """The peer failed after it had been reached: requests in flight may have been executed."""
+
+
+class ServerLeftOut(EndpointBroken):
+    """The end of a session whose server is not asked any more; the log has that of the server already."""
 
 
 class EndpointClosed(RelayError):

@@ -19,7 +19,7 @@ from relay.app.wiring import RemoteTarget
 from relay.endpoints.base import Endpoint
 from relay.endpoints.modern_clients import ModernClients
 from relay.endpoints.tasks import TaskScope
-from relay.errors import EndpointBroken, EndpointClosed
+from relay.errors import EndpointBroken, EndpointClosed, ServerLeftOut
 from relay.frames import replies
 from relay.frames.frame import Frame
 from relay.pipe import Observer, pipe
@@ -171,7 +171,8 @@ class Offer:
         finally:
             self.target.forget(upstream)
         if report.failure is not None:
-            logger.warning("%s: ended: %s", session.name, report.failure)
+            is_said = isinstance(report.failure, ServerLeftOut)
+            logger.log(logging.INFO if is_said else logging.WARNING, "%s: ended: %s", session.name, report.failure)
 
     async def drain(self, seconds: float) -> None:
         """Let what is in flight on connections be answered, for at most ``seconds``."""

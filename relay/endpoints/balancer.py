@@ -89,8 +89,8 @@ class Balancer:
         self.retry = retry or Retry()
         self.limits = limits
         self.rota = Rota([target.name for target in targets], strategy)
-        self.watchers: set[Callable[[int], None]] = set()
-        """Told of each server that is ejected: the sessions."""
+        self.watchers: set[Callable[[int], bool]] = set()
+        """Told of each server that is ejected: the sessions, each of which says whether it ends with that."""
         self._leaves_out = leaves_out
         self._watched: set[int] = set()
         self._tasks = TaskScope()
@@ -117,12 +117,12 @@ class Balancer:
 
     def _ejected(self, place: int, fault: str) -> None:
         target = self.targets[place]
-        logger.warning("%s: not asked until it has recovered: %s", target.name, fault)
         if target.spare is None and place not in self._watched:
             self._watched.add(place)
             self._tasks.spawn(self._watch(place), name=f"{target.name}: has it recovered")
-        for watcher in tuple(self.watchers):
-            watcher(place)
+        over = sum([watcher(place) for watcher in tuple(self.watchers)])
+        lost = f"; {over} session{'s' if over > 1 else ''} there ended" if over else ""
+        logger.warning("%s: not asked until it has recovered: %s%s", target.name, fault, lost)
 
     async def _watch(self, place: int) -> None:
         """Try a server again and again, and take it back when it answers."""

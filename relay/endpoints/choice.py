@@ -19,7 +19,7 @@ from relay.endpoints.base import Endpoint
 from relay.endpoints.inbox import FrameInbox
 from relay.endpoints.lazy import Lazy
 from relay.endpoints.tasks import TaskScope
-from relay.errors import ConfigError, EndpointBroken, EndpointClosed, EndpointUnavailable, RelayError
+from relay.errors import ConfigError, EndpointBroken, EndpointClosed, EndpointUnavailable, RelayError, ServerLeftOut
 from relay.frames import replies
 from relay.frames.frame import Frame, Kind, RequestId, each_message
 from relay.frames.modern import read_facts
@@ -515,7 +515,7 @@ class Choice:
             self.balancer.failed(branch.place, reason)
         if self._home is branch:
             self._leave_home()
-            self._end(failure, reason)
+            self._end(self._over or failure, reason)
         self._finish_if_settled()
 
     def branch_told_end(self) -> None:
@@ -535,14 +535,19 @@ class Choice:
         self._inbox.finish(failure)
         self._greeted.set()
 
-    def _target_ejected(self, place: int) -> None:
-        """Let the session end if it is at home there and can begin anew elsewhere: what it has open has its outcome."""
+    def _target_ejected(self, place: int) -> bool:
+        """Let the session end if it is at home there and can begin anew elsewhere: what it has open has its outcome.
+
+        Return whether it does.
+        """
         home = self._home
-        if home is not None and home.place == place and home.is_reached and self._is_ending(place):
-            self._over = EndpointBroken(
-                f"{self.balancer.targets[place].name} is not asked any more: {self._fault_at(place)}"
-            )
-            self._end_soon()
+        if home is None or home.place != place or not home.is_reached or not self._is_ending(place):
+            return False
+        self._over = ServerLeftOut(
+            f"{self.balancer.targets[place].name} is not asked any more: {self._fault_at(place)}"
+        )
+        self._end_soon()
+        return True
 
     def _end_soon(self) -> None:
         """End the session that is over, not before whoever has a request in hand has answered it."""

@@ -199,6 +199,7 @@ async def test_sessions(loop_name: str) -> None:
 
             await asyncio.gather(*(talk(client) for client in clients))
             assert len(set(renewed)) == len(renewed) == 3, "the sessions of the killed one, each once"
+            assert not any("is not asked any more" in line for line in relay.said), "it is said once, for the server"
             assert not judge.failed and 1 <= len(refusals) <= 3, "what the one that swallows was given"
             assert all("no answer within 1 s" in one["message"] for one in refusals)
             assert {one["data"]["delivered"] for one in refusals} == {"unknown"}

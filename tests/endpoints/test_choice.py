@@ -17,7 +17,7 @@ from relay.endpoints.base import Endpoint
 from relay.endpoints.choice import Choice
 from relay.endpoints.lazy import Lazy
 from relay.endpoints.memory import MemoryEndpoint, memory_pair
-from relay.errors import ConfigError, EndpointBroken, EndpointUnavailable
+from relay.errors import ConfigError, EndpointBroken, EndpointUnavailable, ServerLeftOut
 from relay.frames import replies
 from relay.frames.frame import Frame, Kind
 from relay.limits import Limits
@@ -382,7 +382,7 @@ async def test_who_has_recovered_is_back(monkeypatch: pytest.MonkeyPatch) -> Non
         assert sorted((await answers(choice, 4)).values()) == ["a", "a", "b", "b"]
 
 
-async def test_sessions_of_an_ejected_server_begin_anew() -> None:
+async def test_sessions_of_an_ejected_server_begin_anew(caplog: pytest.LogCaptureFixture) -> None:
     """Where a client can: what was refused was not delivered, and its error says that the session is over."""
     async with street("ab") as town:
         for house in town.houses:
@@ -401,10 +401,14 @@ async def test_sessions_of_an_ejected_server_begin_anew() -> None:
         assert isinstance(refused, replies.SessionOver)
         assert (error["code"], error["data"]["delivered"]) == (replies.UNAVAILABLE, "no")
         for choice in (first, third):
-            with pytest.raises(EndpointBroken, match="a is not asked any more"):
+            with pytest.raises(ServerLeftOut, match="a is not asked any more"):
                 await choice.receive()
         await other.send([ask(1)])
         assert await answers(other, 1) == {1: "b"}
+        (said,) = [record.message for record in caplog.records if record.levelname == "WARNING"]
+        assert said == (
+            "a: not asked until it has recovered: a: cannot connect: Connection refused; 2 sessions there ended"
+        )
 
 
 async def test_what_a_session_has_open_is_answered_before_it_ends() -> None:
