@@ -40,6 +40,7 @@ from relay.app.options import (
     secrets_of,
     split_command,
     unused_options,
+    variables_of,
     warn_of_headers,
 )
 from relay.app.quick_start import import_aiohttp
@@ -150,7 +151,7 @@ def command(words: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
         login=login,
         transport=options.transport.replace("-", ""),
         dial_tls=dial_tls(options, [] if address is None else [address, *token_urls(login)], sink),
-        env=child_environment(dict(options.env), pass_all=options.pass_environment),
+        env=child_environment(variables_of(options), pass_all=options.pass_environment),
         cwd=options.cwd,
         timeout=options.timeout,
         secrets=secrets,

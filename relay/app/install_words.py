@@ -26,6 +26,7 @@ from relay.app.options import (
     split_command,
 )
 from relay.app.relay_options import FOR_A_COMMAND, build_parser
+from relay.app.short_path import is_found_anyway, path_for_script
 from relay.app.specs import ADDRESSES, is_address
 from relay.endpoints.child import child_environment, resolve_program
 from relay.errors import ConfigError
@@ -173,9 +174,9 @@ def _entry(options: argparse.Namespace, given: dict[argparse.Action, Any], targe
     if not is_remote or options.listen:
         words += [] if "stdio:" in options.listen else ["--listen", "stdio:"]
     if not is_remote:
-        target = _findable(target, options)
-        if env and not options.pass_environment:
-            words.append("--pass-environment")  # the client sets them for us; they are the server's
+        for name in env:  # the client sets them for us; they are the server's
+            words += [] if name in options.pass_variable else ["--pass-variable", name]
+        target = _findable(target, options, env)
     program, *first = _ourselves()
     takes_all = any(action.nargs in ("+", "*", "?") for action in given if action.dest not in _OWN)
     dashes = [] if is_remote and not takes_all else ["--"]
@@ -215,15 +216,27 @@ def _wherever_we_are(action: argparse.Action, value: str) -> str:
     return os.path.abspath(value) if is_path else value
 
 
-def _findable(target: list[str], options: argparse.Namespace) -> list[str]:
-    """Return a command that does not depend on where we are now; warn if it cannot be found."""
+def _findable(target: list[str], options: argparse.Namespace, env: dict[str, str]) -> list[str]:
+    """Return a command that depends neither on where we are now nor on our PATH; warn if it cannot be found.
+
+    A PATH that its interpreter needs is added to ``env``.
+    """
     program = target[0]
     if os.path.dirname(program) and not os.path.isabs(program):
         program = os.path.abspath(os.path.join(options.cwd or "", program))
+    ours = child_environment(dict(options.env))
     try:
-        resolve_program([program, *target[1:]], child_environment(dict(options.env)), options.cwd)
+        found = resolve_program([program, *target[1:]], ours, options.cwd)[0]
     except ConfigError as exc:
         logger.warning("%s", exc)
+        return [program, *target[1:]]
+    if "PATH" not in env:  # else it is as the user wants it
+        if not os.path.dirname(program) and not is_found_anyway(found):
+            logger.warning("%s is written as %s: programs on the desktop have a short PATH", program, found)
+            program = found
+        if path := path_for_script(found, ours.get("PATH")):
+            logger.warning("%s needs what is in %s: PATH in the entry says so", program, path.split(os.pathsep)[0])
+            env["PATH"] = path
     return [program, *target[1:]]
 
 

@@ -48,6 +48,7 @@ __all__ = [
     "split_command",
     "start_of",
     "unused_options",
+    "variables_of",
     "warn_of_headers",
 ]
 
@@ -63,7 +64,12 @@ OF_A_URL = {
     "client_secret": "--client-secret",
     "token_url": "--token-url",
 }
-OF_A_CHILD = {"env": "-e", "cwd": "--cwd", "pass_environment": "--pass-environment"}
+OF_A_CHILD = {
+    "env": "-e",
+    "pass_variable": "--pass-variable",
+    "cwd": "--cwd",
+    "pass_environment": "--pass-environment",
+}
 """Options that the other kind of target has no use for, by their attribute."""
 
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -215,6 +221,10 @@ def add_child_options(group: Any) -> None:
         "-e", "--env", nargs=2, action="append", default=[], metavar=("KEY", "VALUE"),
         help="set a variable for the command (repeatable)",
     )  # fmt: skip
+    group.add_argument(
+        "--pass-variable", action="append", default=[], metavar="NAME",
+        help="hand this variable of ours on to the command (repeatable)",
+    )  # fmt: skip
     group.add_argument("--cwd", metavar="DIR", help="the command's working directory")
     group.add_argument(
         "--pass-environment",
@@ -288,6 +298,9 @@ def check_names(options: argparse.Namespace) -> None:
     for name, value in options.env:
         if not name or "=" in name or "\0" in name + value:
             raise ConfigError(f"-e: {start_of(name)!r} is not a variable's name; write two words: -e NAME 'value'")
+    for name in options.pass_variable:
+        if not name or "=" in name or "\0" in name:
+            raise ConfigError(f"--pass-variable: {start_of(name)!r} is not a variable's name; -e NAME 'value' sets one")
 
 
 def is_header_name(name: str) -> bool:
@@ -298,6 +311,17 @@ def is_header_name(name: str) -> bool:
 def start_of(word: str) -> str:
     """Return a word without what may be a secret value."""
     return re.split(r"(?<=[:=])", word, maxsplit=1)[0]
+
+
+def variables_of(options: argparse.Namespace) -> dict[str, str]:
+    """Return what is added to a command's environment: our variables that are named, and those of ``-e``."""
+    passed = {}
+    for name in options.pass_variable:
+        if name in os.environ:
+            passed[name] = os.environ[name]
+        else:
+            logger.warning("--pass-variable %s: no such variable is set, so the command does not get it", name)
+    return {**passed, **dict(options.env)}
 
 
 def headers_of(options: argparse.Namespace) -> dict[str, str]:
@@ -331,7 +355,8 @@ def warn_of_headers(options: argparse.Namespace) -> None:
 def secrets_of(options: argparse.Namespace, headers: dict[str, str], url: str | None) -> list[str]:
     """Return the values that no log may show: whole, and without the scheme before them."""
     own = [(name, getattr(options, name, None) or "") for name in SECRET_OPTIONS]
-    named = secrets_in([*own, *(tuple(pair) for pair in options.env)], headers, url)
+    passed = [(name, os.environ.get(name, "")) for name in options.pass_variable]
+    named = secrets_in([*own, *passed, *(tuple(pair) for pair in options.env)], headers, url)
     return [*named, *options.configured.secrets, *_secrets_of_proxies()]
 
 

@@ -36,6 +36,7 @@ from relay.app.options import (
     refuse_log_to_client,
     seconds,
     secrets_of,
+    variables_of,
     warn_of_headers,
 )
 from relay.app.quick_start import import_aiohttp
@@ -216,7 +217,7 @@ def _job(
         name="servers",
         log_to=options.log_to,
         choice=ChoiceSettings(targets, strategy, retry),
-        env=child_environment(dict(options.env), pass_all=options.pass_environment),
+        env=child_environment(variables_of(options), pass_all=options.pass_environment),
         headers=headers,
         dial_tls=dial_tls(options, addresses, sink),
         cwd=options.cwd,

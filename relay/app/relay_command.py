@@ -20,6 +20,7 @@ from relay.app.options import (
     located,
     refuse_log_to_client,
     secrets_of,
+    variables_of,
     warn_of_headers,
 )
 from relay.app.path_options import paths_of
@@ -100,7 +101,7 @@ def _serve_settings(
 ) -> ServeSettings:
     url = command[0] if command and is_address(command[0]) else None
     named = _named(options)
-    env = child_environment(dict(options.env), pass_all=options.pass_environment)
+    env = child_environment(variables_of(options), pass_all=options.pass_environment)
     return ServeSettings(
         command=() if url else command,
         name=options.name or os.path.basename(command[0] if command else ""),

@@ -39,6 +39,7 @@ __all__ = ["FOR_A_COMMAND", "build_parser", "parse"]
 
 _STDIO = ListenSpec("stdio")
 _LISTENING = ("stdio", "http")
+_OF_ONE_CHILD = {name: flag for name, flag in OF_A_CHILD.items() if name != "pass_environment"}
 
 _DESCRIPTION = """\
 Relay MCP between transports: a stdio server to HTTP clients, or a remote server to a client that speaks only stdio.
@@ -210,7 +211,7 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     with located(options):
         _settle(options, parser, is_for_address=bool(command) and is_address(command[0]))
         if not command:
-            options.unused = unused_options(parser, options, {**OF_A_URL, "env": "-e", "cwd": "--cwd"})
+            options.unused = unused_options(parser, options, {**OF_A_URL, **_OF_ONE_CHILD})
     return options, command
 
 

@@ -185,7 +185,8 @@ def test_a_command_is_joined_to_the_entrys_stdio(run: Callable[..., tuple[int, s
         os.chdir(os_home)
     words = entry["args"][entry["args"].index("--cwd") :]
     assert words == [
-        "--cwd", str(home), "--listen", "stdio:", "--pass-environment", "--", str(home / "server"), "-x", "--", "y",
+        "--cwd", str(home), "--listen", "stdio:", "--pass-variable", "TOKEN",
+        "--", str(home / "server"), "-x", "--", "y",
     ]  # fmt: skip
     assert entry["env"] == {"TOKEN": "t0ps3cret"}
 
@@ -283,7 +284,7 @@ def test_a_program_that_will_not_stay_is_a_warning(
 SPEAKS = """
 import json, os, sys
 for line in sys.stdin:
-    said = {"token": os.environ.get("TOKEN"), "cwd": os.getcwd()}
+    said = {"token": os.environ.get("TOKEN"), "cwd": os.getcwd(), "other": os.environ.get("OF_THE_CLIENT")}
     print(json.dumps({"jsonrpc": "2.0", "id": json.loads(line)["id"], "result": said}), flush=True)
 """
 
@@ -301,11 +302,44 @@ def test_what_was_installed_works_when_a_client_starts_it(home: Path) -> None:
         input=request,
         capture_output=True,
         cwd="/",
-        env={"PATH": "/usr/bin:/bin", "HOME": str(home), **entry["env"]},
+        env={"PATH": "/usr/bin:/bin", "HOME": str(home), "OF_THE_CLIENT": "s3cret", **entry["env"]},
         timeout=20,
         check=False,
     )
-    assert json.loads(done.stdout)["result"] == {"token": "t0ps3cret", "cwd": str(home)}, done.stderr
+    result = json.loads(done.stdout)["result"]
+    assert result == {"token": "t0ps3cret", "cwd": str(home), "other": None}, done.stderr
+
+
+@pytest.mark.parametrize("interpreter", ["node9", None])
+def test_a_program_of_our_path_works_under_a_short_one(
+    run: Callable[..., tuple[int, str, str]], home: Path, monkeypatch: pytest.MonkeyPatch, interpreter: str | None
+) -> None:
+    """It is written by its full path, and PATH beside it if ``env`` must find the interpreter of a script."""
+    program, folder = home / "tools" / "npx9", home / "node"
+    for one in (program.parent, folder):
+        one.mkdir()
+    program.write_text(f'#!{"/usr/bin/env " + interpreter if interpreter else "/bin/sh"}\necho "$1"\n')
+    program.chmod(0o755)
+    (folder / "node9").symlink_to("/bin/sh")
+    monkeypatch.setenv("PATH", f"{program.parent}:{folder}:/usr/bin:/bin")
+    _, printed, said = run("--client", "zed", "--print", "a", "--", "npx9", "hello")
+    entry = json.loads(printed)["context_servers"]["a"]
+    assert entry["args"][-2:] == [str(program), "hello"] and str(program) in said
+    assert "--pass-variable" not in entry["args"], "PATH is handed on anyway"
+    env = entry.get("env", {})
+    assert env.get("PATH", "").split(":")[0] == (str(folder) if interpreter else "")
+    done = subprocess.run(
+        entry["args"][-2:], env={"PATH": "/usr/bin:/bin", **env}, capture_output=True, text=True, timeout=20, check=True
+    )
+    assert done.stdout == "hello\n"
+
+
+def test_a_program_that_is_found_anyway_keeps_its_name(run: Callable[..., tuple[int, str, str]]) -> None:
+    """So does any other, if the entry says where to look."""
+    _, printed, said = run("--client", "zed", "--print", "a", "-e", "PATH", "/bin:/usr/bin", "--", "sh")
+    assert json.loads(printed)["context_servers"]["a"]["args"][-1] == "sh" and said == ""
+    _, printed, said = run("--client", "zed", "--print", "a", "--", "sh")
+    assert json.loads(printed)["context_servers"]["a"]["args"][-1] == "sh" and said == ""
 
 
 def _program(home: Path, *words: str, **how: Any) -> subprocess.CompletedProcess[str]:

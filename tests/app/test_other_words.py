@@ -151,6 +151,22 @@ def test_the_environment_is_passed_on_or_not(
     assert ("SOMETHING" in jobs.serving(*words, "server").env) == is_passed
 
 
+def test_one_variable_is_passed_on(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Only what is named; ``-e`` counts before it; what looks like a secret is kept out of the log."""
+    monkeypatch.setenv("SOMETHING", "else")
+    monkeypatch.setenv("MY_TOKEN", "canary")
+    monkeypatch.setenv("ROOT", "/ours")
+    monkeypatch.delenv("NOT_SET_X", raising=False)
+    names = ("MY_TOKEN", "ROOT", "NOT_SET_X")
+    flags = [word for name in names for word in ("--pass-variable", name)]
+    settings = jobs.serving(*flags, "-e", "ROOT", "/srv", "server")
+    assert (settings.env["MY_TOKEN"], settings.env["ROOT"]) == ("canary", "/srv")
+    assert not {"SOMETHING", "NOT_SET_X"} & set(settings.env)
+    assert "canary" in settings.secrets
+
+
 @pytest.mark.parametrize(
     ("level", "is_meant"),
     [("debug", 10), ("Info", 20), ("WARNING", 30), ("warn", 30), ("error", 40), ("CRITICAL", 50), ("trace", 10)],
