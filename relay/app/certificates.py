@@ -5,6 +5,7 @@ OpenSSL reads the files; why it would not is looked for only then. Only TLS 1.2 
 
 from __future__ import annotations
 
+import logging
 import os
 import ssl
 from typing import NoReturn
@@ -14,13 +15,34 @@ from relay.errors import ConfigError
 __all__ = ["dialling_context", "listening_context"]
 
 
+logger = logging.getLogger("relay")
+
+
+class _ToldSSLObject(ssl.SSLObject):
+    """One connection's TLS, which says why a client was not let in: the event loop would keep that to itself."""
+
+    def do_handshake(self) -> None:
+        """Go on with the handshake."""
+        try:
+            super().do_handshake()
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except ssl.SSLError as exc:
+            logger.info("a client was turned away: the TLS handshake failed: %s", _reason(exc))
+            raise
+
+
+class _ListeningContext(ssl.SSLContext):
+    sslobject_class = _ToldSSLObject
+
+
 class _Encrypted(Exception):
     """OpenSSL asks for the password of a key; left to itself it would ask the terminal."""
 
 
 def listening_context(cert: str, key: str | None, client_ca: str | None) -> ssl.SSLContext:
     """Return the context of ``--tls-cert``, ``--tls-key`` and ``--tls-client-ca``. Raises ConfigError."""
-    context = _modern(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+    context = _modern(_ListeningContext(ssl.PROTOCOL_TLS_SERVER))
     _load_pair(context, "--tls-cert", cert, "--tls-key", key)
     if client_ca is not None:
         _load_authorities(context, "--tls-client-ca", client_ca)

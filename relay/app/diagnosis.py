@@ -30,6 +30,9 @@ SEE_STDERR = "the end of its stderr is above"
 _STATUS = re.compile(r"\bHTTP (\d{3})\b")
 # The endpoint's, which does not know what else was tried.
 _OWN_ADVICE = re.compile(r"[;:] it (wants a token|does not accept this login).*")
+_WITH_TLS = ("https://", "wss://", "tls://")
+_MAYBE_CERTIFICATE = "it may demand a client certificate: --client-cert FILE; else look into its log"
+_FIRST = ("initialize", "server/discover")
 _PATHS = ("/mcp", "/sse")
 
 
@@ -58,7 +61,10 @@ def explain_connection(name: str, failure: Exception, timeout: float) -> CheckFa
         if isinstance(exc, (OSError, UnicodeError)):
             return CheckFailed(f"{name}: cannot connect: {describe(exc)}", _advice_for(exc))
     status = getattr(failure.__cause__, "status", None)  # of an HTTP server that refuses to become a WebSocket
-    return CheckFailed(str(failure), _advice_for_status(status, name, has_token=False) if status else "")
+    if status:
+        return CheckFailed(str(failure), _advice_for_status(status, name, has_token=False))
+    is_left = name.startswith(_WITH_TLS) and "closed the connection" in str(failure)
+    return CheckFailed(str(failure), _MAYBE_CERTIFICATE if is_left else "")
 
 
 def _causes(failure: BaseException | None) -> Iterator[BaseException]:
@@ -86,14 +92,21 @@ def explain_refusal(name: str, error: dict[str, Any], url: str | None, *, has_to
     status = status_in(error)
     if url is None or status is None:
         seen = message if name in message else f"{name}: refused initialize: {_describe_error(error)}"
-        is_lost = error.get("code") == LOST and url is not None and url.lower().startswith("http:")
-        return CheckFailed(seen, "if it speaks TLS, its address begins with https://" if is_lost else "")
+        return CheckFailed(seen, _advice_for_lost(url or "") if error.get("code") == LOST else "")
     reason = _OWN_ADVICE.sub("", message)
     if re.search(rf"HTTP {status}$", reason):
         reason += f" {_phrase(status)}"
     if "content type" in reason:
         return CheckFailed(reason, f"this is no MCP server; {_other_paths(url)}")
     return CheckFailed(reason, _advice_for_status(status, url, has_token=has_token))
+
+
+def _advice_for_lost(url: str) -> str:
+    """Say what may be the matter with a server that closes the connection before the first answer."""
+    if url.lower().startswith("http:"):
+        return "if it speaks TLS, its address begins with https://"
+    # In TLS 1.3 a server turns a client without a certificate away when that takes the handshake for done.
+    return _MAYBE_CERTIFICATE if url.lower().startswith(_WITH_TLS) else ""
 
 
 def explain_silence(seen: str, noise: str, *, is_command: bool) -> CheckFailed:
@@ -108,7 +121,8 @@ def explain_silence(seen: str, noise: str, *, is_command: bool) -> CheckFailed:
 def explain_end(seen: str, method: str, noise: str, *, is_command: bool) -> CheckFailed:
     """Say what may be the matter with a server that has gone before it answered."""
     if not is_command:
-        return CheckFailed(f"{seen}, without an answer to {method}", "look into the server's log")
+        advice = _MAYBE_CERTIFICATE if seen.startswith(_WITH_TLS) and method in _FIRST else "look into the server's log"
+        return CheckFailed(f"{seen}, without an answer to {method}", advice)
     if noise:
         advice = "does it speak MCP on stdio? it may want other arguments"
         return CheckFailed(f"{seen} without an answer to {method}; on stdout it wrote {noise}", advice)

@@ -377,3 +377,36 @@ async def test_listening_from_python(spec: str, authority: Authority) -> None:
     if not spec.startswith("http:"):
         with pytest.raises(ConfigError, match="TLS needs a context with a certificate: ssl="):
             await relay.listen(spec)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_both_sides_say_that_a_client_certificate_is_missing(kind: str, authority: Authority) -> None:
+    """``test`` names the option, and the listener's log says why it has let nobody in."""
+    listen = "tls://127.0.0.1:0" if kind == "tcp" else "https://127.0.0.1:0/mcp"
+    words = ["--log-level", "INFO", "--tls-cert", authority["server"], "--tls-client-ca", authority["ca"]]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "relay", *words, "--listen", listen, "--", *stdio_server(),
+        stderr=asyncio.subprocess.PIPE, stdin=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    assert process.stderr is not None, "a pipe"
+    async with asyncio.timeout(30):
+        try:
+            port = None
+            while port is None:
+                line = (await process.stderr.readline()).decode()
+                port = re.search(r"listening on \w+://[^ ]*?:(\d+)", line)
+            scheme = {"ws": "wss", "tcp": "tls"}.get(kind, "https")
+            path = {"tcp": "", "sse": "/sse"}.get(kind, "/mcp")
+            looking = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "relay", "test", "--ca-file", authority["ca"],
+                f"{scheme}://127.0.0.1:{port[1]}{path}", stderr=asyncio.subprocess.PIPE,
+            )  # fmt: skip
+            _, told = await looking.communicate()
+            assert looking.returncode == 1
+            assert b"--client-cert FILE" in told, told
+            while "the TLS handshake failed: peer did not return a certificate" not in line:
+                line = (await process.stderr.readline()).decode()
+                assert line, "the log has ended"
+        finally:
+            process.terminate()
+            await process.wait()
