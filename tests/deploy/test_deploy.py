@@ -95,7 +95,7 @@ def test_the_health_check_tells_health(stages: Stages) -> None:
 
 def test_the_images_variables_are_the_programs(stages: Stages) -> None:
     said = dict(re.findall(r"(MCP_RELAY_\w+)=(\S+)", last(stages["relay"], "ENV")))
-    assert said == {"MCP_RELAY_HOST": "0.0.0.0", "MCP_RELAY_PORT": "8080"}
+    assert said == {"MCP_RELAY_HOST": "0.0.0.0", "MCP_RELAY_PORT": "8080", "MCP_RELAY_ALLOWED_HOST": "localhost"}
     assert last(stages["relay"], "EXPOSE") == "8080"
 
 
@@ -129,9 +129,10 @@ def test_compose_builds_a_stage_and_publishes_to_this_machine(service: dict[str,
     assert service["ports"] == ["127.0.0.1:8080:8080"]
 
 
-def test_compose_refuses_what_a_rebound_page_would_send(service: dict[str, Any], stages: Stages) -> None:
-    """Its very words, in the image's environment, but for the server's program."""
-    words = service["command"]
+@pytest.mark.parametrize("is_composed", [True, False])
+def test_what_a_rebound_page_would_send_is_refused(service: dict[str, Any], stages: Stages, is_composed: bool) -> None:
+    """By the very words of compose.yaml, but for the server's program, or by none; in the image's environment."""
+    words = service["command"] if is_composed else ["--", "npx"]
     assert parse(words)[1][0] == "npx"
     words = [*words[: words.index("--") + 1], *stdio_server()]
     image = dict(re.findall(r"(MCP_RELAY_\w+)=(\S+)", last(stages["relay"], "ENV")))

@@ -6,10 +6,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from yarl import URL
 
+from relay.app.config.servers_file import read_servers
 from relay.app.dropins import TOOLS, name_of_program, native_words
 from relay.app.dropins.reader import expand, shell_line
 from relay.app.logs import StderrSink
@@ -177,6 +179,23 @@ def test_the_name_of_the_program() -> None:
     assert name_of_program("/usr/local/bin/mcp-proxy") == "mcp-proxy"
     assert name_of_program("supergateway.exe") == "supergateway"
     assert name_of_program("/usr/bin/pytest") is None
+
+
+def test_what_tbxarks_file_says_of_its_proxy(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """It is read, so nothing warns that it is not; the two options that have no effect are named with their lines."""
+    file, other = tmp_path / "config.json", tmp_path / "other.json"
+    file.write_text(
+        '{"mcpProxy": {"addr": ":9090",\n"options": {"panicIfInvalid": true,\n"logEnabled": true}},\n'
+        '"mcpServers": {"a": {"command": "npx"}}}'
+    )
+    other.write_text(file.read_text())
+    native("tbxark", "-config", str(file))
+    said = capfd.readouterr().err.splitlines()
+    assert len(said) == 2
+    assert f"{file}, line 2: mcpProxy.options.panicIfInvalid: not supported" in said[0]
+    assert f"{file}, line 3: mcpProxy.options.logEnabled: not supported" in said[1]
+    assert read_servers(str(file)).warnings == []
+    assert "read by mcp-relay as tbxark only" in str(read_servers(str(other)).warnings)
 
 
 def test_variables_stand_for_options_of_punkpeye(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,10 +14,12 @@ from relay.app.config.document import Table, hint, read_document
 from relay.app.config.entries import check_name, read_entry
 from relay.app.settings import NamedServer
 
-__all__ = ["PLACES", "ServersFile", "read_servers", "read_table", "tables_of"]
+__all__ = ["PLACES", "PROXY_IS_READ", "ServersFile", "read_servers", "read_table", "tables_of"]
 
 PLACES = ("mcpServers", "servers", "mcp.servers", "context_servers")
 """Where a file has its servers, a dot between two keys."""
+PROXY_IS_READ: set[str] = set()
+"""Files whose ``mcpProxy`` somebody has read who knows it, so that nothing is to be said of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +46,7 @@ def read_servers(path: str, *, environment: Mapping[str, str] | None = None) -> 
             "; ".join(f"found {key!r}{hint(key, PLACES)}" for key in list(root.values)[:5]) or "the file has no keys"
         )
         raise root.error(f"names no servers: expected a key mcpServers, servers or context_servers; {found}")
-    warnings = _of_the_whole(root)
+    warnings = [] if path in PROXY_IS_READ else _of_the_whole(root)
     servers: dict[str, NamedServer] = {}
     for table in tables:
         for name, server in read_table(table, environment=environment, warnings=warnings).items():

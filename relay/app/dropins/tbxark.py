@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from relay.app.config.document import Table, read_document
+from relay.app.config.entries import NOT_SUPPORTED
+from relay.app.config.servers_file import PROXY_IS_READ
 from relay.app.dropins.reader import EVERYWHERE, Native, ToolParser, Version
 from relay.errors import ConfigError
 
@@ -27,6 +29,8 @@ _REFUSED = {
     "authTokens": "clients cannot be asked for a token yet; take it out and put a proxy with a login before it",
     "toolFilter": "messages pass as they are, lists of tools too",
 }
+
+_WITHOUT_EFFECT = ("panicIfInvalid", "logEnabled")
 
 
 def read(name: str, words: Sequence[str]) -> Native:
@@ -61,6 +65,11 @@ def _native(path: str, root: Table) -> Native:
     native.add("--servers-path", urlsplit(proxy.text("baseURL") or "").path.rstrip("/"))
     native.add("--pass-environment")
     native.add("--named-server-config", path)
+    PROXY_IS_READ.add(path)
+    if (options := proxy.table("options")) is not None:
+        for key in _WITHOUT_EFFECT:
+            if key in options.values:
+                native.notes.append(f"{options.where(key)}: not supported: {NOT_SUPPORTED[key]}")
     return native
 
 
