@@ -16,6 +16,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 
+from relay.app.secret_names import mask_tokens
 from relay.endpoints.base import Endpoint
 from relay.frames import replies
 from relay.frames.frame import Frame
@@ -131,9 +132,10 @@ class _Masking(logging.Formatter):
 
 
 def mask_secrets(text: str, secrets: Iterable[str]) -> str:
-    """Replace each known secret, and each JSON member or URL parameter that is named like one, by ``***``."""
+    """Replace each known secret, what looks like one, and each JSON member or URL parameter that is named so."""
     for secret in secrets:
         text = text.replace(secret, "***")
+    text = mask_tokens(text)
     if "=" in text:
         text = _SECRET_PARAMETERS.sub(r"\1***", text)
     if "@" in text:

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from relay.app.logs import StderrSink, set_up_logging
+from relay.app.secret_names import is_secret_name, is_secret_variable
 from relay.app.settings import NamedServer
 from relay.errors import ConfigError
 
@@ -35,13 +36,13 @@ __all__ = [
     "check_names",
     "headers_of",
     "is_header_name",
-    "is_secret_name",
     "located",
     "parse_words",
     "port",
     "positive",
     "refuse_log_to_client",
     "secrets_in",
+    "secrets_named",
     "secrets_of",
     "seconds",
     "size",
@@ -75,7 +76,6 @@ OF_A_CHILD = {
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 SECRET_OPTIONS = ("password", "client_secret")
 """Options whose values no log may show, by their attribute."""
-_SECRET_NAMES = ("TOKEN", "SECRET", "PASSWORD", "PASSWD", "KEY", "CREDENTIAL", "AUTH", "COOKIE", "SIG")
 # Headers that the transport makes. Configurations carry the first ones, which the bridges we replace overwrite.
 HEADERS_IGNORED = ("accept", "accept-encoding", "connection", "content-type", "keep-alive", "mcp-protocol-version")
 HEADERS_REFUSED = (
@@ -356,8 +356,8 @@ def secrets_of(options: argparse.Namespace, headers: dict[str, str], url: str | 
     """Return the values that no log may show: whole, and without the scheme before them."""
     own = [(name, getattr(options, name, None) or "") for name in SECRET_OPTIONS]
     passed = [(name, os.environ.get(name, "")) for name in options.pass_variable]
-    named = secrets_in([*own, *passed, *(tuple(pair) for pair in options.env)], headers, url)
-    return [*named, *options.configured.secrets, *_secrets_of_proxies()]
+    named = secrets_in([*passed, *(tuple(pair) for pair in options.env)], headers, url)
+    return [*secrets_named(own), *named, *options.configured.secrets, *_secrets_of_proxies()]
 
 
 def _secrets_of_proxies() -> list[str]:
@@ -374,17 +374,19 @@ def _secrets_of_proxies() -> list[str]:
 def secrets_in(env: Iterable[tuple[str, str]], headers: Mapping[str, str], url: str | None) -> list[str]:
     """Return those of one server."""
     values = list(headers.values())
-    named = list(env)
+    variables = [(name, value) for name, value in env if is_secret_variable(name, value)]
+    named = [(name, value) for name, value in variables if is_secret_name(name)]
     if url is not None:
         with contextlib.suppress(ValueError):  # what is no URL is said later
             parts = urlsplit(url)
             named += parse_qsl(parts.query)
             values += [unquote(parts.password or "")]
-    values += [value for name, value in named if is_secret_name(name)]
     values += [value.partition(" ")[2] for value in values]
-    return [value for value in values if len(value) >= 4]
+    values += [*secrets_named(named), *(value for _, value in variables)]
+    return [value for value in dict.fromkeys(values) if len(value) >= 4]
 
 
-def is_secret_name(name: str) -> bool:
-    """Tell whether what has this name is likely to be a secret."""
-    return any(word in name.upper() for word in _SECRET_NAMES)
+def secrets_named(named: Iterable[tuple[str, str]]) -> list[str]:
+    """Return the values of what is named like a secret: whole, and without the scheme before them."""
+    values = [value for name, value in named if is_secret_name(name)]
+    return [one for value in values for one in (value, value.partition(" ")[2]) if len(one) >= 4]

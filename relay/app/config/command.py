@@ -16,7 +16,8 @@ from relay.app.config.schema import SCHEMAS
 from relay.app.config.servers_file import read_servers
 from relay.app.config.values import is_pairs, options_of
 from relay.app.logs import StderrSink, say
-from relay.app.options import Parser, is_secret_name
+from relay.app.options import Parser
+from relay.app.secret_names import is_secret_name
 from relay.app.settings import NamedServer
 from relay.app.specs import is_address
 from relay.errors import ConfigError
@@ -160,7 +161,10 @@ def _show_ours(path: str | None) -> Iterator[str]:
 
 def _values(key: str, value: object, action: argparse.Action) -> Iterator[str]:
     if is_pairs(action) and isinstance(value, list):
-        yield from masked_pairs(((name, text) for name, text in value), " = ")
+        pairs = [(name, text) for name, text in value]
+        is_command = action.dest == "named_server"
+        yield from (f"{name} = {masked_text(text)}" for name, text in pairs if is_command)
+        yield from () if is_command else masked_pairs(pairs, " = ")
     elif isinstance(value, list):
         for one in value:
             yield "***" if is_secret_name(key) else masked_text(str(one))

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from relay.app.options import is_secret_name
+from relay.app.secret_names import is_secret_name
 
 __all__ = ["Expander"]
 

@@ -18,7 +18,7 @@ from relay.app.config.expansion import Expander
 from relay.app.config.secret_words import secret_words
 from relay.app.config.servers_file import PLACES, read_table
 from relay.app.config.values import ValueRefused, is_pairs, options_of, read_value, read_variable
-from relay.app.options import Configured, secrets_in
+from relay.app.options import Configured, secrets_in, secrets_named
 from relay.app.settings import NamedServer
 from relay.app.specs import ADDRESSES, is_address
 from relay.errors import ConfigError
@@ -126,7 +126,8 @@ class _Layers:
 
     def _secrets(self) -> list[str]:
         url = self._target[0] if len(self._target) == 1 else None
-        secrets = [*self._expander.secrets, *secret_words(self._target), *secrets_in(self._named_values(), {}, url)]
+        secrets = [*self._expander.secrets, *secret_words(self._target)]
+        secrets += [*secrets_named(self._named_values()), *secrets_in((), {}, url)]
         return [secret for secret in secrets if len(secret) >= 4]
 
     def _named_values(self) -> Iterator[tuple[str, str]]:

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from relay.app.config.secret_words import secret_words
 from relay.app.logs import mask_secrets
-from relay.app.options import is_secret_name, secrets_in
+from relay.app.options import secrets_in
+from relay.app.secret_names import is_harmless_name, is_secret_name
 from relay.app.settings import NamedServer
 
 __all__ = ["details", "masked_pairs", "masked_text", "masked_words", "runs"]
@@ -20,13 +21,15 @@ _LOGIN = re.compile(r"(://)[^/?#@\s]*@")
 
 def runs(server: NamedServer) -> str:
     """Return in one line what a server is: its address, or its command."""
-    return masked_words(server.command) if server.url is None else masked_text(server.url)
+    if server.url is None:
+        return masked_words(server.command, server.secrets)
+    return masked_text(server.url, server.secrets)
 
 
 def details(server: NamedServer) -> Iterator[tuple[str, str]]:
     """Yield everything else that is set, each with a word for it."""
     if server.cwd is not None:
-        yield "in", masked_text(server.cwd)
+        yield "in", masked_text(server.cwd, server.secrets)
     for text in masked_pairs(server.env.items(), "="):
         yield "with", text
     for text in masked_pairs(server.headers.items(), ": "):
@@ -37,30 +40,38 @@ def details(server: NamedServer) -> Iterator[tuple[str, str]]:
         yield "timeout", f"{server.timeout:g} s"
 
 
-def masked_words(words: Sequence[str]) -> str:
-    """Return a command as a shell takes it, without the values of options that are named like secrets."""
+def masked_words(words: Sequence[str], also: Sequence[str] = ()) -> str:
+    """Return a command as a shell takes it, without the values of options that are named like secrets, and ``also``."""
     secrets = sorted(filter(None, secret_words(words)), key=len, reverse=True)
     shown = []
     for word in words:
         secret = next((secret for secret in secrets if word.endswith(secret)), "")
-        shown.append(word.removesuffix(secret) + _MASK if secret else masked_text(word))
+        shown.append(word.removesuffix(secret) + _MASK if secret else masked_text(word, also))
     return " ".join(word if word.endswith(_MASK) and " " not in word else shlex.quote(word) for word in shown)
 
 
 def masked_pairs(pairs: Iterable[tuple[str, str]], separator: str) -> Iterator[str]:
-    """Yield variables or headers, without the values of those that are named like secrets."""
+    """Yield variables or headers, without their values: only names that are known say that they are harmless."""
     for name, value in pairs:
-        yield f"{name}{separator}{_MASK if is_secret_name(name) else masked_text(value)}"
+        yield f"{name}{separator}{masked_text(value) if is_harmless_name(name) else _MASK}"
 
 
-def masked_text(text: str) -> str:
-    """Return a text without an address's login and secret parameters, and without our own secret variables' values.
+def masked_text(text: str, also: Sequence[str] = ()) -> str:
+    """Return a text without an address's login and secret parameters, our own secret variables' values, and ``also``.
 
     If it is a command in one text, also without the values of options that are named like secrets.
     """
     secrets = [value for name, value in os.environ.items() if is_secret_name(name)]
-    secrets += [word for word in secret_words(["", *text.split()]) if text != word]
+    secrets += [*also, *(word for word in secret_words(["", *_words(text)]) if text != word)]
     for word in text.split():
         secrets += secrets_in((), {}, word) if "://" in word else []
     secrets = [secret for secret in secrets if len(secret) >= 4]
     return _LOGIN.sub(rf"\1{_MASK}@", mask_secrets(text, sorted(secrets, key=len, reverse=True)))
+
+
+def _words(text: str) -> list[str]:
+    """Return the words of a command, or of what is none."""
+    try:
+        return shlex.split(text)
+    except ValueError:
+        return text.split()

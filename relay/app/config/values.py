@@ -12,7 +12,7 @@ from typing import Any
 
 from relay.app.config.document import Document
 from relay.app.jsonc import JsoncError, read
-from relay.app.options import is_secret_name
+from relay.app.secret_names import is_secret_name
 
 __all__ = [
     "ValueRefused",

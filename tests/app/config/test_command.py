@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -215,16 +216,84 @@ def test_show_of_an_editors_file(tmp_path: Path) -> None:
         "  in       /tmp",
         "  with     DEBUG=1",
         "  with     MY_KEY=***",
-        "  with     COPY=<***>",
+        "  with     COPY=***",
         "b",
         "  runs     https://***@h/mcp?sig=***&q=1",
         "  header   Authorization: ***",
-        "  header   X-Team: blue",
+        "  header   X-Team: ***",
         "  by       sse",
         "  timeout  5 s",
         "c  (off)",
         "  wrong    its args are a number; write a list of texts",
         "  runs     x",
+    ]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["-H", "Authorization", "Bearer s3cret-value"],
+        ["--header", "X-Who: s3cret-value"],
+        ["--headers", "X-Who", "s3cret-value"],
+        ["--say", "Bearer s3cret-value"],
+        ["Basic", "s3cret-value"],
+        ["-e", "GH_PAT", "s3cret-value"],
+        ["--env", "PLAIN=s3cret-value"],
+        ["--dsn", "s3cret-value"],
+        ["--db-pass=s3cret-value"],
+        ["--session", "s3cret-value"],
+        ["--passphrase", "s3cret-value"],
+    ],
+)
+def test_show_and_check_of_secret_words(tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
+    """Wherever tools take what is secret, in a list of words or in one text, it is masked, and only that."""
+    entries = {"a": {"command": PYTHON, "args": [*words, "then"]}}
+    editors = write(tmp_path, json.dumps({"mcpServers": entries}))
+    ours = write(tmp_path, json.dumps({"named-server": {"a": shlex.join(["x", *words, "then"])}, "debug": False}), "o")
+    for ask in (("show", editors), ("check", editors), ("check", "--json", editors), ("show", ours)):
+        _, lines = said(capsys, *ask)
+        text = "\n".join(lines)
+        assert "s3cret" not in text and "***" in text and "then" in text, ask
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "ghp_0a1b2c3d4e5f",
+        "gho_0a1b2c3d4e5f",
+        "github_pat_11AA_0a1b2c",
+        "xoxb-123-456-abc",
+        "xoxp-123-456-abc",
+        "sk-ant-0a1b2c3d4e5f",
+        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.s-g",
+        "secret_0a1b2c3d4e5f",
+        "AKIA0A1B2C3D4E5F6G7H",
+    ],
+)
+def test_what_looks_like_a_token(tmp_path: Path, capsys: pytest.CaptureFixture[str], token: str) -> None:
+    """It is masked where nothing names it."""
+    entries = {"a": {"command": PYTHON, "args": [token, f"--x={token}", "then"]}, "b": {"url": f"http://h/{token}/mcp"}}
+    file = write(tmp_path, json.dumps({"mcpServers": entries}))
+    for ask in ("show", "check"):
+        _, lines = said(capsys, ask, file)
+        assert [line.split()[-1] for line in lines if " then" in line] == ["then"]
+        assert token not in "\n".join(lines)
+
+
+def test_values_are_shown_of_harmless_names_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A name that nobody knows may be anything's; so may a value out of the environment."""
+    env = {"NODE_ENV": "test", "PLAIN": "a", "MYSQL_PWD": "b", "COPY": "${HOME}"}
+    entries = {
+        "a": {"command": PYTHON, "env": env},
+        "b": {"url": "http://h/", "headers": {"X-A": "b", "User-Agent": "c"}},
+    }
+    _, lines = said(capsys, "show", write(tmp_path, json.dumps({"mcpServers": entries})))
+    assert [line.split()[-1] for line in lines if line.startswith("  with")] == [
+        "NODE_ENV=test", "PLAIN=***", "MYSQL_PWD=***", "COPY=***",
+    ]  # fmt: skip
+    assert [line.split()[1:] for line in lines if line.startswith("  header")] == [
+        ["X-A:", "***"],
+        ["User-Agent:", "c"],
     ]
 
 
@@ -239,7 +308,7 @@ def test_show_of_our_own(tmp_path: Path) -> None:
     code, stdout, stderr = run("show", MCP_RELAY_CONFIG=file, MCP_RELAY_LISTEN="unix:/a unix:/b", MCP_RELAY_PORT="81")
     assert (code, stderr) == (0, "")
     assert stdout.splitlines() == [
-        f"headers  A = b  ({file}, line 3: headers)",
+        f"headers  A = ***  ({file}, line 3: headers)",
         f"headers  X-Key = ***  ({file}, line 3: headers)",
         "listen   unix:/a  (MCP_RELAY_LISTEN)",
         "listen   unix:/b  (MCP_RELAY_LISTEN)",
