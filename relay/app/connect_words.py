@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from relay.app.options import check_names
-from relay.app.specs import is_address
+from relay.app.specs import fault_of_scheme, is_address
 from relay.errors import ConfigError
 
 __all__ = ["TRANSPORTS", "add_server_options", "add_transport_option", "parse_target", "take_headers", "transport_of"]
@@ -48,6 +48,8 @@ def transport_of(options: argparse.Namespace) -> str | None:
 
 def parse_target(text: str, flag: str, transport: str | None = None) -> str | list[str]:
     """Read one server: an address, or the words of a command. Raises ConfigError."""
+    if transport in (None, "http") and (fault := fault_of_scheme(text)):
+        raise ConfigError(f"{flag}: {fault}")
     if transport is None and not is_address(text):
         transport = "tcp" if text.isdecimal() or _HOST_AND_PORT.fullmatch(text) else "stdio"
     if transport is None or (transport == "http" and is_address(text)):

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import logging
 import os
-from collections.abc import Coroutine, Sequence
-from typing import Any
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any, TypeAlias
 
 from relay.app.admission import ANY_PAGE, add_admission_options, check_admission
 from relay.app.connect_words import (
@@ -51,12 +52,14 @@ from relay.app.tls_options import (
     with_tls,
 )
 from relay.endpoints.balancer import Retry
-from relay.endpoints.child import child_environment
+from relay.endpoints.child import child_environment, resolve_program
 from relay.errors import ConfigError
 from relay.limits import DEFAULT_LIMITS
 from relay.routing.rota import Strategy
 
 __all__ = ["load_balance", "proxy"]
+
+logger = logging.getLogger("relay")
 
 _PROXY = """\
 Join own stdin and stdout, or clients at --listen, to the first of several servers that can be reached.
@@ -72,6 +75,9 @@ that refuses a connection, or fails three times in a row, is left out until it a
 """
 
 
+_Server: TypeAlias = tuple[str, str | list[str]]
+"""The option that names a server, and the server."""
+
 # The words.
 
 
@@ -79,12 +85,12 @@ def proxy(words: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
     """Return the job of ``mcp-relay proxy``. Raises ConfigError."""
     options = parse_words(build_proxy_parser(), words, "proxy")
     transport = transport_of(options)
-    targets = [parse_target(options.endpoint, "--endpoint", transport)]
+    targets: list[_Server] = [("--endpoint", parse_target(options.endpoint, "--endpoint", transport))]
     for text in _listed(options.fallbacks):
         if text.lower() in TRANSPORTS:
-            targets.append(parse_target(options.endpoint, "--fallbacks", text.lower()))
+            targets.append(("--fallbacks", parse_target(options.endpoint, "--fallbacks", text.lower())))
         else:
-            targets.append(parse_target(text, "--fallbacks"))
+            targets.append(("--fallbacks", parse_target(text, "--fallbacks")))
     return _job(options, targets, "in-order", sink)
 
 
@@ -104,7 +110,7 @@ def load_balance(words: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, 
     """Return the job of ``mcp-relay load-balance``. Raises ConfigError."""
     options = parse_words(build_load_balance_parser(), words, "load-balance")
     transport = transport_of(options)
-    targets = [parse_target(text, "--endpoints", transport) for text in _listed(options.endpoints)]
+    targets = [("--endpoints", parse_target(text, "--endpoints", transport)) for text in _listed(options.endpoints)]
     return _job(options, targets, options.strategy, sink)
 
 
@@ -174,6 +180,19 @@ def _listed(texts: Sequence[str]) -> list[str]:
     return [one.strip() for text in texts for one in text.split(",") if one.strip()]
 
 
+def _look_for_programs(servers: Sequence[_Server], env: Mapping[str, str], cwd: str | None) -> None:
+    """Warn of programs that are not there: others may be. Raises ConfigError if there is no other server."""
+    for flag, target in servers:
+        if isinstance(target, str):
+            continue
+        try:
+            resolve_program(target, env, cwd)
+        except ConfigError as exc:
+            if len(servers) == 1 or (cwd is not None and not os.path.isdir(cwd)):
+                raise
+            logger.warning("%s: %s; until then it counts as a server that cannot be reached", flag, exc)
+
+
 def _check_listening(options: argparse.Namespace, listens: Sequence[ListenSpec]) -> list[str]:
     """Look at who may come; return what is to be warned of. Raises ConfigError."""
     check_admission(options)
@@ -192,16 +211,19 @@ def _check_listening(options: argparse.Namespace, listens: Sequence[ListenSpec])
 
 
 def _job(
-    options: argparse.Namespace, targets: Sequence[str | list[str]], strategy: Strategy, sink: StderrSink
+    options: argparse.Namespace, servers: Sequence[_Server], strategy: Strategy, sink: StderrSink
 ) -> Coroutine[Any, Any, int]:
-    if not targets:
+    if not servers:
         raise ConfigError("--endpoints: no server is named")
+    targets = [target for _, target in servers]
     take_headers(options)
     headers = headers_of(options)
     addresses = [target for target in targets if isinstance(target, str)]
     secrets = [secret for address in (*addresses, None) for secret in secrets_of(options, headers, address)]
     begin_log(options, secrets, sink)
     warn_of_headers(options)
+    env = child_environment(variables_of(options), pass_all=options.pass_environment)
+    _look_for_programs(servers, env, options.cwd)
     if "LISTEN_PID" in os.environ and not options.listen:
         from relay.app.inherited import handed_over
 
@@ -217,7 +239,7 @@ def _job(
         name="servers",
         log_to=options.log_to,
         choice=ChoiceSettings(targets, strategy, retry),
-        env=child_environment(variables_of(options), pass_all=options.pass_environment),
+        env=env,
         headers=headers,
         dial_tls=dial_tls(options, addresses, sink),
         cwd=options.cwd,

@@ -6,7 +6,6 @@ import argparse
 import dataclasses
 import logging
 import os
-import re
 from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +26,7 @@ from relay.app.path_options import paths_of
 from relay.app.quick_start import import_aiohttp
 from relay.app.relay_options import parse
 from relay.app.settings import BridgeSettings, ServeSettings
-from relay.app.specs import ADDRESSES, ListenSpec, is_address
+from relay.app.specs import ListenSpec, fault_of_scheme, is_address
 from relay.app.tls_options import dial_tls, listen_tls, unauthenticated
 from relay.app.wiring import is_url
 from relay.endpoints.child import child_environment
@@ -200,10 +199,8 @@ def _job(options: argparse.Namespace, command: list[str], sink: StderrSink) -> C
                 log_to=options.log_to,
             )
             return bridge(settings, sink)
-    elif scheme := re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*://", command[0]):
-        raise ConfigError(
-            f"{scheme[0]}… is neither a command nor an address of a kind that is known: {', '.join(ADDRESSES)}"
-        )
+    elif fault := fault_of_scheme(command[0]):
+        raise ConfigError(fault)
     elif listens_by_http:
         import_aiohttp()
     serving = _serve_settings(options, command, secrets, headers, login, sink)

@@ -238,7 +238,7 @@ def _listens(options: argparse.Namespace, *, is_for_address: bool) -> list[Liste
     if word is not None and options.listen:
         raise ConfigError(f"--transport {word} says where clients come from, and so does --listen; leave one out")
     if options.listen:
-        specs = [parse_listen(text) for text in options.listen]
+        specs = [parse_listen(text, options.mcp_path) for text in options.listen]
         if [spec.kind for spec in specs].count("stdio") > 1:
             raise ConfigError("--listen stdio: can be given once")
         return specs

@@ -74,12 +74,19 @@ def target_of(
 
 
 def _one_target(
-    settings: ServeSettings, stderr: ChildStderr, *, may_refuse: bool = True
+    settings: ServeSettings, stderr: ChildStderr, *, is_alone: bool = True
 ) -> ChildTarget | RemoteTarget | AddressTarget:
     limits, url = settings.limits, settings.url
     if url is None:
-        env, cwd = settings.env, settings.cwd
-        return ChildTarget(settings.command, env=env, cwd=cwd, limits=limits, stderr=stderr, may_refuse=may_refuse)
+        return ChildTarget(
+            settings.command,
+            env=settings.env,
+            cwd=settings.cwd,
+            limits=limits,
+            stderr=stderr,
+            must_exist=is_alone,
+            may_refuse=is_alone,
+        )
     if is_url(url):
         return RemoteTarget(
             url,
@@ -115,7 +122,7 @@ def _member(
         url=target if isinstance(target, str) else None,
         command=() if isinstance(target, str) else target,
     )
-    return _one_target(one, stderr, may_refuse=False)  # it is left out by its failures instead
+    return _one_target(one, stderr, is_alone=False)  # it is left out by its failures instead
 
 
 class _Serving:

@@ -6,13 +6,14 @@ with TLS ``https://`` and ``tls://``; listening also ``fd:3``, a socket that was
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
 
 from relay.errors import ConfigError
 
-__all__ = ["ADDRESSES", "ListenSpec", "is_address", "parse_listen"]
+__all__ = ["ADDRESSES", "ListenSpec", "fault_of_scheme", "is_address", "parse_listen"]
 
 ADDRESSES = ("http://", "https://", "ws://", "wss://", "tcp://", "tls://", "unix:", "stdio:")
 """How an address of a server begins; anything else is a command."""
@@ -20,6 +21,17 @@ ADDRESSES = ("http://", "https://", "ws://", "wss://", "tcp://", "tls://", "unix
 _EXPECTED = (
     "expected stdio:, http://127.0.0.1:8080/mcp, ws://127.0.0.1:8080/mcp, tcp://127.0.0.1:9000, unix:/path or fd:3"
 )
+
+
+_SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
+
+
+def fault_of_scheme(target: str) -> str | None:
+    """Say what is wrong with an address of an unknown kind, which nobody means as a command; None if it is none."""
+    scheme = None if is_address(target) else _SCHEME.match(target)
+    if scheme is None:
+        return None
+    return f"{scheme[0]}… is neither a command nor an address of a kind that is known: {', '.join(ADDRESSES)}"
 
 
 def is_address(target: str) -> bool:
@@ -50,8 +62,12 @@ class ListenSpec:
         return f"{scheme}://[{self.host}]:{self.port}" if ":" in self.host else f"{scheme}://{self.host}:{self.port}"
 
 
-def parse_listen(text: str) -> ListenSpec:
-    """Read where to listen. Raises ConfigError."""
+def parse_listen(text: str, mcp_path: str | None = None) -> ListenSpec:
+    """Read where to listen. Raises ConfigError.
+
+    ``mcp_path`` is where ``--mcp-path`` puts the server, which the address may repeat; None where there is no such
+    option.
+    """
     if text.lower() in ("stdio:", "stdio"):
         return ListenSpec("stdio")
     if text[:3].lower() == "fd:":
@@ -70,7 +86,10 @@ def parse_listen(text: str) -> ListenSpec:
         raise ConfigError(f"--listen: {text!r} is not an address: {exc}; {_EXPECTED}") from exc
     if not host or parts.query or parts.fragment or "@" in parts.netloc:
         raise ConfigError(f"--listen: {text!r} is not an address to listen on; {_EXPECTED}")
-    if parts.scheme in ("http", "ws", "https", "wss") and parts.path.rstrip("/") in ("", "/mcp"):
+    if parts.scheme in ("http", "ws", "https", "wss"):
+        if parts.path.rstrip("/") not in ("", "/mcp", (mcp_path or "").rstrip("/")):
+            remedy = "leave it out" if mcp_path is None else f"leave it out, or add --mcp-path {parts.path}"
+            raise ConfigError(f"--listen: {text!r}: the path {parts.path} is not {mcp_path or '/mcp'}; {remedy}")
         return ListenSpec("http", host, port or 0, is_tls=parts.scheme in ("https", "wss"))
     if parts.scheme in ("tcp", "tls") and not parts.path.strip("/"):
         return ListenSpec("tcp", host, port or 0, is_tls=parts.scheme == "tls")

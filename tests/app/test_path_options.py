@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from relay.app.specs import ListenSpec, parse_listen
 from relay.cli import main
 from relay.endpoints.http_paths import DEFAULT_PATHS, HttpPaths
 
@@ -48,6 +49,7 @@ def test_what_is_not_offered_is_nowhere() -> None:
         (["--mcp-path", "/servers/x"], "is below /servers, where servers with names are"),
         (["--servers-path", "x"], "--servers-path: 'x' is not a path"),
         (["--health-path", "ok"], "--health-path: 'ok' is not a path"),
+        (["--listen", "http://127.0.0.1:0/other"], "path /other is not /mcp; leave it out, or add --mcp-path /other"),
         (["--base-url", "example.com"], "--base-url: 'example.com' is not a URL"),
     ],
 )
@@ -56,3 +58,9 @@ def test_what_is_no_path_is_said(words: list[str], said: str, capfd: pytest.Capt
     assert main([*words, "--", "true"]) == 2
     err = capfd.readouterr().err
     assert err.count("\n") == 1 and said in err, err
+
+
+def test_an_address_may_repeat_the_path_that_was_chosen() -> None:
+    """With a slash at its end or without."""
+    for text in ("http://127.0.0.1:80/other", "http://127.0.0.1:80/other/", "http://127.0.0.1:80"):
+        assert parse_listen(text, "/other") == ListenSpec("http", "127.0.0.1", 80)

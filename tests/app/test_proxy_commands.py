@@ -94,6 +94,17 @@ def test_the_words_of_mcp_connect(settings_of: Callable[..., ServeSettings]) -> 
     assert "secret" in found.secrets
 
 
+def test_a_program_that_is_missing_is_one_of_several(
+    settings_of: Callable[..., ServeSettings], caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is warned of by its option, and stays among the servers: another may be there."""
+    found = settings_of(proxy, "--endpoint", "1", "--fallbacks", "/no/such/program,2")
+    assert found.choice is not None
+    assert found.choice.targets[1] == ["/no/such/program"]
+    (warning,) = caplog.messages
+    assert warning.startswith("--fallbacks: command '/no/such/program' was not found")
+
+
 def test_balancing(settings_of: Callable[..., ServeSettings]) -> None:
     """Several flags are one list; without a token, the key; no timeout is one that never comes."""
     found = settings_of(
@@ -119,6 +130,9 @@ def test_balancing(settings_of: Callable[..., ServeSettings]) -> None:
         (["load-balance", "--endpoints", "1", "--allow-origin", "x"], "is not an origin"),
         (["load-balance", "--endpoints", "1", "--allowed-host", "a/b"], "--allowed-host"),
         (["proxy", "--endpoint", "no-such-program"], "was not found"),
+        (["proxy", "--endpoint", "1", "--fallbacks", "cat", "--cwd", "/no/such"], "working directory '/no/such'"),
+        (["proxy", "--endpoint", "ftp://x/y"], "--endpoint: ftp://… is neither a command nor an address of a kind"),
+        (["proxy", "--endpoint", "1", "--listen", "http://127.0.0.1:0/x"], "the path /x is not /mcp; leave it out\n"),
     ],
 )
 def test_mistakes(words: list[str], said: str, capfd: pytest.CaptureFixture[str]) -> None:

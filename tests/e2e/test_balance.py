@@ -267,11 +267,11 @@ def spoken(*words: str, lines: Sequence[bytes]) -> tuple[list[object], str, int]
 
 
 def test_a_fallback_on_own_stdio() -> None:
-    """The first cannot be reached: all that was said goes to the second, once."""
+    """The first cannot be reached, a program is not there: all that was said goes to the last, once."""
     oracle = Oracle()
     dead = f"http://127.0.0.1:{free_port()}/mcp"
     lines = [initialize(), notification("notifications/initialized"), *(oracle.ask("me", str(n)) for n in range(1, 50))]
-    words = ["proxy", "--endpoint", dead, "--fallbacks", f"tcp,{shlex.join(stdio_server())}"]
+    words = ["proxy", "--endpoint", dead, "--fallbacks", f"tcp,/no/such/program,{shlex.join(stdio_server())}"]
     done = subprocess.run(
         [sys.executable, "-m", "relay", *words],
         input=b"".join(line + b"\n" for line in lines), capture_output=True, timeout=40, check=False,
