@@ -136,31 +136,31 @@ class PassThrough:
         """Hand a GET or a DELETE on. Raises Refused."""
         return await self._hand_on(request, self._dial.request(request.method, self._onward(request.headers)), cors)
 
-    def post_at_once(self, lane: FastLane, client_headers: MultiMapping[str], frame: Frame) -> bool:
-        """Hand an ordinary request on over a kept connection, if there is one; it will answer ``lane``.
+    def onward_at_once(self, client_headers: MultiMapping[str], frame: Frame) -> bytes | None:
+        """Return what a client's headers are on a kept connection; None if there is none. Raises Refused."""
+        connections = self._dial.lane(self._tasks)
+        if connections is None:
+            return None
+        headers = self._onward(client_headers, frame)
+        headers["Content-Type"] = JSON
+        try:
+            return connections.beginning(headers)
+        except ValueError:
+            return None  # the ordinary way says what is wrong with them
 
-        Raises Refused.
-        """
-        head = frame.head
+    def post_at_once(self, lane: FastLane, onward: bytes, frame: Frame) -> bool:
+        """Hand an ordinary request on over a kept connection, if one is free; it will answer ``lane``."""
+        head, body = frame.head, frame.raw
         is_ordinary = head.kind is Kind.REQUEST and head.method not in (_INITIALIZE, _SUBSCRIBE)
         if not is_ordinary or self._is_closed or self.in_flight >= self._limits.max_shared_in_flight:
             return False
         connections = self._dial.lane(self._tasks)
-        if connections is None or len(frame.raw) > self._limits.buffer_low:
+        if connections is None or len(body) > self._limits.buffer_low:
             return False
-        if self._dial.fault is not None:
-            return False  # the ordinary way finds out whether the server answers again
-        headers = self._onward(client_headers, frame)
-        headers["Content-Type"] = JSON
         line = connections.take()
         if line is None:
             connections.grow(self.in_flight + 1)
             return False
-        try:
-            beginning = connections.beginning(headers)
-        except ValueError:
-            line.release()
-            return False  # the ordinary way says what is wrong with them
         passage = Passage(
             lane, line, frame, homeward=_HOMEWARD, max_bytes=self._limits.buffer_low, on_end=self._passage_ended
         )
@@ -168,8 +168,8 @@ class PassThrough:
         self.in_flight += 1
         lane.expect_passage(passage, self._limits.answer_wait)
         line.ask(
-            b"%bContent-Length: %d\r\n\r\n" % (beginning, len(frame.raw)),
-            frame.raw,
+            b"%bContent-Length: %d\r\n\r\n" % (onward, len(body)),
+            body,
             lambda answer: passage.take(answer, lambda body, whole: _answers(head, body, whole)),
         )
         return True

@@ -39,7 +39,10 @@ class Passage:
         self._homeward = homeward
         self._max_bytes = max_bytes
         self._on_end = on_end
-        self._answered: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
+        self._answer: Answer | None = None
+        self._answered: asyncio.Event | None = None
+        """Set once there is an answer, or none will come; made for those alone that go on the ordinary way."""
+        self._is_answered = False
         self._has_ended = False
         self._is_given_up = False
 
@@ -55,8 +58,9 @@ class Passage:
                 self._end()
                 lane.answer_passage(headers, body)
                 return
-        if not self._answered.done():
-            self._answered.set_result(answer)
+        self._answer, self._is_answered = answer, True
+        if self._answered is not None:
+            self._answered.set()
         self.go_on()
 
     def _plain(self, answer: Answer) -> bytes | None:
@@ -94,7 +98,10 @@ class Passage:
         self._end()  # from here on it counts as what its handler does with it
         is_taken = False
         try:
-            answer = await self._answered
+            if not self._is_answered:
+                self._answered = asyncio.Event()
+                await self._answered.wait()
+            answer = self._answer
             if answer is None:
                 raise EndpointBroken(f"{name}: the server closed the connection before it had answered")
             yield answer

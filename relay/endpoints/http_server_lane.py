@@ -51,15 +51,19 @@ class Waiting(Protocol):
 
 
 class Checked:
-    """Headers that the rules have admitted, and the session they named: a client sends the same with each POST.
+    """Headers that the rules have admitted, and what they stand for: a client sends the same with each POST.
 
-    To compare them costs 0.5 us, to check them again 3 of the 20 that a call takes without its system calls.
+    That is the session they name; or what they are on the way to the server that is to answer. To compare them costs
+    0.5 us, to check them again 3 of the 20 that a call takes without its system calls, to hand them on 15.
     """
 
-    __slots__ = ("_after", "_before", "_length_at", "_length_name", "_rules", "session")
+    __slots__ = ("_after", "_before", "_length_at", "_length_name", "_rules", "onward", "session")
 
-    def __init__(self, rules: Rules, headers: RawHeaders, length_at: int, session: HttpSession) -> None:
+    def __init__(
+        self, rules: Rules, headers: RawHeaders, length_at: int, session: HttpSession | None, onward: bytes
+    ) -> None:
         """Remember all ``headers`` but the one at ``length_at``, the Content-Length."""
+        self.onward = onward
         self._rules = rules
         self._before, self._after = headers[:length_at], headers[length_at + 1 :]
         self._length_at = length_at
@@ -67,11 +71,13 @@ class Checked:
         self.session = session
 
     @classmethod
-    def of(cls, rules: Rules, headers: RawHeaders, session: HttpSession) -> Checked | None:
+    def of(
+        cls, rules: Rules, headers: RawHeaders, *, session: HttpSession | None = None, onward: bytes = b""
+    ) -> Checked | None:
         """Remember ``headers``; None if they have no Content-Length."""
         for position, (name, _) in enumerate(headers):
             if name.lower() == b"content-length":
-                return cls(rules, headers, position, session)
+                return cls(rules, headers, position, session, onward)
         return None
 
     def admits(self, rules: Rules, headers: RawHeaders) -> bool:
@@ -83,7 +89,7 @@ class Checked:
             and headers[:at] == self._before
             and headers[at + 1 :] == self._after
             and headers[at][0] == self._length_name
-            and not self.session.is_closing
+            and (self.session is None or not self.session.is_closing)
         )
 
 

@@ -77,7 +77,7 @@ class StreamableHttp:
         if len(body) > self._limits.max_frame_bytes:
             return False
         if passing is not None and self._mount.sessions.find(headers.get(SESSION_ID, "")) is None:
-            return self._hand_on_at_once(lane, headers, body, passing)
+            return self._hand_on_at_once(lane, message, body, passing)
         session: HttpSession | ModernClients | None
         try:
             if lane.checked is not None and lane.checked.admits(self, message.raw_headers):
@@ -98,7 +98,7 @@ class StreamableHttp:
         except Refused:
             return False
         if lane.checked is None and isinstance(session, HttpSession):
-            lane.checked = Checked.of(self, message.raw_headers, session)
+            lane.checked = Checked.of(self, message.raw_headers, session=session)
         self._answers.requests += 1
         if exchange is None:
             lane.accepted()
@@ -114,20 +114,28 @@ class StreamableHttp:
         self._checks.check_post(headers)
         return self._mount.known(headers)
 
-    def _hand_on_at_once(self, lane: FastLane, headers: MultiMapping[str], body: bytes, server: PassThrough) -> bool:
+    def _hand_on_at_once(self, lane: FastLane, message: RawRequestMessage, body: bytes, server: PassThrough) -> bool:
         """Check a POST and hand it on to a server that answers for itself; False if it must go the ordinary way."""
-        if "Origin" in headers:
-            return False
+        headers, checked = message.headers, lane.checked
         try:
-            self._checks.check_source(headers)
-            self._checks.check_post(headers)
+            if checked is None or checked.session is not None or not checked.admits(self, message.raw_headers):
+                lane.checked = checked = None
+                if "Origin" in headers:
+                    return False
+                self._checks.check_source(headers)
+                self._checks.check_post(headers)
             frame = self._checks.check_frame(body, None)
             self._mount.check_taking(frame.head)
-            is_taken = server.post_at_once(lane, headers, frame)
+            if checked is None:
+                onward = server.onward_at_once(headers, frame)
+                checked = None if onward is None else Checked.of(self, message.raw_headers, onward=onward)
+                lane.checked = checked
+            if checked is None or not server.post_at_once(lane, checked.onward, frame):
+                return False
         except Refused:
             return False
-        self._answers.requests += is_taken
-        return is_taken
+        self._answers.requests += 1
+        return True
 
     async def _post(self, request: web.BaseRequest) -> web.StreamResponse:
         lane = request.protocol
