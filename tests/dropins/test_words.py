@@ -167,6 +167,35 @@ def test_a_mistake_is_one_line(words: list[str], said: str, capfd: pytest.Captur
     assert "s3cret" not in err
 
 
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help_lists_the_names(flag: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """On stdout, exit 0, a line each."""
+    with pytest.raises(SystemExit) as ended:
+        main(["as", flag])
+    shown, said = capfd.readouterr()
+    assert (ended.value.code, said) == (0, "")
+    assert {line.strip() for line in shown.splitlines()} >= {*TOOLS}
+
+
+@pytest.mark.parametrize(
+    ("words", "stream", "sse"),
+    [
+        ("", "/mcp", "/sse"),
+        ("--endpoint /x", "/x", ""),
+        ("--endpoint /x --sseEndpoint /e", "/x", "/e"),
+        ("--endpoint /x --streamEndpoint /m", "/m", "/x"),
+        ("--endpoint /x --server stream", "/x", ""),
+        ("--endpoint /x --server sse", "", "/x"),
+        ("--endpoint /x --server sse --sseEndpoint /e", "", "/e"),
+    ],
+)
+def test_where_punkpeyes_paths_are(words: str, stream: str, sse: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """``--endpoint`` is for whichever has no path of its own; where both would be, it is said which one is."""
+    found = native("punkpeye", *words.split(), "--", "a")
+    assert (value_of("--mcp-path", found), value_of("--sse-path", found)) == (stream, sse)
+    assert ("--sseEndpoint names another" in capfd.readouterr().err) is (words == "--endpoint /x")
+
+
 def test_no_name_is_a_mistake(capfd: pytest.CaptureFixture[str]) -> None:
     """The names that are known stand in the error."""
     assert main(["as"]) == 2

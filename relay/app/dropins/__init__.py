@@ -19,6 +19,7 @@ given. None of it is loaded unless a name asks for it.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
@@ -44,6 +45,16 @@ TOOLS = {
 }
 """Where each name's words are read: a module beside this one, and a function in it."""
 
+_HELP = f"""\
+usage: mcp-relay as NAME [WORDS…]
+
+Read WORDS as the program NAME does, and do what it would; a link to mcp-relay that is called NAME needs no as.
+NAME is one of
+  {f"{chr(10)}  ".join(TOOLS)}
+
+mcp-relay as NAME --help lists what is known of each. A command called as goes after --.
+"""
+
 
 def name_of_program(program: str) -> str | None:
     """Return the tool whose name the program was started under, if it is one of them."""
@@ -54,6 +65,9 @@ def name_of_program(program: str) -> str | None:
 
 def native_words(name: str | None, words: Sequence[str], sink: StderrSink) -> list[str]:
     """Translate a tool's words into those of ``mcp-relay``, and say what is different. Raises ConfigError."""
+    if name in ("-h", "--help"):
+        sys.stdout.write(_HELP)
+        raise SystemExit(0)
     name = name and name.partition("@")[0]  # as in npx mcp-remote@latest
     if name not in TOOLS:
         what = "no program is named" if name is None else f"{name!r} is not a program whose words are known"

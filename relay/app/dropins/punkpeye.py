@@ -43,10 +43,7 @@ def read(name: str, words: Sequence[str]) -> Native:
     native.listen(options.host, options.port)
     native.add("--pass-environment")
     native.add("--allow-origin", "*")
-    stream = options.streamEndpoint or (options.server and options.endpoint) or "/mcp"
-    sse = options.sseEndpoint or (options.server and options.endpoint) or "/sse"
-    native.add("--mcp-path", "" if options.server == "sse" else stream)
-    native.add("--sse-path", "" if options.server == "stream" else sse)
+    _add_paths(options, native)
     if options.stateless:
         native.add("--stateless")
     if options.sessionIdleTimeout is not None:
@@ -63,11 +60,22 @@ def read(name: str, words: Sequence[str]) -> Native:
     return native
 
 
+def _add_paths(options: argparse.Namespace, native: Native) -> None:
+    """Say what is offered where; ``--endpoint`` is the path of whatever has none of its own."""
+    stream = "" if options.server == "sse" else options.streamEndpoint or options.endpoint or "/mcp"
+    sse = "" if options.server == "stream" else options.sseEndpoint or options.endpoint or "/sse"
+    if stream == sse:
+        sse = ""
+        native.notes.append(f"{stream} is that of Streamable HTTP alone; --sseEndpoint names another for HTTP+SSE")
+    native.add("--mcp-path", stream)
+    native.add("--sse-path", sse)
+
+
 def _parser(name: str) -> ToolParser:
     parser = ToolParser(name, "Offer a command over HTTP.", _USAGE)
     switch = argparse.BooleanOptionalAction
     parser.add_argument("--server", choices=("sse", "stream"), help="offer only this; both by default")
-    parser.add_argument("--endpoint", metavar="PATH", help="the path of --server")
+    parser.add_argument("--endpoint", metavar="PATH", help="the path of what has none of the next two")
     parser.add_argument("--sseEndpoint", metavar="PATH", help="default /sse")
     parser.add_argument("--streamEndpoint", metavar="PATH", help="default /mcp")
     parser.add_argument("--port", type=port, default=8080, help="default 8080")
