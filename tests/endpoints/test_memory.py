@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import sys
 from collections.abc import AsyncIterator
 
 import pytest
 
 from relay.app.wiring import connect
-from relay.endpoints.memory import memory_pair
+from relay.endpoints.base import Endpoint
+from relay.endpoints.memory import MemoryEndpoint, memory_pair
 from relay.errors import EndpointBroken, EndpointClosed
 from relay.frames import replies
 from relay.frames.frame import Frame
@@ -63,7 +65,7 @@ CHILD = [sys.executable, "-I", "-S", "-c"]
 @pytest.mark.parametrize(
     ("server", "code", "delivered"),
     [
-        ("tcp://127.0.0.1:9", replies.UNAVAILABLE, "no"),
+        ("tcp://127.0.0.1:{}", replies.UNAVAILABLE, "no"),
         (["/no/such/program"], replies.UNAVAILABLE, "no"),
         ([*CHILD, READ_ONE.format(3)], replies.LOST, "unknown"),
         ([*CHILD, READ_ONE.format(0)], replies.LOST, "unknown"),
@@ -73,8 +75,17 @@ CHILD = [sys.executable, "-I", "-S", "-c"]
 async def test_what_a_server_leaves_open_is_answered(server: str | list[str], code: int, delivered: str) -> None:
     """Whoever asks by a pair hears what a client on a socket does: one error for each request, then the end."""
     near, far = memory_pair()
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))  # and does not listen: a port that nobody else can have
+        endpoint = connect(server.format(deaf.getsockname()[1]) if isinstance(server, str) else server)
+        await _hear_of_the_end(near, far, endpoint, code, delivered)
+
+
+async def _hear_of_the_end(
+    near: MemoryEndpoint, far: MemoryEndpoint, server: Endpoint, code: int, delivered: str
+) -> None:
     async with asyncio.TaskGroup() as group:
-        group.create_task(pipe(far, connect(server), limits=Limits(linger=0.2, close_grace=0.5)))
+        group.create_task(pipe(far, server, limits=Limits(linger=0.2, close_grace=0.5)))
         await near.send([request(7)])
         (answer,) = await near.receive()
         assert (answer.head.id, *error_of(answer)[1:]) == (7, code, {"delivered": delivered})
