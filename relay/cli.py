@@ -1,6 +1,7 @@
 """The command line of ``mcp-relay``: the first word chooses what reads the others; here is how all of it ends.
 
-Exit codes: 0 an orderly end, 1 a failure, 2 a mistake of the operator's (one line on stderr), 130 interrupted.
+Exit codes: 0 an orderly end, 1 a failure, 2 a mistake of the operator's (one line on stderr), 130 interrupted,
+141 nobody reads what is printed.
 """
 
 from __future__ import annotations
@@ -16,11 +17,18 @@ from typing import Any
 
 from relay.app import relay_command
 from relay.app.logs import StderrSink, say
-from relay.app.process import collect_less_often, loop_factory, open_standard_descriptors, raise_descriptor_limit
+from relay.app.process import (
+    collect_less_often,
+    flush_stdout,
+    loop_factory,
+    open_standard_descriptors,
+    raise_descriptor_limit,
+)
 from relay.errors import ConfigError, RelayError
 
 __all__ = ["main"]
 
+_UNREAD = 141  # what a shell says of a program that SIGPIPE has ended
 _OWN_NAMES = ("mcp-relay", "__main__.py")  # else the name of a link or a copy, which may be another tool's
 
 
@@ -151,6 +159,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     sink = StderrSink()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # --help has dots that a plain ASCII terminal has not
+    try:
+        code = _run(argv, sink)
+        fault = flush_stdout()
+    except SystemExit:  # so argparse ends after --help
+        fault = flush_stdout()
+        if fault is None:
+            raise
+    except OSError as exc:  # what fits no buffer is refused at once, and is in none any more
+        fault = flush_stdout() or exc
+        if fault.errno not in (errno.EPIPE, errno.ENOSPC) or exc.filename is not None:
+            raise
+    if fault is None:
+        return code
+    if isinstance(fault, BrokenPipeError):
+        return _UNREAD
+    say(sink, f"stdout: what was to be printed is not all there: {fault.strerror}")
+    return 1
+
+
+def _run(argv: Sequence[str] | None, sink: StderrSink) -> int:
+    """Do what the words ask for; return the exit code."""
     try:
         program, *words = sys.argv if argv is None else ("mcp-relay", *argv)
         if words and words[0] in _WITHOUT_LOOP and _is_ours(program):

@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -105,6 +106,11 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.set_defaults(configured=Configured())
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Write a text without keeping to ourselves, as argparse does, that it cannot be written."""
+        if message:
+            (file or sys.stderr).write(message)
 
     def error(self, message: str) -> NoReturn:
         """Raise ConfigError."""

@@ -14,7 +14,13 @@ from relay.errors import ConfigError
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
 
-__all__ = ["collect_less_often", "loop_factory", "open_standard_descriptors", "raise_descriptor_limit"]
+__all__ = [
+    "collect_less_often",
+    "flush_stdout",
+    "loop_factory",
+    "open_standard_descriptors",
+    "raise_descriptor_limit",
+]
 
 _DESCRIPTORS = 65_536  # more than connections may be; some children close every number up to the limit they inherit
 
@@ -44,6 +50,23 @@ def open_standard_descriptors() -> None:
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # the lowest number that is free, which is this one
+
+
+def flush_stdout() -> OSError | None:
+    """Write what was printed; return why that cannot be done, and forget it: Python would try again at the exit.
+
+    Nothing is written where nothing was printed: a relay on own stdio does not print.
+    """
+    if sys.stdout is None:  # it was closed when we were started
+        return None
+    try:
+        sys.stdout.flush()
+    except OSError as exc:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+        return exc
+    return None
 
 
 def raise_descriptor_limit() -> None:

@@ -79,6 +79,7 @@ environment:
 
 exit codes:
   0 an orderly end · 1 a failure, or the server was never reached · 2 a mistake on the command line · 130 interrupted
+  141 nobody reads what is printed
 
 stdout carries the protocol and nothing else; everything said to people is on stderr.
 """
