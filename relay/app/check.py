@@ -46,7 +46,7 @@ from relay.app.options import (
 from relay.app.quick_start import import_aiohttp
 from relay.app.report import as_json, as_lines
 from relay.app.settings import CheckSettings
-from relay.app.specs import is_address
+from relay.app.specs import fault_of_scheme, is_address
 from relay.app.tls_options import add_dial_tls_options, dial_tls
 from relay.endpoints.child import child_environment
 from relay.errors import ConfigError
@@ -128,7 +128,9 @@ def command(words: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
         raise ConfigError("no URL or command to test; see mcp-relay test --help")
     if not options.timeout:
         raise ConfigError("--timeout: nothing answers within 0 seconds")
-    address = target[0] if is_address(target[0]) or "://" in target[0] else None
+    if fault := fault_of_scheme(target[0]):
+        raise ConfigError(fault)
+    address = target[0] if is_address(target[0]) else None
     if address is not None and address.lower() == "stdio:":
         raise ConfigError("stdio: is our own stdin and stdout; name the command that is to be tested")
     if address is not None and len(target) > 1:

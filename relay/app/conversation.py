@@ -27,6 +27,10 @@ Json = dict[str, Any]
 _LAST_WORDS = 1.0  # seconds from a send that failed to the end of what the server sends
 
 
+class Echoed(EndpointBroken):
+    """A peer has sent our own request back."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What became of a request: a result, or else an error."""
@@ -46,14 +50,17 @@ class Conversation:
         self._frame_log = frame_log
         self._numbers = itertools.count(1)
         self._sent: dict[int, float] = {}
+        self._requests: set[bytes] = set()
         self._answers: dict[int, Answer] = {}
 
     async def ask(self, method: str, params: Mapping[str, object], within: float) -> Answer:
         """Send a request and return its answer. Raises TimeoutError, and RelayError if the server has gone."""
         number = next(self._numbers)
         self._sent[number] = time.monotonic()
+        request = replies.request(number, method, params)
+        self._requests.add(request.raw)
         async with asyncio.timeout(within):
-            await self._send(replies.request(number, method, params))
+            await self._send(request)
             while number not in self._answers:
                 await self._receive()
         return self._answers[number]
@@ -89,6 +96,8 @@ class Conversation:
 
     async def _take(self, message: Frame) -> None:
         head = message.head
+        if message.raw.strip() in self._requests:
+            raise Echoed(f"{self._endpoint.name}: it sends back what it gets")
         if head.kind is Kind.REQUEST:
             is_ping = head.method == "ping"
             refusal = replies.error(head.id, replies.METHOD_NOT_FOUND, "mcp-relay test has nothing to offer")

@@ -12,11 +12,12 @@ from urllib.parse import urlsplit
 
 from relay.endpoints.tcp import describe
 from relay.endpoints.tls import explain_tls
-from relay.frames.replies import LOST
+from relay.frames.replies import LOST, METHOD_NOT_FOUND
 
 __all__ = [
     "SEE_STDERR",
     "CheckFailed",
+    "explain_command",
     "explain_connection",
     "explain_end",
     "explain_error",
@@ -32,6 +33,7 @@ _STATUS = re.compile(r"\bHTTP (\d{3})\b")
 _OWN_ADVICE = re.compile(r"[;:] it (wants a token|does not accept this login).*")
 _WITH_TLS = ("https://", "wss://", "tls://")
 _MAYBE_CERTIFICATE = "it may demand a client certificate: --client-cert FILE; else look into its log"
+_HOST_AND_PORT = re.compile(r"(?:[\w.-]+|\[[0-9a-fA-F:.]+\]):\d+")
 _FIRST = ("initialize", "server/discover")
 _PATHS = ("/mcp", "/sse")
 
@@ -86,12 +88,24 @@ def _advice_for(exc: OSError | UnicodeError) -> str:
     return "check the address"
 
 
+def explain_command(name: str, fault: str) -> CheckFailed:
+    """Say why a command cannot be started; ``fault`` ends with what to do about it, if there is anything."""
+    if _HOST_AND_PORT.fullmatch(name):
+        return CheckFailed(
+            f"{name}: there is no such command", f"a server's address is tcp://{name} or http://{name}/mcp"
+        )
+    seen, _, advice = fault.rpartition("; ")
+    return CheckFailed(seen, advice) if seen else CheckFailed(fault)
+
+
 def explain_refusal(name: str, error: dict[str, Any], url: str | None, *, has_token: bool) -> CheckFailed:
     """Say why the server, or the endpoint before it, refused the handshake."""
     message = str(error.get("message", ""))
     status = status_in(error)
     if url is None or status is None:
         seen = message if name in message else f"{name}: refused initialize: {_describe_error(error)}"
+        if error.get("code") == METHOD_NOT_FOUND:
+            return CheckFailed(seen, "it answers, but serves no MCP: is it an MCP server?")
         return CheckFailed(seen, _advice_for_lost(url or "") if error.get("code") == LOST else "")
     reason = _OWN_ADVICE.sub("", message)
     if re.search(rf"HTTP {status}$", reason):
@@ -185,7 +199,9 @@ def _advice_for_status(status: int, url: str, *, has_token: bool) -> str:
 def _other_paths(url: str) -> str:
     parts = urlsplit(url)
     origin = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-    return "try " + " or ".join(origin + path for path in _PATHS if path != parts.path.rstrip("/"))
+    paths = _PATHS[:1] if parts.scheme in ("ws", "wss") else _PATHS  # /sse is HTTP's alone
+    others = [origin + path for path in paths if path != parts.path.rstrip("/")]
+    return "try " + " or ".join(others) if others else "check the address"
 
 
 def shown(text: str, longest: int = 120) -> str:

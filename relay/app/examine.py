@@ -14,9 +14,10 @@ from urllib.parse import urlsplit, urlunsplit
 from relay import __version__
 from relay.app.child_target import ChildTarget
 from relay.app.child_words import ChildWords
-from relay.app.conversation import Answer, Conversation
+from relay.app.conversation import Answer, Conversation, Echoed
 from relay.app.diagnosis import (
     CheckFailed,
+    explain_command,
     explain_connection,
     explain_end,
     explain_error,
@@ -86,6 +87,9 @@ class Examination:
         """Fill in ``found``. Raises CheckFailed where that ends, ConfigError if the target is no address."""
         try:
             await self._ask_everything()
+        except CheckFailed as failure:
+            failure.advice = await self._advice_of_port() or failure.advice
+            raise
         finally:
             if self._child is not None:
                 await self._child.aclose()
@@ -110,6 +114,20 @@ class Examination:
         async with self._talking() as talk:
             await self._initialize(talk)
             await self._ask_around(talk, is_modern=False)
+
+    async def _advice_of_port(self) -> str:
+        """Say what is behind a TCP address that is there and has answered nothing, if it is no bare TCP."""
+        if self.found.revisions or self._opened is None or not self.found.target.startswith("tcp://"):
+            return ""
+        from relay.app.probe import speaks_http, speaks_tls
+
+        parts = urlsplit(self.found.target)
+        assert parts.hostname is not None and parts.port is not None, "it was connected to"
+        if await speaks_tls(parts.hostname, parts.port):
+            return f"it speaks TLS: try tls://{parts.netloc} or https://{parts.netloc}/mcp"
+        if await speaks_http(parts.hostname, parts.port):
+            return f"it speaks HTTP: try http://{parts.netloc}/mcp"
+        return ""
 
     # The connection.
 
@@ -146,7 +164,7 @@ class Examination:
                 target, env=settings.env, cwd=settings.cwd, limits=self._limits, stderr=self._spoken, may_refuse=False
             )
         except ConfigError as exc:  # here it is what the test has found, and no mistake of the command line's
-            raise CheckFailed(str(exc)) from exc
+            raise explain_command(target[0], str(exc)) from exc
         self.found.transport = "stdio"
         return self._child.endpoint()
 
@@ -292,6 +310,8 @@ class Examination:
         name, is_command = self.found.target, self._child is not None
         try:
             yield
+        except Echoed as exc:
+            raise CheckFailed(str(exc), "is it an MCP server?") from exc
         except TimeoutError as exc:
             waited = f"no answer to {method} within {self._timeout:g} s"
             raise explain_silence(f"{name}: {waited}", self._spoken.describe_noise(), is_command=is_command) from exc

@@ -140,7 +140,9 @@ def _check_host(url: str) -> None:
     except ValueError as exc:
         raise ConfigError(f"cannot connect to {without_login!r}: it is not a URL: {exc}") from None
     if not is_whole:
-        raise ConfigError(f"cannot connect to {without_login!r}: it names no host; {_KNOWN}")
+        raise ConfigError(
+            f"cannot connect to {without_login!r}: it names no host, or the port 0; expected {parts.scheme}://host/path"
+        )
 
 
 def log_in_to(url: str, login: Login | None, *, ssl: SSLContext | None = None) -> HttpLogin | None:

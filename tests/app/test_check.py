@@ -228,6 +228,7 @@ def test_many_names_are_cut_short() -> None:
 
 # -- what is wrong ----------------------------------------------------------------------------------------------------
 
+ECHO = "import sys\nfor line in sys.stdin: print(line, end='', flush=True)"
 WRONG: list[tuple[list[str], str]] = [
     (["no-such-command"], "command 'no-such-command' was not found or cannot be run; give its full path"),
     (["--cwd", "/no/such", PROGRAM], "working directory '/no/such' does not exist"),
@@ -251,7 +252,9 @@ WRONG: list[tuple[list[str], str]] = [
         ["--timeout", "0.6", "--", sys.executable, "-S", "-c", "import sys; print(1, flush=True); sys.stdin.read()"],
         f"{PROGRAM}: no answer to initialize within 0.6 s; on stdout it wrote '1'; only messages may be there",
     ),
-    (scripted(), f"{PROGRAM}: refused initialize: error -32601: unknown"),
+    (scripted(), f"{PROGRAM}: refused initialize: error -32601: unknown; it answers, but serves no MCP"),
+    (["--", sys.executable, "-S", "-c", ECHO], f"{PROGRAM}: it sends back what it gets; is it an MCP server?"),
+    (["localhost:80"], "localhost:80: there is no such command; a server's address is tcp://localhost:80 or http://"),
     (scripted(initialize={"result": 5}), f"{PROGRAM}: refused initialize: an answer without a result"),
     (scripted(initialize={"result": {}}), "an answer without a protocolVersion"),
     (
@@ -284,6 +287,9 @@ def test_what_was_found_until_then_is_reported(run: Any) -> None:
     assert (report["ok"], report["revisions"], report["advice"][:16]) == (False, ["2025-06-18"], "its capabilities")
     assert "error -32601" in report["error"]
     assert run("no-such-command").out == ""
+    report = run("--json", "no-such-command").report
+    assert report["error"] == "command 'no-such-command' was not found or cannot be run"
+    assert report["advice"] == "give its full path, or add it to PATH"
 
 
 class Answering(http.server.BaseHTTPRequestHandler):
@@ -339,7 +345,13 @@ def test_http_statuses(run: Any, answering: str, words: tuple[str, ...], status:
 def test_a_websocket_where_there_is_none(run: Any, answering: str) -> None:
     """The status is known there, too."""
     origin = answering.replace("http", "ws")
-    assert run(f"{origin}/404").reason.endswith(f"try {origin}/mcp or {origin}/sse")
+    assert run(f"{origin}/404").reason.endswith(f"; try {origin}/mcp")
+
+
+def test_another_protocol_behind_a_tcp_address(run: Any, answering: str) -> None:
+    """What is there is found out by asking."""
+    address = answering.removeprefix("http://")
+    assert run("--timeout", "1", f"tcp://{address}").reason.endswith(f"; it speaks HTTP: try {answering}/mcp")
 
 
 def test_tls_where_there_is_none(run: Any, answering: str) -> None:
@@ -386,8 +398,8 @@ def test_no_secret_is_shown(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         (["--timeout", "0", "x"], "--timeout: nothing answers within 0 seconds"),
         (["http://h/", "x"], "nothing may follow the URL, but 'x' does"),
         (["stdio:"], "stdio: is our own stdin and stdout; name the command that is to be tested"),
-        (["ftp://h/"], "cannot connect to 'ftp://h/': known are"),
-        (["http://:80/"], "is not a URL"),
+        (["ftp://h/"], "ftp://… is neither a command nor an address of a kind that is known: http://, https://"),
+        (["http://:80/"], "it names no host, or the port 0; expected http://host/path"),
         (["-H", "A B", "c", "http://h/"], "-H: 'A B' is not a header name"),
     ],
 )

@@ -410,3 +410,16 @@ async def test_both_sides_say_that_a_client_certificate_is_missing(kind: str, au
         finally:
             process.terminate()
             await process.wait()
+
+
+async def test_an_address_of_tcp_where_tls_is(authority: Authority) -> None:
+    """Whatever the certificate, ``test`` says which address to try."""
+    async with serving(authority) as far:
+        place = far["tcp"].removeprefix("tls://")
+        looking = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "relay", "test", "--timeout", "2", f"tcp://{place}", stderr=asyncio.subprocess.PIPE
+        )
+        async with asyncio.timeout(30):
+            _, told = await looking.communicate()
+    assert looking.returncode == 1
+    assert f"; it speaks TLS: try tls://{place} or https://{place}/mcp\n" in told.decode()
