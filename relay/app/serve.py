@@ -144,7 +144,7 @@ class _Serving:
             for spec in self._settings.listen:
                 listeners.append(await self._listen(spec))  # noqa: PERF401 - those that there are must be closed
             for warning in self._settings.warnings:
-                say(self._sink, warning)  # whatever the log level: it is what strangers may do here
+                say(self._sink, f"WARNING: {warning}")  # whatever the log level: it is what strangers may do here
             if self._named is not None:
                 await self._named.begin(self._http)
             if self._offer is not None:
