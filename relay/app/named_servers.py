@@ -152,7 +152,10 @@ class NamedServers:
             for warning in self._source.warnings:
                 logger.warning("%s", warning)
             said = await self._exchange(self._source.servers)
-            say(self._sink, f"{self._source.path}: {said or 'nothing has changed'}")
+            waiting = ", ".join(self._source.waiting)
+            restart = f"{waiting} changed: that counts when the relay is started again, only servers at once"
+            parts = [part for part in (said, restart if waiting else "") if part]
+            say(self._sink, f"{self._source.path}: {'; '.join(parts) or 'nothing has changed'}")
 
     async def _changed(self) -> None:
         """Wait until the file is another, or somebody asks."""

@@ -34,6 +34,8 @@ __all__ = ["serve", "target_of"]
 
 logger = logging.getLogger("relay")
 
+_EVERYWHERE = {"0.0.0.0": "IPv4", "::": "IPv6"}
+
 
 async def serve(settings: ServeSettings, sink: StderrSink) -> int:
     """Offer a command over HTTP until a signal comes; return the exit code. Raises ConfigError."""
@@ -150,7 +152,7 @@ class _Serving:
             if self._offer is not None:
                 self._begin(self._offer, listeners)
             for http in self._http:
-                self._say_where(http.base_url)
+                self._say_where(http)
             await self._wait(stopped)
             await self._drain()
         finally:
@@ -218,7 +220,8 @@ class _Serving:
         say(self._sink, f"listening on {sockets.url}")
         return sockets
 
-    def _say_where(self, base: str) -> None:
+    def _say_where(self, http: HttpListener) -> None:
+        base = http.base_url
         chosen = self._settings.paths
         paths = ((chosen.mcp, "Streamable HTTP"), (chosen.sse, "HTTP+SSE"))
         named = self._named.describe() if self._named is not None else ""
@@ -227,7 +230,12 @@ class _Serving:
         elif named:
             named = f"the same below {base}{chosen.servers}/NAME, where {named}"
         places = " and ".join(f"{base}{path} ({kind})" for path, kind in paths if path)
-        say(self._sink, f"listening on {places}" + (f"; {named}" if named else ""))
+        everywhere = "".join(
+            f"; also at every other {_EVERYWHERE[host]} address of this machine, bound to {host}"
+            for host, _ in http.addresses
+            if host in _EVERYWHERE
+        )
+        say(self._sink, f"listening on {places}{everywhere}" + (f"; {named}" if named else ""))
 
     def _status(self) -> dict[str, object]:
         """Return what is known of all servers: who needs no name is called default."""

@@ -34,6 +34,9 @@ class ServersSource:
         self._is_ours = is_ours
         self.seen: Signature | None = None
         """What the file looked like from outside when it was read."""
+        self.waiting: Sequence[str] = ()
+        """What else the file says in another way than at the start, which counts from the next start on."""
+        self._at_start: Mapping[str, object] | None = None
 
     def look(self) -> Signature | None:
         """Return what tells one state of the file from another; None if there is no file, or none that can be read."""
@@ -55,6 +58,7 @@ class ServersSource:
             self.warnings, self.servers = found.warnings, found.servers
             return
         from relay.app.config.document import read_document
+        from relay.app.config.layers import SECTIONS
         from relay.app.config.servers_file import read_table
 
         root = read_document(self.path).root()
@@ -62,6 +66,11 @@ class ServersSource:
         table, warnings = root.table("servers"), list[str]()
         servers = read_table(table, warnings=warnings, is_strict=True) if table is not None else {}
         self.warnings, self.servers = warnings, {**servers, **self._fixed}
+        others = {key: value for key, value in root.values.items() if key not in ("servers", "$schema", *SECTIONS)}
+        if self._at_start is None:
+            self._at_start = others
+        before = self._at_start
+        self.waiting = [key for key in {**before, **others} if before.get(key) != others.get(key)]
 
 
 def servers_of(options: argparse.Namespace) -> ServersSource | None:

@@ -413,6 +413,22 @@ async def test_a_file_with_a_mistake_changes_nothing(file: File) -> None:
             assert (await a.status())["server_instances"] == {"a": "configured"}
 
 
+async def test_options_beside_the_servers_of_our_own_file(file: File) -> None:
+    """They count when the relay is started again: said as long as the file differs from the start."""
+    servers = {"a": {"command": stdio_server()[0], "args": stdio_server()[1:]}}
+    file.replace(json.dumps({"port": 0, "servers": servers, "proxy": {}}))
+    with run_words("--config", str(file.path)) as relay:
+        file.replace(json.dumps({"port": 8080, "debug": False, "servers": servers, "proxy": {}}))
+        line = await said(relay, "started again")
+        assert line.endswith(
+            ".json: port, debug changed: that counts when the relay is started again, only servers at once"
+        )
+        file.replace(json.dumps({"port": 8080, "servers": {**servers, "b": servers["a"]}}))
+        assert ".json: added b; port changed: " in await said(relay, "added b")
+        file.replace(json.dumps({"port": 0, "servers": {**servers, "b": servers["a"]}, "test": {}}))
+        await said(relay, "nothing has changed")
+
+
 async def test_sighup_reads_the_file_and_ends_nothing(file: File) -> None:
     """At once, changed or not; SIGTERM still ends the relay in good order."""
     file.write(a=stdio_server())

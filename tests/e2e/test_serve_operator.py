@@ -47,8 +47,11 @@ async def test_a_host_beyond_loopback_listens_and_warns(words: list[str]) -> Non
         async with Client(relay.base) as client:
             for headers, status in (({"host": "my.lan"}, 200), ({"origin": "http://evil.example"}, 403)):
                 assert (await client.request("GET", "/health", headers)).status == status
-        warned = ["WARNING" in line and "everybody who can reach this machine" in line for line in relay.said]
+        warned = ["everybody who can reach this machine" in line for line in relay.said]
         assert any(warned) == (not words), relay.said
+        (line,) = (line for line in relay.said if "listening on" in line)
+        assert line.startswith(f"mcp-relay: listening on {relay.base}/mcp (Streamable HTTP) and {relay.base}/sse")
+        assert line.endswith("; also at every other IPv4 address of this machine, bound to 0.0.0.0")
 
 
 async def test_the_printed_address_is_admitted_beside_allowed_hosts() -> None:
