@@ -297,6 +297,12 @@ MISTAKES: list[tuple[list[str], str]] = [
         "unrecognized arguments: --no-such-option; if they are the command's own, put -- before it",
     ),
     (["--deb", "server"], "unrecognized arguments: --deb"),
+    (
+        ["--prot=80", "server"],
+        "unrecognized arguments: --prot=80 (did you mean --port?); if they are the command's own",
+    ),
+    (["server", "--named-sever", "a", "b"], "(did you mean --named-server?)"),
+    (["--config", "a", "--config=b", "server"], "argument --config: is there twice; one file holds all options"),
     (["server", "-y"], "unrecognized arguments: -y"),
     (["--port"], "argument --port/--sse-port: expected one argument"),
     (["--port", "65536", "server"], "'65536' is not a port from 0 to 65535"),

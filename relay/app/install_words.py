@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -111,6 +111,7 @@ def read_words(words: Sequence[str], sink: StderrSink) -> Wanted | None:
     log_in(options, headers)  # raises for one that is not complete
     secrets = secrets_of(options, headers, target[0] if is_address(target[0]) else None)
     begin_log(options, secrets, sink)
+    _check_own_variables(dict(options.env))
     entry = _entry(options, _given(own), target)
     kind = CLIENTS[options.client].type_of_entry
     return Wanted(
@@ -122,6 +123,20 @@ def read_words(words: Sequence[str], sink: StderrSink) -> Wanted | None:
         is_agreed=options.yes,
         only_print=options.print,
     )
+
+
+def _check_own_variables(env: Mapping[str, str]) -> None:
+    """See that the entry starts with these variables: those of ours are read then. Raises ConfigError."""
+    if not any(name.startswith("MCP_RELAY_") for name in env):
+        return
+    from relay.app.config.layers import parse_layered
+    from relay.app.process import loop_factory
+
+    try:
+        parse_layered(build_parser(), [], env)
+        loop_factory(env)
+    except ConfigError as exc:
+        raise ConfigError(f"-e: the entry would not start: {exc}") from exc
 
 
 def _check_target(target: Sequence[str]) -> None:

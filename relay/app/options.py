@@ -115,10 +115,30 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise ConfigError."""
         if message.startswith("unrecognized arguments"):
-            message += "; if they are the command's own, put -- before it"
+            message += f"{self._nearest(message)}; if they are the command's own, put -- before it"
         if message.endswith("expected 2 arguments"):
             message += ", a name and a value, each a word of its own"
         raise ConfigError(f"{message}; see {self.prog} --help")
+
+    def _nearest(self, message: str) -> str:
+        """Return a question after the option that may have been meant by the first that is not known, or nothing."""
+        from relay.app.config.document import hint
+
+        first = next((word for word in message.split() if word.startswith("--")), "")
+        # Without what they all begin with, which would make any two of them near.
+        near = hint(start_of(first).strip("-="), [flag[2:] for flag in self._option_string_actions if flag[:2] == "--"])
+        return near.replace("; did you mean '", " (did you mean --").replace("'?", "?)")
+
+
+class _Once(argparse.Action):
+    """Takes an option that can be given once: of two files one would be passed over in silence."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, flag: str | None = None
+    ) -> None:
+        if getattr(namespace, self.dest, None) is not None:
+            raise argparse.ArgumentError(self, "is there twice; one file holds all options")
+        setattr(namespace, self.dest, values)
 
 
 _CONFIGURED_BY = "MCP_RELAY_"
@@ -242,7 +262,9 @@ def add_child_options(group: Any) -> None:
 
 def add_config_option(group: Any) -> None:
     """Add where the other options may be written down."""
-    group.add_argument("--config", metavar="FILE", help="take options from this TOML or JSON file ($MCP_RELAY_CONFIG)")
+    group.add_argument(
+        "--config", action=_Once, metavar="FILE", help="take options from this TOML or JSON file ($MCP_RELAY_CONFIG)"
+    )
 
 
 def add_log_options(group: Any) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import gc
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from relay.errors import ConfigError
@@ -25,9 +25,9 @@ __all__ = [
 _DESCRIPTORS = 65_536  # more than connections may be; some children close every number up to the limit they inherit
 
 
-def loop_factory() -> Callable[[], AbstractEventLoop] | None:
+def loop_factory(environment: Mapping[str, str] = os.environ) -> Callable[[], AbstractEventLoop] | None:
     """Return uvloop's loop where there is one; None is Python's own. Raises ConfigError."""
-    wanted = os.environ.get("MCP_RELAY_LOOP", "")
+    wanted = environment.get("MCP_RELAY_LOOP", "")
     if wanted not in ("", "asyncio", "uvloop"):
         raise ConfigError(f"MCP_RELAY_LOOP is {wanted!r}; known are asyncio and uvloop")
     if wanted == "asyncio":

@@ -422,6 +422,27 @@ def test_a_project_has_a_file_of_its_own(
     assert "Windsurf has no configuration for a project" in said
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "fault"),
+    [
+        ("MCP_RELAY_FOO", "x", "MCP_RELAY_FOO is set, but there is no such variable"),
+        ("MCP_RELAY_PORT", "x", "MCP_RELAY_PORT: 'x' is not a port"),
+        ("MCP_RELAY_LOOP", "x", "MCP_RELAY_LOOP is 'x'"),
+        ("MCP_RELAY_CONFIG", "/nowhere/x", "/nowhere/x: the file cannot be read"),
+        ("MCP_RELAY_LOG_LEVEL", "debug", None),
+    ],
+)
+def test_a_variable_with_which_the_entry_would_not_start(
+    run: Callable[..., tuple[int, str, str]], name: str, value: str, fault: str | None
+) -> None:
+    code, printed, said = run("--client", "cursor", "--print", "mine", "-e", name, value, URL)
+    if fault is None:
+        assert (code, said) == (0, "") and json.loads(printed)["mcpServers"]["mine"]["env"] == {name: value}
+    else:
+        assert (code, printed) == (2, "")
+        assert said.startswith(f"mcp-relay: -e: the entry would not start: {fault}") and said.count("\n") == 1
+
+
 def test_what_changed_meanwhile_is_not_overwritten(home: Path) -> None:
     file = home / "file"
     file.write_text("newer")

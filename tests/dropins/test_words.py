@@ -138,7 +138,7 @@ def test_options_in_their_ways_of_writing(words: list[str], flag: str, value: st
         (["supergateway", "--sse", "https://h", "--oauth2Baerer", "s3cret"], "no such option: --oauth2Baerer;"),
         (["supergateway", "--sse", "https://h", "--token=s3cret"], "no such option: --token=;"),
         (["supergateway", "--sse", "https://h", "s3cret"], "words that belong to none"),
-        (["mcp-proxy", "--prot", "1", "uvx"], "unrecognized arguments: --prot; if they are the command's own"),
+        (["mcp-proxy", "--prot", "1", "uvx"], "unrecognized arguments: --prot (did you mean --port?); if they"),
         (["mcp-proxy"], "no URL or command given, nor one in SSE_URL"),
         (["punkpeye", "--port", "1"], "no command given"),
         (["punkpeye", "--no-modern", "--", "a"], "--no-modern is not supported"),
