@@ -299,7 +299,7 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["--deb", "server"], "unrecognized arguments: --deb"),
     (
         ["--prot=80", "server"],
-        "unrecognized arguments: --prot=80 (did you mean --port?); if they are the command's own",
+        "unrecognized arguments: --prot=… (did you mean --port?); if they are the command's own",
     ),
     (["server", "--named-sever", "a", "b"], "(did you mean --named-server?)"),
     (["--config", "a", "--config=b", "server"], "argument --config: is there twice; one file holds all options"),

@@ -115,6 +115,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise ConfigError."""
         if message.startswith("unrecognized arguments"):
+            message = re.sub(r"(--?[\w-]+=)\S.*", r"\1…", message, flags=re.DOTALL)  # it may be a secret
             message += f"{self._nearest(message)}; if they are the command's own, put -- before it"
         if message.endswith("expected 2 arguments"):
             message += ", a name and a value, each a word of its own"

@@ -50,6 +50,8 @@ def open_standard_descriptors() -> None:
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # the lowest number that is free, which is this one
+    if sys.stdout is None:  # it was closed, and somebody may print
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)
 
 
 def flush_stdout() -> OSError | None:
@@ -57,8 +59,6 @@ def flush_stdout() -> OSError | None:
 
     Nothing is written where nothing was printed: a relay on own stdio does not print.
     """
-    if sys.stdout is None:  # it was closed when we were started
-        return None
     try:
         sys.stdout.flush()
     except OSError as exc:

@@ -57,3 +57,10 @@ def test_no_room(name: str, tmp_path: Path) -> None:
         code, said = printed_into(full.fileno(), PRINTING[name], tmp_path)
     assert code == 1
     assert said == "mcp-relay: stdout: what was to be printed is not all there: No space left on device\n"
+
+
+def test_it_is_closed() -> None:
+    """What is printed is lost, as it would be on the null device."""
+    words = ["sh", "-c", 'exec "$@" >&-', "sh", PYTHON, "-m", "relay", "--version"]
+    ended = subprocess.run(words, stderr=subprocess.PIPE, env=ENVIRONMENT, timeout=20, text=True)
+    assert (ended.returncode, ended.stderr) == (0, "")
