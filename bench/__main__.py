@@ -1,11 +1,13 @@
 """The command line: select, install, measure, report."""
 
 import argparse
+import compileall
 import sys
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
+import relay
 from bench.bars import bar_rows
 from bench.bridges import BRIDGES, Bridge
 from bench.cells import CELLS, Cell
@@ -69,6 +71,8 @@ def main(words: Sequence[str]) -> int:
             "\n".join([*(f"{bridge.name:14} {bridge.title}" for bridge in bridges), "", *(cell.name for cell in cells)])
         )
         return 0
+    # An installer leaves bytecode beside each peer; a checkout may have none, which costs 60 ms at every start.
+    compileall.compile_dir(Path(relay.__file__).parent, quiet=1)
     programs = prepare_programs(use_compiler=not options.no_compiler)
     say(programs.note)
     launcher = Launcher(programs)

@@ -16,6 +16,7 @@ child process that it did not find may be left, and nothing may have reached the
 from __future__ import annotations
 
 import asyncio
+import compileall
 import inspect
 import os
 import sys
@@ -26,6 +27,8 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+import relay
 
 try:
     import uvloop
@@ -43,6 +46,11 @@ settings.register_profile(
     "fuzz", deadline=None, max_examples=20_000, suppress_health_check=[HealthCheck.too_slow], print_blob=True
 )
 settings.load_profile("default")
+
+
+def pytest_sessionstart() -> None:
+    """Compile the package as an installer does: hundreds of relays are started, each 60 ms sooner with bytecode."""
+    compileall.compile_dir(Path(relay.__file__).parent, quiet=1)
 
 
 # -- which tests, on which loop ---------------------------------------------------------------------------------------
