@@ -19,6 +19,7 @@ from aiohttp.streams import StreamReader
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
+from relay.endpoints.http_known_head import KnownHead, is_whole
 from relay.endpoints.tasks import TaskScope
 
 __all__ = ["Answer", "Lane", "Line", "end_body"]
@@ -30,27 +31,38 @@ _JOINED = 16 * 1024
 class Answer:
     """An answer whose headers are here; the part of aiohttp's ClientResponse that its readers use."""
 
-    __slots__ = ("content", "headers", "status")
+    __slots__ = ("_content", "_line", "_whole", "headers", "status")
 
-    def __init__(self, message: RawResponseMessage, content: StreamReader) -> None:
-        """Take what the parser made."""
+    def __init__(self, line: Line, message: RawResponseMessage, body: StreamReader | bytes) -> None:
+        """Take what the parser made; or its message of before, and a whole body."""
         self.status = message.code
         self.headers: CIMultiDictProxy[str] = message.headers
-        self.content = content
+        self._line = line
+        self._whole = body if isinstance(body, bytes) else None
+        self._content = None if isinstance(body, bytes) else body
+
+    @property
+    def content(self) -> StreamReader:
+        """The body as a stream."""
+        if self._content is None:
+            self._content = StreamReader(self._line, _JOINED, loop=self._line._loop)
+            self._content.feed_data(self._whole or b"")
+            self._content.feed_eof()
+        return self._content
 
     @property
     def is_whole(self) -> bool:
         """Whether the body is here to its end."""
-        return self.content.is_eof()
+        return self._content is None or self._content.is_eof()
 
     @property
     def size(self) -> int:
         """Bytes of the body that have come."""
-        return self.content.total_bytes
+        return self._content.total_bytes if self._whole is None and self._content else len(self._whole or b"")
 
     def whole_body(self) -> bytes:
         """Take the body of a whole answer."""
-        return self.content.read_nowait(-1)
+        return self.content.read_nowait(-1) if self._whole is None else self._whole
 
 
 def end_body(content: StreamReader) -> None:
@@ -75,6 +87,11 @@ class Line(ResponseHandler):
         self._lane = lane
         self._on_answer: OnAnswer | None = None
         self._content: StreamReader | None = None
+        self._known_head: KnownHead[RawResponseMessage] | None = None
+        self._is_between = True
+        """Whether all that came so far were whole answers: the parser is between two, and one may pass it by."""
+        self._reading = b""
+        """What the parser is given while it is between two answers."""
         self.idle_since = 0.0
 
     def ask(self, head: bytes, body: bytes, on_answer: OnAnswer) -> None:
@@ -87,6 +104,20 @@ class Line(ResponseHandler):
         else:
             transport.writelines((head, body))
 
+    def data_received(self, data: bytes) -> None:
+        """Take an answer whose head has come before; let aiohttp parse any other."""
+        known, on_answer = self._known_head, self._on_answer
+        if known is not None and on_answer is not None and self._is_between:
+            body = known.body_of(data)
+            if body is not None:
+                self._on_answer = None
+                on_answer(Answer(self, known.message, body))
+                return
+        if data:  # aiohttp calls this with nothing when a body has been read
+            self._reading = data if self._is_between else b""
+            self._is_between = False
+        super().data_received(data)
+
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
         """Take an answer from the parser; called by ``data_received`` for each."""
         message, content = data
@@ -97,7 +128,13 @@ class Line(ResponseHandler):
             self.abort()  # an answer to nothing: whatever this peer speaks, it is not what we asked
             return
         self._content = content
-        answer = Answer(message, content)
+        reading, self._reading = self._reading, b""
+        if reading and content.is_eof():
+            body = b"".join(content._buffer)
+            self._is_between = is_whole(reading, body)
+            if not message.should_close:
+                self._known_head = KnownHead.of(reading, body, message)
+        answer = Answer(self, message, content)
         self._loop.call_soon(on_answer, answer) if not content.is_eof() else on_answer(answer)
 
     def connection_lost(self, exc: BaseException | None) -> None:

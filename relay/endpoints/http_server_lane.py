@@ -18,6 +18,7 @@ from aiohttp.helpers import rfc822_formatted_time
 from aiohttp.http import HttpVersion11, RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD
 
+from relay.endpoints.http_known_head import KnownHead, is_whole
 from relay.endpoints.http_session import Exchange, HttpSession
 from relay.endpoints.http_stream import EventStream
 from relay.endpoints.modern_clients import ModernClients
@@ -30,6 +31,7 @@ RawHeaders: TypeAlias = tuple[tuple[bytes, bytes], ...]
 _ANSWER = b"HTTP/1.1 %b\r\nContent-Type: application/json\r\n%bContent-Length: %d\r\nDate: %b\r\n\r\n"
 _STATUS_LINES = {200: b"200 OK", 400: b"400 Bad Request", 404: b"404 Not Found"}
 _ACCEPTED = b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\nDate: %b\r\n\r\n"
+_BEGINNING = 2  # requests of a handshake: a session that does no more keeps no head, which is 3 KiB
 _JOINED = 16 * 1024  # up to here one copy of the body is cheaper than a second write
 
 
@@ -57,7 +59,7 @@ class Checked:
     0.5 us, to check them again 3 of the 20 that a call takes without its system calls, to hand them on 15.
     """
 
-    __slots__ = ("_after", "_before", "_length_at", "_length_name", "_rules", "onward", "session")
+    __slots__ = ("_after", "_before", "_headers", "_length_at", "_length_name", "_rules", "onward", "session")
 
     def __init__(
         self, rules: Rules, headers: RawHeaders, length_at: int, session: HttpSession | None, onward: bytes
@@ -65,6 +67,7 @@ class Checked:
         """Remember all ``headers`` but the one at ``length_at``, the Content-Length."""
         self.onward = onward
         self._rules = rules
+        self._headers = headers
         self._before, self._after = headers[:length_at], headers[length_at + 1 :]
         self._length_at = length_at
         self._length_name = headers[length_at][0]
@@ -82,21 +85,29 @@ class Checked:
 
     def admits(self, rules: Rules, headers: RawHeaders) -> bool:
         """Tell whether these are the same headers, for the same rules, and the session lives."""
+        if rules is not self._rules or (self.session is not None and self.session.is_closing):
+            return False
+        if headers is self._headers:
+            return True
         at = self._length_at
-        return (
-            rules is self._rules
-            and len(headers) == at + 1 + len(self._after)
+        is_same = (
+            len(headers) == at + 1 + len(self._after)
             and headers[:at] == self._before
             and headers[at + 1 :] == self._after
             and headers[at][0] == self._length_name
-            and (self.session is None or not self.session.is_closing)
         )
+        if is_same:
+            self._headers = headers
+        return is_same
 
 
 class FastLane(web.RequestHandler):
     """aiohttp's handler of one connection, with a shortcut."""
 
-    __slots__ = ("_deadline", "_exchange", "_passage", "_rules", "_session", "_stream", "_timer", "checked")
+    __slots__ = (
+        "_deadline", "_exchange", "_is_between", "_known_head", "_passage", "_rules", "_session", "_stream", "_timer",
+        "_unparsed", "checked",
+    )  # fmt: skip
 
     def __init__(self, *args: Any, rules: Mapping[str, Rules], **kwargs: Any) -> None:
         """Ask the ``rules`` of its path about each POST that could go the fast way."""
@@ -110,42 +121,94 @@ class FastLane(web.RequestHandler):
         self.checked: Checked | None = None
         """What was admitted last on this connection."""
         self._stream: tuple[HttpSession | ModernClients, Exchange, EventStream] | None = None
+        self._known_head: KnownHead[RawRequestMessage] | None = None
+        self._is_between = True
+        """Whether all that came so far were whole requests: the parser is between two, and one may pass it by."""
+        self._unparsed = b""
+        """A request that has passed the parser by and waits for its answer; the ordinary way needs it parsed."""
 
     def data_received(self, data: bytes) -> None:
         """Let aiohttp parse; answer what can be answered at once before its task is woken for the rest."""
-        waiter, self._waiter = self._waiter, None
-        super().data_received(data)
-        self._waiter = waiter
+        if not data:  # aiohttp calls this with nothing when requests that waited have been read
+            super().data_received(data)
+            return
+        if self._known_head is not None and self._take_known(self._known_head, data):
+            return
+        self._parse_the_rest()
+        is_first = not self._messages
+        self._parse(data)
+        body = self._whole_body() if is_first else None
+        self._is_between = self._is_between and body is not None and is_whole(data, body)
+        waiter = self._waiter
         if waiter is None or waiter.done() or not self._messages:
             return
         if self._exchange is not None or self._passage is not None:
             return  # a task that was woken takes the message: answering it here too would deliver it twice
-        if not self._answer_at_once():
+        if not self._answer_at_once(data, body):
             self._wake()
 
+    def _parse(self, data: bytes) -> None:
+        """Let aiohttp parse without waking its task."""
+        waiter, self._waiter = self._waiter, None
+        super().data_received(data)
+        self._waiter = waiter
+
+    def _parse_the_rest(self) -> None:
+        """Let aiohttp parse the request that has passed the parser by: something else comes, or its task is needed."""
+        if self._unparsed:
+            data, self._unparsed = self._unparsed, b""
+            self._parse(data)
+
     def _wake(self) -> None:
+        self._parse_the_rest()
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def _answer_at_once(self) -> bool:
-        """Take the one message there is, if it is an ordinary POST; return whether that was done."""
-        message, payload = self._messages[0]
+    def _whole_body(self) -> bytes | None:
+        """Return the body of the one message there is; None if there are more, or some of it is still to come."""
+        if len(self._messages) != 1 or not (payload := self._messages[0][1]).is_eof():
+            return None
+        # The body is looked at, not taken: the ordinary way must find it if this one does not do.
+        return b"" if payload is EMPTY_PAYLOAD else b"".join(payload._buffer)
+
+    def _take_known(self, known: KnownHead[RawRequestMessage], data: bytes) -> bool:
+        """Take a request whose head has come before, past the parser; return whether that was done."""
+        waiter = self._waiter
         if (
-            len(self._messages) > 1
+            not self._is_between
+            or self._messages
+            or self._unparsed
+            or waiter is None
+            or waiter.done()
+            or self._paused
+            or (body := known.body_of(data)) is None
+            or (rules := self._rules.get(known.message.path)) is None
+        ):
+            return False
+        self._unparsed = data
+        if rules.accept_at_once(self, known.message, body):
+            return True
+        self._unparsed = b""
+        return False
+
+    def _answer_at_once(self, data: bytes, body: bytes | None) -> bool:
+        """Take the one message there is, if it is an ordinary POST; return whether that was done."""
+        message = self._messages[0][0]
+        if (
+            not body
             or not isinstance(message, RawRequestMessage)
             or message.method != "POST"
             or (rules := self._rules.get(message.path)) is None
             or message.version != HttpVersion11
             or message.should_close
             or message.upgrade
-            or not payload.is_eof()
-            or payload is EMPTY_PAYLOAD
             or self._paused
+            or not rules.accept_at_once(self, message, body)
         ):
             return False
-        # The body is looked at, not taken: the ordinary way must find it if this one does not do.
-        body = b"".join(payload._buffer)
-        return rules.accept_at_once(self, message, body)
+        if self._is_between and self._request_count > _BEGINNING:
+            self._known_head = KnownHead.of(data, body, message)
+        return True
 
     def expect(self, session: HttpSession | ModernClients, exchange: Exchange) -> None:
         """Wait for the answer to what was accepted: for so long, then as a stream."""
@@ -222,8 +285,11 @@ class FastLane(web.RequestHandler):
             transport.write(head + body)
         else:
             transport.writelines((head, body))
-        self._messages.popleft()
-        self._parser.message_consumed()
+        if self._unparsed:
+            self._unparsed = b""
+        else:
+            self._messages.popleft()
+            self._parser.message_consumed()
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         if self._messages:
             self._wake()

@@ -1,0 +1,70 @@
+"""Recognize a head that a connection has carried before: what it means was found out then.
+
+A client sends the same head with each POST of a session, but for the length of the body. aiohttp's C parser takes
+4.8 us of the 18 that a call costs without its system calls, to compare takes 0.6. Nothing is parsed here: the head is
+what the one before would be with a body of this size, byte for byte, or it is the parser's.
+"""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+from aiohttp.http import RawRequestMessage, RawResponseMessage
+
+__all__ = ["KnownHead"]
+
+Message = TypeVar("Message", RawRequestMessage, RawResponseMessage)
+
+_LARGEST = 16 * 1024  # a message that comes in one read
+
+
+class KnownHead(Generic[Message]):
+    """The head of a message with a body, and what the parser made of it."""
+
+    __slots__ = ("_after", "_before", "message")
+
+    def __init__(self, before: bytes, after: bytes, message: Message) -> None:
+        """Keep what stands before and after the body's length; use ``KnownHead.of``."""
+        self._before = before
+        self._after = after
+        self.message: Message = message
+
+    @classmethod
+    def of(cls, data: bytes, body: bytes, message: Message) -> KnownHead[Message] | None:
+        """Keep the head in ``data``, a whole message of which the parser made ``message`` and ``body``.
+
+        None if there is more or less in ``data``, or if not exactly one header says how long the body is.
+        """
+        if not is_whole(data, body) or not body or len(data) > _LARGEST:
+            return None
+        if type(data) is not bytes:  # Windows' proactor reads into bytearrays
+            return None
+        if message.chunked or message.compression:
+            return None
+        names = [name for name, _ in message.raw_headers if name.lower() == b"content-length"]
+        if len(names) != 1:
+            return None
+        head = data[: -len(body)]
+        line = b"\r\n%b: %d\r\n" % (names[0], len(body))
+        at = head.find(line)
+        if at < 0:
+            return None
+        digits = at + len(names[0]) + 4
+        return cls(head[:digits], head[at + len(line) - 2 :], message)
+
+    def body_of(self, data: bytes) -> bytes | None:
+        """Return the body, if ``data`` is a whole message with this head; else None."""
+        rest = len(data) - len(self._before) - len(self._after)
+        if rest <= 0:
+            return None
+        length = rest - len(str(rest))
+        if len(str(length)) + length < rest:  # 1,002 bytes are the digits of 999 and as many bytes, not 998
+            length += 1
+        head = b"%b%d%b" % (self._before, length, self._after)
+        return data[len(head) :] if len(head) + length == len(data) and data.startswith(head) else None
+
+
+def is_whole(data: bytes, body: bytes) -> bool:
+    """Tell whether ``data``, of which the parser made one message with ``body``, ends where that message does."""
+    head_size = len(data) - len(body)
+    return data.endswith(body) and data[head_size - 4 : head_size] == b"\r\n\r\n"
