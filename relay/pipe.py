@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from relay.busy_poll import BusyPoll
 from relay.endpoints.base import Endpoint
 from relay.errors import EndpointBroken, EndpointClosed, RelayError
 from relay.frames.frame import Frame
@@ -103,6 +104,7 @@ class _Direction:
     sink: Endpoint
     watched: _Watched | None
     linger: float
+    busy_poll: BusyPoll
     frames: int = 0
     bytes: int = 0
     source_failed: RelayError | None = None
@@ -166,6 +168,7 @@ class _Direction:
             self.is_handing_on = False
         if is_sent:
             self._count(frames)
+            self.busy_poll.frames_came()
         else:
             self.shown = len(frames)
         return is_sent
@@ -235,7 +238,9 @@ async def pipe(
     """
     report = PipeReport()
     watched = _Watched(observer, a, b) if observer is not None else None
-    forward, backward = (_Direction(a, b, watched, limits.linger), _Direction(b, a, watched, limits.linger))
+    busy_poll = BusyPoll()
+    forward = _Direction(a, b, watched, limits.linger, busy_poll)
+    backward = _Direction(b, a, watched, limits.linger, busy_poll)
     try:
         async with asyncio.TaskGroup() as group:
             tasks = {}

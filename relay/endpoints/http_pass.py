@@ -22,6 +22,7 @@ from aiohttp import BytesPayload, web
 from aiohttp.abc import AbstractStreamWriter
 from multidict import CIMultiDict, MultiMapping
 
+from relay.busy_poll import BusyPoll
 from relay.endpoints.http_checks import Checks, Refused
 from relay.endpoints.http_dial import Dial, Response
 from relay.endpoints.http_pass_lane import Passage
@@ -124,6 +125,7 @@ class PassThrough:
         self._is_closed = False
         self._open: dict[asyncio.Timeout, bool] = {}  # what waits for the server; True if it is a subscription
         self._passages: set[Passage] = set()
+        self._busy_poll = BusyPoll()
         self._tasks = TaskScope()  # of the lane, which opens connections
 
     async def post(self, request: web.BaseRequest, turn: Turn, cors: Mapping[str, str]) -> web.StreamResponse:
@@ -166,6 +168,7 @@ class PassThrough:
         )
         self._passages.add(passage)
         self.in_flight += 1
+        self._busy_poll.frames_came()
         lane.expect_passage(passage, self._limits.answer_wait)
         line.ask(
             b"%bContent-Length: %d\r\n\r\n" % (onward, len(body)),
@@ -177,6 +180,7 @@ class PassThrough:
     def _passage_ended(self, passage: Passage) -> None:
         self._passages.discard(passage)
         self.in_flight -= 1
+        self._busy_poll.frames_came()
 
     async def go_on(self, request: web.BaseRequest, passage: Passage, cors: Mapping[str, str]) -> web.StreamResponse:
         """Give the answer of what was handed on at once. Raises Refused, Elsewhere."""

@@ -1,0 +1,51 @@
+"""Stay awake for a moment where frames come one right after the other: busy polling.
+
+To fall asleep and be woken costs a call that is alone 70 of its 150 us, much of it in caches gone cold meanwhile; so
+staying awake costs no more CPU than sleeping (bench: serve/calls/100B/1). Kernels do the same for network cards
+(SO_BUSY_POLL) and for idle guests (halt polling). Here too it lasts only while what came last came that soon.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from time import monotonic
+
+__all__ = ["BusyPoll"]
+
+_MOMENT = 100e-6  # seconds: what a quick server takes to answer, and a busy client to ask again
+_ENOUGH = 16  # frames in a row that must have come that soon
+# Where there is one CPU only, the peer needs it.
+_has_cpus = (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1) > 1
+
+
+class BusyPoll:
+    """Keeps the running loop from sleeping while frames keep coming."""
+
+    __slots__ = ("_in_a_row", "_is_polling", "_last", "_loop")
+
+    def __init__(self) -> None:
+        """Begin with a loop that may sleep."""
+        self._loop = asyncio.get_running_loop()
+        self._last = 0.0
+        self._in_a_row = 0
+        self._is_polling = not _has_cpus
+
+    def frames_came(self) -> None:
+        """Note that frames came and were handed on: the next may come at once."""
+        now = monotonic()
+        if now - self._last > _MOMENT:
+            self._in_a_row = 0
+        elif self._in_a_row < _ENOUGH:
+            self._in_a_row += 1
+        elif not self._is_polling:
+            self._is_polling = True
+            self._loop.call_soon(self._poll)
+        self._last = now
+
+    def _poll(self) -> None:
+        if monotonic() - self._last <= _MOMENT:
+            self._loop.call_soon(self._poll)
+        else:
+            self._is_polling = False
+            self._in_a_row = 0

@@ -1,0 +1,88 @@
+"""The loop stays awake while frames come one right after the other, and no longer."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from relay import busy_poll
+from relay.busy_poll import BusyPoll
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr("relay.busy_poll.monotonic", lambda: self.now)
+
+
+class Turns:
+    """Counts the turns of a loop in which nobody else had anything to do."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, poll: BusyPoll) -> None:
+        self.count = 0
+        turn = BusyPoll._poll
+
+        def counted(which: BusyPoll) -> None:
+            self.count += which is poll
+            turn(which)
+
+        monkeypatch.setattr(BusyPoll, "_poll", counted)
+
+
+@pytest.fixture(autouse=True)
+def cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have more than one CPU, on whatever machine."""
+    monkeypatch.setattr(busy_poll, "_has_cpus", True)
+
+
+async def test_awake_while_frames_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the seventeenth on, until nothing has come for a moment; then again after seventeen."""
+    clock = Clock(monkeypatch)
+    poll = BusyPoll()
+    turns = Turns(monkeypatch, poll)
+    for _ in range(2):
+        turns.count = 0
+        for _ in range(17):
+            clock.now += 50e-6
+            poll.frames_came()
+        await asyncio.sleep(0)
+        assert turns.count == 0
+        clock.now += 50e-6
+        poll.frames_came()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert turns.count >= 9
+        clock.now += 110e-6
+        await asyncio.sleep(0)
+        ended = turns.count
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert turns.count <= ended + 1
+
+
+async def test_asleep_where_frames_are_rarer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that takes longer is not waited for, however many calls there are; one late answer begins the count."""
+    clock = Clock(monkeypatch)
+    poll = BusyPoll()
+    turns = Turns(monkeypatch, poll)
+    for number in range(200):
+        clock.now += 150e-6 if number % 10 == 0 else 20e-6
+        poll.frames_came()
+        await asyncio.sleep(0)
+    assert turns.count == 0
+
+
+async def test_asleep_on_a_single_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There the peer could not run meanwhile."""
+    monkeypatch.setattr(busy_poll, "_has_cpus", False)
+    clock = Clock(monkeypatch)
+    poll = BusyPoll()
+    turns = Turns(monkeypatch, poll)
+    for _ in range(100):
+        clock.now += 1e-6
+        poll.frames_came()
+        await asyncio.sleep(0)
+    assert turns.count == 0
