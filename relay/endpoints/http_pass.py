@@ -125,6 +125,7 @@ class PassThrough:
         self._is_closed = False
         self._open: dict[asyncio.Timeout, bool] = {}  # what waits for the server; True if it is a subscription
         self._passages: set[Passage] = set()
+        self._without_line = 0
         self._busy_poll = BusyPoll()
         self._tasks = TaskScope()  # of the lane, which opens connections
 
@@ -161,7 +162,11 @@ class PassThrough:
             return False
         line = connections.take()
         if line is None:
-            connections.grow(self.in_flight + 1)
+            # Those that found none in this turn of the loop are in flight from the next one on.
+            if not self._without_line:
+                asyncio.get_running_loop().call_soon(self._forget_without_line)
+            self._without_line += 1
+            connections.grow(self.in_flight + self._without_line)
             return False
         passage = Passage(
             lane, line, frame, homeward=_HOMEWARD, max_bytes=self._limits.buffer_low, on_end=self._passage_ended
@@ -176,6 +181,9 @@ class PassThrough:
             lambda answer: passage.take(answer, lambda body, whole: _answers(head, body, whole)),
         )
         return True
+
+    def _forget_without_line(self) -> None:
+        self._without_line = 0
 
     def _passage_ended(self, passage: Passage) -> None:
         self._passages.discard(passage)
