@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV ?= .venv
 ARGS =
 ONCE =
+# Most of the time of a test is waiting: more of them at once than there are CPUs. 0 is none but pytest itself.
+WORKERS ?= 3
 
 BIN = $(VENV)/bin
 
@@ -15,7 +17,7 @@ help:
 	@echo 'make demo         start a relay before a small demo server, call it once, stay up; ONCE=1 ends after the call'
 	@echo 'make setup        virtual environment in $(VENV), the package and the tools in it'
 	@echo 'make check        ruff, mypy --strict, the floors of the house (import-linter)'
-	@echo 'make test         install the test peers, run pytest; ARGS="-k sse -x" is passed on'
+	@echo 'make test         install the test peers, run pytest; ARGS="-k sse -x" is passed on; WORKERS=0 for --pdb'
 	@echo 'make conformance  the official conformance runner, direct and through the relay; ARGS="--era 2026-07-28"'
 	@echo 'make soak         every listener before every target, 10,000 calls a pair; prints the matrix'
 	@echo 'make cover        pytest under coverage: 95 % of all, 100 % of frames/ and routing/'
@@ -53,7 +55,7 @@ peers: setup
 	$(BIN)/python tests/peers/install.py
 
 test: peers
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
 conformance: peers
 	$(BIN)/python -m tests.conformance $(ARGS)

@@ -361,7 +361,8 @@ async def test_a_burst_is_spread_though_one_server_answers_first(
         for house in town.houses:
             house.is_open.set()
         found += (await answers(choice, 90 - len(found))).values()
-        assert 35 <= found.count("a") <= 55 and found.count("b") == 90 - found.count("a")
+        # The first had all the burst before this was mended; how near to half it comes depends on who is scheduled.
+        assert 20 <= found.count("a") <= 70 and found.count("b") == 90 - found.count("a")
         assert [one.promised for one in town.balancer.rota.standings] == [0, 0]
 
 
