@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from aiohttp import ClientPayloadError
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import RawResponseMessage
-from aiohttp.streams import StreamReader
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
@@ -130,8 +130,8 @@ class Line(ResponseHandler):
         self._content = content
         reading, self._reading = self._reading, b""
         if reading and content.is_eof():
-            body = b"".join(content._buffer)
-            self._is_between = is_whole(reading, body)
+            body = b"" if content is EMPTY_PAYLOAD else b"".join(content._buffer)
+            self._is_between = is_whole(reading, body, message)
             if not message.should_close:
                 self._known_head = KnownHead.of(reading, body, message)
         answer = Answer(self, message, content)

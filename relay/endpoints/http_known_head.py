@@ -35,11 +35,9 @@ class KnownHead(Generic[Message]):
 
         None if there is more or less in ``data``, or if not exactly one header says how long the body is.
         """
-        if not is_whole(data, body) or not body or len(data) > _LARGEST:
+        if not body or len(data) > _LARGEST or not is_whole(data, body, message):
             return None
         if type(data) is not bytes:  # Windows' proactor reads into bytearrays
-            return None
-        if message.chunked or message.compression:
             return None
         names = [name for name, _ in message.raw_headers if name.lower() == b"content-length"]
         if len(names) != 1:
@@ -64,7 +62,11 @@ class KnownHead(Generic[Message]):
         return data[len(head) :] if len(head) + length == len(data) and data.startswith(head) else None
 
 
-def is_whole(data: bytes, body: bytes) -> bool:
-    """Tell whether ``data``, of which the parser made one message with ``body``, ends where that message does."""
-    head_size = len(data) - len(body)
-    return data.endswith(body) and data[head_size - 4 : head_size] == b"\r\n\r\n"
+def is_whole(data: bytes, body: bytes, message: RawRequestMessage | RawResponseMessage) -> bool:
+    """Tell whether ``data``, of which the parser made one message with ``body``, ends where that message does.
+
+    Not of a chunked or compressed body, nor of an upgrade: how long those are only the parser knows.
+    """
+    if message.chunked or message.compression or message.upgrade:
+        return False
+    return data.find(b"\r\n\r\n") + 4 + len(body) == len(data)

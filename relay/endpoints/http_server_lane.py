@@ -138,7 +138,7 @@ class FastLane(web.RequestHandler):
         is_first = not self._messages
         self._parse(data)
         body = self._whole_body() if is_first else None
-        self._is_between = self._is_between and body is not None and is_whole(data, body)
+        self._is_between = self._is_between and body is not None and self._holds_just(data, body)
         waiter = self._waiter
         if waiter is None or waiter.done() or not self._messages:
             return
@@ -171,8 +171,12 @@ class FastLane(web.RequestHandler):
         # The body is looked at, not taken: the ordinary way must find it if this one does not do.
         return b"" if payload is EMPTY_PAYLOAD else b"".join(payload._buffer)
 
+    def _holds_just(self, data: bytes, body: bytes) -> bool:
+        message = self._messages[0][0]
+        return isinstance(message, RawRequestMessage) and is_whole(data, body, message)
+
     def _take_known(self, known: KnownHead[RawRequestMessage], data: bytes) -> bool:
-        """Take a request whose head has come before, past the parser; return whether that was done."""
+        """Take a request if its head has come before, past the parser; return whether that was done."""
         waiter = self._waiter
         if (
             not self._is_between
@@ -186,10 +190,9 @@ class FastLane(web.RequestHandler):
         ):
             return False
         self._unparsed = data
-        if rules.accept_at_once(self, known.message, body):
-            return True
-        self._unparsed = b""
-        return False
+        if not rules.accept_at_once(self, known.message, body):
+            self._wake()
+        return True
 
     def _answer_at_once(self, data: bytes, body: bytes | None) -> bool:
         """Take the one message there is, if it is an ordinary POST; return whether that was done."""

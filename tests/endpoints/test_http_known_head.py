@@ -197,6 +197,36 @@ async def test_two_in_one_read_go_to_the_parser() -> None:
         line.wire.close()
 
 
+BEGUN = b"GET /nothere HTTP/1.1\r\nX: "
+
+
+@pytest.mark.parametrize(
+    "trick",
+    [
+        b"Transfer-Encoding: chunked\r\n\r\n1\r\nP\r\n0\r\n\r\nP",
+        b"Content-Length: 1\r\n\r\nP\r\n\r\nP",
+        b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n%b" % (len(BEGUN), BEGUN, BEGUN),
+        b"Content-Length: %d\r\n\r\n%b\r\n\r\n%b" % (len(BEGUN), BEGUN, BEGUN),
+    ],
+)
+async def test_what_the_parser_holds_is_not_passed_by(trick: bytes) -> None:
+    """A request with the beginning of another behind it, which looks like its body: the next is a part of that."""
+    async with house() as opened:
+        line = await Line(opened).begin()
+        host = f"Host: 127.0.0.1:{line.wire.writer.get_extra_info('peername')[1]}"
+        lines = ["POST /mcp HTTP/1.1", host, *(f"{name}: {value}" for name, value in line.headers), ""]
+        line.wire.writer.write("\r\n".join(lines).encode() + trick)
+        response = await line.wire.response()
+        assert response.status == 400
+        await response.body()
+        assert not line_of(opened, line)._is_between
+        await line.wire.send("POST", "/mcp", line.headers, request(90, "tools/call"))
+        response = await line.wire.response()
+        assert response.status in (400, 404)
+        assert not line.session.inbox.waiting_bytes, "no call was made"
+        line.wire.close()
+
+
 @pytest.mark.parametrize("cut", [1, 20, -30, -1])
 async def test_a_request_in_two_reads_is_whole(cut: int) -> None:
     """And so are those after it."""
@@ -248,6 +278,8 @@ class Far:
         """Where the answer to a request is cut in two, by its id."""
         self.after: dict[int, bytes] = {}
         """What follows the answer to a request in the same write."""
+        self.instead: dict[int, bytes] = {}
+        """What is sent instead of an answer."""
         self.met: asyncio.Event = asyncio.Event()
         self.go_on: asyncio.Event = asyncio.Event()
 
@@ -262,6 +294,7 @@ class Far:
                 body = answer(number).raw + b" " * (number % 7)
                 lines = f"Content-Type: application/json\r\n{self.extra}Content-Length: {len(body)}\r\n\r\n"
                 data = b"HTTP/1.1 200 OK\r\n" + lines.encode() + body + self.after.get(number, b"")
+                data = self.instead.get(number, data)
                 if (cut := self.cuts.get(number)) is not None:
                     writer.write(data[:cut])
                     self.met.set()
@@ -306,7 +339,7 @@ async def ask(lane: Lane, number: int) -> bytes | None:
     found = await told
     if found is None:
         return None
-    assert found.status == 200
+    assert found.status in (200, 204)
     body = b"".join([piece async for piece in found.content.iter_any()]) if number % 2 else found.whole_body()
     line.release()
     return body
@@ -368,6 +401,28 @@ async def test_what_follows_an_answer_is_never_another_s(extra: bytes) -> None:
     async with lane_to(far) as lane:
         for number in (0, 1, 2, 3, 4, 5, 6, 8):
             assert await ask(lane, number) in (said(number), None if number >= 4 else b"")
+
+
+@pytest.mark.parametrize("number", [4, 5])
+async def test_an_answer_without_a_body(number: int) -> None:
+    """Nor a length: it is told, and the line goes on."""
+    far = Far()
+    far.instead[number] = b"HTTP/1.1 204 No Content\r\n\r\n"
+    async with lane_to(far) as lane:
+        for asked in range(8):
+            assert await ask(lane, asked) == (b"" if asked == number else said(asked))
+
+
+async def test_the_head_of_a_100_is_not_the_answer_s() -> None:
+    """Even with a length of its own, and in one read with the answer."""
+    far = Far()
+    for number, length in ((1, 41), (2, 9), (3, 100)):
+        before = f"HTTP/1.1 100 Continue\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+        body = said(number)
+        far.instead[number] = f"{before}HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+    async with lane_to(far) as lane:
+        for number in (0, 1, 2, 3, 4, 5):
+            assert await ask(lane, number) == said(number)
 
 
 async def test_a_server_that_closes_each_time_is_believed() -> None:
