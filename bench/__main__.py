@@ -2,7 +2,9 @@
 
 import argparse
 import compileall
+import signal
 import sys
+import tempfile
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
@@ -11,7 +13,7 @@ import relay
 from bench.bars import bar_rows
 from bench.bridges import BRIDGES, Bridge
 from bench.cells import CELLS, Cell
-from bench.launch import Launcher
+from bench.launch import Launcher, check_ways
 from bench.load import Timing
 from bench.output import Writer
 from bench.places import RESULTS
@@ -19,6 +21,7 @@ from bench.programs import prepare_programs
 from bench.rounds import find_missing, run_rounds, say
 
 OVERHEAD = 1.2  # seconds around each load: warm-up, drain, and its share of a start
+INTERRUPTED = 130  # as a shell says of a program that Ctrl-C has ended
 QUICK_BRIDGES = ("direct", "floor", "mcp-relay", "sparfenyuk")
 
 
@@ -31,10 +34,10 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--only", action="append", default=[], metavar="GLOB", help="bridges or cells by name (repeatable)"
     )
-    parser.add_argument("--quick", action="store_true", help="a few cells, four bridges, one round: under two minutes")
+    parser.add_argument("--quick", action="store_true", help="a few cells, four bridges, one round: about a minute")
     parser.add_argument("--bars", action="store_true", help="only what the table of bars compares")
-    parser.add_argument("--seconds", type=float, help="length of each load (default 2; quick 1)")
-    parser.add_argument("--rounds", type=int, help="how often all of it is done (default 3; quick 1)")
+    parser.add_argument("--seconds", type=_seconds, help="length of each load (default 2; quick 1)")
+    parser.add_argument("--rounds", type=_rounds, help="how often all of it is done (default 3; quick 1)")
     parser.add_argument("--install", action="store_true", help="install the selected peers that are not installed")
     parser.add_argument("--no-compiler", action="store_true", help="use the plain-Python programs")
     parser.add_argument("--json", metavar="FILE", help="write every sample to FILE (- is stdout)")
@@ -42,7 +45,47 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
         "--report", metavar="DIR", nargs="?", const=str(RESULTS), help="write the report (default bench/results)"
     )
     parser.add_argument("--list", action="store_true", help="list bridges and cells, and do nothing")
-    return parser.parse_args(words)
+    options = parser.parse_args(words)
+    for option, problem in (("--json", _find_fault(options.json)), ("--report", _find_fault_of_folder(options.report))):
+        if problem:
+            parser.error(f"argument {option}: {problem}")
+    return options
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0.05 <= value <= 3600:
+        raise argparse.ArgumentTypeError(f"{text}: from 0.05 to 3600 seconds")
+    return value
+
+
+def _rounds(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= 1000:
+        raise argparse.ArgumentTypeError(f"{text}: from 1 to 1000")
+    return value
+
+
+def _find_fault(file: str | None) -> str:
+    """Say why a file cannot be written: before hours of measuring, not after."""
+    if file in (None, "-"):
+        return ""
+    try:
+        open(str(file), "a").close()
+    except OSError as problem:
+        return f"{file} cannot be written: {problem.strerror}"
+    return ""
+
+
+def _find_fault_of_folder(folder: str | None) -> str:
+    if folder is None:
+        return ""
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return ""
+    except OSError as problem:
+        return f"{folder} cannot be written to: {problem.strerror}"
 
 
 def select(patterns: Sequence[str], *, is_quick: bool) -> tuple[list[Bridge], list[Cell]]:
@@ -58,7 +101,18 @@ def select(patterns: Sequence[str], *, is_quick: bool) -> tuple[list[Bridge], li
 
 
 def main(words: Sequence[str]) -> int:
-    """Run the harness; 0 also when a bridge failed, because that is a result."""
+    """Run the harness; 0 also when a bridge failed, because that is a result; 130 if it was interrupted."""
+    for name in ("SIGTERM", "SIGHUP"):  # as Ctrl-C: what was started is ended, what was measured is written
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.default_int_handler)
+    try:
+        return _measure(words)
+    except KeyboardInterrupt:
+        say("interrupted")
+        return INTERRUPTED
+
+
+def _measure(words: Sequence[str]) -> int:
     options = _parse(words)
     bridges, cells = select(options.only, is_quick=options.quick)
     rows = {(bridge.name, cell.name) for bridge in bridges for cell in cells if bridge.find_way(cell.path)}
@@ -71,6 +125,9 @@ def main(words: Sequence[str]) -> int:
             "\n".join([*(f"{bridge.name:14} {bridge.title}" for bridge in bridges), "", *(cell.name for cell in cells)])
         )
         return 0
+    if not rows:
+        raise SystemExit("nothing to measure: none of these bridges has a way for these cells (see --list)")
+    check_ways(bridges)
     # An installer leaves bytecode beside each peer; a checkout may have none, which costs 60 ms at every start.
     compileall.compile_dir(Path(relay.__file__).parent, quiet=1)
     programs = prepare_programs(use_compiler=not options.no_compiler)
@@ -83,14 +140,14 @@ def main(words: Sequence[str]) -> int:
     say(f"{loads} measurements, about {loads * (timing.seconds + OVERHEAD) / 60:.0f} minutes")
     results = run_rounds(launcher, bridges, cells, rows=rows, rounds=rounds, timing=timing, missing=missing)
     notes = [programs.note, f"{timing.seconds:g} s each load, {rounds} round(s), interleaved by bridge"]
-    writer = Writer(bridges, cells, results, words=words, notes=notes)
+    writer = Writer(bridges, cells, results, rows=rows, words=words, notes=notes)
     if options.json:
         writer.write_json(options.json)
     if options.report:
         say(writer.write_report(Path(options.report)) or f"report: {options.report}")
     if options.json != "-":
         print(writer.markdown())
-    return 0
+    return INTERRUPTED if results.is_interrupted else 0
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import relay
 from bench.install import Cargo, Go, Installation, Npm, PyPI
 from bench.places import BENCH
 
@@ -46,6 +47,13 @@ class Bridge:
     websocket: Way | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
+
+    @property
+    def version(self) -> str:
+        """Name and version, as the report says them; empty for what has none."""
+        if self.name == "mcp-relay":
+            return f"mcp-relay {relay.__version__}"
+        return self.installation.label if self.installation else ""
 
     def find_way(self, path: str) -> Way | None:
         """Return how this bridge does `path`, if it can."""

@@ -11,9 +11,10 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from string import Formatter
 from typing import IO
 
 from bench.bridges import Bridge, Way
@@ -22,7 +23,7 @@ from bench.install import home_of
 from bench.load import CellFailed, Timing, run_load
 from bench.places import ROOT, without_folders
 from bench.processes import Usage, kill_tree, read_usage
-from bench.programs import Programs
+from bench.programs import COMPILED, Programs
 from bench.sockets import connect, shake_hands, start_at_socket
 
 FAR_END_SECONDS = 10.0  # for our own HTTP far end to listen
@@ -34,6 +35,27 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+VALUES = (  # what a brace in the words of a bridge may be
+    "port",
+    "url",
+    "home",
+    "command_line",
+    "config",
+    "program",
+    "arguments",
+)
+
+
+def check_ways(bridges: Sequence[Bridge]) -> None:
+    """See that every brace in the words of bridges can be filled in. Raises SystemExit."""
+    for bridge in bridges:
+        for way in filter(None, bridge.ways().values()):
+            for text in (*way.words, way.config):
+                for _, name, _, _ in Formatter().parse(text):
+                    if name is not None and name not in (*VALUES, *COMPILED, "command"):
+                        raise SystemExit(f"bridge {bridge.name}: {{{name}}} is not one of {', '.join(VALUES)}")
 
 
 @dataclass(slots=True)

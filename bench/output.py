@@ -1,14 +1,16 @@
 """Write a run down: samples as JSON, the report and its plots into a folder."""
 
 import json
+import re
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from bench.bridges import Bridge
 from bench.cells import Cell
+from bench.launch import VALUES
 from bench.machine import describe_machine
 from bench.places import without_folders
 from bench.plots import NoPlots, draw
@@ -16,14 +18,20 @@ from bench.report import Report
 from bench.samples import Results
 
 
-def _command_lines(bridges: Sequence[Bridge]) -> Iterator[tuple[str, str]]:
+def _command_lines(bridges: Sequence[Bridge], paths: Container[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """Yield how each bridge is started on each of the `paths`: pairs of a bridge's and a path's name."""
     for bridge in bridges:
         for path, way in bridge.ways().items():
-            if way is not None:
+            if way is not None and (bridge.name, path) in paths:
                 home = f"bench/.peers/{bridge.name}"
                 words = " ".join(way.words).replace("{home}", home)
                 environment = "".join(f"{name}={shlex.quote(value)} " for name, value in bridge.environment.items())
                 yield f"{bridge.name}, {path}", without_folders(environment + words)
+                if way.config:
+                    yield (
+                        f"{bridge.name}, {path}, {{config}}",
+                        " ".join(way.config.format(**{name: f"{{{name}}}" for name in VALUES}).split()),
+                    )
 
 
 class Writer:
@@ -35,6 +43,7 @@ class Writer:
         cells: Sequence[Cell],
         results: Results,
         *,
+        rows: Iterable[tuple[str, str]],
         words: Sequence[str],
         notes: Sequence[str],
     ) -> None:
@@ -44,7 +53,7 @@ class Writer:
             results=results,
             machine=describe_machine(),
             command=without_folders(shlex.join(["python", "-m", "bench", *words])),
-            command_lines=dict(_command_lines(bridges)),
+            command_lines=dict(_command_lines(bridges, {(name, re.split("[-/]", cell)[0]) for name, cell in rows})),
             notes=notes,
         )
 
@@ -55,7 +64,7 @@ class Writer:
             "command": report.command,
             "machine": report.machine,
             "notes": list(report.notes),
-            "versions": {bridge.name: bridge.installation.label for bridge in report.bridges if bridge.installation},
+            "versions": {bridge.name: label for bridge in report.bridges if (label := bridge.version)},
             "samples": [asdict(sample) for sample in report.results.samples],
         }
         text = json.dumps(content, indent=1) + "\n"

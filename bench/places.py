@@ -12,7 +12,7 @@ BUILD = BENCH / ".build"
 PEERS = BENCH / ".peers"
 RESULTS = BENCH / "results"
 
-_FOLDER = re.compile(r"(?<![\w:/.])/(?:[\w.@+-]+/)+")
+_FOLDER = re.compile(r"(?<![\w:/.*])/(?:[\w.@+-]+/)+")
 
 
 def without_folders(text: str) -> str:

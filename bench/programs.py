@@ -3,6 +3,7 @@
 The floor exists in C only: written in Python it would be no floor.
 """
 
+import os
 import shutil
 import subprocess
 import sys
@@ -39,8 +40,10 @@ def _compile(compiler: str) -> None:
         target = BUILD / name
         if target.exists() and target.stat().st_mtime > newest:
             continue
-        words = [compiler, "-O2", "-o", str(target), str(NATIVE / f"{name}.c"), "-lm"]
+        made = BUILD / f"{name}.{os.getpid()}"  # another run may be using the one that is there, or making its own
+        words = [compiler, "-O2", "-o", str(made), str(NATIVE / f"{name}.c"), "-lm"]
         subprocess.run(words, check=True, capture_output=True, text=True, timeout=COMPILE_SECONDS)
+        made.replace(target)
 
 
 def _plain_programs(reason: str) -> Programs:

@@ -56,7 +56,7 @@ class Report:
     def _entry(self, bridge: Bridge, column: Column) -> str:
         spread = self.results.find_spread(bridge.name, column.cell.name, column.figure)
         if spread is None:
-            return "failed" if self.results.find_failure(bridge.name, column.cell.name) else "–"
+            return self._absence(bridge, column.cell)
         text = column.form(spread.median)
         if spread.percent >= 1:
             text += f" ±{spread.percent:.0f}%"
@@ -64,6 +64,12 @@ class Report:
         if column.has_ratio and ours and ours.median and bridge.name != OURS:
             text += f" ({_times(spread.median / ours.median)}×)"
         return text
+
+    def _absence(self, bridge: Bridge, cell: Cell) -> str:
+        rows = [one for one in self.results.samples if (one.bridge, one.cell) == (bridge.name, cell.name)]
+        if any(one.failure for one in rows):
+            return "absent" if any(not one.round for one in rows) else "failed"
+        return "–"
 
     def _table(self, columns: Sequence[Column]) -> Iterator[str]:
         able = [bridge for bridge in self.bridges if bridge.find_way(columns[0].cell.path)]
@@ -130,7 +136,7 @@ class Report:
         yield from (f"- {note}" for note in self.notes)
         yield "\n| bridge | version | what | note |\n|---|---|---|---|"
         for bridge in self.bridges:
-            label = bridge.installation.label if bridge.installation else "–"
+            label = bridge.version or "–"
             yield f"| {bridge.name} | {label} | {bridge.title} | {bridge.note} |"
         yield ""
         yield "## The bars of mcp-relay, as far as this run shows them\n"
@@ -144,6 +150,10 @@ class Report:
         yield "## What failed\n"
         yield from list(self._failures()) or ["nothing"]
         yield "\n## Command lines\n"
+        yield (
+            "`{port}` is a free port of 127.0.0.1, `{url}` the far end's address, `{command}` the program of a far end "
+            "on stdio, `{config}` a file with what is shown.\n"
+        )
         yield from (f"- {name}: `{words}`" for name, words in self.command_lines.items())
 
 

@@ -63,6 +63,7 @@ def find_missing(bridges: Sequence[Bridge], launcher: Launcher, *, may_install: 
             continue
         if not may_install:
             missing[bridge.name] = "not installed (run with --install)"
+            say(f"{bridge.name}: {missing[bridge.name]}")
             continue
         say(f"installing {bridge.installation.label}")
         try:
@@ -98,6 +99,7 @@ def run_rounds(
                 results.add(sample)
                 _tell(sample, begun)
     except KeyboardInterrupt:
+        results.is_interrupted = True
         say("interrupted; the report has what was measured so far")
     return results
 

@@ -35,6 +35,7 @@ class Results:
 
     def __init__(self, samples: Iterable[Sample] = ()) -> None:
         self.samples: list[Sample] = list(samples)
+        self.is_interrupted = False
 
     def add(self, sample: Sample) -> None:
         """Keep one more."""

@@ -21,17 +21,18 @@ __all__ = ["main"]
 
 ROOT = Path(__file__).resolve().parents[1]
 SERVER = ROOT / "tests" / "e2e" / "stdio_server.py"
+DIST = ROOT / "dist"
 BIN = "Scripts" if sys.platform == "win32" else "bin"
 
 
 def main() -> int:
     """Print a line for each way to install; 1 if one of them does not end in a program that works."""
-    dist = ROOT / "dist"
-    shutil.rmtree(dist, ignore_errors=True)
+    shutil.rmtree(DIST, ignore_errors=True)
+    DIST.mkdir()
     # The wheel is built from the sdist: that has everything, too.
-    _run([sys.executable, "-m", "build", "--quiet", "--outdir", str(dist), str(ROOT)])
-    (wheel,) = dist.glob("*.whl")
-    (sdist,) = dist.glob("*.tar.gz")
+    _run([sys.executable, "-m", "build", "--quiet", "--outdir", str(DIST), str(ROOT)])
+    (wheel,) = DIST.glob("*.whl")
+    (sdist,) = DIST.glob("*.tar.gz")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         tools = _environment(folder / "tools", "pipx", "uv")
@@ -97,7 +98,7 @@ def _run(argv: Sequence[str], environment: Mapping[str, str] | None = None, at: 
     done = subprocess.run(
         argv,
         env={**clean, **(environment or {})},
-        cwd=at or tempfile.gettempdir(),
+        cwd=at or DIST,
         capture_output=True,
         text=True,
         check=False,

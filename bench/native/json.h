@@ -44,6 +44,20 @@ static const char *json_skip_value(const char *p, const char *end) {
     return depth ? NULL : p;
 }
 
+/* Whether `text` is one object to its end, as far as its brackets tell. */
+static UNUSED int json_is_whole(struct span text) {
+    const char *end = text.at + text.length, *p = json_skip_space(text.at, end);
+    return p < end && *p == '{' && (p = json_skip_value(p, end)) && json_skip_space(p, end) == end;
+}
+
+/* Whether `text` is an array of one value. */
+static UNUSED int json_has_one(struct span text) {
+    const char *end = text.at + text.length, *p = text.at;
+    if (p >= end || *p != '[') return 0;
+    p = json_skip_value(json_skip_space(p + 1, end), end);
+    return p && (p = json_skip_space(p, end)) < end && *p == ']' && p + 1 == end;
+}
+
 /* The value of `key` in the object (or in the first element of the array) `text`; length 0: none. */
 static UNUSED struct span json_get(struct span text, const char *key) {
     const char *end = text.at + text.length, *p = json_skip_space(text.at, end);

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 ROOT = Path(__file__).parents[2]
+WRONG_LINES = Path(__file__).with_name("wrong_lines.py")
 WRONG = Path(__file__).with_name("wrong_bridge.py")
 
 
@@ -54,3 +57,63 @@ def test_a_bridge_that_answers_wrongly_fails_its_row() -> None:
     (row,) = said["samples"]
     assert row["failure"]
     assert not row["figures"]
+
+
+KINDS = ["right", "is an error", "more content", "result and error", "another JSON-RPC", "cut short"]
+
+
+@pytest.mark.timeout(150)
+def test_no_kind_of_wrong_answer_is_counted() -> None:
+    """Nor one whose text is right, but not all that is around it."""
+    code = (
+        "import sys, bench.bridges as b, bench.__main__ as m\n"
+        f"ways = [(kind, b.Way((sys.executable, {str(WRONG_LINES)!r}, kind))) for kind in {KINDS!r}]\n"
+        "m.BRIDGES = tuple(b.Bridge(name=kind, title=kind, connect=way) for kind, way in ways)\n"
+        "sys.exit(m.main(sys.argv[1:]))"
+    )
+    said = run("--only", "connect-json/calls/100B/8", "--seconds", "0.2", "--rounds", "1", code=code)
+    assert isinstance(said, dict)
+    failures = {row["bridge"]: row["failure"] for row in said["samples"]}
+    assert list(failures) == KINDS
+    assert not failures.pop("right")
+    assert all("wrong answer" in failure for failure in failures.values()), failures
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        (["--seconds", "0"], "--seconds"),
+        (["--seconds", "nan"], "--seconds"),
+        (["--rounds", "-1"], "--rounds"),
+        (["--json", "no/such/folder/x"], "cannot be written"),
+        (["--report", __file__], "cannot be written"),
+        (["--only", "punkpeye", "--only", "hop/calls/100B/8"], "nothing to measure"),
+    ],
+)
+def test_a_mistake_is_said_before_anything_is_measured(words: list[str], fault: str) -> None:
+    command = [sys.executable, "-m", "bench", *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode != 0
+    assert fault in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.timeout(100)
+@pytest.mark.parametrize("signal_name", ["SIGINT", "SIGTERM"])
+def test_an_interrupted_run_leaves_nobody_behind(signal_name: str, tmp_path: Path) -> None:
+    """And writes what it has."""
+    words = ["--only", "mcp-relay", "--only", "serve/calls/100B/*", "--seconds", "60", "--report", str(tmp_path)]
+    with subprocess.Popen(
+        [sys.executable, "-m", "bench", *words],
+        cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
+    ) as bench:  # fmt: skip
+        harness = psutil.Process(bench.pid)
+        while not any("load_" in " ".join(child.cmdline()) for child in harness.children(recursive=True)):
+            assert bench.poll() is None
+        below = harness.children(recursive=True)
+        assert len(below) >= 2
+        bench.send_signal(getattr(signal, signal_name))
+        assert bench.wait(20) == 130
+        psutil.wait_procs(below, timeout=5)
+        assert not [one for one in below if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+        assert (tmp_path / "report.md").is_file()
