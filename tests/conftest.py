@@ -8,6 +8,7 @@ An async test needs no marker and no plugin:
     @pytest.mark.async_timeout(60)           # instead of 20 s
     @pytest.mark.only_loop("asyncio")        # where the law is about one loop
     @pytest.mark.allow_leaks("why")          # where a leak is the subject
+    @pytest.mark.shortcuts                   # where a shortcut is: `pytest --ordinary-way` takes them all away
 
 Such a test opens what it needs with `async with`; there are no async fixtures. When it ends, no task, descriptor or
 child process that it did not find may be left, and nothing may have reached the loop's exception handler.
@@ -19,6 +20,7 @@ import asyncio
 import compileall
 import inspect
 import os
+import runpy
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -37,6 +39,8 @@ except ImportError:  # Windows, PyPy: everything must work on plain asyncio
 
 AsyncTest = Callable[..., Awaitable[object]]
 
+ORDINARY_WAY = Path(__file__).with_name("ordinary_way")
+
 TEST_TIMEOUT = 20.0  # nothing a test waits for takes longer on a loaded CI machine, unless it says so
 CLEAN_UP = 40.0  # what a test that was given up may take to end its processes
 LEAK_GRACE = 2.0  # closing takes a few turns of the loop, a killed child until it is reaped
@@ -46,6 +50,25 @@ settings.register_profile(
     "fuzz", deadline=None, max_examples=20_000, suppress_health_check=[HealthCheck.too_slow], print_blob=True
 )
 settings.load_profile("default")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let every test be run without the shortcuts, which must change nothing but the speed."""
+    parser.addoption("--ordinary-way", action="store_true", help="take from every relay its shortcuts")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Take the shortcuts from relays in this process and in those that it starts."""
+    if config.getoption("--ordinary-way"):
+        folders = [str(ORDINARY_WAY), *filter(None, [os.environ.get("PYTHONPATH")])]
+        os.environ["PYTHONPATH"] = os.pathsep.join(folders)
+        runpy.run_path(str(ORDINARY_WAY / "sitecustomize.py"))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what is about the shortcuts themselves where there are none."""
+    if item.config.getoption("--ordinary-way") and item.get_closest_marker("shortcuts"):
+        pytest.skip("there are no shortcuts")
 
 
 def pytest_sessionstart() -> None:

@@ -45,8 +45,10 @@ class Answer:
     def content(self) -> StreamReader:
         """The body as a stream."""
         if self._content is None:
-            self._content = StreamReader(self._line, _JOINED, loop=self._line._loop)
-            self._content.feed_data(self._whole or b"")
+            body = self._whole or b""
+            # With room for all of it: the parser, which knows nothing of this body, is not to be paused.
+            self._content = StreamReader(self._line, len(body) + 1, loop=self._line._loop)
+            self._content.feed_data(body)
             self._content.feed_eof()
         return self._content
 

@@ -360,6 +360,20 @@ async def test_answers_pass_the_parser_by(monkeypatch: pytest.MonkeyPatch) -> No
         assert not parsed
 
 
+async def test_an_answer_of_any_size_can_be_read_as_a_stream() -> None:
+    """Also one that is larger than what a stream holds before it asks its source to pause."""
+    async with lane_to(Far()) as lane:
+        assert await ask(lane, 0) == said(0)
+        [line] = lane._lines
+        assert line._known_head is not None
+        for size in (1, 20_000, 300_000):
+            body = b"x" * size
+            found = Answer(line, line._known_head.message, body)
+            assert (found.is_whole, found.size) == (True, size)
+            assert b"".join([piece async for piece in found.content.iter_any()]) == body
+        assert await ask(lane, 1) == said(1)
+
+
 @pytest.mark.parametrize("cut", [1, 40, -30, -1])
 async def test_an_answer_in_two_reads_is_whole(cut: int) -> None:
     """And so are those after it."""
