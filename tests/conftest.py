@@ -66,9 +66,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip what is about the shortcuts themselves where there are none."""
-    if item.config.getoption("--ordinary-way") and item.get_closest_marker("shortcuts"):
-        pytest.skip("there are no shortcuts")
+    """Skip what is about the shortcuts themselves where there are none: some tests are run both ways as it is."""
+    if not item.config.getoption("--ordinary-way"):
+        return
+    parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    is_fast = parameters.get("kept") is True or parameters.get("way") == "kept" or parameters.get("path") == "/mcp"
+    if is_fast or item.get_closest_marker("shortcuts"):
+        pytest.skip("about a shortcut")
 
 
 def pytest_sessionstart() -> None:

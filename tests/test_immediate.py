@@ -17,6 +17,8 @@ from relay.frames.frame import Frame
 from relay.limits import Limits
 from relay.pipe import Observer, pipe
 
+pytestmark = pytest.mark.shortcuts
+
 LIMITS = Limits(linger=0.2, close_grace=0.2, buffer_high=2048, buffer_low=512)
 
 

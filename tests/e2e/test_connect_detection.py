@@ -191,6 +191,7 @@ async def test_headers_go_with_every_request_of_sse() -> None:
         assert [one.headers.get("x-one") for one in server.requests] == ["one"] * 4
 
 
+@pytest.mark.shortcuts
 async def test_header_of_the_operator_replaces_ours() -> None:
     """A header given with -H in any letter case is sent once, instead of the relay's own."""
     headers = {"user-agent": "mine", "host": "example.test"}

@@ -237,6 +237,7 @@ async def modern_call(client: Direct, request_id: object, *, name: str = "x") ->
     return await client.answer(request_id)
 
 
+@pytest.mark.shortcuts
 async def test_a_server_that_was_not_ready_is_spoken_to_as_any_other() -> None:
     """A refusal that says nothing of the era leaves nothing behind: connections are kept once it answers."""
 
@@ -391,6 +392,7 @@ async def test_a_stream_that_ends_without_an_answer_is_not_resumed(name: str, ke
         assert gets(server) == []
 
 
+@pytest.mark.shortcuts
 async def test_both_eras_of_one_client_go_side_by_side() -> None:
     """Legacy frames have their session, modern ones have none; neither knows of the other."""
     script = Modern()
@@ -421,6 +423,7 @@ async def test_both_eras_of_one_client_go_side_by_side() -> None:
 # Subscriptions.
 
 
+@pytest.mark.shortcuts
 async def test_subscriptions_take_no_place_from_requests() -> None:
     """As many as there are places are open at once, each on its own stream; one more is refused at once."""
     script = Modern()

@@ -24,6 +24,8 @@ from tests.e2e.oracle import request
 from tests.endpoints.http_house import House, answer, house
 from tests.endpoints.test_http_server_lane import Line
 
+pytestmark = pytest.mark.shortcuts
+
 NAMES = st.sampled_from(["Accept", "mcp-session-id", "X-Content-Length", "X", "cookie", "Content-Length-X"])
 VALUES = st.text(st.sampled_from("abc019 :%;=,/Content-Length"), max_size=30)
 BODIES = st.integers(1, 1200).map(lambda size: b"\r\n{"[: size % 4] + b"x" * (size - size % 4 or 1))

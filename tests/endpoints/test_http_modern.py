@@ -483,6 +483,7 @@ async def _is_cancelled(server: ModernClients, number: object) -> None:
     assert (cancelled["method"], cancelled["params"]["requestId"]) == ("notifications/cancelled", number)
 
 
+@pytest.mark.shortcuts
 @both_ways
 @pytest.mark.parametrize("began", [False, True], ids=["before the stream", "after it began"])
 @pytest.mark.parametrize("is_new", [False, True], ids=["kept connection", "new connection"])

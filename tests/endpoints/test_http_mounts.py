@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from relay.endpoints.http_mount import Mount
 from relay.endpoints.http_session import HttpSession
 from tests.e2e.oracle import Client, initialize, notification, request
@@ -39,6 +41,7 @@ async def begin(opened: House, mount: Mount, prefix: str) -> tuple[Below, HttpSe
     return client, session
 
 
+@pytest.mark.shortcuts
 async def test_a_named_server_has_the_fast_way_too() -> None:
     """A POST in a known session is answered in the callback that read it; a name may need quoting."""
     async with house() as opened:

@@ -23,6 +23,8 @@ from tests.e2e.oracle import ACCEPT_BOTH, Client, Response, notification, reques
 from tests.endpoints.http_house import refused, until
 from tests.endpoints.modern_house import ask, headers_for
 
+pytestmark = pytest.mark.shortcuts
+
 LOST = -32001
 WARM = request(0, "tools/call", name="warm")
 CALL = request(1, "tools/call", name="x")

@@ -335,6 +335,7 @@ async def test_what_is_no_client() -> None:
     await endpoint.aclose()
 
 
+@pytest.mark.shortcuts
 def test_it_loads_no_aiohttp() -> None:
     """Who brings a client of his own does not pay for ours."""
     code = """

@@ -827,6 +827,7 @@ asyncio.run(main())
         await listener.aclose()
 
 
+@pytest.mark.shortcuts
 def test_start_up_loads_no_aiohttp() -> None:
     """A relay between stdio and a socket starts without it."""
     code = "import sys; import relay.endpoints.socket_listener; sys.exit('aiohttp' in sys.modules)"
