@@ -2,6 +2,7 @@
 
 import argparse
 import compileall
+import contextlib
 import signal
 import sys
 import tempfile
@@ -53,17 +54,17 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
 
 
 def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0.05 <= value <= 3600:
-        raise argparse.ArgumentTypeError(f"{text}: from 0.05 to 3600 seconds")
-    return value
+    with contextlib.suppress(ValueError):
+        if 0.05 <= float(text) <= 3600:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text}: not a number from 0.05 to 3600")
 
 
 def _rounds(text: str) -> int:
-    value = int(text)
-    if not 1 <= value <= 1000:
-        raise argparse.ArgumentTypeError(f"{text}: from 1 to 1000")
-    return value
+    with contextlib.suppress(ValueError):
+        if 1 <= int(text) <= 1000:
+            return int(text)
+    raise argparse.ArgumentTypeError(f"{text}: not a whole number from 1 to 1000")
 
 
 def _find_fault(file: str | None) -> str:

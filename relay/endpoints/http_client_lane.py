@@ -15,11 +15,11 @@ from collections.abc import Callable, Mapping
 from aiohttp import ClientPayloadError
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import RawResponseMessage
-from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+from aiohttp.streams import StreamReader
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from relay.endpoints.http_known_head import KnownHead, is_whole
+from relay.endpoints.http_known_head import KnownHead, is_whole, look_at_body
 from relay.endpoints.tasks import TaskScope
 
 __all__ = ["Answer", "Lane", "Line", "end_body"]
@@ -132,7 +132,7 @@ class Line(ResponseHandler):
         self._content = content
         reading, self._reading = self._reading, b""
         if reading and content.is_eof():
-            body = b"" if content is EMPTY_PAYLOAD else b"".join(content._buffer)
+            body = look_at_body(content)
             self._is_between = is_whole(reading, body, message)
             if not message.should_close:
                 self._known_head = KnownHead.of(reading, body, message)

@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import Generic, TypeVar
 
 from aiohttp.http import RawRequestMessage, RawResponseMessage
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
-__all__ = ["KnownHead"]
+__all__ = ["KnownHead", "is_whole", "look_at_body"]
 
 Message = TypeVar("Message", RawRequestMessage, RawResponseMessage)
 
@@ -60,6 +61,11 @@ class KnownHead(Generic[Message]):
             length += 1
         head = b"%b%d%b" % (self._before, length, self._after)
         return data[len(head) :] if len(head) + length == len(data) and data.startswith(head) else None
+
+
+def look_at_body(content: StreamReader) -> bytes:
+    """Return a body that is here to its end, and leave it to whoever reads it."""
+    return b"" if content is EMPTY_PAYLOAD else b"".join(content._buffer)
 
 
 def is_whole(data: bytes, body: bytes, message: RawRequestMessage | RawResponseMessage) -> bool:

@@ -16,9 +16,8 @@ from typing import Any, Protocol, TypeAlias
 from aiohttp import web
 from aiohttp.helpers import rfc822_formatted_time
 from aiohttp.http import HttpVersion11, RawRequestMessage
-from aiohttp.streams import EMPTY_PAYLOAD
 
-from relay.endpoints.http_known_head import KnownHead, is_whole
+from relay.endpoints.http_known_head import KnownHead, is_whole, look_at_body
 from relay.endpoints.http_session import Exchange, HttpSession
 from relay.endpoints.http_stream import EventStream
 from relay.endpoints.modern_clients import ModernClients
@@ -168,8 +167,7 @@ class FastLane(web.RequestHandler):
         """Return the body of the one message there is; None if there are more, or some of it is still to come."""
         if len(self._messages) != 1 or not (payload := self._messages[0][1]).is_eof():
             return None
-        # The body is looked at, not taken: the ordinary way must find it if this one does not do.
-        return b"" if payload is EMPTY_PAYLOAD else b"".join(payload._buffer)
+        return look_at_body(payload)  # not taken: the ordinary way must find it if this one does not do
 
     def _holds_just(self, data: bytes, body: bytes) -> bool:
         message = self._messages[0][0]

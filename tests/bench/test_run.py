@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -24,6 +25,18 @@ def run(*words: str, code: str = "import sys; from bench.__main__ import main; s
     )
     assert done.returncode == 0, done.stderr.decode()
     return json.loads(done.stdout)
+
+
+def run_these(bridges: str, cell: str) -> Any:
+    """Run one cell on bridges that Python code makes, with ``b`` for `bench.bridges`; return the samples."""
+    code = (
+        "import sys, bench.bridges as b, bench.__main__ as m\n"
+        f"m.BRIDGES = tuple({bridges})\n"
+        "sys.exit(m.main(sys.argv[1:]))"
+    )
+    said = run("--only", cell, "--seconds", "0.3", "--rounds", "1", code=code)
+    assert isinstance(said, dict)
+    return said["samples"]
 
 
 @pytest.mark.timeout(150)
@@ -46,15 +59,8 @@ def test_a_relay_is_measured_and_every_answer_is_right() -> None:
 
 @pytest.mark.timeout(150)
 def test_a_bridge_that_answers_wrongly_fails_its_row() -> None:
-    code = (
-        "import sys, bench.bridges as b, bench.__main__ as m\n"
-        f"way = b.Way((sys.executable, {str(WRONG)!r}, '{{port}}'))\n"
-        "m.BRIDGES = (*b.BRIDGES, b.Bridge(name='wrong', title='wrong', serve=way))\n"
-        "sys.exit(m.main(sys.argv[1:]))"
-    )
-    said = run("--only", "wrong", "--only", "serve/calls/100B/8", "--seconds", "0.3", "--rounds", "1", code=code)
-    assert isinstance(said, dict)
-    (row,) = said["samples"]
+    bridges = f"[b.Bridge(name='wrong', title='wrong', serve=b.Way((sys.executable, {str(WRONG)!r}, '{{port}}')))]"
+    (row,) = run_these(bridges, "serve/calls/100B/8")
     assert row["failure"]
     assert not row["figures"]
 
@@ -65,15 +71,9 @@ KINDS = ["right", "is an error", "more content", "result and error", "another JS
 @pytest.mark.timeout(150)
 def test_no_kind_of_wrong_answer_is_counted() -> None:
     """Nor one whose text is right, but not all that is around it."""
-    code = (
-        "import sys, bench.bridges as b, bench.__main__ as m\n"
-        f"ways = [(kind, b.Way((sys.executable, {str(WRONG_LINES)!r}, kind))) for kind in {KINDS!r}]\n"
-        "m.BRIDGES = tuple(b.Bridge(name=kind, title=kind, connect=way) for kind, way in ways)\n"
-        "sys.exit(m.main(sys.argv[1:]))"
-    )
-    said = run("--only", "connect-json/calls/100B/8", "--seconds", "0.2", "--rounds", "1", code=code)
-    assert isinstance(said, dict)
-    failures = {row["bridge"]: row["failure"] for row in said["samples"]}
+    way = f"b.Way((sys.executable, {str(WRONG_LINES)!r}, kind))"
+    bridges = f"[b.Bridge(name=kind, title=kind, connect={way}) for kind in {KINDS!r}]"
+    failures = {row["bridge"]: row["failure"] for row in run_these(bridges, "connect-json/calls/100B/8")}
     assert list(failures) == KINDS
     assert not failures.pop("right")
     assert all("wrong answer" in failure for failure in failures.values()), failures

@@ -148,6 +148,25 @@ def line_of(opened: House, line: Line) -> FastLane:
     return found
 
 
+def head_of(line: Line) -> bytes:
+    """Return the head of a request over this line, but for what says how long its body is, and for its end."""
+    host = f"Host: 127.0.0.1:{line.wire.writer.get_extra_info('peername')[1]}"
+    lines = ["POST /mcp HTTP/1.1", host, *(f"{name}: {value}" for name, value in line.headers), ""]
+    return "\r\n".join(lines).encode()
+
+
+def bytes_of(line: Line, frame: bytes) -> bytes:
+    """Return a whole request over this line."""
+    return head_of(line) + b"Content-Length: %d\r\n\r\n" % len(frame) + frame
+
+
+async def answer_over(line: Line, number: int) -> None:
+    """Have the server answer; see that it comes."""
+    await line.session.send([answer(number)])
+    response = await line.wire.response()
+    assert (response.status, await response.body()) == (200, answer(number).raw)
+
+
 async def test_calls_pass_the_parser_by() -> None:
     """From the fourth request of a connection on, whatever their sizes."""
     async with house() as opened:
@@ -170,9 +189,7 @@ async def test_requests_that_come_together_are_all_answered_in_order() -> None:
         for number in (71, 72, 73):
             if number > 71:
                 assert [one.raw for one in await line.session.receive()] == [request(number, "ping")]
-            await line.session.send([answer(number)])
-            response = await line.wire.response()
-            assert (response.status, await response.body()) == (200, answer(number).raw)
+            await answer_over(line, number)
         await line.call(74)
         line.wire.close()
 
@@ -181,19 +198,10 @@ async def test_two_in_one_read_go_to_the_parser() -> None:
     """Their bytes are no longer one request."""
     async with house() as opened:
         line = await Line(opened).begin()
-        host = f"Host: 127.0.0.1:{line.wire.writer.get_extra_info('peername')[1]}"
-        both = b""
-        for number in (75, 76):
-            frame = request(number, "ping")
-            lines = ["POST /mcp HTTP/1.1", host, f"Content-Length: {len(frame)}"]
-            lines += [f"{name}: {value}" for name, value in line.headers]
-            both += "\r\n".join([*lines, "", ""]).encode() + frame
-        line.wire.writer.write(both)
+        line.wire.writer.write(bytes_of(line, request(75, "ping")) + bytes_of(line, request(76, "ping")))
         for number in (75, 76):
             assert [one.raw for one in await line.session.receive()] == [request(number, "ping")]
-            await line.session.send([answer(number)])
-            response = await line.wire.response()
-            assert (response.status, await response.body()) == (200, answer(number).raw)
+            await answer_over(line, number)
         for number in (77, 78):
             await line.call(number)
         line.wire.close()
@@ -215,9 +223,7 @@ async def test_what_the_parser_holds_is_not_passed_by(trick: bytes) -> None:
     """A request with the beginning of another behind it, which looks like its body: the next is a part of that."""
     async with house() as opened:
         line = await Line(opened).begin()
-        host = f"Host: 127.0.0.1:{line.wire.writer.get_extra_info('peername')[1]}"
-        lines = ["POST /mcp HTTP/1.1", host, *(f"{name}: {value}" for name, value in line.headers), ""]
-        line.wire.writer.write("\r\n".join(lines).encode() + trick)
+        line.wire.writer.write(head_of(line) + trick)
         response = await line.wire.response()
         assert response.status == 400
         await response.body()
@@ -235,19 +241,14 @@ async def test_a_request_in_two_reads_is_whole(cut: int) -> None:
     async with house() as opened:
         line = await Line(opened).begin()
         frame = request(80, "tools/call")
-        host = f"Host: 127.0.0.1:{line.wire.writer.get_extra_info('peername')[1]}"
-        lines = ["POST /mcp HTTP/1.1", host, f"Content-Length: {len(frame)}"]
-        lines += [f"{name}: {value}" for name, value in line.headers]
-        data = "\r\n".join([*lines, "", ""]).encode() + frame
+        data = bytes_of(line, frame)
         before = parsed(opened)
         line.wire.writer.write(data[:cut])
         while line_of(opened, line)._is_between:
             await asyncio.sleep(0)  # until the first part has been read alone
         line.wire.writer.write(data[cut:])
         assert [one.raw for one in await line.session.receive()] == [frame]
-        await line.session.send([answer(80)])
-        response = await line.wire.response()
-        assert (response.status, await response.body()) == (200, answer(80).raw)
+        await answer_over(line, 80)
         assert parsed(opened) != before
         await line.call(81)
         line.wire.close()
@@ -332,7 +333,7 @@ async def grown(lane: Lane) -> None:
 
 
 async def ask(lane: Lane, number: int) -> bytes | None:
-    """Ask over the kept connection; return the body of the answer, None if the connection was lost."""
+    """Ask over the kept connection; return the body, read whole or (odd numbers) as a stream; None if it was lost."""
     while (line := lane.take()) is None:
         await grown(lane)
     told: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
@@ -382,31 +383,17 @@ async def test_an_answer_in_two_reads_is_whole(cut: int) -> None:
     far = Far()
     async with lane_to(far) as lane:
         assert await ask(lane, 0) == said(0)
-        far.cuts[22] = cut
+        far.cuts[23] = cut  # an odd one: read as a stream
         [line] = lane._lines
         async with asyncio.TaskGroup() as group:
-            asking = group.create_task(read_when_whole(lane, 22))
+            asking = group.create_task(ask(lane, 23))
             await far.met.wait()
             while line._is_between:
                 await asyncio.sleep(0)
             far.go_on.set()
-        assert asking.result() == said(22)
-        for number in (23, 24):
+        assert asking.result() == said(23)
+        for number in (24, 25):
             assert await ask(lane, number) == said(number)
-
-
-async def read_when_whole(lane: Lane, number: int) -> bytes | None:
-    """Ask, and read the answer as a stream."""
-    line = lane.take()
-    assert line is not None
-    told: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
-    frame = request(number, "ping")
-    line.ask(lane.head(frame), frame, told.set_result)
-    found = await told
-    assert found is not None
-    body = b"".join([piece async for piece in found.content.iter_any()])
-    line.release()
-    return body
 
 
 @pytest.mark.parametrize("extra", [said(5), b"\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", b"HTTP/1.1 2"])
