@@ -13,7 +13,7 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 import orjson
 
-from relay.errors import ConfigError, EndpointUnavailable, RelayError
+from relay.errors import ConfigError, EndpointUnavailable, RelayError, ServerLeftOut
 from relay.frames.frame import UNREADABLE, Frame, RequestId
 
 __all__ = [
@@ -89,14 +89,22 @@ class End(NamedTuple):
     code: int
     message: str
     delivered: Delivered
+    is_session_over: bool = False
 
     def answer(self, request_id: RequestId) -> Frame:
         """Make the error of one of them."""
+        if self.is_session_over:
+            return session_over(request_id, self.message)
         return error(request_id, self.code, self.message, delivered=self.delivered)
 
 
 def end_by(reason: RelayError | None, otherwise: str) -> End:
-    """Return what ``reason`` means for them: a server that could not be reached, or started, has got none of them."""
+    """Return what ``reason`` means for them: a server that could not be reached, or started, has got none of them.
+
+    Nor has one that is left out: what it had got has had its outcome before the session ended.
+    """
+    if isinstance(reason, ServerLeftOut):
+        return End(UNAVAILABLE, str(reason), "no", is_session_over=True)
     if isinstance(reason, EndpointUnavailable | ConfigError):
         return End(UNAVAILABLE, str(reason), "no")
     return End(LOST, f"the request was lost: {reason or otherwise}", "unknown")

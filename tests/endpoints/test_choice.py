@@ -21,8 +21,11 @@ from relay.errors import ConfigError, EndpointBroken, EndpointUnavailable, Serve
 from relay.frames import replies
 from relay.frames.frame import Frame, Kind
 from relay.limits import Limits
+from relay.pipe import pipe
 from relay.routing.rota import Strategy
 from relay.testing import Capabilities, Pair, check_endpoint, far_of, joined
+from tests.e2e.oracle import request
+from tests.endpoints.http_house import house
 
 LIMITS = Limits(close_grace=0.2, cancel_grace=0.05)
 META = '"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}'
@@ -143,7 +146,7 @@ async def street(
 async def answers(choice: Choice, count: int) -> dict[Any, Any]:
     """Receive so many answers; return the server's name, or the error, by id."""
     found: dict[Any, Any] = {}
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while len(found) < count:
             for frame in await choice.receive():
                 read = json.loads(frame.raw)
@@ -152,7 +155,7 @@ async def answers(choice: Choice, count: int) -> dict[Any, Any]:
     return found
 
 
-async def until(condition: Callable[[], object], seconds: float = 5) -> None:
+async def until(condition: Callable[[], object], seconds: float = 20) -> None:
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.005)
@@ -432,6 +435,26 @@ async def test_what_a_session_has_open_is_answered_before_it_ends() -> None:
         assert 2 not in town.houses[0].ids
 
 
+async def test_what_comes_as_a_session_ends_goes_to_a_new_one() -> None:
+    """It was taken from the client and handed to nobody: the client hears that, over HTTP as a 404."""
+    async with street("ab") as town, house() as opened:
+        client, session = await opened.begin()
+        choice = town.choice(ends_with_home=True)
+        piping = asyncio.get_running_loop().create_task(pipe(session, choice, limits=LIMITS))
+        (greeted,) = await client.call(request(1, "echo"))
+        assert json.loads(greeted)["result"] == {"server": "a"}
+        outcomes: list[object] = []
+        town.balancer.refused(0, "Connection refused")
+        session.accept(ask(2), outcomes.append)
+        report = await piping
+        assert isinstance(report.failure, ServerLeftOut)
+        (outcome,) = outcomes
+        assert isinstance(outcome, Frame) and session.status_of(outcome) == 404
+        error = json.loads(outcome.raw)
+        assert (error["id"], error["error"]["data"]["delivered"]) == (2, "no")
+        assert town.houses[0].ids == [1]
+
+
 async def test_a_burst_of_sessions_before_unknown_servers_costs_three() -> None:
     """A session that begins is a request like others: the rest waits until a server has answered."""
     async with street(patience=1.5) as town:
@@ -495,7 +518,7 @@ async def test_after_our_end_what_is_owed_still_comes() -> None:
         await choice.send([ask(1)])
         await choice.send_eof()
         assert await answers(choice, 1) == {1: "b"}
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             assert len(await choice.receive()) == 0
 
 
@@ -508,7 +531,7 @@ async def test_after_our_end_nobody_waits_for_a_server_that_owes_nothing() -> No
         await choice.send([ask(1), ask_modern(2, "subscriptions/listen")])
         await choice.send_eof()
         assert (await answers(choice, 1))[1]["message"].endswith("no answer within 0.1 s")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             (ended,) = await choice.receive()
             assert len(await choice.receive()) == 0
         assert ended.raw == replies.subscription_ended(2).raw
