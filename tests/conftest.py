@@ -5,7 +5,7 @@ An async test needs no marker and no plugin:
     async def test_answer_arrives() -> None: ...                   # runs twice: [asyncio] and [uvloop]
     @given(chunks()) async def test_any_chunking(…) -> None: ...   # hypothesis: a fresh loop for each example
 
-    @pytest.mark.async_timeout(60)           # instead of 20 s
+    @pytest.mark.async_timeout(60)           # instead of 50 s
     @pytest.mark.only_loop("asyncio")        # where the law is about one loop
     @pytest.mark.allow_leaks("why")          # where a leak is the subject
     @pytest.mark.shortcuts                   # where a shortcut is: `pytest --ordinary-way` takes them all away
@@ -21,6 +21,7 @@ import compileall
 import inspect
 import os
 import runpy
+import signal
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -41,7 +42,7 @@ AsyncTest = Callable[..., Awaitable[object]]
 
 ORDINARY_WAY = Path(__file__).with_name("ordinary_way")
 
-TEST_TIMEOUT = 20.0  # nothing a test waits for takes longer on a loaded CI machine, unless it says so
+TEST_TIMEOUT = 50.0  # nothing a test waits for takes longer on a loaded CI machine, unless it says so
 CLEAN_UP = 40.0  # what a test that was given up may take to end its processes
 LEAK_GRACE = 2.0  # closing takes a few turns of the loop, a killed child until it is reaped
 
@@ -58,7 +59,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Take the shortcuts from relays in this process and in those that it starts."""
+    """Let children hear Ctrl-C; take the shortcuts from relays in this process and in those that it starts."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell starts what runs in the background like that
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if config.getoption("--ordinary-way"):
         folders = [str(ORDINARY_WAY), *filter(None, [os.environ.get("PYTHONPATH")])]
         os.environ["PYTHONPATH"] = os.pathsep.join(folders)

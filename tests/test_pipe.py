@@ -158,7 +158,7 @@ async def test_linger_ends(swapped: bool) -> None:
         await rig.left.send_eof()
         await rig.right.send([frame(1)])
         assert await take(rig.left, 9) == [frame(1).raw]
-    assert QUICK.linger <= time.monotonic() - began < QUICK.linger + 1
+    assert QUICK.linger <= time.monotonic() - began < QUICK.linger + 4
     assert isinstance(rig.near_right.reasons[0], EndpointBroken)
     assert rig.first(running.result()) == "left"
     with pytest.raises(EndpointBroken):
@@ -172,17 +172,17 @@ async def test_a_side_that_ignores_its_close_is_left(swapped: bool) -> None:
     began = time.monotonic()
     await rig.left.aclose()
     await rig.run()
-    assert 0.4 <= time.monotonic() - began < 1.5
+    assert 0.4 <= time.monotonic() - began < 5
     await rig.near_right.inner.aclose()
 
 
 async def test_a_broken_source_closes_the_sink_with_the_reason(swapped: bool) -> None:
     """At once, without linger: the other side's open requests get an error that says why."""
-    rig = Rig(swapped=swapped)
+    rig = Rig(swapped=swapped, limits=Limits(linger=30))
     rig.near_left.receive_fails = EndpointBroken("left was killed by SIGKILL")
     began = time.monotonic()
     report = await rig.run()
-    assert time.monotonic() - began < 0.15
+    assert time.monotonic() - began < 10
     assert rig.first(report) == "left"
     assert report.failure is rig.near_left.receive_fails
     assert set(rig.near_right.reasons) == {rig.near_left.receive_fails}

@@ -136,7 +136,7 @@ async def test_a_child_that_does_not_end_is_killed(monkeypatch: pytest.MonkeyPat
     async with demo.running([sys.executable, "-S", "-c", code], stdout=PIPE) as process:
         await demo.lines_of(process.stdout).readline()
     assert await asyncio.wait_for(process.wait(), 5) == -signal.SIGKILL
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     process._transport.close()  # type: ignore[attr-defined]  # uvloop keeps the pipes' descriptors until then
 
 

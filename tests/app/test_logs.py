@@ -72,7 +72,7 @@ def test_a_stderr_that_nobody_reads_holds_nobody_up() -> None:
     for _ in range(4096):
         sink.write(line)
     sink.flush(0.05)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 20
     found: list[bytes] = []
     reader = threading.Thread(target=lambda: found.extend(iter(lambda: os.read(reading, 2**20), b"")), daemon=True)
     reader.start()
@@ -138,7 +138,7 @@ def test_masking_takes_no_time(text: str) -> None:
     """A hostile line holds nobody up."""
     began = time.monotonic()
     assert mask_secrets(text, ()) == text
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 10
 
 
 def test_the_log(written: Written, root_logger: logging.Logger) -> None:
@@ -323,7 +323,7 @@ async def test_a_real_descriptor_reaches_the_sink(written: Written) -> None:
     await stderr.open()
     os.write(stderr.fd, b"hello\n")
     text = ""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not text:
             await asyncio.sleep(0.01)
             text = written.read()

@@ -28,7 +28,7 @@ async def test_signals_where_the_loop_catches_none(number: int, monkeypatch: pyt
         stop = StopSignals(StderrSink())
         stop.install()
         os.kill(os.getpid(), number)
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(10):
             await stop.stopped.wait()
     finally:
         for one, handler in kept.items():

@@ -370,7 +370,7 @@ async def test_cancelled_request_gets_an_end(way: str, loop_name: str) -> None:
         await program.send(note("notifications/cancelled", requestId=1))
         answer = await program.answer(1)
         assert answer["error"]["code"] == -32005
-        await asyncio.wait_for(gone.wait(), 5)
+        await asyncio.wait_for(gone.wait(), 20)
         assert len(server.posted("notifications/cancelled")) == 1
 
 

@@ -153,7 +153,7 @@ async def test_kill_of_the_server_amid_32_answers(script: str, loop_name: str) -
                 await server.until_called(32)
                 await asyncio.sleep(0.1)  # let the halves that are under way arrive: there is no sign of it
                 await server.kill()
-                async with asyncio.timeout(1):
+                async with asyncio.timeout(10):
                     answers = await asyncio.gather(*calls)
                 assert [one["id"] for one in answers] == list(range(1, 33))
                 assert all(one["error"]["data"]["delivered"] == "unknown" for one in answers)
@@ -278,8 +278,8 @@ async def test_sigterm_drains() -> None:
         script.go_on.set()
         answered_at = time.monotonic()
         assert (await (await calling).json())["result"]
-        assert await relay.exit_code(5) == 0
-        assert time.monotonic() - answered_at < 1
+        assert await relay.exit_code(20) == 0
+        assert time.monotonic() - answered_at < 4
         with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
             await listening.body()
         assert not [line for line in relay.said if "Traceback" in line or "ERROR" in line], relay.said
@@ -307,7 +307,7 @@ async def test_a_modern_client_that_leaves_cancels() -> None:
                 await server.until(lambda: server.requests)
                 began = time.monotonic()
                 wire.close()
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(20):
                     while not script.left_at:
                         await asyncio.sleep(0.005)
                 assert script.left_at - began < 0.1

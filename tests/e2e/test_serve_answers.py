@@ -209,7 +209,7 @@ async def test_a_failed_initialize_leaves_nothing() -> None:
             response = await client.post(initialize())
             assert "mcp-session-id" not in response.headers
             assert json.loads((await client.finished(response))[0])["error"]["code"] == -32602
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 while (status := await client.status())["servers"]["default"]["children"]:
                     await asyncio.sleep(0.02)
             assert status["sessions"] == 0 and status["servers"]["default"]["started"] == 1

@@ -119,7 +119,7 @@ async def refused(response: Response, status: int) -> dict[str, Any]:
     return error
 
 
-async def until(holds: Any, seconds: float = 5) -> None:
+async def until(holds: Any, seconds: float = 20) -> None:
     """Wait until something nobody announces is so."""
     async with asyncio.timeout(seconds):
         while not holds():

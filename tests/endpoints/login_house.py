@@ -41,16 +41,26 @@ def basic(request: web.Request, body: bytes) -> web.Response | None:
 
 
 class Digest:
-    """Lets in whoever answers its challenge (RFC 7616); a nonce is good for so many requests."""
+    """Lets in whoever answers its challenge (RFC 7616); a nonce is good for so many requests.
+
+    ``only_nonce``: everybody gets this one, and it is never used up; but each count is good once.
+    """
 
     def __init__(
-        self, algorithm: str = "MD5", *, uses: int = 1000, more: Sequence[str] = (), qop: str | None = "auth"
+        self,
+        algorithm: str = "MD5",
+        *,
+        uses: int = 1000,
+        more: Sequence[str] = (),
+        qop: str | None = "auth",
+        only_nonce: str | None = None,
     ) -> None:
         self._algorithm = algorithm
         self._hash = {"MD5": hashlib.md5, "SHA-256": hashlib.sha256}[algorithm]
         self._uses = uses
         self._more = more
         self._qop = qop
+        self._only_nonce = only_nonce
         self._counts: dict[str, set[int]] = {}
         self.stale = 0
         self.password = PASSWORD
@@ -79,8 +89,8 @@ class Digest:
         return said.get("response") == hashed(secret, said["nonce"], *middle, asked)
 
     def _challenge(self, *, is_stale: bool) -> web.Response:
-        nonce = f"n{len(self._counts)}"
-        self._counts[nonce] = set()
+        nonce = self._only_nonce or f"n{len(self._counts)}"
+        self._counts.setdefault(nonce, set())
         response = web.Response(status=401, body=b"x" * 300_000)  # one that must be left unread
         for line in self._more:
             response.headers.add("WWW-Authenticate", line)

@@ -140,7 +140,7 @@ def completion(request_id: object) -> Any:
 async def frames_from(server: ModernClients, count: int) -> list[Any]:
     """Return what the clients have for the server next, read."""
     found: list[Any] = []
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while len(found) < count:
             found += [json.loads(frame.raw) for frame in await server.receive()]
     assert len(found) == count, found

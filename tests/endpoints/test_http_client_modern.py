@@ -96,7 +96,7 @@ async def prepare(client: Direct, server: FaultServer, *, kept: bool) -> None:
 
 async def until(holds: Callable[[], object]) -> None:
     """Wait until something is so that the script does not announce."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not holds():
             await asyncio.sleep(0.005)
 
@@ -324,7 +324,7 @@ async def test_to_cancel_is_to_close_the_stream(name: str, kept: bool) -> None:
             if name == "hold stream":
                 await client.until(lambda: client.others)
             await client.send(cancelled(request_id))
-            async with asyncio.timeout(1):
+            async with asyncio.timeout(10):
                 await until(lambda: script.left)
             assert script.left == [request_id]
             script.held.clear()

@@ -143,6 +143,17 @@ async def test_every_login_on_every_way(way: str, kind: str) -> None:
             assert all(one.headers["Authorization"] == "Bearer canary-token-1" for one in there.came)
 
 
+@pytest.mark.parametrize(("uses", "only_nonce"), [(1, None), (1000, "n")], ids=["each its own", "one for all"])
+async def test_many_at_once_do_not_use_up_each_other_s_nonces(uses: int, only_nonce: str | None) -> None:
+    """A nonce is good for one request, or there is but one and its uses are counted."""
+    gate = Digest(uses=uses, only_nonce=only_nonce)
+    async with house(gate) as there, talking(there) as talk:
+        await talk.begin()
+        answers = await talk.ask_all(*range(1, 41), b="é")
+        assert [answer.get("result") for answer in answers] == [{"b": "é"}] * 40
+        assert sorted(there.executed, key=str) == sorted(range(41), key=str)
+
+
 @pytest.mark.parametrize("way", ["streamablehttp", "pass"])
 @pytest.mark.parametrize("kind", ["digest-sha256", "bearer"])
 async def test_a_large_body_is_sent_again_whole(way: str, kind: str) -> None:

@@ -36,7 +36,7 @@ both_ways = pytest.mark.parametrize("path", [FAST, ORDINARY], ids=["fast", "ordi
 async def is_lost(response: Response) -> bool:
     """Tell whether a stream ends in the middle: no more events, and no proper end."""
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while await response.any_event() is not None:
                 pass
     except (asyncio.IncompleteReadError, ConnectionError):
@@ -460,7 +460,7 @@ async def test_slow_senders_of_large_bodies_hold_up_nobody() -> None:
         for wire in wires:
             headers = [(name, value) for name, value in headers_for(ask(1)).items() if value is not None]
             await wire.send("POST", "/mcp", [*headers, ("content-length", "300000")], b"{")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             posting, number = await there.posted(there.client(), server, body)
         await server.send([answer(number)])
         assert (await posting).status == 200
@@ -479,7 +479,7 @@ async def _see_it_fail(posting: asyncio.Task[Response]) -> None:
 async def _is_cancelled(server: ModernClients, number: object) -> None:
     began = asyncio.get_running_loop().time()
     (cancelled,) = await frames_from(server, 1)
-    assert asyncio.get_running_loop().time() - began < 1, "100 ms on a machine that does nothing else"
+    assert asyncio.get_running_loop().time() - began < 10, "100 ms on a machine that does nothing else"
     assert (cancelled["method"], cancelled["params"]["requestId"]) == ("notifications/cancelled", number)
 
 

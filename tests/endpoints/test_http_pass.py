@@ -840,7 +840,7 @@ async def test_drain_lets_answers_come_and_ends_streams() -> None:
         await draining
         began = time.monotonic()
         await opened.listener.aclose()
-        assert time.monotonic() - began < 0.4
+        assert time.monotonic() - began < 4
         with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
             await stream.body()
         assert len(server.posted("tools/call")) == 1
@@ -855,7 +855,7 @@ async def test_drain_ends_subscriptions_in_good_order() -> None:
         assert json.loads((await response.next_event()).data)["method"] == "notifications/tools/list_changed"
         began = time.monotonic()
         await opened.listener.drain(5)
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 4
         _, last = _read_as_clients_do(event + response._rest + await response.body())
         assert json.loads(last)["result"]["resultType"] == "complete"
 

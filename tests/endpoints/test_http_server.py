@@ -65,7 +65,7 @@ async def test_a_slow_call_becomes_a_stream_after_the_wait() -> None:
         client, session = await there.begin("2025-06-18")
         began = asyncio.get_running_loop().time()
         response = await (await posted(client, session, request(1, "x")))
-        assert 0.04 <= asyncio.get_running_loop().time() - began < 2
+        assert 0.04 <= asyncio.get_running_loop().time() - began < 10
         assert response.is_stream
         await session.send([answer(1)])
         assert await response.frames() == [answer(1).raw]

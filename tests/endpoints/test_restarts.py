@@ -154,7 +154,7 @@ async def test_a_child_found_dead_by_writing_has_failed() -> None:
     clock = Clock()
     async with starts(clock) as (restarts, children):
         child = await begin(restarts, children, "/bin/sh", "-c", "exec 0<&-; exec sleep 60")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while not child._takes_no_more():
                 await child.send([Frame(b'{"method":"x"}')])
                 await asyncio.sleep(0.01)

@@ -53,7 +53,7 @@ async def say(member: Member, *frames: bytes) -> None:
 
 async def heard(shared: SharedSessions) -> list[tuple[bytes, Any]]:
     """Return what the server has heard, as it came and read."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         return [(frame.raw, json.loads(frame.raw)) for frame in await shared.receive()]
 
 
@@ -61,7 +61,7 @@ async def come(member: Member) -> list[Any]:
     """Return what has come for a session; nothing if that is so."""
     if not member.inbox.waiting_bytes and not member.inbox.is_finished:
         return []
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         return [json.loads(frame.raw) for frame in await member.receive()]
 
 

@@ -251,7 +251,7 @@ def test_a_large_frame_costs_little_to_read() -> None:
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert seconds < 2
+    assert seconds < 20, "0.1 s on a machine that does nothing else"
     assert peak < 2**20
 
 
@@ -353,7 +353,7 @@ def test_the_search_for_repeated_keys_is_linear() -> None:
         seconds = time.perf_counter() - before
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        assert seconds < 5
+        assert seconds < 50, "a second on a machine that does nothing else"
         assert peak < 40 * 2**20
 
 
