@@ -59,9 +59,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let children hear Ctrl-C; take the shortcuts from relays in this process and in those that it starts."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell starts what runs in the background like that
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Let children hear signals; take the shortcuts from relays in this process and in those that it starts."""
+    for number in (signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGINT)):
+        if signal.getsignal(number) is signal.SIG_IGN:  # by a shell, in the background, or by nohup
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     if config.getoption("--ordinary-way"):
         folders = [str(ORDINARY_WAY), *filter(None, [os.environ.get("PYTHONPATH")])]
         os.environ["PYTHONPATH"] = os.pathsep.join(folders)

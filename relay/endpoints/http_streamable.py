@@ -70,8 +70,8 @@ class StreamableHttp:
     def accept_at_once(self, lane: FastLane, message: RawRequestMessage, body: bytes) -> bool:
         """Check a POST by the same rules as any other and hand it to its session; False where those say more.
 
-        What is refused, begins a session, comes from a browser or meets a full inbox goes the ordinary way, which
-        finds the same and says so.
+        What is refused, begins a session or comes from a browser goes the ordinary way, which finds the same and
+        says so; so does what has met a full inbox and waited.
         """
         headers, passing = message.headers, self._mount.passing
         if len(body) > self._limits.max_frame_bytes:
@@ -93,7 +93,7 @@ class StreamableHttp:
                 if facts is not None and session.server.question(frame.head.method, facts) is not None:
                     return False
             if session.inbox.is_paused:
-                return False
+                return self._wait_for_room(lane, session, frame)
             exchange = self._accept(session, frame, lane.answered)
         except Refused:
             return False
@@ -104,6 +104,14 @@ class StreamableHttp:
             lane.accepted()
         else:
             lane.expect(session, exchange)
+        return True
+
+    def _wait_for_room(self, lane: FastLane, session: HttpSession | ModernClients, frame: Frame) -> bool:
+        """Let a request wait on its connection; False if it must go the ordinary way."""
+        if session.is_closing or frame.head.target is not None or session.waiting >= session.max_in_flight:
+            return False
+        self._mount.check_load(session, frame.head)
+        lane.expect_room(session)
         return True
 
     def _check_at_once(self, headers: MultiMapping[str]) -> HttpSession | ModernClients | None:

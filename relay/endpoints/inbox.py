@@ -42,6 +42,7 @@ class FrameInbox:
         self._failure: RelayError | None = None
         self._receiver: asyncio.Future[None] | None = None
         self._room: asyncio.Event | None = None
+        self._at_room: dict[Callable[[], None], None] = {}
         self._at_end: list[Callable[[], None]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._taker: Taker | None = None
@@ -85,6 +86,14 @@ class FrameInbox:
                 self._room = asyncio.Event()
             await self._room.wait()
 
+    def call_at_room(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` once there is room, in the order of these calls while there is; or at the end."""
+        self._at_room[callback] = None
+
+    def forget_call_at_room(self, callback: Callable[[], None]) -> None:
+        """Take back ``call_at_room``."""
+        self._at_room.pop(callback, None)
+
     def finish(self, failure: RelayError | None = None) -> None:
         """Say that no more will come; ``failure`` is raised to the receiver once it has taken what is there."""
         if self._finished:
@@ -98,6 +107,7 @@ class FrameInbox:
             callback()
         if self._room is not None:
             self._room.set()
+        self._tell_of_room()
 
     def call_at_end(self, callback: Callable[[], None]) -> None:
         """Call ``callback`` when no more will be put in; at once if that is so already."""
@@ -139,7 +149,14 @@ class FrameInbox:
             if self._room is not None:
                 self._room.set()
                 self._room = None
+            self._tell_of_room()
         return frames
+
+    def _tell_of_room(self) -> None:
+        while self._at_room and (self._finished or not self._paused):
+            callback = next(iter(self._at_room))
+            del self._at_room[callback]
+            callback()
 
     def _wake(self) -> None:
         if self._receiver is not None and not self._receiver.done():

@@ -317,6 +317,11 @@ _SCALAR = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|-?\d++|null'
 _LEADING_MEMBER = re.compile(
     rb'\s*[{,]\s*"(jsonrpc|id|method|params|result|error)"\s*:\s*(?:(' + _SCALAR + rb")(?=\s*[,}]))?"
 )
+# What nearly all servers write before a result: one match is 0.5 us, to go from member to member 2.
+_USUAL_ANSWER = re.compile(
+    rb'\s*\{\s*"jsonrpc"\s*:\s*"2\.0"\s*,\s*"id"\s*:\s*(' + _SCALAR + rb')\s*,\s*"(?:result|error)"\s*:'
+)
+_decode_id = msgspec.json.Decoder(int | str | None).decode
 # A match ends at the brace that closes the message, so whatever precedes it are members of the message itself.
 _LAST_MEMBERS = re.compile(rb',\s*"id"\s*:\s*(' + _SCALAR + rb')\s*(?:,\s*"jsonrpc"\s*:\s*"2\.0"\s*)?\}\s*$', re.DOTALL)
 
@@ -327,6 +332,11 @@ def _peek_at_answer(raw: bytes) -> Head | None:
     Only an answer: of a request the progress token is wanted, which may be anywhere.
     """
     if not raw.rstrip().endswith(b"}"):
+        return None
+    if (usual := _USUAL_ANSWER.match(raw)) is not None:
+        with contextlib.suppress(*UNREADABLE):
+            if (message_id := _decode_id(usual.group(1))) is not None:
+                return Head(Kind.RESPONSE, message_id)
         return None
     head = salvage_head(raw, raw[-256:])
     return head if head.kind is Kind.RESPONSE and head.id is not None else None
@@ -347,7 +357,7 @@ def salvage_head(start: bytes, end: bytes) -> Head:
     message_id: RequestId | None = None
     if token is not None:
         try:
-            message_id = msgspec.json.decode(token, type=int | str | None)
+            message_id = _decode_id(token)
         except UNREADABLE:
             return Head(Kind.INVALID, fault="its id is neither a string nor a number that can be kept")
     if is_answer:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 
 import pytest
 
+from relay.endpoints.http_session import HttpSession
+from relay.errors import EndpointBroken
 from relay.limits import Limits
 from tests.e2e.oracle import ACCEPT_BOTH, Response, Wire, initialize, request
-from tests.endpoints.http_house import PATIENT, House, answer, house, initialized
+from tests.endpoints.http_house import PATIENT, House, answer, house, initialized, until
 
 Headers = list[tuple[str, str]]
 
@@ -153,3 +156,132 @@ async def test_a_session_may_begin_on_a_connection_that_another_has_used() -> No
         assert response.headers["mcp-session-id"] not in (line.client.session, "")
         await line.call(11)
         line.wire.close()
+
+
+# -- a server that takes no more for a moment
+
+SMALL = dataclasses.replace(PATIENT, buffer_high=1000, buffer_low=700)  # two requests of 600 bytes are enough
+BIG = "x" * 500
+
+
+async def crowd(first: Line, count: int) -> list[Line]:
+    """Open more connections of the same session, which have made three calls each."""
+    lines = []
+    for _ in range(count):
+        line = Line(first.house)
+        line.client, line.session, line.headers = first.client, first.session, first.headers
+        line.wire = await Wire.open(first.house.base)
+        for number in (1, 22, 333):
+            await line.call(number)
+        lines.append(line)
+    return lines
+
+
+async def post_all(lines: list[Line], session: HttpSession, first: int) -> list[bytes]:
+    """POST one request on each connection; return them once all but the two that fit wait for room."""
+    frames = [request(first + place, "tools/call", of=BIG) for place in range(len(lines))]
+    for place, (line, frame) in enumerate(zip(lines, frames, strict=True)):
+        await line.wire.send("POST", "/mcp", line.headers, frame)
+        await until(lambda due=place: len(session.exchanges) + session.waiting > due)
+    assert (len(session.exchanges), session.waiting) == (2, len(lines) - 2)
+    return frames
+
+
+async def receive(session: HttpSession, count: int) -> list[bytes]:
+    """Take so many frames from the client."""
+    seen: list[bytes] = []
+    while len(seen) < count:
+        seen += [frame.raw for frame in await session.receive()]
+    assert len(seen) == count
+    return seen
+
+
+async def answer_all(lines: list[Line], session: HttpSession, first: int) -> None:
+    """Answer each request, and see each answer come on its own connection."""
+    await session.send([answer(first + place) for place in range(len(lines))])
+    for place, line in enumerate(lines):
+        response = await line.wire.response()
+        assert (response.status, await response.body()) == (200, answer(first + place).raw)
+
+
+@pytest.mark.parametrize("wait", [0.0, 0.3], ids=["a moment", "long"])
+async def test_requests_wait_on_their_connections_for_room(wait: float) -> None:
+    """Those beyond the high mark come in order once there is room, however long that takes; the next calls too."""
+    async with house(SMALL) as opened:
+        line = await Line(opened).begin()
+        lines = await crowd(line, 7)
+        for first in (100, 200):
+            frames = await post_all(lines, line.session, first)
+            await asyncio.sleep(wait)
+            assert line.session.waiting == 5 and line.session.inbox.waiting_bytes < 1500
+            assert sorted(await receive(line.session, 7)) == sorted(frames)
+            await answer_all(lines, line.session, first)
+        assert not line.session.waiting
+        for one in (line, *lines):
+            await one.call(8)
+            one.wire.close()
+
+
+@pytest.mark.shortcuts
+async def test_requests_that_wait_for_a_moment_need_no_task_and_keep_their_order() -> None:
+    """As many as there is room for are taken each time."""
+    async with house(SMALL) as opened:
+        line = await Line(opened).begin()
+        lines = await crowd(line, 7)
+        frames = await post_all(lines, line.session, 100)
+        assert not opened.listener._http or not any(
+            one._current_request
+            for one in opened.listener._http.connections  # what aiohttp has a task for
+        )
+        assert [one.raw for one in await line.session.receive()] == frames[:2]
+        assert (line.session.waiting, line.session.inbox.waiting_bytes > 1000) == (3, True)
+        assert await receive(line.session, 5) == frames[2:]
+        await answer_all(lines, line.session, 100)
+        for one in (line, *lines):
+            one.wire.close()
+
+
+async def test_a_client_that_leaves_while_it_waits_for_room_is_forgotten() -> None:
+    """Its request goes nowhere: nothing of it was accepted."""
+    async with house(SMALL) as opened:
+        line = await Line(opened).begin()
+        lines = await crowd(line, 4)
+        frames = await post_all(lines, line.session, 100)
+        lines[2].wire.close()
+        await until(lambda: line.session.waiting == 1)
+        assert await receive(line.session, 3) == [*frames[:2], frames[3]]
+        assert not line.session.waiting and not line.session.inbox._at_room
+        del lines[2]
+        await line.session.send([answer(100), answer(101), answer(103)])
+        for one in (line, *lines):
+            one.wire.close()
+
+
+async def test_what_comes_behind_a_request_that_waits_for_room_waits_too() -> None:
+    """On the same connection: each is taken once, and answered in order."""
+    async with house(SMALL) as opened:
+        line = await Line(opened).begin()
+        lines = await crowd(line, 3)
+        frames = await post_all(lines, line.session, 100)
+        await lines[2].wire.send("POST", "/mcp", line.headers, request(200, "ping"))
+        assert await receive(line.session, 3) == frames
+        await answer_all(lines, line.session, 100)
+        assert await receive(line.session, 1) == [request(200, "ping")]
+        await answer_all(lines[2:], line.session, 200)
+        for one in (line, *lines):
+            one.wire.close()
+
+
+async def test_a_session_that_ends_tells_those_who_wait_for_room() -> None:
+    """Those that were accepted get their errors, the others 404: they surely were not delivered."""
+    async with house(SMALL) as opened:
+        line = await Line(opened).begin()
+        lines = await crowd(line, 5)
+        await post_all(lines, line.session, 100)
+        await line.session.aclose(EndpointBroken("gone"))
+        responses = [await one.wire.response() for one in lines]
+        assert [response.status for response in responses] == [200, 200, 404, 404, 404]
+        bodies = [await response.body() for response in responses]
+        assert [f'"id":{100 + place},'.encode() in body for place, body in enumerate(bodies[:2])] == [True] * 2
+        for one in (line, *lines):
+            one.wire.close()

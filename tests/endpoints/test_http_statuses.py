@@ -188,6 +188,18 @@ async def test_what_is_not_json_rpc_is_refused_and_goes_nowhere(body: bytes, cod
         assert (await client.post(notification("a"))).status == 202
 
 
+@pytest.mark.parametrize("extra", [0, 1])
+@pytest.mark.parametrize("most", [60, 99, 100, 101, 150, 1000])
+async def test_nodes_are_counted_whether_they_are_few_or_many(most: int, extra: int) -> None:
+    """Arrays and objects together: as many as are allowed pass."""
+    async with house(Limits(answer_wait=0, max_json_nodes=most)) as there:
+        client, session = await there.begin()
+        left = most - 2 + extra  # the message and its params
+        inner = b"[]," * (left // 3) + b"{}," * (left - left // 3) + b'"%b"' % (b"x" * most)
+        response = await client.post(b'{"jsonrpc":"2.0","id":1,"method":"x","params":[' + inner + b"]}")
+        assert response.status == (413 if extra else 200)
+
+
 async def test_a_json_bomb_is_refused_fast_and_others_go_on() -> None:
     """16 MiB of ``{},``: 413 in well under a second."""
     async with house() as there:

@@ -220,6 +220,12 @@ PAYLOAD = b'{"content":[{"type":"text","text":"' + b"x" * 5000 + b'"}]}'
     ("raw", "expected"),
     [
         (b'{"jsonrpc":"2.0","id":5,"result":%s}', (RESPONSE, 5, None)),
+        (b' { "jsonrpc": "2.0", "id": "\\u00e9 \\"", "error" : %s } \r', (RESPONSE, 'é "', None)),
+        (b'{"jsonrpc":"2.0","id":-0,"result":%s}', (RESPONSE, 0, None)),
+        (b'{"jsonrpc":"2.0","id":%s,"result":%%s}' % str(HUGE).encode(), (RESPONSE, HUGE, None)),
+        (b'{"jsonrpc":"2.0","id":007,"result":%s}', (INVALID, None, None)),
+        (b'{"jsonrpc":"2.0","id":1.5,"result":%s}', (INVALID, None, None)),
+        (b'{"jsonrpc":"2.0","id":"\\q","result":%s}', (INVALID, None, None)),
         (b'{"result":%s,"jsonrpc":"2.0","id":"a"}', (RESPONSE, "a", None)),
         (b'{"id":%s,"method":"x","params":%%s}' % str(HUGE).encode(), (REQUEST, HUGE, "x")),
         (b'{"jsonrpc":"2.0","id":null,"error":%s}', (RESPONSE, None, None)),
