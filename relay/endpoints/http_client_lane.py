@@ -62,6 +62,19 @@ class Answer:
         """Bytes of the body that have come."""
         return self._content.total_bytes if self._whole is None and self._content else len(self._whole or b"")
 
+    def call_when_whole(self, callback: Callable[[], None], most: int) -> bool:
+        """Call ``callback`` once the body is here, or will never be; False if it is here, or how large it is unknown.
+
+        Nor is that done for a body of more than ``most`` bytes.
+        """
+        said = self.headers.get("Content-Length", "")
+        if self._content is None or self._content.is_eof() or not (said.isascii() and said.isdigit()):
+            return False
+        if int(said[:20]) > most:
+            return False
+        self._line.call_when_whole(callback, self._content, int(said))
+        return True
+
     def whole_body(self) -> bytes:
         """Take the body of a whole answer."""
         return self.content.read_nowait(-1) if self._whole is None else self._whole
@@ -88,6 +101,7 @@ class Line(ResponseHandler):
         super().__init__(loop)
         self._lane = lane
         self._on_answer: OnAnswer | None = None
+        self._on_whole: Callable[[], None] | None = None
         self._content: StreamReader | None = None
         self._known_head: KnownHead[RawResponseMessage] | None = None
         self._is_between = True
@@ -139,12 +153,29 @@ class Line(ResponseHandler):
         answer = Answer(self, message, content)
         self._loop.call_soon(on_answer, answer) if not content.is_eof() else on_answer(answer)
 
+    def call_when_whole(self, callback: Callable[[], None], content: StreamReader, size: int) -> None:
+        """Call ``callback`` once this body of ``size`` bytes is here to its end, or the connection is lost."""
+        self._on_whole = callback
+        content.on_eof(self._body_ended)
+        content.set_read_chunk_size(size)  # nobody reads before its end
+        if self._reading_paused:
+            self.resume_reading()
+
+    def _body_ended(self) -> None:
+        self._loop.call_soon(self._tell_whole)  # not within the parser, which is not done with it yet
+
+    def _tell_whole(self) -> None:
+        on_whole, self._on_whole = self._on_whole, None
+        if on_whole is not None:
+            on_whole()
+
     def connection_lost(self, exc: BaseException | None) -> None:
         """Let who waits for an answer know that none will come."""
         self._lane.forget(self)
         super().connection_lost(exc)
         if self._content is not None:
             end_body(self._content)
+        self._tell_whole()
         on_answer, self._on_answer = self._on_answer, None
         if on_answer is not None:
             on_answer(None)

@@ -158,7 +158,7 @@ class PassThrough:
         if not is_ordinary or self._is_closed or self.in_flight >= self._limits.max_shared_in_flight:
             return False
         connections = self._dial.lane(self._tasks)
-        if connections is None or len(body) > self._limits.buffer_low:
+        if connections is None or len(body) > self._limits.buffer_high:
             return False
         line = connections.take()
         if line is None:
@@ -169,7 +169,7 @@ class PassThrough:
             connections.grow(self.in_flight + self._without_line)
             return False
         passage = Passage(
-            lane, line, frame, homeward=_HOMEWARD, max_bytes=self._limits.buffer_low, on_end=self._passage_ended
+            lane, line, frame, homeward=_HOMEWARD, max_bytes=self._limits.max_frame_bytes, on_end=self._passage_ended
         )
         self._passages.add(passage)
         self.in_flight += 1

@@ -27,6 +27,7 @@ pytestmark = pytest.mark.shortcuts
 
 LOST = -32001
 WARM = request(0, "tools/call", name="warm")
+PACKED = {"Content-Encoding": "gzip"}
 CALL = request(1, "tools/call", name="x")
 
 
@@ -130,13 +131,17 @@ class Odd(Answering):
             "with a cookie": (200, plain, JSON, {"Set-Cookie": "a=b"}),
             "an error": (200, json.dumps(error(1, -32601, "no")).encode(), JSON, {}),
             "large": (200, json.dumps(result(exchange.message, {"fill": "x" * 300_000})).encode(), JSON, {}),
+            "huge": (200, json.dumps(result(exchange.message, {"fill": "é" * 3_000_000})).encode(), JSON, {}),
+            "huge, of another": (200, json.dumps({"id": 2, "result": "x" * 300_000}).encode(), JSON, {}),
+            "a bomb": (200, gzip.compress(b'{"id":1,"result":"%b"}' % (b" " * 2**24)), JSON, PACKED),
+            "too large": (200, json.dumps(result(exchange.message, {"fill": "x" * 8_000_000})).encode(), JSON, {}),
             "of another": (200, json.dumps({"jsonrpc": "2.0", "id": 2, "result": {}}).encode(), JSON, {}),
             "no JSON": (200, b"<p>", JSON, {}),
             "empty": (200, b"", JSON, {}),
             "a page": (200, b"<p>", "text/html", {}),
             "accepted": (202, b"", None, {}),
             "a request": (200, b'{"jsonrpc":"2.0","id":1,"method":"x"}', JSON, {}),
-            "gzip": (200, gzip.compress(plain), JSON, {"Content-Encoding": "gzip"}),
+            "gzip": (200, gzip.compress(plain), JSON, PACKED),
             "400": (400, json.dumps(error(1, -32602, "bad")).encode(), JSON, {}),
             "401": (401, b"", None, {"WWW-Authenticate": "Bearer"}),
             "404": (404, json.dumps(error(None, -32001, "no session")).encode(), JSON, {}),
@@ -165,6 +170,27 @@ class Odd(Answering):
             await exchange.raw(b"\r\n" + plain[:9])
             await asyncio.sleep(0.01)
             await exchange.raw(plain[9:])
+        elif self.how in ("huge, in pieces", "huge, cut"):
+            huge = json.dumps(result(exchange.message, {"fill": "x" * 1_000_000})).encode()
+            await exchange.raw(
+                b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(huge)
+            )
+            for start in range(0, len(huge), 200_000):
+                await asyncio.sleep(0.005)
+                await exchange.raw(huge[start : start + 200_000])
+                if self.how == "huge, cut" and start:
+                    exchange.cut()
+                    return
+        elif self.how == "no length to speak of":
+            length = "9" * 15
+            await exchange.raw(
+                f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n".encode()
+            )
+            exchange.cut()
+        elif self.how == "huge, in chunks":
+            huge = json.dumps(result(exchange.message, {"fill": "x" * 400_000})).encode()
+            head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+            await exchange.raw(head + b"%x\r\n%b\r\n0\r\n\r\n" % (len(huge), huge))
         elif self.how == "to its end":
             await exchange.raw(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n" + plain)
             exchange.writer.close()
@@ -179,7 +205,8 @@ class Odd(Answering):
 HOWS = (
     "plain", "spaced", "with a charset", "with headers", "with a cookie", "an error", "large", "of another", "no JSON",
     "empty", "a page", "accepted", "a request", "gzip", "400", "401", "404", "405", "429", "500", "302", "a stream",
-    "a stream that breaks", "in pieces", "to its end", "half", "cut",
+    "a stream that breaks", "in pieces", "to its end", "half", "cut", "huge", "huge, of another", "a bomb", "too large",
+    "huge, in pieces", "huge, cut", "huge, in chunks", "no length to speak of",
 )  # fmt: skip
 
 
@@ -187,7 +214,8 @@ HOWS = (
 async def test_each_answer_is_the_same_either_way(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Status, headers and bytes; the request, too; and the next call is none the worse."""
     script = Odd(how)
-    async with hop_to(script, monkeypatch) as opened:
+    limits = Limits(close_grace=0.5, max_frame_bytes=7_000_000 if how == "too large" else 2**26)
+    async with hop_to(script, monkeypatch, limits) as opened:
         cold = opened.client()
         expected = await seen(await cold.post(CALL), script.was_read)
         script.was_read.clear()
@@ -210,7 +238,7 @@ async def test_only_ordinary_requests_go_the_short_way(monkeypatch: pytest.Monke
         client = await opened.warm_client()
         await client.finished(await client.post(notification("notifications/initialized")))
         await client.finished(await client.post(CALL, origin="http://127.0.0.1"))
-        await client.finished(await client.post(request(1, "tools/call", name="x" * 70_000)))
+        await client.finished(await client.post(request(1, "tools/call", name="x" * 300_000)))
         await refused(await client.post(CALL, accept="text/html"), 406)
         await refused(await client.post(CALL, host="evil.example"), 421)
         await refused(await client.post(b'{"jsonrpc":"2.0","id":1,"id":1,"method":"x"}'), 400)
@@ -312,6 +340,57 @@ async def test_a_relay_that_ends_answers_first(wait: float, monkeypatch: pytest.
             group.create_task(opened.listener.aclose())
         found = await refused(asking.result(), 502)
         assert (found["id"], found["error"]["code"]) == (1, LOST)
+
+
+class Half(Slow):
+    """Begins a large answer, and ends it when it is told to."""
+
+    async def odd(self, exchange: Exchange) -> None:
+        huge = json.dumps(result(exchange.message, {"fill": "x" * 1_000_000})).encode()
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(huge)
+        await exchange.raw(head + huge[:500_000])
+        self.came.set()
+        holding = asyncio.get_running_loop().create_task(exchange.hold())
+        waiting = asyncio.get_running_loop().create_task(self.go_on.wait())
+        await asyncio.wait((holding, waiting), return_when=asyncio.FIRST_COMPLETED)
+        if holding.done():
+            self.left.set()
+        else:
+            holding.cancel()
+            await exchange.raw(huge[500_000:])
+        waiting.cancel()
+        await asyncio.wait((holding, waiting))
+
+
+@pytest.mark.parametrize("wait", [0.02, 5.0], ids=["late", "soon"])
+@pytest.mark.parametrize("then", ["the rest", "the client leaves", "the relay ends"])
+async def test_half_of_a_large_answer_and_then(then: str, wait: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waits on its connection for the rest, and no longer than any answer; whoever leaves is missed."""
+    script = Half()
+    async with hop_to(script, monkeypatch, Limits(answer_wait=wait, close_grace=0.5)) as opened:
+        client = await opened.warm_client()
+        wire = await client.wire()
+        headers = [("Content-Type", JSON), ("Accept", ACCEPT_BOTH), ("Mcp-Session-Id", "s")]
+        await wire.send("POST", "/mcp", headers, CALL)
+        await script.came.wait()
+        await asyncio.sleep(0.06)
+        assert opened.listener.in_flight == 1 and opened.asked == [CALL]
+        if then == "the rest":
+            script.go_on.set()
+            status, _, body = await seen(await wire.response())
+            assert (status, len(json.loads(body)["result"]["fill"])) == (200, 1_000_000)
+        elif then == "the client leaves":
+            wire.close()
+            await script.left.wait()
+        else:
+            closing = asyncio.get_running_loop().create_task(opened.listener.aclose())
+            found = await refused(await wire.response(), 502)
+            assert (found["id"], found["error"]["code"]) == (1, LOST)
+            await closing
+            await script.left.wait()
+        wire.close()
+        await until(lambda: opened.listener.in_flight == 0)
+        assert len(opened.server.requests) == 1
 
 
 async def test_many_at_a_time_are_not_mixed_up(monkeypatch: pytest.MonkeyPatch) -> None:
