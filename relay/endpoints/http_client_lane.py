@@ -70,7 +70,7 @@ class Answer:
         said = self.headers.get("Content-Length", "")
         if self._content is None or self._content.is_eof() or not (said.isascii() and said.isdigit()):
             return False
-        if int(said[:20]) > most:
+        if int(said[:20]) > most or "Content-Encoding" in self.headers:
             return False
         self._line.call_when_whole(callback, self._content, int(said))
         return True

@@ -87,7 +87,10 @@ class FrameInbox:
             await self._room.wait()
 
     def call_at_room(self, callback: Callable[[], None]) -> None:
-        """Call ``callback`` once there is room, in the order of these calls while there is; or at the end."""
+        """Call ``callback`` once there is room, in the order of these calls while there is; or at the end.
+
+        Whoever awaits ``wait_for_room`` comes first.
+        """
         self._at_room[callback] = None
 
     def forget_call_at_room(self, callback: Callable[[], None]) -> None:
@@ -107,7 +110,7 @@ class FrameInbox:
             callback()
         if self._room is not None:
             self._room.set()
-        self._tell_of_room()
+        self._tell_of_room_soon()
 
     def call_at_end(self, callback: Callable[[], None]) -> None:
         """Call ``callback`` when no more will be put in; at once if that is so already."""
@@ -149,8 +152,12 @@ class FrameInbox:
             if self._room is not None:
                 self._room.set()
                 self._room = None
-            self._tell_of_room()
+            self._tell_of_room_soon()
         return frames
+
+    def _tell_of_room_soon(self) -> None:
+        if self._at_room:  # behind the tasks that ``_room`` has just woken: else they might wait for ever
+            asyncio.get_running_loop().call_soon(self._tell_of_room)
 
     def _tell_of_room(self) -> None:
         while self._at_room and (self._finished or not self._paused):

@@ -234,9 +234,31 @@ async def test_requests_that_wait_for_a_moment_need_no_task_and_keep_their_order
             for one in opened.listener._http.connections  # what aiohttp has a task for
         )
         assert [one.raw for one in await line.session.receive()] == frames[:2]
-        assert (line.session.waiting, line.session.inbox.waiting_bytes > 1000) == (3, True)
+        await until(lambda: line.session.waiting == 3)
+        assert line.session.inbox.waiting_bytes > 1000
         assert await receive(line.session, 5) == frames[2:]
         await answer_all(lines, line.session, 100)
+        for one in (line, *lines):
+            one.wire.close()
+
+
+@pytest.mark.shortcuts
+async def test_those_who_wait_as_tasks_are_not_overtaken_again_and_again() -> None:
+    """A page's request, which goes the ordinary way, comes first when there is room: it has no connection to wait on."""
+    async with house(SMALL) as opened:
+        line = await Line(opened).begin()
+        lines = await crowd(line, 7)
+        frames = await post_all(lines, line.session, 100)
+        page = asyncio.get_running_loop().create_task(
+            line.client.post(request(300, "tools/call", of=BIG), origin="http://127.0.0.1")
+        )
+        await until(lambda: line.session.waiting == 6)
+        assert [one.raw for one in await line.session.receive()] == frames[:2]
+        rest = await receive(line.session, 6)
+        assert rest == [request(300, "tools/call", of=BIG), *frames[2:]]
+        await answer_all(lines, line.session, 100)
+        await line.session.send([answer(300)])
+        assert (await (await page).json())["id"] == 300
         for one in (line, *lines):
             one.wire.close()
 
