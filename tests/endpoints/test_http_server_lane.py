@@ -244,7 +244,7 @@ async def test_requests_that_wait_for_a_moment_need_no_task_and_keep_their_order
 
 @pytest.mark.shortcuts
 async def test_those_who_wait_as_tasks_are_not_overtaken_again_and_again() -> None:
-    """A page's request, which goes the ordinary way, comes first when there is room: it has no connection to wait on."""
+    """A page's request, which goes the ordinary way, comes first when there is room."""
     async with house(SMALL) as opened:
         line = await Line(opened).begin()
         lines = await crowd(line, 7)
