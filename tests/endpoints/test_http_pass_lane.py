@@ -19,7 +19,7 @@ from relay.endpoints.http_dial import Dial
 from relay.endpoints.http_server import HttpListener
 from relay.limits import Limits
 from tests.e2e.fault_server import JSON, Exchange, FaultServer, Script, error, result, sse_event
-from tests.e2e.oracle import ACCEPT_BOTH, Client, Response, notification, request
+from tests.e2e.oracle import ACCEPT_BOTH, Client, Response, Wire, notification, request
 from tests.endpoints.http_house import refused, until
 from tests.endpoints.modern_house import ask, headers_for
 
@@ -279,6 +279,7 @@ class Slow(Answering):
         self.go_on, self.came, self.left = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def odd(self, exchange: Exchange) -> None:
+        await self.begin(exchange)
         self.came.set()
         holding = asyncio.get_running_loop().create_task(exchange.hold())
         waiting = asyncio.get_running_loop().create_task(self.go_on.wait())
@@ -287,9 +288,15 @@ class Slow(Answering):
             self.left.set()
         else:
             holding.cancel()
-            await exchange.result()
+            await self.end(exchange)
         waiting.cancel()
         await asyncio.wait((holding, waiting))
+
+    async def begin(self, exchange: Exchange) -> None:
+        pass
+
+    async def end(self, exchange: Exchange) -> None:
+        await exchange.result()
 
 
 @pytest.mark.parametrize("wait", [0.02, 5.0], ids=["late", "soon"])
@@ -310,17 +317,22 @@ async def test_an_answer_may_take_its_time(wait: float, monkeypatch: pytest.Monk
         await until(lambda: opened.listener.in_flight == 0)
 
 
+async def call_that_waits(opened: Hop, script: Slow) -> Wire:
+    """Make a call on a connection of its own, which is at the server by now."""
+    wire = await (await opened.warm_client()).wire()
+    headers = [("Content-Type", JSON), ("Accept", ACCEPT_BOTH), ("Mcp-Session-Id", "s")]
+    await wire.send("POST", "/mcp", headers, CALL)
+    await script.came.wait()
+    await asyncio.sleep(0.06)
+    return wire
+
+
 @pytest.mark.parametrize("wait", [0.02, 5.0], ids=["late", "soon"])
 async def test_a_client_that_leaves_is_gone_upstream(wait: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Which cancels a modern request; nothing waits for the answer any more."""
     script = Slow()
     async with hop_to(script, monkeypatch, Limits(answer_wait=wait, close_grace=0.5)) as opened:
-        client = await opened.warm_client()
-        wire = await client.wire()
-        headers = [("Content-Type", JSON), ("Accept", ACCEPT_BOTH), ("Mcp-Session-Id", "s")]
-        await wire.send("POST", "/mcp", headers, CALL)
-        await script.came.wait()
-        await asyncio.sleep(0.06)
+        wire = await call_that_waits(opened, script)
         wire.close()
         await script.left.wait()
         await until(lambda: opened.listener.in_flight == 0)
@@ -345,21 +357,13 @@ async def test_a_relay_that_ends_answers_first(wait: float, monkeypatch: pytest.
 class Half(Slow):
     """Begins a large answer, and ends it when it is told to."""
 
-    async def odd(self, exchange: Exchange) -> None:
-        huge = json.dumps(result(exchange.message, {"fill": "x" * 1_000_000})).encode()
-        head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(huge)
-        await exchange.raw(head + huge[:500_000])
-        self.came.set()
-        holding = asyncio.get_running_loop().create_task(exchange.hold())
-        waiting = asyncio.get_running_loop().create_task(self.go_on.wait())
-        await asyncio.wait((holding, waiting), return_when=asyncio.FIRST_COMPLETED)
-        if holding.done():
-            self.left.set()
-        else:
-            holding.cancel()
-            await exchange.raw(huge[500_000:])
-        waiting.cancel()
-        await asyncio.wait((holding, waiting))
+    async def begin(self, exchange: Exchange) -> None:
+        self.huge = json.dumps(result(exchange.message, {"fill": "x" * 1_000_000})).encode()
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(self.huge)
+        await exchange.raw(head + self.huge[:500_000])
+
+    async def end(self, exchange: Exchange) -> None:
+        await exchange.raw(self.huge[500_000:])
 
 
 @pytest.mark.parametrize("wait", [0.02, 5.0], ids=["late", "soon"])
@@ -368,12 +372,7 @@ async def test_half_of_a_large_answer_and_then(then: str, wait: float, monkeypat
     """It waits on its connection for the rest, and no longer than any answer; whoever leaves is missed."""
     script = Half()
     async with hop_to(script, monkeypatch, Limits(answer_wait=wait, close_grace=0.5)) as opened:
-        client = await opened.warm_client()
-        wire = await client.wire()
-        headers = [("Content-Type", JSON), ("Accept", ACCEPT_BOTH), ("Mcp-Session-Id", "s")]
-        await wire.send("POST", "/mcp", headers, CALL)
-        await script.came.wait()
-        await asyncio.sleep(0.06)
+        wire = await call_that_waits(opened, script)
         assert opened.listener.in_flight == 1 and opened.asked == [CALL]
         if then == "the rest":
             script.go_on.set()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
+from collections.abc import AsyncIterator
 
 import pytest
 
+from relay.endpoints import http_server_lane
 from relay.endpoints.http_session import HttpSession
 from relay.errors import EndpointBroken
 from relay.limits import Limits
@@ -164,17 +167,28 @@ SMALL = dataclasses.replace(PATIENT, buffer_high=1000, buffer_low=700)  # two re
 BIG = "x" * 500
 
 
-async def crowd(first: Line, count: int) -> list[Line]:
-    """Open more connections of the same session, which have made three calls each."""
-    lines = []
-    for _ in range(count):
-        line = Line(first.house)
-        line.client, line.session, line.headers = first.client, first.session, first.headers
-        line.wire = await Wire.open(first.house.base)
-        for number in (1, 22, 333):
-            await line.call(number)
-        lines.append(line)
-    return lines
+@pytest.fixture
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let requests wait on their connections for as long as a busy machine may need to open them all."""
+    monkeypatch.setattr(http_server_lane, "_CROWDED", 30.0)
+
+
+@contextlib.asynccontextmanager
+async def crowd(count: int) -> AsyncIterator[tuple[House, Line, list[Line]]]:
+    """Open a session whose server is told of two requests at a time, and connections that have made three calls."""
+    async with house(SMALL) as opened:
+        first = await Line(opened).begin()
+        lines = []
+        for _ in range(count):
+            line = Line(opened)
+            line.client, line.session, line.headers = first.client, first.session, first.headers
+            line.wire = await Wire.open(opened.base)
+            for number in (1, 22, 333):
+                await line.call(number)
+            lines.append(line)
+        yield opened, first, lines
+        for line in (first, *lines):
+            line.wire.close()
 
 
 async def post_all(lines: list[Line], session: HttpSession, first: int) -> list[bytes]:
@@ -207,9 +221,7 @@ async def answer_all(lines: list[Line], session: HttpSession, first: int) -> Non
 @pytest.mark.parametrize("wait", [0.0, 0.3], ids=["a moment", "long"])
 async def test_requests_wait_on_their_connections_for_room(wait: float) -> None:
     """Those beyond the high mark come in order once there is room, however long that takes; the next calls too."""
-    async with house(SMALL) as opened:
-        line = await Line(opened).begin()
-        lines = await crowd(line, 7)
+    async with crowd(7) as (_, line, lines):
         for first in (100, 200):
             frames = await post_all(lines, line.session, first)
             await asyncio.sleep(wait)
@@ -219,15 +231,13 @@ async def test_requests_wait_on_their_connections_for_room(wait: float) -> None:
         assert not line.session.waiting
         for one in (line, *lines):
             await one.call(8)
-            one.wire.close()
 
 
+@pytest.mark.usefixtures("unhurried")
 @pytest.mark.shortcuts
 async def test_requests_that_wait_for_a_moment_need_no_task_and_keep_their_order() -> None:
     """As many as there is room for are taken each time."""
-    async with house(SMALL) as opened:
-        line = await Line(opened).begin()
-        lines = await crowd(line, 7)
+    async with crowd(7) as (opened, line, lines):
         frames = await post_all(lines, line.session, 100)
         assert not opened.listener._http or not any(
             one._current_request
@@ -238,16 +248,13 @@ async def test_requests_that_wait_for_a_moment_need_no_task_and_keep_their_order
         assert line.session.inbox.waiting_bytes > 1000
         assert await receive(line.session, 5) == frames[2:]
         await answer_all(lines, line.session, 100)
-        for one in (line, *lines):
-            one.wire.close()
 
 
+@pytest.mark.usefixtures("unhurried")
 @pytest.mark.shortcuts
 async def test_those_who_wait_as_tasks_are_not_overtaken_again_and_again() -> None:
     """A page's request, which goes the ordinary way, comes first when there is room."""
-    async with house(SMALL) as opened:
-        line = await Line(opened).begin()
-        lines = await crowd(line, 7)
+    async with crowd(7) as (_, line, lines):
         frames = await post_all(lines, line.session, 100)
         page = asyncio.get_running_loop().create_task(
             line.client.post(request(300, "tools/call", of=BIG), origin="http://127.0.0.1")
@@ -259,15 +266,12 @@ async def test_those_who_wait_as_tasks_are_not_overtaken_again_and_again() -> No
         await answer_all(lines, line.session, 100)
         await line.session.send([answer(300)])
         assert (await (await page).json())["id"] == 300
-        for one in (line, *lines):
-            one.wire.close()
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_a_client_that_leaves_while_it_waits_for_room_is_forgotten() -> None:
     """Its request goes nowhere: nothing of it was accepted."""
-    async with house(SMALL) as opened:
-        line = await Line(opened).begin()
-        lines = await crowd(line, 4)
+    async with crowd(4) as (_, line, lines):
         frames = await post_all(lines, line.session, 100)
         lines[2].wire.close()
         await until(lambda: line.session.waiting == 1)
@@ -275,35 +279,27 @@ async def test_a_client_that_leaves_while_it_waits_for_room_is_forgotten() -> No
         assert not line.session.waiting and not line.session.inbox._at_room
         del lines[2]
         await line.session.send([answer(100), answer(101), answer(103)])
-        for one in (line, *lines):
-            one.wire.close()
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_what_comes_behind_a_request_that_waits_for_room_waits_too() -> None:
     """On the same connection: each is taken once, and answered in order."""
-    async with house(SMALL) as opened:
-        line = await Line(opened).begin()
-        lines = await crowd(line, 3)
+    async with crowd(3) as (_, line, lines):
         frames = await post_all(lines, line.session, 100)
         await lines[2].wire.send("POST", "/mcp", line.headers, request(200, "ping"))
         assert await receive(line.session, 3) == frames
         await answer_all(lines, line.session, 100)
         assert await receive(line.session, 1) == [request(200, "ping")]
         await answer_all(lines[2:], line.session, 200)
-        for one in (line, *lines):
-            one.wire.close()
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_a_session_that_ends_tells_those_who_wait_for_room() -> None:
     """Those that were accepted get their errors, the others 404: they surely were not delivered."""
-    async with house(SMALL) as opened:
-        line = await Line(opened).begin()
-        lines = await crowd(line, 5)
+    async with crowd(5) as (_, line, lines):
         await post_all(lines, line.session, 100)
         await line.session.aclose(EndpointBroken("gone"))
         responses = [await one.wire.response() for one in lines]
         assert [response.status for response in responses] == [200, 200, 404, 404, 404]
         bodies = [await response.body() for response in responses]
         assert [f'"id":{100 + place},'.encode() in body for place, body in enumerate(bodies[:2])] == [True] * 2
-        for one in (line, *lines):
-            one.wire.close()
