@@ -6,6 +6,7 @@ A cap on their number, the kernel's probes for peers that are gone, and an answe
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -86,3 +87,10 @@ class ConnectionServer(web.Server):
             transport.close()
             return
         detect_dead_peer(transport.get_extra_info("socket"), self._max_silence)
+
+    async def flush(self, seconds: float) -> None:
+        """Wait until clients have taken the answers that are written, for at most ``seconds``."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while any(isinstance(one, FastLane) and one.is_writing for one in self.connections):  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)

@@ -218,7 +218,11 @@ class HttpListener:
         self._answers.is_draining = True
         if self._server is not None:
             self._server.close()
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
         await asyncio.gather(*(mount.drain(seconds) for mount in self._mounts()))
+        if self._http is not None:
+            await self._http.flush(deadline - loop.time())
 
     async def aclose(self) -> None:
         """Stop listening and close every connection; sessions that live get their end."""

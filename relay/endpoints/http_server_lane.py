@@ -262,6 +262,9 @@ class FastLane(web.RequestHandler):
         now = self._loop.time()
         self._next_keepalive_close_time = now + self._keepalive_timeout
         self._deadline = now + seconds
+        if self._timer is not None and self._timer.when() > self._deadline:
+            self._timer.cancel()  # of a call that could take longer: those of 2026-07-28 can
+            self._timer = None
         if self._timer is None:  # one for many calls: to start and to cancel one for each costs 1.5 us
             self._timer = self._loop.call_later(seconds, self._look)
 
@@ -332,6 +335,13 @@ class FastLane(web.RequestHandler):
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         if self._messages:
             self._wake()
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether some of an answer is unsent that was written at once: no task waits for that."""
+        waiter, transport = self._waiter, self.transport
+        is_idle = waiter is not None and not waiter.done()
+        return is_idle and transport is not None and transport.get_write_buffer_size() > 0
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Let the session know that the client has left before its answer."""

@@ -161,6 +161,45 @@ async def test_a_session_may_begin_on_a_connection_that_another_has_used() -> No
         line.wire.close()
 
 
+async def test_how_long_an_answer_may_take_is_the_session_s_own() -> None:
+    """Whatever the call before it could take on the same connection: one of 2026-07-28 has no stream to become."""
+    async with house(Limits(answer_wait=0.15, keep_alive=60)) as opened:
+        line = await Line(opened).begin()
+        assert opened.listener._http is not None
+        own = line.wire.writer.get_extra_info("sockname")
+        for lane in opened.listener._http.connections:
+            if lane.transport is not None and lane.transport.get_extra_info("peername") == own:
+                assert isinstance(lane, http_server_lane.FastLane)
+                await until(lambda timed=lane: timed._timer is None)
+                lane._wait(60)
+        await line.wire.send("POST", "/mcp", line.headers, request(40, "tools/call"))
+        async with asyncio.timeout(20):
+            response = await line.wire.response()
+        assert response.is_stream
+        await line.session.send([answer(40)])
+        assert await response.frames() == [answer(40).raw]
+        line.wire.close()
+
+
+@pytest.mark.shortcuts
+async def test_an_end_waits_for_answers_that_are_being_read() -> None:
+    """A large one has been written, as far as the session is concerned; its client has most of it still to read."""
+    large = answer(41, "x" * 40_000_000)
+    async with house() as opened:
+        line = await Line(opened).begin()
+        await line.wire.send("POST", "/mcp", line.headers, request(41, "tools/call"))
+        await line.session.receive()
+        await line.session.send([large])
+        assert not opened.listener.in_flight
+        draining = asyncio.get_running_loop().create_task(opened.listener.drain(20))
+        await asyncio.sleep(0.2)
+        assert not draining.done()
+        response = await line.wire.response()
+        assert await response.body() == large.raw
+        await draining
+        line.wire.close()
+
+
 # -- a server that takes no more for a moment
 
 SMALL = dataclasses.replace(PATIENT, buffer_high=1000, buffer_low=700)  # two requests of 600 bytes are enough
