@@ -54,8 +54,7 @@ class Passage:
         self._answer, self._is_answered = answer, True
         if self._answered is not None:
             self._answered.set()
-        is_to_come = self._lane is not None and answer is not None and not answer.is_whole and _is_json(answer)
-        if is_to_come and answer is not None:
+        if self._lane is not None and answer is not None and not answer.is_whole and _is_json(answer):
             go_on = functools.partial(self._answer_or_go_on, is_answer)
             if answer.call_when_whole(go_on, self._max_bytes):
                 return
