@@ -8,14 +8,7 @@ import pytest
 
 from relay import busy_poll
 from relay.busy_poll import BusyPoll
-
-
-class Clock:
-    """A clock that is set by hand."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = 1000.0
-        monkeypatch.setattr("relay.busy_poll.monotonic", lambda: self.now)
+from tests.clock import Clock
 
 
 class Turns:
@@ -32,6 +25,13 @@ class Turns:
         monkeypatch.setattr(BusyPoll, "_poll", counted)
 
 
+def clock_of(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Set the clock of busy polling by hand."""
+    clock = Clock()
+    monkeypatch.setattr(busy_poll, "monotonic", clock)
+    return clock
+
+
 @pytest.fixture(autouse=True)
 def cpus(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have more than one CPU, on whatever machine."""
@@ -40,7 +40,7 @@ def cpus(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_awake_while_frames_come(monkeypatch: pytest.MonkeyPatch) -> None:
     """From the seventeenth on, until nothing has come for a moment; then again after seventeen."""
-    clock = Clock(monkeypatch)
+    clock = clock_of(monkeypatch)
     poll = BusyPoll()
     turns = Turns(monkeypatch, poll)
     for _ in range(2):
@@ -65,7 +65,7 @@ async def test_awake_while_frames_come(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_asleep_where_frames_are_rarer(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that takes longer is not waited for, however many calls there are; one late answer begins the count."""
-    clock = Clock(monkeypatch)
+    clock = clock_of(monkeypatch)
     poll = BusyPoll()
     turns = Turns(monkeypatch, poll)
     for number in range(200):
@@ -78,7 +78,7 @@ async def test_asleep_where_frames_are_rarer(monkeypatch: pytest.MonkeyPatch) ->
 async def test_asleep_on_a_single_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """There the peer could not run meanwhile."""
     monkeypatch.setattr(busy_poll, "_has_cpus", False)
-    clock = Clock(monkeypatch)
+    clock = clock_of(monkeypatch)
     poll = BusyPoll()
     turns = Turns(monkeypatch, poll)
     for _ in range(100):

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Sequence
+from time import monotonic
 from typing import cast
 
 from relay.endpoints.inbox import FrameInbox
@@ -165,7 +165,7 @@ class FrameWriter(asyncio.BaseProtocol):
         """
         if not self.can_send:
             return False
-        if self._gathered or time.monotonic() - self._last_written < _GATHER:
+        if self._gathered or monotonic() - self._last_written < _GATHER:
             if not self._gathered:
                 self._loop.call_soon(self._flush)
             self._gathered += frames
@@ -174,7 +174,7 @@ class FrameWriter(asyncio.BaseProtocol):
         else:
             assert self._transport is not None, "attached"
             self._transport.write(encode_lines(frames))
-            self._last_written = time.monotonic()
+            self._last_written = monotonic()
         return True
 
     def _flush(self) -> None:
@@ -183,7 +183,7 @@ class FrameWriter(asyncio.BaseProtocol):
             frames, self._gathered, self._gathered_bytes = self._gathered, [], 0
             if self._transport is not None and not self._transport.is_closing():
                 self._transport.write(encode_lines(frames))
-                self._last_written = time.monotonic()
+                self._last_written = monotonic()
 
     @property
     def can_send(self) -> bool:

@@ -8,12 +8,14 @@ import os
 
 import pytest
 
+from relay.endpoints import byte_stream
 from relay.endpoints.byte_stream import FrameReader, FrameWriter
 from relay.endpoints.inbox import FrameInbox
 from relay.endpoints.tasks import TaskScope
 from relay.errors import EndpointBroken, EndpointClosed
 from relay.frames.frame import Frame
 from relay.limits import Limits
+from tests.clock import Clock
 
 SMALL = Limits(max_frame_bytes=50, buffer_high=100, buffer_low=10)
 
@@ -167,13 +169,21 @@ class Noting(asyncio.WriteTransport):
         pass
 
 
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Set by hand the clock by which writers know a burst."""
+    clock = Clock()
+    monkeypatch.setattr(byte_stream, "monotonic", clock)
+    return clock
+
+
 def noting() -> tuple[FrameWriter, Noting]:
     writer, transport = FrameWriter("w", SMALL), Noting()
     writer.attach(transport)
     return writer, transport
 
 
-async def test_frames_sent_at_once_in_a_burst_go_together() -> None:
+async def test_frames_sent_at_once_in_a_burst_go_together(clock: Clock) -> None:
     """The first is written; those that come right behind it are, in one piece, in the loop's next turn."""
     writer, transport = noting()
     for number in range(1, 4):
@@ -181,12 +191,13 @@ async def test_frames_sent_at_once_in_a_burst_go_together() -> None:
     assert transport.writes == [b"x\n"]
     await asyncio.sleep(0)
     assert transport.writes == [b"x\n", b"xx\nxxx\n"]
-    await asyncio.sleep(0.01)
+    clock.now += 60e-6
     assert writer.send_at_once([frame(5)])
     assert transport.writes[2:] == [b"x" * 5 + b"\n"]
 
 
 @pytest.mark.parametrize("then", ["send", "write_soon", "send_eof"])
+@pytest.mark.usefixtures("clock")
 async def test_nothing_overtakes_what_was_gathered(then: str) -> None:
     """Whatever is written next, or the end, comes after it; a connection that was lost has no use for it."""
     writer, transport = noting()
@@ -212,6 +223,7 @@ async def test_nothing_overtakes_what_was_gathered(then: str) -> None:
     assert gone.writes == [b"x\n"]
 
 
+@pytest.mark.usefixtures("clock")
 async def test_what_is_gathered_is_bounded() -> None:
     """Beyond the high mark frames are left to who can wait."""
     writer, transport = noting()

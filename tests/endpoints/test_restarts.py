@@ -17,17 +17,10 @@ from relay.endpoints.restarts import Restarts
 from relay.errors import ConfigError, EndpointClosed, EndpointUnavailable
 from relay.frames.frame import Frame
 from relay.limits import Limits
+from tests.clock import Clock
 
 LIMITS = Limits(close_grace=0.5)
 ECHO = [sys.executable, "-c", "import sys\nfor line in sys.stdin: sys.stdout.write(line); sys.stdout.flush()"]
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @asynccontextmanager
