@@ -23,7 +23,8 @@
     http_client.py   Streamable HTTP, dialling; http_client_lane.py its kept connections
     sse_client.py    HTTP+SSE of 2024-11-05, dialling
     dial.py          what both HTTP clients need of connections: http_dial.py makes them with aiohttp,
-                     httpx_dial.py with a caller's own httpx client; http_login.py says who we are
+                     httpx_dial.py with a caller's own httpx client, whose event streams httpx_events.py reads by
+                     httpx-sse; http_login.py says who we are
     remote_client.py what both HTTP clients are: exchanges, a handshake, one outcome for each request
     remote.py        a URL whose transport is found out on the first frame
 

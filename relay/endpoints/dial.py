@@ -17,6 +17,7 @@ from yarl import URL
 
 from relay.errors import ConfigError, FrameTooLarge
 from relay.frames.frame import UNREADABLE
+from relay.frames.sse import SseDecoder, SseEvent
 from relay.limits import Limits
 
 if TYPE_CHECKING:
@@ -76,6 +77,16 @@ class AnyDial:
     def chunks(self, response: Any) -> AsyncIterator[bytes]:
         """Yield an answer's body as it comes. Raises EndpointBroken if the connection breaks in the middle."""
         raise NotImplementedError
+
+    async def events(self, response: Any) -> AsyncIterator[list[SseEvent]]:
+        """Yield an answer's events as they come, those that came together at once. Raises EndpointBroken.
+
+        One of more than ``max_frame_bytes`` is ``Oversized``.
+        """
+        decoder = SseDecoder(self.limits.max_frame_bytes)
+        async for piece in self.chunks(response):
+            if events := decoder.feed(piece):
+                yield events
 
     def lane(self, tasks: TaskScope) -> Lane | None:
         """Return the lane of kept connections to this server, if there is one and it may be used."""

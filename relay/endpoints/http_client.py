@@ -308,9 +308,8 @@ class HttpClient(RemoteClient):
 
     async def _read_stream(self, response: Response, cursor: StreamCursor, post: Post | None = None) -> None:
         """Take events until the stream ends, or every request of ``post`` is answered. Raises EndpointBroken."""
-        decoder = SseDecoder(self._limits.max_frame_bytes)
-        async for data in self.dial.chunks(response):
-            for event in decoder.feed(data):
+        async for events in self.dial.events(response):
+            for event in events:
                 cursor.advance(event)
                 self.take_event(event, post)
             if post is not None and not post.ids:
@@ -458,9 +457,8 @@ class HttpClient(RemoteClient):
     async def _read_version(self, response: Response, initialize: Frame) -> str | None:
         if media_type(response.headers.get("Content-Type")) != EVENT_STREAM:
             return protocol_version(Frame(await self.dial.read_body(response)))
-        decoder = SseDecoder(self._limits.max_frame_bytes)
-        async for data in self.dial.chunks(response):
-            for event in decoder.feed(data):
+        async for events in self.dial.events(response):
+            for event in events:
                 if isinstance(event.data, bytes) and Frame(event.data).head.id == initialize.head.id:
                     return protocol_version(Frame(event.data))
         return None

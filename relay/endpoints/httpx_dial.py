@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 from yarl import URL
 
 from relay.endpoints.dial import AnyDial, parse_url, secrets_in
+from relay.endpoints.httpx_events import HttpxEvents
 from relay.errors import ConfigError, EndpointBroken, EndpointUnavailable
+from relay.frames.sse import SseEvent
 from relay.limits import Limits
 
 if TYPE_CHECKING:
@@ -119,6 +121,11 @@ class HttpxDial(AnyDial):
                 yield piece
         except self._httpx.HTTPError as exc:
             raise EndpointBroken(f"{self.name}: {self._describe(exc)}") from exc
+
+    async def events(self, response: _Answer) -> AsyncIterator[list[SseEvent]]:
+        """Yield an answer's events as httpx-sse decodes them. Raises EndpointBroken."""
+        async for event in HttpxEvents(self.chunks(response), self.limits.max_frame_bytes, self._httpx):
+            yield [event]
 
     def _describe(self, exc: Exception) -> str:
         text = str(exc) or type(exc).__name__

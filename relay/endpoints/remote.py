@@ -17,7 +17,7 @@ from relay.endpoints.dial import AnyDial
 from relay.endpoints.http_client import HttpClient
 from relay.endpoints.inbox import FrameInbox
 from relay.endpoints.sse_client import SseClient
-from relay.errors import EndpointClosed, RelayError
+from relay.errors import ConfigError, EndpointClosed, RelayError
 from relay.frames.frame import Frame, Kind
 from relay.frames.modern import read_facts
 from relay.limits import DEFAULT_LIMITS, Limits
@@ -158,7 +158,10 @@ def _dial(
 ) -> AnyDial:
     """Make the connections' maker; each imports the library it is for."""
     if client is not None:
-        from relay.endpoints.httpx_dial import HttpxDial
+        try:
+            from relay.endpoints.httpx_dial import HttpxDial
+        except ImportError as exc:
+            raise ConfigError(f"client: {exc}; install 'mcp-relay[httpx]'") from exc
 
         return HttpxDial(url, client, headers, limits)
     from relay.endpoints.http_dial import Dial

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from relay.errors import EndpointBroken, RelayError
 from relay.frames import replies
 from relay.frames.frame import Frame, Head, Kind, RequestId, salvage_head
-from relay.frames.lines import Oversized
+from relay.frames.lines import KEPT, Oversized
 from relay.limits import Limits
 
 __all__ = ["Settlement"]
@@ -24,7 +24,6 @@ logger = logging.getLogger("relay")
 
 _CANCELLED = "notifications/cancelled"
 _ID_OVERHEAD = 128  # bytes that an open request costs beside the text of its id
-_KEPT = 4096  # of a broken answer's end: enough for every envelope seen
 
 
 class _OpenRequests:
@@ -136,7 +135,7 @@ class Settlement:
         self.noise += 1
         if self.noise == 1:
             logger.warning("%s: sent what is not JSON-RPC (%s); such lines are dropped", self._name, fault)
-        head = salvage_head(frame.raw, frame.raw[-_KEPT:])
+        head = salvage_head(frame.raw, frame.raw[-KEPT:])
         if not frame.head.is_json and head.kind is Kind.RESPONSE and head.id is not None and self._ours.settle(head.id):
             # An answer with NaN in it, or cut short: its request must not wait for another.
             said = f"{self._name}: its answer is not valid JSON: {fault}"

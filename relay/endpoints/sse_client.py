@@ -20,7 +20,7 @@ from relay.errors import EndpointBroken, EndpointUnavailable, RelayError
 from relay.frames import replies
 from relay.frames.frame import Frame
 from relay.frames.http_rules import EVENT_STREAM, JSON, PROTOCOL_VERSION, media_type
-from relay.frames.sse import SseDecoder, SseEvent
+from relay.frames.sse import SseEvent
 
 __all__ = ["SseClient"]
 
@@ -97,9 +97,8 @@ class SseClient(RemoteClient):
                 headers = {"Accept": EVENT_STREAM, "Cache-Control": "no-store"}
                 async with self.dial.request("GET", headers) as response:
                     await self._check_stream(response)
-                    decoder = SseDecoder(self._limits.max_frame_bytes)
-                    async for data in self.dial.chunks(response):
-                        for event in decoder.feed(data):
+                    async for events in self.dial.events(response):
+                        for event in events:
                             self._take_stream_event(event, messages, repeat_handshake=repeat_handshake)
                             if event.event == "endpoint":
                                 patience.reschedule(None)

@@ -36,7 +36,7 @@ from relay.errors import (
 )
 from relay.frames import replies
 from relay.frames.frame import Frame
-from relay.frames.lines import Oversized
+from relay.frames.lines import KEPT, Oversized
 from relay.limits import DEFAULT_LIMITS, Limits
 
 if TYPE_CHECKING:
@@ -57,7 +57,6 @@ _GOING_AWAY = 1001
 # A frame somewhat beyond the limit is read, so that its id can be answered and the connection lives; one that is
 # longer still ends it with 1009, as aiohttp keeps nothing of it.
 _SLACK = 1024 * 1024
-_KEPT = 4096
 # What aiohttp raises for a connection that is gone or is going.
 _FAILURES = (aiohttp.ClientError, ConnectionError, RuntimeError)
 
@@ -185,7 +184,7 @@ class WebSocketEndpoint(ConnectedEndpoint):
 
     async def _take(self, data: bytes) -> None:
         limit = self._limits.max_frame_bytes
-        piece = Frame(data) if len(data) <= limit else Oversized(data[:_KEPT], data[-_KEPT:], len(data))
+        piece = Frame(data) if len(data) <= limit else Oversized(data[:KEPT], data[-KEPT:], len(data))
         onward, back = self._settlement.take((piece,))
         self._inbox.put(onward)
         if back:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["LineBuffer", "Oversized"]
+__all__ = ["KEPT", "LineBuffer", "Oversized"]
 
-_KEPT = 4096  # of a line too long to keep: enough for every envelope seen, at either end
+KEPT = 4096
+"""Bytes of a line too long to keep, at either end: enough for every envelope seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +64,14 @@ class LineBuffer:
     def _add(self, piece: bytes) -> None:
         self._size += len(piece)
         if self._dropping:
-            if len(self._start) < _KEPT:
-                self._start = (self._start + piece)[:_KEPT]
-            self._end = (self._end + piece)[-_KEPT:]
+            if len(self._start) < KEPT:
+                self._start = (self._start + piece)[:KEPT]
+            self._end = (self._end + piece)[-KEPT:]
             return
         self._pieces.append(piece)
         if self._size > self._max_bytes:
             line = b"".join(self._pieces)
-            self._start, self._end = line[:_KEPT], line[-_KEPT:]
+            self._start, self._end = line[:KEPT], line[-KEPT:]
             self._pieces.clear()
             self._dropping = True
 
@@ -91,4 +92,4 @@ class LineBuffer:
 
 
 def _oversized(line: bytes) -> Oversized:
-    return Oversized(line[:_KEPT], line[-_KEPT:], len(line))
+    return Oversized(line[:KEPT], line[-KEPT:], len(line))

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from relay.frames.lines import LineBuffer, Oversized
+from relay.frames.lines import KEPT, LineBuffer, Oversized
 
-__all__ = ["KEEP_ALIVE", "SseDecoder", "SseEvent", "encode_event"]
+__all__ = ["KEEP_ALIVE", "LARGEST_RETRY", "SseDecoder", "SseEvent", "SseLines", "encode_event"]
 
 KEEP_ALIVE = b": keep-alive\n\n"
 """A comment: keeps middleboxes awake and shows a dead client, and no client sees it as an event."""
+
+LARGEST_RETRY = 999_999_999
+"""Milliseconds, eleven days: no server means more."""
 
 _BOM = b"\xef\xbb\xbf"
 _FIELD_SLACK = 64  # "data: " and other field names before a frame of the largest size
@@ -31,15 +34,48 @@ class SseEvent:
     """Milliseconds to wait before reconnecting, if this event said so."""
 
 
+class SseLines:
+    """Cut an event stream into its lines, wherever it was cut before."""
+
+    def __init__(self, max_event_bytes: int) -> None:
+        """Return lines whole that hold up to ``max_event_bytes`` bytes beside the name of their field."""
+        self._lines = LineBuffer(max_event_bytes + _FIELD_SLACK)
+        self._after_cr = False
+        self._started = False
+
+    @property
+    def pending(self) -> int:
+        """Bytes of the unfinished line seen so far."""
+        return self._lines.pending
+
+    def feed(self, data: bytes) -> list[bytes | Oversized]:
+        """Take what the transport read; return the lines it completed, without their ends."""
+        if self._after_cr or b"\r" in data:
+            data = self._normalise(data)
+        lines = self._lines.feed(data)
+        if lines and not self._started:
+            self._started = True
+            first = lines[0]
+            lines[0] = first.removeprefix(_BOM) if isinstance(first, bytes) else first
+        return lines
+
+    def _normalise(self, data: bytes) -> bytes:
+        """Make every line end an LF; a CR that ends one chunk and an LF that begins the next are one end."""
+        if self._after_cr and data:
+            data = data.removeprefix(b"\n")
+            self._after_cr = False
+        if data.endswith(b"\r"):
+            self._after_cr = True
+        return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+
 class SseDecoder:
     """Turn bytes into events, wherever they were cut."""
 
     def __init__(self, max_event_bytes: int) -> None:
         """Accept events with up to ``max_event_bytes`` bytes of data."""
         self._max_event_bytes = max_event_bytes
-        self._lines = LineBuffer(max_event_bytes + _FIELD_SLACK)
-        self._after_cr = False
-        self._started = False
+        self._lines = SseLines(max_event_bytes)
         self._last_id: str | None = None
         self._reset()
 
@@ -68,13 +104,8 @@ class SseDecoder:
 
     def feed(self, data: bytes) -> list[SseEvent]:
         """Take what the transport read; return the events it completed."""
-        if self._after_cr or b"\r" in data:
-            data = self._normalise(data)
         events: list[SseEvent] = []
         for line in self._lines.feed(data):
-            if not self._started:
-                self._started = True
-                line = line.removeprefix(_BOM) if isinstance(line, bytes) else line
             if isinstance(line, Oversized):
                 self._take_oversized(line)
             elif line:
@@ -82,15 +113,6 @@ class SseDecoder:
             elif self._has_fields:
                 events.append(self._dispatch())
         return events
-
-    def _normalise(self, data: bytes) -> bytes:
-        """Make every line end an LF; a CR that ends one chunk and an LF that begins the next are one end."""
-        if self._after_cr and data:
-            data = data.removeprefix(b"\n")
-            self._after_cr = False
-        if data.endswith(b"\r"):
-            self._after_cr = True
-        return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
     def _take(self, line: bytes) -> None:
         name, colon, value = line.partition(b":")
@@ -106,7 +128,7 @@ class SseDecoder:
                 return
             self._last_id = value.decode("utf-8", "replace")
         elif name == b"retry":
-            if not (value.isdigit() and len(value) <= 9):
+            if not (value.isdigit() and len(value) <= len(str(LARGEST_RETRY))):
                 return
             self._retry = int(value)
         else:
@@ -118,7 +140,7 @@ class SseDecoder:
         if self._size > self._max_event_bytes + 1:
             if self._oversized is None:
                 whole = b"\n".join((*self._data, value))
-                self._oversized = Oversized(whole[:4096], whole[-4096:], self._size - 1)
+                self._oversized = Oversized(whole[:KEPT], whole[-KEPT:], self._size - 1)
                 self._data.clear()
         else:
             self._data.append(value)

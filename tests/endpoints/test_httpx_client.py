@@ -327,6 +327,17 @@ def test_tls_is_the_clients_own() -> None:
         relay.connect("https://h/mcp", client=httpx.AsyncClient(), ssl=ssl.create_default_context())
 
 
+async def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what brings it."""
+    monkeypatch.setitem(sys.modules, "httpx_sse", None)
+    monkeypatch.delitem(sys.modules, "relay.endpoints.httpx_dial", raising=False)
+    monkeypatch.delitem(sys.modules, "relay.endpoints.httpx_events", raising=False)
+    endpoint = relay.connect("http://127.0.0.1:1/mcp", client=httpx.AsyncClient())
+    with pytest.raises(relay.RelayError, match=r"httpx_sse.*; install 'mcp-relay\[httpx\]'"):
+        await endpoint.receive()
+    await endpoint.aclose()
+
+
 async def test_what_is_no_client() -> None:
     """Said when it is used, as of every target."""
     endpoint = relay.connect("http://127.0.0.1:1/mcp", client=httpx.Client())  # type: ignore[arg-type]  # the mistake

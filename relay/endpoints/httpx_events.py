@@ -1,0 +1,74 @@
+"""An event stream that httpx-sse decodes, for those who speak through an httpx client: the extra ``[httpx]``.
+
+httpx-sse (0.4.3) works on text, and bounds neither line nor event. So it is given Latin-1, in which every byte is a
+character, and so comes back as it was; and of an event that passes the limit no more than it may hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from httpx_sse import EventSource, ServerSentEvent
+
+from relay.frames.http_rules import EVENT_STREAM
+from relay.frames.lines import KEPT, Oversized
+from relay.frames.sse import LARGEST_RETRY, SseEvent, SseLines
+
+__all__ = ["HttpxEvents"]
+
+_LATIN_1 = {"Content-Type": f"{EVENT_STREAM}; charset=latin-1"}
+
+
+class HttpxEvents:
+    """The events of one answer; iterate once."""
+
+    def __init__(self, chunks: AsyncIterator[bytes], max_event_bytes: int, library: Any) -> None:
+        """Read ``chunks``; ``library`` is httpx, or what stands in for it."""
+        self._chunks = chunks
+        self._max_event_bytes = max_event_bytes
+        self._library = library
+        self._size = 0  # of the unfinished event's data lines, each with its end
+        self._left_out: bytes | None = None  # the end of what was left out of the unfinished event
+        self._has_id = False
+
+    async def __aiter__(self) -> AsyncIterator[SseEvent]:
+        """Yield each event once it is whole. Raises what ``chunks`` raises."""
+        response = self._library.Response(200, headers=_LATIN_1, content=self._pieces())
+        async for event in EventSource(response).aiter_sse():
+            yield self._as_bytes(event)
+
+    async def _pieces(self) -> AsyncIterator[bytes]:
+        """Yield whole lines; an event's last line ends a piece, so that each piece completes one event at the most."""
+        lines = SseLines(self._max_event_bytes)
+        async for chunk in self._chunks:
+            piece = []
+            for line in lines.feed(chunk):
+                piece.append(self._within_limit(line))
+                if not line:
+                    yield b"".join(piece)
+                    piece.clear()
+                    self._size, self._left_out = 0, None
+            if piece:
+                yield b"".join(piece)
+
+    def _within_limit(self, line: bytes | Oversized) -> bytes:
+        """Return a line with its end, or what may be passed on of it."""
+        start, end, size = (line, line, len(line)) if isinstance(line, bytes) else (line.start, line.end, line.size)
+        if start.startswith(b"data:"):
+            self._size += size - (5 + start.startswith(b" ", 5)) + 1
+            if self._size > self._max_event_bytes + 1:
+                is_first, self._left_out = self._left_out is None, end[-KEPT:]
+                return start[:KEPT] + b"\n" if is_first else b""
+        return line + b"\n" if isinstance(line, bytes) else b""
+
+    def _as_bytes(self, event: ServerSentEvent) -> SseEvent:
+        data = event.data.encode("latin-1")
+        kept = data or None if self._left_out is None else Oversized(data[:KEPT], self._left_out, self._size - 1)
+        self._has_id = self._has_id or bool(event.id)
+        retry = event.retry if event.retry is not None and 0 <= event.retry <= LARGEST_RETRY else None
+        return SseEvent(_text(event.event), kept, _text(event.id) if self._has_id else None, retry)
+
+
+def _text(latin_1: str) -> str:
+    return latin_1.encode("latin-1").decode("utf-8", "replace")
