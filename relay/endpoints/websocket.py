@@ -88,7 +88,7 @@ class WebSocketEndpoint(ConnectedEndpoint):
         self._failure: EndpointBroken | None = None
         self._is_closing = False
         self._closed = asyncio.Event()
-        self._last_heard = asyncio.get_running_loop().time()
+        self._silent_since: float | None = None
 
     def begin(self) -> None:
         """Read from now on, and see that the peer lives."""
@@ -199,7 +199,7 @@ class WebSocketEndpoint(ConnectedEndpoint):
         return EndpointBroken(f"{self.name}: closed with code {code}" + (f": {printable}" if printable else ""))
 
     def _heard(self) -> None:
-        self._last_heard = asyncio.get_running_loop().time()
+        self._silent_since = None
 
     async def _keep_alive(self) -> None:
         """Ping a silent peer; end the connection with one that stays silent for ``limits.stall`` seconds."""
@@ -209,9 +209,13 @@ class WebSocketEndpoint(ConnectedEndpoint):
             await asyncio.sleep(min(interval, self._limits.stall / 2))
             if self._inbox.is_paused:
                 self._heard()  # it may speak; it is we who do not listen
-            elif loop.time() - self._last_heard >= self._limits.stall:
+                continue
+            if self._silent_since is not None and loop.time() - self._silent_since >= self._limits.stall:
                 self._break(EndpointBroken(f"{self.name}: has answered no ping for {self._limits.stall:g} s"))
-            elif not self._is_held_back:
+                continue
+            # Not since the last word: a relay that was suspended has asked nobody meanwhile.
+            self._silent_since = self._silent_since or loop.time()
+            if not self._is_held_back:
                 with contextlib.suppress(*_FAILURES):
                     await self._socket.ping()
 

@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import re
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from relay.app import serve as serve_module
 from relay.app.logs import StderrSink
 from relay.app.settings import BridgeSettings, ServeSettings
 from relay.app.specs import ListenSpec
+from tests import peers
 from tests.e2e.oracle import Client, Oracle, request, run_relay
 
 PROGRAM = [sys.executable, "-m", "relay"]
@@ -84,13 +84,6 @@ def run(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
     done = subprocess.run([*PROGRAM, *words], input="", capture_output=True, text=True, timeout=30, env=environment)
     assert "Traceback" not in done.stderr
     return done
-
-
-def free_port() -> int:
-    """Return a port that nobody has at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 # -- mcp-proxy --------------------------------------------------------------------------------------------------------
@@ -314,7 +307,7 @@ def test_mistakes(words: list[str], said: str, capfd: pytest.CaptureFixture[str]
 async def test_a_url_before_another_relay_is_offered_by_its_words() -> None:
     """``URL --transport http --port N`` listens there and hands on to the server at the URL."""
     with run_relay() as far:
-        port = free_port()
+        port = peers.free_port()
         near = await asyncio.create_subprocess_exec(
             *PROGRAM, far.base + "/mcp", "--name", "Mine", "--transport", "http", "--port", str(port),
             stderr=asyncio.subprocess.PIPE,

@@ -8,11 +8,9 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from dockerfile_parse import DockerfileParser
 
 from relay.app.relay_options import parse
 from relay.endpoints.child import child_environment
+from tests import peers
 from tests.e2e.oracle import run_words, stdio_server
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -201,26 +200,20 @@ def test_the_example_configuration_is_one(tmp_path: Path, monkeypatch: pytest.Mo
     assert child_environment(dict(options.env))["API_KEY"] == "t0ps3cret"
 
 
-@pytest.fixture
-def free_port() -> Iterator[int]:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port: int = sock.getsockname()[1]
-    yield port
-
-
-def test_systemds_own_tool_hands_the_socket_over(free_port: int) -> None:
+def test_systemds_own_tool_hands_the_socket_over() -> None:
     """It listens, waits for a client, and starts the relay with its socket."""
     tool = shutil.which("systemd-socket-activate")
     if tool is None:
         pytest.skip("no systemd-socket-activate on this machine")
     relay = [sys.executable, "-m", "relay", "--", *stdio_server()]
+    port = peers.free_port()
     process = subprocess.Popen(
-        [tool, "-l", f"127.0.0.1:{free_port}", *relay], stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
+        [tool, "-l", f"127.0.0.1:{port}", *relay], stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
     )
     assert process.stderr is not None
     try:
         assert "Listening on" in process.stderr.readline()
-        connection = http.client.HTTPConnection("127.0.0.1", free_port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
         connection.request("GET", "/health")
         assert connection.getresponse().status == 200
         connection.close()

@@ -7,7 +7,6 @@ import contextlib
 import json
 import re
 import shlex
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -17,6 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
+from tests import peers
 from tests.e2e.oracle import (
     Client,
     Oracle,
@@ -45,12 +45,6 @@ class ModernClient(Client):
         assert matched
         chosen = {"mcp-protocol-version": MODERN, "mcp-method": matched.group(1).decode(), **headers}
         return await super().post(frame, **chosen)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextlib.asynccontextmanager
@@ -102,7 +96,7 @@ class Judge:
 
 async def test_requests_without_a_session(loop_name: str) -> None:
     """One killed, one that swallows, eight clients at once: at most three fail, and say so; who was killed is back."""
-    ports = free_port(), free_port()
+    ports = peers.free_port(), peers.free_port()
     judge = Judge()
     pids: set[int] = set()
     with contextlib.ExitStack() as stack:
@@ -148,7 +142,7 @@ async def test_requests_without_a_session(loop_name: str) -> None:
 
 async def test_sessions(loop_name: str) -> None:
     """Each stays where it began; those of the killed one are told to begin anew; at most three requests fail."""
-    ports = free_port(), free_port()
+    ports = peers.free_port(), peers.free_port()
     judge = Judge()
     with contextlib.ExitStack() as stack:
         stack.enter_context(run_relay("--port", str(ports[0])))
@@ -226,7 +220,7 @@ def _words(urls: Sequence[str]) -> list[str]:
 
 async def test_commands_for_clients_of_a_socket(loop_name: str) -> None:
     """Each connection is a session with a child of its own, from either command by turns; none is left behind."""
-    port = free_port()
+    port = peers.free_port()
     one = shlex.join(stdio_server())
     listening = ["--listen", f"tcp://127.0.0.1:{port}", "--listen", "http://127.0.0.1:0/mcp"]  # the last one is seen
     with run_words("load-balance", "--endpoints", f"{one},{one} --version 2025-06-18", *listening) as relay:
@@ -272,7 +266,7 @@ def spoken(*words: str, lines: Sequence[bytes]) -> tuple[list[object], str, int]
 def test_a_fallback_on_own_stdio() -> None:
     """The first cannot be reached, a program is not there: all that was said goes to the last, once."""
     oracle = Oracle()
-    dead = f"http://127.0.0.1:{free_port()}/mcp"
+    dead = f"http://127.0.0.1:{peers.free_port()}/mcp"
     lines = [initialize(), notification("notifications/initialized"), *(oracle.ask("me", str(n)) for n in range(1, 50))]
     words = ["proxy", "--endpoint", dead, "--fallbacks", f"tcp,/no/such/program,{shlex.join(stdio_server())}"]
     done = subprocess.run(
@@ -289,7 +283,7 @@ def test_a_fallback_on_own_stdio() -> None:
 
 def test_nobody_there_on_own_stdio() -> None:
     """An error that says what each answered; exit code 1, as for one server that is never reached."""
-    ports = free_port(), free_port()
+    ports = peers.free_port(), peers.free_port()
     found, said, code = spoken(
         "load-balance", "--endpoints", f"http://127.0.0.1:{ports[0]}/mcp,127.0.0.1:{ports[1]}", "--retry-attempts", "2",
         "--retry-delay", "10", lines=[initialize()],

@@ -337,11 +337,11 @@ async def test_neither_side_that_does_not_read_costs_memory(make: Make) -> None:
 @both_sides
 async def test_a_peer_that_answers_no_ping_is_dead(make: Make) -> None:
     """After ``limits.stall`` seconds of silence; its requests get errors. One that answers lives on."""
-    limits = dataclasses.replace(QUICK, keep_alive=0.1, stall=0.5)
+    limits = dataclasses.replace(QUICK, keep_alive=0.1, stall=1.0)
     async with make(limits) as (near, far):
         await near.send([request(1)])
         await take(far, 1)
-        await asyncio.sleep(1)
+        await asyncio.sleep(2)
         await near.send([request(2)])
         await take(far, 1)
         far.connection.transport.pause_reading()
@@ -350,6 +350,17 @@ async def test_a_peer_that_answers_no_ping_is_dead(make: Make) -> None:
         with pytest.raises(EndpointBroken, match="no ping"):
             await near.receive()
         assert 0.2 < time.monotonic() - began < 10
+
+
+@both_sides
+async def test_a_relay_that_was_suspended_asks_before_it_gives_up(make: Make) -> None:
+    """Silence in which nobody could speak proves nothing."""
+    limits = dataclasses.replace(QUICK, keep_alive=0.3, stall=1.0)
+    async with make(limits) as (near, far):
+        time.sleep(1.3)  # noqa: TID251, ASYNC251 - the process stands still, before its first ping
+        await asyncio.sleep(0.7)
+        await near.send([request(1)])
+        await take(far, 1)
 
 
 @both_sides

@@ -5,7 +5,9 @@ Every function that names a command returns an argv list, ready for a subprocess
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import itertools
 import os
 import re
 import shutil
@@ -155,9 +157,18 @@ def _suffix(name: str) -> str:
 
 
 def free_port() -> int:
-    """Return a port that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+    """Return a port that was free a moment ago.
+
+    It is below those that kernels hand out by themselves: none of a thousand connections takes it in the second that
+    a server needs to start. Processes look for theirs at different places.
+    """
+    while True:
+        port = next(_ports)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+
+
+_ports = (12_000 + (os.getpid() * 101 + step) % 20_000 for step in itertools.count())
 
 
 def wait_for_port(port: int, *, timeout: float = 20.0) -> None:
