@@ -269,7 +269,7 @@ async def test_a_sink_that_takes_no_more_is_given_up_when_its_source_has_ended(s
 
 async def test_a_slow_sink_is_not_given_up_while_it_moves(swapped: bool) -> None:
     """The source has ended; the sink takes a batch now and then, for longer than the pipe lingers: nothing is lost."""
-    rig = Rig(swapped=swapped, limits=Limits(buffer_high=1000, buffer_low=100, linger=0.3, close_grace=0.2))
+    rig = Rig(swapped=swapped, limits=Limits(buffer_high=1000, buffer_low=100, linger=1.2, close_grace=0.2))
     async with asyncio.TaskGroup() as group:
         running = group.create_task(rig.run())
         group.create_task(rig.left.send([frame(number, 100) for number in range(640)]))
@@ -277,7 +277,7 @@ async def test_a_slow_sink_is_not_given_up_while_it_moves(swapped: bool) -> None
         await rig.left.send_eof()
         received: list[bytes] = []
         while len(received) < 640:
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.3)
             received += [one.raw for one in await rig.right.receive()]
         await rig.right.send_eof()
     assert received == [frame(number, 100).raw for number in range(640)]
