@@ -105,8 +105,8 @@ class FastLane(web.RequestHandler):
     """aiohttp's handler of one connection, with a shortcut."""
 
     __slots__ = (
-        "_crowded", "_deadline", "_exchange", "_is_between", "_known_head", "_passage", "_rules", "_session", "_stream",
-        "_timer", "_unparsed", "checked",
+        "_crowded", "_deadline", "_early", "_exchange", "_is_between", "_known_head", "_passage", "_rules", "_session",
+        "_stream", "_timer", "_unparsed", "checked",
     )  # fmt: skip
 
     def __init__(self, *args: Any, rules: Mapping[str, Rules], **kwargs: Any) -> None:
@@ -126,6 +126,8 @@ class FastLane(web.RequestHandler):
         self._known_head: KnownHead[RawRequestMessage] | None = None
         self._is_between = True
         """Whether all that came so far were whole requests: the parser is between two, and one may pass it by."""
+        self._early = b""
+        """What came while aiohttp's task was on its way to wait for it."""
         self._unparsed = b""
         """A request that has passed the parser by and waits for its answer; the ordinary way needs it parsed."""
 
@@ -133,7 +135,26 @@ class FastLane(web.RequestHandler):
         """Let aiohttp parse; answer what can be answered at once before its task is woken for the rest."""
         if not data:  # aiohttp calls this with nothing when requests that waited have been read
             super().data_received(data)
-            return
+        elif self._will_wait and not self._early:
+            # A quick client's request comes while the task of its last answer ends. Were it that task's, all that
+            # follow would be: of 128 connections 6 that began so made 52,000 calls a second 34,000.
+            self._early = data
+            self._loop.call_soon(self._take_early)
+        else:
+            self._take_early(data)
+
+    @property
+    def _will_wait(self) -> bool:
+        """Whether aiohttp's task has nothing to do: it will wait for the next request in this turn of the loop."""
+        is_busy = self._request_in_progress or self._payload_parser is not None or self._upgraded
+        return self._waiter is None and not self._messages and not is_busy
+
+    def _take_early(self, more: bytes = b"") -> None:
+        data, self._early = self._early + more, b""
+        if data and self._parser is not None:  # else the connection was lost
+            self._take(data)
+
+    def _take(self, data: bytes) -> None:
         if self._known_head is not None and self._take_known(self._known_head, data):
             return
         self._parse_the_rest()

@@ -6,10 +6,13 @@ import asyncio
 import contextlib
 import dataclasses
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
+from aiohttp import web
 
 from relay.endpoints import http_server_lane
+from relay.endpoints.http_server_lane import FastLane
 from relay.endpoints.http_session import HttpSession
 from relay.errors import EndpointBroken
 from relay.limits import Limits
@@ -201,6 +204,108 @@ async def test_an_end_waits_for_answers_that_are_being_read() -> None:
 
 
 # -- a server that takes no more for a moment
+
+
+def raw_post(line: Line, frame: bytes) -> bytes:
+    """Return the bytes of a POST."""
+    headers = [("Host", line.house.base.removeprefix("http://")), *line.headers, ("Content-Length", str(len(frame)))]
+    return b"POST /mcp HTTP/1.1\r\n%b\r\n\r\n%b" % ("\r\n".join(map(": ".join, headers)).encode(), frame)
+
+
+class Early:
+    """Lets requests come in the moment in which a task of aiohttp's has answered one, before it waits for the next."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.pieces: list[list[bytes]] = []
+        """What comes at the end of the first ordinary request, of the second, and so on."""
+        self.ordinary = 0
+        """Requests that had a task."""
+        self.is_leaving = False
+        handle = web.RequestHandler._handle_request
+
+        async def handled(handler: FastLane, *arguments: Any) -> Any:
+            self.ordinary += 1
+            outcome = await handle(handler, *arguments)
+            if self.pieces:
+                asyncio.get_running_loop().call_soon(self._come, handler, self.pieces.pop(0))
+            return outcome
+
+        monkeypatch.setattr(web.RequestHandler, "_handle_request", handled)
+
+    def _come(self, handler: FastLane, pieces: list[bytes]) -> None:
+        for piece in pieces:
+            handler.data_received(piece)
+        if self.is_leaving:
+            assert handler.transport is not None
+            handler.transport.abort()
+
+
+@pytest.mark.shortcuts
+@pytest.mark.parametrize("cut", [None, 100, 700], ids=["whole", "in its head", "in its body"])
+async def test_a_request_that_comes_as_a_task_ends_needs_none(cut: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a quick client's would all have one. In two pieces it has; either way it is answered once, in its turn."""
+    async with house() as opened:
+        line = await Line(opened).begin()
+        early = Early(monkeypatch)
+        frames = [request(number, "tools/call", of="x" * 1000) for number in range(5, 10)]
+        raw = [raw_post(line, frame) for frame in frames[1:]]
+        early.pieces = [[one] if cut is None else [one[:cut], one[cut:]] for one in raw]
+        own = [*line.headers, ("Origin", line.house.base)]  # who says where it comes from goes the ordinary way
+        await line.wire.send("POST", "/mcp", own, frames[0])
+        for number, frame in enumerate(frames[: 2 if cut is None else 5], 5):
+            assert [one.raw for one in await line.session.receive()] == [frame]
+            await line.session.send([answer(number)])
+            response = await line.wire.response()
+            assert (response.status, await response.body()) == (200, answer(number).raw)
+        assert early.ordinary == (1 if cut is None else 5)
+        await line.call(20)
+        line.wire.close()
+
+
+async def test_a_client_that_leaves_as_a_task_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What came with the end of the connection is handed on, as any request is; the session goes on."""
+    async with house() as opened:
+        line = await Line(opened).begin()
+        early = Early(monkeypatch)
+        early.is_leaving = True
+        frame = request(6, "tools/call")
+        early.pieces = [[raw_post(line, frame)]]
+        own = [*line.headers, ("Origin", line.house.base)]
+        await line.wire.send("POST", "/mcp", own, request(5, "tools/call"))
+        await line.session.receive()
+        await line.session.send([answer(5)])
+        await line.wire.response()
+        assert [one.raw for one in await line.session.receive()] == [frame]
+        await line.session.send([answer(6)])
+        line.wire.close()
+        line.wire = await Wire.open(opened.base)
+        await line.call(7)
+        line.wire.close()
+
+
+@pytest.mark.shortcuts
+async def test_a_request_that_comes_with_its_connection_needs_no_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor do those that follow."""
+    async with house() as opened:
+        line = await Line(opened).begin()
+        line.wire.close()
+        early = Early(monkeypatch)
+        frame = request(5, "tools/call")
+        made = web.RequestHandler.connection_made
+
+        def with_a_request(handler: FastLane, transport: asyncio.BaseTransport) -> None:
+            made(handler, transport)
+            handler.data_received(raw_post(line, frame))
+
+        monkeypatch.setattr(web.RequestHandler, "connection_made", with_a_request)
+        line.wire = await Wire.open(opened.base)
+        assert [one.raw for one in await line.session.receive()] == [frame]
+        await line.session.send([answer(5)])
+        assert await (await line.wire.response()).body() == answer(5).raw
+        await line.call(6)
+        assert early.ordinary == 0
+        line.wire.close()
+
 
 SMALL = dataclasses.replace(PATIENT, buffer_high=1000, buffer_low=700)  # two requests of 600 bytes are enough
 BIG = "x" * 500
