@@ -262,6 +262,7 @@ async def test_a_request_that_comes_as_a_task_ends_needs_none(cut: int | None, m
         line.wire.close()
 
 
+@pytest.mark.shortcuts
 async def test_a_client_that_leaves_as_a_task_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     """What came with the end of the connection is handed on, as any request is; the session goes on."""
     async with house() as opened:
