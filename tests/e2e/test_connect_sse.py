@@ -193,7 +193,7 @@ async def test_no_endpoint_event() -> None:
             else:
                 await super().get(exchange)
 
-    limits = Limits(endpoint_wait=0.2, connect=0.1)
+    limits = Limits(endpoint_wait=2.0, connect=1.0)  # the second stream must be as quick, on any machine
     async with FaultServer.running(Mute()) as server, Direct.to(server.url, transport="sse", limits=limits) as client:
         answer = await client.call("early", "initialize")
         assert answer["error"]["code"] == -32006

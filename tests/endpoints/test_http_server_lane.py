@@ -212,6 +212,11 @@ def raw_post(line: Line, frame: bytes) -> bytes:
     return b"POST /mcp HTTP/1.1\r\n%b\r\n\r\n%b" % ("\r\n".join(map(": ".join, headers)).encode(), frame)
 
 
+async def post_with_a_task(line: Line, frame: bytes) -> None:
+    """POST a request that goes the ordinary way: it says what page it comes from, the relay's own."""
+    await line.wire.send("POST", "/mcp", [*line.headers, ("Origin", line.house.base)], frame)
+
+
 class Early:
     """Lets requests come in the moment in which a task of aiohttp's has answered one, before it waits for the next."""
 
@@ -250,8 +255,7 @@ async def test_a_request_that_comes_as_a_task_ends_needs_none(cut: int | None, m
         frames = [request(number, "tools/call", of="x" * 1000) for number in range(5, 10)]
         raw = [raw_post(line, frame) for frame in frames[1:]]
         early.pieces = [[one] if cut is None else [one[:cut], one[cut:]] for one in raw]
-        own = [*line.headers, ("Origin", line.house.base)]  # who says where it comes from goes the ordinary way
-        await line.wire.send("POST", "/mcp", own, frames[0])
+        await post_with_a_task(line, frames[0])
         for number, frame in enumerate(frames[: 2 if cut is None else 5], 5):
             assert [one.raw for one in await line.session.receive()] == [frame]
             await line.session.send([answer(number)])
@@ -271,8 +275,7 @@ async def test_a_client_that_leaves_as_a_task_ends(monkeypatch: pytest.MonkeyPat
         early.is_leaving = True
         frame = request(6, "tools/call")
         early.pieces = [[raw_post(line, frame)]]
-        own = [*line.headers, ("Origin", line.house.base)]
-        await line.wire.send("POST", "/mcp", own, request(5, "tools/call"))
+        await post_with_a_task(line, request(5, "tools/call"))
         await line.session.receive()
         await line.session.send([answer(5)])
         await line.wire.response()

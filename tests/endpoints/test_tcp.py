@@ -525,7 +525,7 @@ async def test_a_first_line_in_pieces_is_one() -> None:
 
 async def test_who_says_nothing_is_not_kept() -> None:
     """``limits.handshake`` seconds; and who leaves without a word leaves nothing."""
-    async with listening("tcp", Limits(handshake=0.2)) as listener:
+    async with listening("tcp", Limits(handshake=1.0)) as listener:
         silent, gone, half = await call(listener), await call(listener), await call(listener)
         await half.send_bytes(b'{"jsonrpc":')
         await gone.send_eof()
