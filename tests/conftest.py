@@ -19,11 +19,12 @@ from __future__ import annotations
 import asyncio
 import compileall
 import inspect
+import itertools
 import os
 import runpy
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,7 @@ settings.load_profile("default")
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let every test be run without the shortcuts, which must change nothing but the speed."""
     parser.addoption("--ordinary-way", action="store_true", help="take from every relay its shortcuts")
+    parser.addoption("--no-skips", action="store_true", help="a skipped test is a failure: CI has all that tests need")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -69,14 +71,21 @@ def pytest_configure(config: pytest.Config) -> None:
         runpy.run_path(str(ORDINARY_WAY / "sitecustomize.py"))
 
 
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip what is about the shortcuts themselves where there are none: some tests are run both ways as it is."""
-    if not item.config.getoption("--ordinary-way"):
-        return
+def _is_about_a_shortcut(item: pytest.Item) -> bool:
+    """Tell whether a test has no subject under `--ordinary-way`: some tests are run both ways as it is."""
     parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
     is_fast = parameters.get("kept") is True or parameters.get("way") == "kept" or parameters.get("path") == "/mcp"
-    if is_fast or item.get_closest_marker("shortcuts"):
-        pytest.skip("about a shortcut")
+    return is_fast or item.get_closest_marker("shortcuts") is not None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Let no test be skipped with `--no-skips`."""
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail") and item.config.getoption("--no-skips"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome, report.longrepr = "failed", f"{reason}; --no-skips allows no skipped test"
+    return report
 
 
 def pytest_sessionstart() -> None:
@@ -98,8 +107,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("loop_name", [_loop_param(name) for name in names], indirect=True)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Let an async test's own bound come first: pytest-timeout raises wherever the loop is, which may swallow that."""
+    if config.getoption("--ordinary-way"):
+        config.hook.pytest_deselected(items=list(filter(_is_about_a_shortcut, items)))
+        items[:] = itertools.filterfalse(_is_about_a_shortcut, items)
     for item in items:
         bound = item.get_closest_marker("async_timeout")
         if bound is not None and item.get_closest_marker("timeout") is None:

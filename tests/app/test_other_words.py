@@ -11,9 +11,10 @@ import json
 import logging
 import os
 import re
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -77,11 +78,11 @@ def jobs(monkeypatch: pytest.MonkeyPatch) -> Jobs:
     return Jobs(monkeypatch)
 
 
-def run(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
+def run(*words: str, program: Sequence[str] = PROGRAM, **env: str) -> subprocess.CompletedProcess[str]:
     """Run the program with nothing on stdin."""
     environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", **env}
     environment |= {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
-    done = subprocess.run([*PROGRAM, *words], input="", capture_output=True, text=True, timeout=30, env=environment)
+    done = subprocess.run([*program, *words], input="", capture_output=True, text=True, timeout=30, env=environment)
     assert "Traceback" not in done.stderr
     return done
 
@@ -419,15 +420,20 @@ def test_reset_looks_at_home_by_default(tmp_path: Path) -> None:
     assert not folder.exists()
 
 
-@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="nothing is refused here")
+@pytest.mark.skipif(os.name == "nt", reason="folders have no modes")
 def test_what_reset_may_not_delete_is_said(tmp_path: Path) -> None:
-    """One line, exit code 1."""
+    """One line, exit code 1; root, too, is refused if it runs without the capability to overrule modes."""
+    program = list(PROGRAM)
+    if os.geteuid() == 0:
+        if shutil.which("setpriv") is None:
+            pytest.skip("no setpriv on this machine")
+        program = ["setpriv", *(f"--{which}=-dac_override" for which in ("inh-caps", "bounding-set")), *PROGRAM]
     folder = tmp_path / "mcp-proxy-rust-1"
     folder.mkdir()
     (folder / "auth-1.json").write_text("{}")
     folder.chmod(0o500)
     try:
-        done = run("reset", MCP_REMOTE_CONFIG_DIR=str(tmp_path))
+        done = run("reset", program=program, MCP_REMOTE_CONFIG_DIR=str(tmp_path))
     finally:
         folder.chmod(0o700)
     assert done.returncode == 1
