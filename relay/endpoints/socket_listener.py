@@ -1,7 +1,8 @@
 """TCP and Unix sockets, listening: one endpoint for each peer whose first line is JSON-RPC.
 
 Web pages reach TCP ports: a POST with JSON lines in its body must not be executed. So a connection whose first byte
-cannot begin JSON, or whose first line is not a JSON-RPC message, is closed at once, with nothing handed on.
+cannot begin JSON, or whose first line is not a JSON-RPC message, is closed at once, with nothing handed on. A later
+line that is not JSON ends the connection, too: what follows it is not read, what is open is still answered.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ import msgspec
 from relay.endpoints.tcp import LOOPBACK, SocketEndpoint, SocketProtocol, SocketReader, TcpAddress, UnixAddress
 from relay.errors import ConfigError, EndpointClosed
 from relay.frames import replies
-from relay.frames.frame import Frame, Kind, each_message
-from relay.frames.lines import Oversized
+from relay.frames.frame import Frame, Kind, each_message, salvage_head
+from relay.frames.lines import KEPT, Oversized
 from relay.limits import DEFAULT_LIMITS, Limits
 
 __all__ = ["SocketListener", "TcpListener", "UnixListener"]
@@ -78,7 +79,18 @@ class _StrangerReader(SocketReader):
                 return []
             self._is_proven = True
             self.on_proven()
+        for number, piece in enumerate(pieces):
+            if isinstance(piece, Frame) and piece.head.kind is Kind.INVALID and _is_garbage(piece):
+                logger.warning("%s: sent a line that is not JSON (%s): closed", self.name, piece.head.fault)
+                return self._end_with(pieces[: number + 1])
         return super().accept(pieces)
+
+    def _end_with(self, pieces: list[Frame | Oversized]) -> list[Frame]:
+        """Take the last lines of one who speaks something else, and no more: open requests are still answered."""
+        self.inbox.put(super().accept(pieces))
+        self.discard()
+        self.finish(None)
+        return []
 
     def _refuse_politely(self, first: Frame) -> None:
         """Tell one who speaks another JSON-RPC why before the connection is closed: an old client, no web page."""
@@ -92,6 +104,12 @@ class _StrangerReader(SocketReader):
     def _refuse(self, what: str) -> None:
         self._is_refused = True
         self.on_refused(f"its first line is not JSON-RPC ({what})")
+
+
+def _is_garbage(line: Frame) -> bool:
+    """Tell whether a line is no attempt at a message: not JSON, nor a message with one fault in it, such as NaN."""
+    head = line.head
+    return not head.is_json and salvage_head(line.raw, line.raw[-KEPT:]).kind is Kind.INVALID
 
 
 class _Version(msgspec.Struct):

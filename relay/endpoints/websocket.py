@@ -27,6 +27,7 @@ from relay.endpoints.inbox import FrameInbox
 from relay.endpoints.settlement import Settlement
 from relay.endpoints.tasks import TaskScope
 from relay.endpoints.tls import default_context
+from relay.endpoints.websocket_masks import MaskedSocket
 from relay.errors import (
     ConfigError,
     EndpointBroken,
@@ -49,6 +50,7 @@ logger = logging.getLogger("relay")
 SUBPROTOCOL = "mcp"
 
 _ORDERLY = (0, 1000, 1001, 1005)  # done, going away, and the two ways to say nothing
+_BINARY = 1003
 _INVALID_TEXT = 1007
 _TOO_BIG = 1009
 _LOST = 1006
@@ -164,11 +166,14 @@ class WebSocketEndpoint(ConnectedEndpoint):
             message = await self._socket.receive()
             self._heard()
             kind, data = message.type, message.data
-            if kind is WSMsgType.TEXT or kind is WSMsgType.BINARY:
+            if kind is WSMsgType.TEXT:
                 if not _is_text(data):
                     await self._socket.close(code=_INVALID_TEXT)
                     return self._closed_with(_INVALID_TEXT, "a message that is not UTF-8")
                 await self._take(data)
+            elif kind is WSMsgType.BINARY:
+                await self._socket.close(code=_BINARY)
+                return self._closed_with(_BINARY, "a binary message; each frame is a text message")
             elif kind is WSMsgType.PING:
                 if not self._is_held_back:
                     await self._socket.pong(data)
@@ -289,7 +294,7 @@ async def accept_websocket(
     offered = [word.strip() for word in request.headers.get("Sec-WebSocket-Protocol", "").split(",") if word.strip()]
     if offered and SUBPROTOCOL not in offered:
         raise Refused(400, f"the subprotocol here is {SUBPROTOCOL!r}; offered: {', '.join(offered)}")
-    socket = web.WebSocketResponse(
+    socket = MaskedSocket(
         protocols=(SUBPROTOCOL,),
         autoping=False,
         compress=False,

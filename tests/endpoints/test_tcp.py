@@ -544,21 +544,52 @@ async def until(condition: Callable[[], bool], seconds: float = 20) -> None:
 
 
 @both_families
-async def test_later_garbage_is_answered_and_not_handed_on(family: str) -> None:
-    """As what comes on stdin: an error each, and the frames around it pass."""
+async def test_later_faults_are_answered_and_not_handed_on(family: str) -> None:
+    """A message with a fault in it is no garbage: an error each, and the frames around it pass."""
+    faulty = (
+        b'{"jsonrpc":"2.0","id":null,"method":"x"}',
+        b'{"hello":1}',
+        b'{"jsonrpc":"2.0","id":7,"method":"x","params":NaN}',
+    )
     async with accepted(family, QUICK) as (near, far):
-        await far.send_bytes(b'nonsense\n{"jsonrpc":"2.0","id":null,"method":"x"}\n' + request(2).raw + b"\n")
+        await far.send_bytes(b"\n".join([*faulty, request(2).raw, b""]))
         assert [frame.head.id for frame in await take(near, 1)] == [2]
-        assert [error_of(frame)[:2] for frame in await take(far, 2)] == [(None, -32700), (None, -32600)]
-        assert near.noise == 2
+        codes = [error_of(frame)[:2] for frame in await take(far, 3)]
+        assert codes == [(None, -32600), (None, -32600), (None, -32700)]
+        assert near.noise == 3
 
 
-async def test_garbage_from_one_who_does_not_read_ends_the_connection() -> None:
+GARBAGE = (
+    b"nonsense", b"POST /mcp HTTP/1.1", b"\x16\x03\x01\x02\x00\x01", b"\xff\xfe", b"<html>", b"id: 1", b"{", b"{]",
+    b'x{"jsonrpc":"2.0","id":9,"method":"x"}', b'{"a":1}{"b":2}',
+)  # fmt: skip
+
+
+@both_families
+@pytest.mark.parametrize("garbage", GARBAGE)
+async def test_later_garbage_ends_the_connection(family: str, garbage: bytes) -> None:
+    """Its sender speaks something else: the lines behind are not read, those before are answered to the end."""
+    async with accepted(family, QUICK) as (near, far):
+        behind = b"\n".join([garbage, request(3).raw, b""])
+        await far.send_bytes(request(2).raw + b"\n" + behind)
+        assert [frame.head.id for frame in await take(near, 1)] == [2]
+        assert error_of((await take(far, 1))[0])[1] == -32700
+        assert await near.receive() == ()
+        await far.send_bytes(request(4).raw + b"\n")  # is not read either
+        await near.send([answer(2)])
+        assert [frame.raw for frame in await take(far, 1)] == [answer(2).raw]
+        await near.send_eof()
+        assert await far.receive_bytes() == b""
+        await far.send_eof()
+        assert near.noise == 1
+
+
+async def test_faults_of_one_who_does_not_read_end_the_connection() -> None:
     """The refusals would fill our memory."""
     async with accepted("tcp", QUICK) as (near, far):
         with contextlib.suppress(ConnectionError):
             for _ in range(1000):
-                await far.send_bytes(b"x\n" * 10_000)
+                await far.send_bytes(b"{}\n" * 10_000)
         with pytest.raises(EndpointBroken, match="does not read"):
             await near.receive()
 

@@ -225,7 +225,7 @@ asyncio.run(main())
 
 @both_sides
 async def test_bytes_are_kept_as_they_are(make: Make) -> None:
-    """Newlines, numbers, duplicate keys, any UTF-8, halves of surrogate pairs; batches as one message; binary too."""
+    """Newlines, numbers, duplicate keys, any UTF-8, halves of surrogate pairs; batches as one message."""
     odd = [
         Frame('{\n "jsonrpc": "2.0",\r\n\t"method": "ö\u2028\U0001f600", "params": ["\\ud800", 0.10, 1E400]}'.encode()),
         Frame(b'[{"jsonrpc":"2.0","method":"a"} ,\n{"jsonrpc":"2.0","method":"b"}]'),
@@ -234,12 +234,88 @@ async def test_bytes_are_kept_as_they_are(make: Make) -> None:
     async with make(QUICK) as (near, far):
         await far.send(odd)
         assert [frame.raw for frame in await take(near, 3)] == [frame.raw for frame in odd]
-        await far.connection.send(HELLO.raw)  # bytes: a binary message
-        assert [frame.raw for frame in await take(near, 1)] == [HELLO.raw]
         await far.connection.send([HELLO.raw[:5].decode(), HELLO.raw[5:].decode()])  # in fragments
         assert [frame.raw for frame in await take(near, 1)] == [HELLO.raw]
         await near.send(odd)
         assert [frame.raw for frame in await take(far, 3)] == [frame.raw for frame in odd]
+
+
+@both_sides
+@pytest.mark.parametrize("message", [HELLO.raw, [HELLO.raw[:9], HELLO.raw[9:]]], ids=["whole", "in fragments"])
+async def test_a_binary_message_is_refused(make: Make, message: bytes | list[bytes]) -> None:
+    """The subprotocol's frames are text: 1003 says so, and every open request has its error."""
+    async with make(QUICK) as (near, far):
+        await near.send([request(1)])
+        await take(far, 1)
+        await far.send([HELLO])
+        await far.connection.send(message)
+        assert [frame.raw for frame in await take(near, 1)] == [HELLO.raw]
+        (lost,) = await take(near, 1)
+        assert error_of(lost)[:2] == (1, replies.LOST)
+        with pytest.raises(EndpointBroken, match="1003.*binary"):
+            await near.receive()
+        await far.connection.wait_closed()
+        assert far.connection.close_code == 1003
+
+
+TEXT, CONTINUATION, PING, CLOSE = 0x81, 0x80, 0x89, 0x88
+
+
+def ws_frame(opcode: int, payload: bytes, *, masked: bool) -> bytes:
+    """Write a frame, with a key of four bytes if it is masked."""
+    size = len(payload)
+    short = size if size < 126 else 126 if size < 65536 else 127
+    length = b"" if short < 126 else size.to_bytes(2 if short == 126 else 8, "big")
+    key = b"\x01\x02\x03\x04"
+    if masked:
+        payload = bytes(byte ^ key[at % 4] for at, byte in enumerate(payload))
+    return bytes([opcode, short | (0x80 if masked else 0)]) + length + (key if masked else b"") + payload
+
+
+HANDSHAKE = (
+    b"GET /mcp HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Protocol: mcp\r\n\r\n"
+)
+LONGER = Frame(b'{"jsonrpc":"2.0","method":"x","params":"%b"}' % (b"y" * 200))
+LARGE = Frame(b'{"jsonrpc":"2.0","method":"x","params":"%b"}' % (b"y" * 70_000))
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        ws_frame(TEXT, HELLO.raw, masked=False),
+        ws_frame(TEXT, LARGE.raw, masked=False)[:64],
+        ws_frame(PING, b"", masked=False),
+        ws_frame(CLOSE, b"\x03\xe8", masked=False),
+        ws_frame(0x01, HELLO.raw[:9], masked=True) + ws_frame(CONTINUATION, HELLO.raw[9:], masked=False),
+    ],
+    ids=["text", "large", "ping", "close", "continuation"],
+)
+@pytest.mark.parametrize("cut", ["with the handshake", "at once", "byte by byte"])
+async def test_a_client_must_mask_its_frames(bad: bytes, cut: str) -> None:
+    """RFC 6455 §5.1: what is masked before is taken, what is not ends the connection with 1002, however it comes."""
+    good = b"".join(ws_frame(TEXT, frame.raw, masked=True) for frame in (HELLO, LONGER, HELLO))
+    good += ws_frame(0x8A, b"pong", masked=True)
+    async with accepting(QUICK) as (url, came):
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.split(":")[2].split("/")[0]))
+        early = good + bad if cut == "with the handshake" else b""
+        writer.write(HANDSHAKE + early)
+        await reader.readuntil(b"\r\n\r\n")
+        if cut == "byte by byte":
+            for at in range(len(good)):
+                writer.write(good[at : at + 1])
+                await asyncio.sleep(0)
+        elif not early:
+            writer.write(good)
+        if not early:
+            writer.write(bad)
+        near = await came.get()
+        assert [frame.raw for frame in await take(near, 3)] == [HELLO.raw, LONGER.raw, HELLO.raw]
+        with pytest.raises(EndpointBroken, match="1002.*not masked"):
+            await near.receive()
+        assert await reader.read() == ws_frame(CLOSE, b"\x03\xea", masked=False)
+        writer.close()
+        await near.aclose()
 
 
 async def test_what_is_not_json_rpc() -> None:
