@@ -12,6 +12,7 @@ import sys
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
+from relay.addresses import shown_address
 from relay.app.child_words import ChildWords
 from relay.app.connect_words import (
     add_server_options,
@@ -134,7 +135,9 @@ def command(words: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
     if address is not None and address.lower() == "stdio:":
         raise ConfigError("stdio: is our own stdin and stdout; name the command that is to be tested")
     if address is not None and len(target) > 1:
-        raise ConfigError(f"nothing may follow the URL, but {target[1]!r} does; see mcp-relay test --help")
+        raise ConfigError(
+            f"nothing may follow the URL, but {shown_address(target[1])!r} does; see mcp-relay test --help"
+        )
     given = headers_of(options)
     headers, login = log_in(options, given)
     secrets = secrets_of(options, headers, address)

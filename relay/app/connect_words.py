@@ -11,6 +11,7 @@ import shlex
 from typing import Any
 from urllib.parse import urlsplit
 
+from relay.addresses import shown_address
 from relay.app.options import check_names
 from relay.app.specs import fault_of_scheme, is_address
 from relay.errors import ConfigError
@@ -59,7 +60,7 @@ def parse_target(text: str, flag: str, transport: str | None = None) -> str | li
     if transport == "tcp":
         return _as_tcp(text, flag)
     if is_address(text):
-        raise ConfigError(f"{flag}: {text!r} is an address, not a command for the transport stdio")
+        raise ConfigError(f"{flag}: {shown_address(text)!r} is an address, not a command for the transport stdio")
     try:
         command = shlex.split(text)
     except ValueError as exc:
@@ -78,7 +79,7 @@ def _as_tcp(text: str, flag: str) -> str:
     if text.isdecimal():
         text = f"127.0.0.1:{text}"
     if not _HOST_AND_PORT.fullmatch(text):
-        raise ConfigError(f"{flag}: {text!r} is not HOST:PORT or PORT, as the transport tcp wants")
+        raise ConfigError(f"{flag}: {shown_address(text)!r} is not HOST:PORT or PORT, as the transport tcp wants")
     return f"tcp://{text}"
 
 

@@ -9,9 +9,10 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from relay import __version__
+from relay.addresses import shown_address
 from relay.app.child_target import ChildTarget
 from relay.app.child_words import ChildWords
 from relay.app.conversation import Answer, Conversation, Echoed
@@ -81,7 +82,7 @@ class Examination:
         self._capabilities: Json = {}
         self._began = 0.0
         self._deadline = 0.0
-        self.found = Found(settings.target if isinstance(settings.target, str) else settings.target[0])
+        self.found = Found(shown_address(settings.target) if isinstance(settings.target, str) else settings.target[0])
 
     async def run(self) -> None:
         """Fill in ``found``. Raises CheckFailed where that ends, ConfigError if the target is no address."""
@@ -182,9 +183,9 @@ class Examination:
         except (RelayError, TimeoutError) as exc:
             if self._child is not None:
                 raise CheckFailed(str(exc) or f"{endpoint.name}: cannot be started") from exc
-            raise explain_connection(_without_secrets(endpoint.name), exc, self._timeout) from exc
+            raise explain_connection(endpoint.name, exc, self._timeout) from exc
         finally:
-            self.found.target = _without_secrets(endpoint.name)
+            self.found.target = endpoint.name
         if took is not None:
             self.found.milliseconds.setdefault("connect", _milliseconds(took))
 
@@ -325,11 +326,10 @@ async def _try_connection(url: str, dial_tls: ssl.SSLContext | None, limits: Lim
     An HTTP endpoint has no connection of its own that could be timed, and tells of its failures in words only. None
     where a proxy is in use: there it is the proxy that connects.
     """
-    from yarl import URL
-
+    from relay.endpoints.http_address import read_url
     from relay.endpoints.http_proxy import proxy_for
 
-    parts = URL(url)
+    parts, _ = read_url(url)
     assert parts.raw_host is not None and parts.port is not None, "checked by the endpoint"
     if proxy_for(parts) is not None:
         return None
@@ -340,14 +340,6 @@ async def _try_connection(url: str, dial_tls: ssl.SSLContext | None, limits: Lim
     took = time.monotonic() - began
     await connection.aclose()
     return took
-
-
-def _without_secrets(address: str) -> str:
-    """Return an address without what may be secret in it, as connected endpoints are named."""
-    if "://" not in address:
-        return address
-    parts = urlsplit(address)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def _milliseconds(seconds: float) -> float:

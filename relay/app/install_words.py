@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from relay.addresses import shown_address
 from relay.app.clients import CLIENTS
 from relay.app.login_options import log_in
 from relay.app.logs import StderrSink
@@ -148,9 +149,13 @@ def _check_target(target: Sequence[str]) -> None:
         )
     if is_address(target[0]):
         if len(target) > 1:
-            raise ConfigError(f"nothing may follow the URL, but {target[1]!r} does; see mcp-relay install --help")
+            raise ConfigError(
+                f"nothing may follow the URL, but {shown_address(target[1])!r} does; see mcp-relay install --help"
+            )
     elif "://" in target[0]:
-        raise ConfigError(f"{target[0]!r} is neither a command nor an address: known are {', '.join(ADDRESSES)}")
+        raise ConfigError(
+            f"{shown_address(target[0])!r} is neither a command nor an address: known are {', '.join(ADDRESSES)}"
+        )
 
 
 def _given(words: Sequence[str]) -> dict[argparse.Action, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from ssl import SSLContext
 
+from relay.addresses import shown_address
 from relay.app.specs import ListenSpec, parse_listen
 from relay.app.wiring import listen_http
 from relay.endpoints.base import Listener
@@ -38,7 +39,7 @@ async def listen(
     """
     where = _parse(spec)
     if where.is_tls and ssl is None:
-        raise ConfigError(f"cannot listen: {spec!r}: TLS needs a context with a certificate: ssl=…")
+        raise ConfigError(f"cannot listen: {shown_address(spec)!r}: TLS needs a context with a certificate: ssl=…")
     if where.kind == "http":
         return await listen_http(
             where.host,

@@ -409,7 +409,9 @@ def secrets_in(env: Iterable[tuple[str, str]], headers: Mapping[str, str], url: 
         with contextlib.suppress(ValueError):  # what is no URL is said later
             parts = urlsplit(url)
             named += parse_qsl(parts.query)
-            values += [unquote(parts.password or "")]
+            # Both as it stands there and as it is sent; a user without a password is a token.
+            login = [parts.username or ""] if parts.password is None else [parts.password]
+            values += [*login, *map(unquote, login)]
     values += [value.partition(" ")[2] for value in values]
     values += [*secrets_named(named), *(value for _, value in variables)]
     return [value for value in dict.fromkeys(values) if len(value) >= 4]

@@ -6,6 +6,7 @@ import argparse
 import re
 from typing import Any
 
+from relay.addresses import shown_address
 from relay.endpoints.http_paths import MCP, MESSAGES, SERVERS, SSE, HttpPaths
 from relay.errors import ConfigError
 
@@ -69,7 +70,9 @@ def paths_of(options: argparse.Namespace) -> HttpPaths:
     if options.servers_path:
         _check("--servers-path", options.servers_path)
     if options.base_url and not re.fullmatch(r"https?://[^\s?#]+", options.base_url):
-        raise ConfigError(f"--base-url: {options.base_url!r} is not a URL such as https://example.com/tools")
+        raise ConfigError(
+            f"--base-url: {shown_address(options.base_url)!r} is not a URL such as https://example.com/tools"
+        )
     return HttpPaths(
         mcp=options.mcp_path.rstrip("/"),
         sse=options.sse_path,

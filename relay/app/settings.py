@@ -28,7 +28,7 @@ Share = Literal["session", "shared", "request", "stateless"]
 class ChoiceSettings:
     """Several servers that stand in for one another: addresses, and commands as lists of words."""
 
-    targets: Sequence[str | Sequence[str]]
+    targets: Sequence[str | Sequence[str]] = field(repr=False)
     strategy: Strategy
     retry: Retry
 
@@ -38,20 +38,20 @@ class NamedServer:
     """A server that a configuration names: a command, or a URL."""
 
     name: str
-    command: Sequence[str] = ()
+    command: Sequence[str] = field(default=(), repr=False)
     """Empty if it is a URL."""
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
     """What is added to the child's environment."""
     cwd: str | None = None
-    url: str | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
+    url: str | None = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     transport: Literal["auto", "sse", "streamablehttp"] = "auto"
     timeout: float | None = None
     """Seconds an answer may take, from its last progress; None: for ever."""
     is_enabled: bool = True
     problem: str | None = None
     """Why it cannot run, such as a ``${VAR}`` that is not set; None if it can."""
-    secrets: Sequence[str] = ()
+    secrets: Sequence[str] = field(default=(), repr=False)
     """Values in the fields above that no log may show."""
     where: str = ""
     """The file, line and key that describe it, for messages."""
@@ -61,13 +61,13 @@ class NamedServer:
 class BridgeSettings:
     """Own stdio to a URL."""
 
-    url: str
-    headers: Mapping[str, str] = field(default_factory=dict)
+    url: str = field(repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     login: Login | None = None
     transport: Literal["auto", "sse", "streamablehttp"] = "auto"
     dial_tls: ssl.SSLContext | None = None
     """How to speak TLS to the server; None: as by default."""
-    secrets: Sequence[str] = ()
+    secrets: Sequence[str] = field(default=(), repr=False)
     limits: Limits = DEFAULT_LIMITS
     log_to: LogTo = "stderr"
     """Who is told of the relay's own warnings."""
@@ -77,14 +77,14 @@ class BridgeSettings:
 class ServeSettings:
     """A command, or an address, offered wherever clients may come from."""
 
-    command: Sequence[str]
+    command: Sequence[str] = field(repr=False)
     """Empty if an address is served, or several servers."""
     name: str
     choice: ChoiceSettings | None = None
-    env: Mapping[str, str]
+    env: Mapping[str, str] = field(repr=False)
     """The child's whole environment."""
-    url: str | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
+    url: str | None = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     login: Login | None = None
     transport: Literal["auto", "sse", "streamablehttp"] = "auto"
     dial_tls: ssl.SSLContext | None = None
@@ -100,8 +100,8 @@ class ServeSettings:
     allowed_hosts: Sequence[str] = ()
     allowed_origins: Sequence[str] = ()
     exposed_headers: Sequence[str] = ()
-    secrets: Sequence[str] = ()
-    warnings: Sequence[str] = ()
+    secrets: Sequence[str] = field(default=(), repr=False)
+    warnings: Sequence[str] = field(default=(), repr=False)
     """Said once the relay listens: what this configuration exposes."""
     log_to: LogTo = "stderr"
     """Who is told of the relay's own warnings, where own stdio is all that clients come by."""
@@ -123,14 +123,14 @@ class ServeSettings:
 class CheckSettings:
     """A look at a server: an address, or a command that is started for it."""
 
-    target: str | Sequence[str]
-    headers: Mapping[str, str] = field(default_factory=dict)
+    target: str | Sequence[str] = field(repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     login: Login | None = None
     transport: Literal["auto", "sse", "streamablehttp"] = "auto"
     dial_tls: ssl.SSLContext | None = None
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
     """The child's whole environment."""
     cwd: str | None = None
     timeout: float = 10.0
     """How long the server may take for its handshake, and for each answer after that."""
-    secrets: Sequence[str] = ()
+    secrets: Sequence[str] = field(default=(), repr=False)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
 
+from relay.addresses import fault_of_url, shown_address
 from relay.errors import ConfigError
 
 __all__ = ["ADDRESSES", "ListenSpec", "fault_of_scheme", "is_address", "parse_listen"]
@@ -83,14 +84,18 @@ def parse_listen(text: str, mcp_path: str | None = None) -> ListenSpec:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port
     except ValueError as exc:
-        raise ConfigError(f"--listen: {text!r} is not an address: {exc}; {_EXPECTED}") from exc
+        raise ConfigError(
+            f"--listen: {shown_address(text)!r} is not an address: {fault_of_url(exc)}; {_EXPECTED}"
+        ) from exc
     if not host or parts.query or parts.fragment or "@" in parts.netloc:
-        raise ConfigError(f"--listen: {text!r} is not an address to listen on; {_EXPECTED}")
+        raise ConfigError(f"--listen: {shown_address(text)!r} is not an address to listen on; {_EXPECTED}")
     if parts.scheme in ("http", "ws", "https", "wss"):
         if parts.path.rstrip("/") not in ("", "/mcp", (mcp_path or "").rstrip("/")):
             remedy = "leave it out" if mcp_path is None else f"leave it out, or add --mcp-path {parts.path}"
-            raise ConfigError(f"--listen: {text!r}: the path {parts.path} is not {mcp_path or '/mcp'}; {remedy}")
+            raise ConfigError(
+                f"--listen: {shown_address(text)!r}: the path {parts.path} is not {mcp_path or '/mcp'}; {remedy}"
+            )
         return ListenSpec("http", host, port or 0, is_tls=parts.scheme in ("https", "wss"))
     if parts.scheme in ("tcp", "tls") and not parts.path.strip("/"):
         return ListenSpec("tcp", host, port or 0, is_tls=parts.scheme == "tls")
-    raise ConfigError(f"--listen: {text!r} is not an address to listen on; {_EXPECTED}")
+    raise ConfigError(f"--listen: {shown_address(text)!r} is not an address to listen on; {_EXPECTED}")

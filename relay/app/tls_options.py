@@ -13,6 +13,7 @@ import ssl
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from relay.addresses import shown_address
 from relay.app.admission import open_hosts
 from relay.app.logs import StderrSink, say
 from relay.app.specs import ListenSpec, is_address
@@ -59,7 +60,7 @@ def add_dial_tls_options(group: Any) -> None:
 def _verification(text: str) -> bool | str:
     if is_address(text):
         raise argparse.ArgumentTypeError(
-            f"{text!r} is an address: put it before --verify-ssl, or write --verify-ssl=true"
+            f"{shown_address(text)!r} is an address: put it before --verify-ssl, or write --verify-ssl=true"
         )
     word = text.strip().lower()
     return word in _TRUE if word in (*_TRUE, *_FALSE) else text

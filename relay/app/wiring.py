@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
+from relay.addresses import fault_of_url, shown_address
 from relay.auth.origin import OriginPolicy
 from relay.endpoints.base import Endpoint
 from relay.endpoints.child import Child, child_environment
@@ -74,7 +75,7 @@ def connect(
     without a client. Raises ConfigError for anything else.
     """
     if client is not None and (not isinstance(target, str) or not is_url(target)):
-        raise ConfigError(f"cannot connect to {target!r} through an httpx client: that takes an http(s) URL")
+        raise ConfigError(f"cannot connect to {_shown(target)!r} through an httpx client: that takes an http(s) URL")
     if client is not None and ssl is not None:
         raise ConfigError("ssl: an httpx client has its own TLS; give the context to it, as verify=…")
     if not isinstance(target, str):
@@ -103,7 +104,7 @@ def connect(
                 login=login,
             )
 
-        return Lazy(target, dial)
+        return Lazy(shown_address(target), dial)
     if target.lower().startswith(("tcp://", "tls://", "unix:")):
         from relay.endpoints.tcp import dial as dial_socket
         from relay.endpoints.tcp import parse_address
@@ -117,8 +118,12 @@ def connect(
 
             return await dial_websocket(target, headers=headers, login=login, ssl_context=ssl, limits=limits)
 
-        return Lazy(target, dial_upgraded)
-    raise ConfigError(f"cannot connect to {target!r}: {_KNOWN}")
+        return Lazy(shown_address(target), dial_upgraded)
+    raise ConfigError(f"cannot connect to {_shown(target)!r}: {_KNOWN}")
+
+
+def _shown(target: str | Sequence[str]) -> str | Sequence[str]:
+    return shown_address(target) if isinstance(target, str) else target
 
 
 def _command(words: object) -> list[str]:
@@ -133,15 +138,15 @@ def _command(words: object) -> list[str]:
 
 def _check_host(url: str) -> None:
     """See that a URL names a host, and a port that can be one. Raises ConfigError."""
-    without_login = url.rpartition("@")[2]
     try:
         parts = urlsplit(url)
         is_whole = bool(parts.hostname) and parts.port != 0
     except ValueError as exc:
-        raise ConfigError(f"cannot connect to {without_login!r}: it is not a URL: {exc}") from None
+        raise ConfigError(f"cannot connect to {shown_address(url)!r}: it is not a URL: {fault_of_url(exc)}") from None
     if not is_whole:
         raise ConfigError(
-            f"cannot connect to {without_login!r}: it names no host, or the port 0; expected {parts.scheme}://host/path"
+            f"cannot connect to {shown_address(url)!r}: it names no host, or the port 0; "
+            f"expected {parts.scheme}://host/path"
         )
 
 

@@ -13,6 +13,7 @@ from urllib.parse import quote_plus, urlencode, urlsplit
 
 import msgspec
 
+from relay.addresses import fault_of_url, shown_address
 from relay.auth.origin import is_loopback
 from relay.errors import ConfigError
 
@@ -47,7 +48,7 @@ class ClientCredentials:
 
     client_id: str
     client_secret: str = field(repr=False)
-    token_url: str
+    token_url: str = field(repr=False)
 
 
 Login = DigestLogin | ClientCredentials
@@ -82,11 +83,13 @@ def check_token_url(url: str) -> None:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError as exc:
-        raise ConfigError(f"--token-url: {url!r} is not a URL: {exc}") from exc
+        raise ConfigError(f"--token-url: {shown_address(url)!r} is not a URL: {fault_of_url(exc)}") from exc
     if parts.scheme not in ("http", "https") or not host or parts.username is not None or parts.fragment:
-        raise ConfigError(f"--token-url: {url!r} is not a URL of the form https://host/path")
+        raise ConfigError(f"--token-url: {shown_address(url)!r} is not a URL of the form https://host/path")
     if parts.scheme == "http" and not is_loopback(host):
-        raise ConfigError(f"--token-url: {url!r} would show the client secret on its way; it must begin with https://")
+        raise ConfigError(
+            f"--token-url: {shown_address(url)!r} would show the client secret on its way; it must begin with https://"
+        )
 
 
 def token_request(credentials: ClientCredentials, *, is_secret_in_form: bool) -> tuple[dict[str, str], bytes]:

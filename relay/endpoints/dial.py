@@ -7,7 +7,6 @@ neither: they are in ``http_client`` and ``sse_client``, once.
 from __future__ import annotations
 
 import contextlib
-from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 from yarl import URL
 
-from relay.errors import ConfigError, FrameTooLarge
+from relay.addresses import shown_address
+from relay.errors import FrameTooLarge
 from relay.frames.frame import UNREADABLE
 from relay.frames.sse import SseDecoder, SseEvent
 from relay.limits import Limits
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from relay.endpoints.http_client_lane import Lane
     from relay.endpoints.tasks import TaskScope
 
-__all__ = ["AnyDial", "Headers", "Response", "parse_url", "secrets_in"]
+__all__ = ["AnyDial", "Headers", "Response", "secrets_in"]
 
 _SHOWN_ERROR = 500  # characters of an error page that are passed on
 
@@ -58,7 +58,7 @@ class AnyDial:
         """Speak to ``url``; no error shows any of ``secrets``."""
         self.url = url
         self.limits = limits
-        self.name = f"{url.origin()}{url.path}"
+        self.name = shown_address(str(url))
         self.fault: str | None = None
         """Why the last request that was handed on had no answer; None if it had one."""
         self._secrets = secrets
@@ -127,23 +127,6 @@ class AnyDial:
 
     def _all_secrets(self) -> list[str]:
         return self._secrets
-
-
-def parse_url(url: str, headers: Mapping[str, str]) -> tuple[URL, dict[str, str]]:
-    """Read the address of a server; a login in it becomes a header, unless ``headers`` have another.
-
-    Raises ConfigError if it is not an http(s) URL.
-    """
-    try:
-        parsed = URL(url)
-    except ValueError as exc:
-        raise ConfigError(f"{url!r} is not a URL: {exc}") from exc
-    if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise ConfigError(f"{url!r} is not a URL of the form http://host/path or https://host/path")
-    if parsed.user is None:
-        return parsed, dict(headers)
-    login = b64encode(f"{parsed.user}:{parsed.password or ''}".encode("latin-1", "replace")).decode()
-    return parsed.with_user(None), {"Authorization": f"Basic {login}", **headers}
 
 
 def secrets_in(headers: Mapping[str, str]) -> list[str]:

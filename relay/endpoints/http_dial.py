@@ -21,7 +21,9 @@ from aiohttp.resolver import DefaultResolver
 from multidict import CIMultiDict
 from yarl import URL
 
-from relay.endpoints.dial import AnyDial, parse_url, secrets_in
+from relay.addresses import without_logins
+from relay.endpoints.dial import AnyDial, secrets_in
+from relay.endpoints.http_address import parse_url
 from relay.endpoints.http_client_lane import Answer, Lane, end_body
 from relay.endpoints.http_proxy import Proxy, proxy_for
 from relay.endpoints.tasks import TaskScope
@@ -281,7 +283,7 @@ def describe_failure(exc: Exception) -> str:
         return "the server's answer is not HTTP"
     if isinstance(exc, (TimeoutError, asyncio.TimeoutError)):
         return "timed out"
-    return str(exc) or type(exc).__name__
+    return without_logins(str(exc)) or type(exc).__name__
 
 
 def _tls_error(exc: BaseException | None) -> ssl.SSLError | None:

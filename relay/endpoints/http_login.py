@@ -17,7 +17,9 @@ from aiohttp.client_middleware_digest_auth import DigestFunctions
 from multidict import CIMultiDict
 from yarl import URL
 
+from relay.addresses import shown_address, without_logins
 from relay.auth.outbound import ClientCredentials, DigestLogin, Login, Token, TokenRefused, read_token, token_request
+from relay.endpoints.http_address import parse_url, read_url
 from relay.endpoints.http_dial import Resolver, describe_failure, describe_unreached
 from relay.endpoints.http_proxy import Proxy, proxy_for
 from relay.endpoints.tls import default_context
@@ -43,7 +45,7 @@ def open_login(login: Login, url: str, ssl_context: ssl.SSLContext | None = None
     ``ssl_context`` is for the token endpoint. One that verifies nothing is not used there: it would give our secret to
     anyone in between.
     """
-    origin = URL(url).origin()
+    origin = parse_url(url, {}, ("http", "https", "ws", "wss"))[0].origin()
     if not isinstance(login, ClientCredentials):
         return _Digest(login, origin)
     is_verifying = ssl_context is not None and ssl_context.verify_mode is ssl.CERT_REQUIRED
@@ -79,7 +81,8 @@ class _Bearer(HttpLogin):
         super().__init__(origin)
         self._credentials = credentials
         self._ssl = ssl_context
-        self._name = str(URL(credentials.token_url).with_query(None))
+        self._url, _ = read_url(credentials.token_url)
+        self._name = shown_address(str(self._url))
         self._is_secret_in_form = False
         self._token: Token | None = None
         self._until: float | None = None
@@ -147,7 +150,7 @@ class _Bearer(HttpLogin):
     async def _ask(self) -> Token:
         headers, form = token_request(self._credentials, is_secret_in_form=self._is_secret_in_form)
         # A session of its own: nothing of the MCP server's, no cookies, and none of ours for it.
-        url = URL(self._credentials.token_url)
+        url = self._url
         through, proxy = _way_to(url)
         headers = {**headers, **(proxy.headers_for(url) if proxy is not None else {})}
         is_tls = "https" in (url.scheme, proxy and proxy.url.scheme)
@@ -224,7 +227,9 @@ class _Digest(HttpLogin):
                 raise
             if refused is not None:
                 refused.release()
-            raise EndpointUnavailable(f"{self._origin}: its challenge cannot be answered: {exc}") from exc
+            raise EndpointUnavailable(
+                f"{self._origin}: its challenge cannot be answered: {without_logins(str(exc))}"
+            ) from exc
 
 
 def _is_stale(response: aiohttp.ClientResponse) -> bool:

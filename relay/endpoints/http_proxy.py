@@ -7,7 +7,6 @@ look for it on its own machine, with whatever token was meant for ours.
 
 from __future__ import annotations
 
-import base64
 import urllib.request
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from yarl import URL
 
 from relay.auth.origin import is_loopback
+from relay.endpoints.http_address import read_url
 from relay.errors import ConfigError
 
 __all__ = ["Proxy", "proxy_for"]
@@ -70,13 +70,10 @@ def _parse(variable: str, text: str, host: str) -> Proxy:
     text = text if "://" in text else f"http://{text}"
     expected = f"expected http://host:port, or https://; NO_PROXY={host} goes without"
     try:
-        url = URL(text)
+        url, authorization = read_url(text)
     except ValueError:
         raise ConfigError(f"{variable} is not the URL of a proxy; {expected}") from None
     if url.scheme not in ("http", "https") or not url.host:
         kind = f" ({url.scheme}://…)" if url.scheme else ""
         raise ConfigError(f"{variable} is not the URL of a proxy of a kind that is known{kind}; {expected}")
-    if url.user is None:
-        return Proxy(url)
-    login = base64.b64encode(f"{url.user}:{url.password or ''}".encode()).decode()
-    return Proxy(url.with_user(None), f"Basic {login}")
+    return Proxy(url, authorization)

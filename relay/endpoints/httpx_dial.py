@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from yarl import URL
 
-from relay.endpoints.dial import AnyDial, parse_url, secrets_in
+from relay.addresses import without_logins
+from relay.endpoints.dial import AnyDial, secrets_in
+from relay.endpoints.http_address import parse_url
 from relay.endpoints.httpx_events import HttpxEvents
 from relay.errors import ConfigError, EndpointBroken, EndpointUnavailable
 from relay.frames.sse import SseEvent
@@ -91,10 +93,22 @@ class HttpxDial(AnyDial):
         try:
             merged = self._httpx.Headers({"Accept-Encoding": "identity", **self._headers})
             merged.update(headers)  # whatever their case
-            target = str(url or self.url)
+            target = self._target(url or self.url)
             return self._client.build_request(method, target, content=body, headers=merged, timeout=self._timeout)
         except (ValueError, TypeError, self._httpx.InvalidURL) as exc:
             raise EndpointUnavailable(f"{self.name}: a header or the address cannot be sent: {exc}") from exc
+
+    def _target(self, url: URL) -> Any:
+        """Return httpx's URL for ours, with the path and the query as they stand there.
+
+        httpx makes ``%25zz`` of ``%zz``, and has no other way to be told not to: its extension ``target`` breaks
+        requests through a forwarding proxy.
+        """
+        target = self._httpx.URL(str(url))
+        parts = getattr(target, "_uri_reference", None)
+        if parts is not None:
+            target._uri_reference = parts._replace(path=url.raw_path, query=url.raw_query_string or None)
+        return target
 
     async def _send(self, request: httpx.Request) -> httpx.Response:
         try:
@@ -128,7 +142,7 @@ class HttpxDial(AnyDial):
             yield [event]
 
     def _describe(self, exc: Exception) -> str:
-        text = str(exc) or type(exc).__name__
+        text = without_logins(str(exc)) or type(exc).__name__
         for secret in self._secrets:
             text = text.replace(secret, "***")
         return text

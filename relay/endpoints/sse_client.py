@@ -13,7 +13,9 @@ import random
 
 from yarl import URL
 
+from relay.addresses import fault_of_url
 from relay.endpoints.dial import AnyDial, Response
+from relay.endpoints.http_address import join_url
 from relay.endpoints.inbox import FrameInbox
 from relay.endpoints.remote_client import Post, RemoteClient, protocol_version
 from relay.errors import EndpointBroken, EndpointUnavailable, RelayError
@@ -129,9 +131,9 @@ class SseClient(RemoteClient):
 
     def _check_endpoint(self, data: bytes) -> URL:
         try:
-            url = self.dial.url.join(URL(data.decode().strip(), encoded=True))
+            url = join_url(self.dial.url, data.decode())
         except ValueError as exc:
-            raise EndpointUnavailable(f"{self.name}: its endpoint event is no URL: {exc}") from exc
+            raise EndpointUnavailable(f"{self.name}: its endpoint event is no URL: {fault_of_url(exc)}") from exc
         if url.origin() != self.dial.url.origin():
             raise EndpointUnavailable(f"{self.name}: its endpoint is of another origin, {url.origin()}: refused")
         return url

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import aiohappyeyeballs
 
+from relay.addresses import fault_of_url, shown_address
 from relay.endpoints.byte_stream import FrameReader, FrameWriter
 from relay.endpoints.connected import ConnectedEndpoint
 from relay.endpoints.dead_peers import detect_dead_peer
@@ -75,10 +76,14 @@ def parse_address(spec: str) -> TcpAddress | UnixAddress:
         parts = urlsplit(spec)
         host, port = parts.hostname, parts.port
     except ValueError as exc:
-        raise ConfigError(f"{spec!r} is not an address: {exc}; expected tcp://host:port") from exc
+        raise ConfigError(
+            f"{shown_address(spec)!r} is not an address: {fault_of_url(exc)}; expected tcp://host:port"
+        ) from exc
     is_socket = parts.scheme in ("tcp", "tls") and host and port is not None
     if not is_socket or parts.path.strip("/") or parts.query or "@" in parts.netloc:
-        raise ConfigError(f"{spec!r} is not an address of the form tcp://host:port, tls://host:port or unix:/path")
+        raise ConfigError(
+            f"{shown_address(spec)!r} is not an address of the form tcp://host:port, tls://host:port or unix:/path"
+        )
     assert host is not None and port is not None, "just seen"
     return TcpAddress(host, port, is_tls=parts.scheme == "tls")
 

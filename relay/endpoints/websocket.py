@@ -7,7 +7,6 @@ closes. aiohttp does the framing; its own heartbeat is not used, for it takes a 
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import logging
 import ssl
@@ -16,10 +15,11 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import aiohttp
 from aiohttp import WSMsgType, web
-from yarl import URL
 
+from relay.addresses import shown_address
 from relay.endpoints.connected import ConnectedEndpoint
 from relay.endpoints.dead_peers import detect_dead_peer
+from relay.endpoints.http_address import parse_url
 from relay.endpoints.http_checks import Refused
 from relay.endpoints.http_dial import Resolver, describe_failure, describe_unreached
 from relay.endpoints.http_proxy import proxy_for
@@ -28,13 +28,7 @@ from relay.endpoints.settlement import Settlement
 from relay.endpoints.tasks import TaskScope
 from relay.endpoints.tls import default_context
 from relay.endpoints.websocket_masks import MaskedSocket
-from relay.errors import (
-    ConfigError,
-    EndpointBroken,
-    EndpointClosed,
-    EndpointUnavailable,
-    RelayError,
-)
+from relay.errors import EndpointBroken, EndpointClosed, EndpointUnavailable, RelayError
 from relay.frames import replies
 from relay.frames.frame import Frame
 from relay.frames.lines import KEPT, Oversized
@@ -327,8 +321,8 @@ async def dial_websocket(
 
     Raises ConfigError if it is no such address, EndpointUnavailable if there is no WebSocket within ``limits.connect``.
     """
-    address, sent = _address_of(url, headers or {})
-    name = str(address.with_query(None).with_fragment(None))
+    address, sent = parse_url(url, {"User-Agent": "mcp-relay", **(headers or {})}, ("ws", "wss"))
+    name = shown_address(str(address))
     proxy = proxy_for(address)
     if proxy is not None:
         sent.update(proxy.headers_for(address))
@@ -381,24 +375,9 @@ async def _refuse_redirect(request: aiohttp.ClientRequest, send: aiohttp.ClientH
     response = await send(request)
     if 300 <= response.status < 400:
         response.release()
-        name = request.url.with_query(None)
+        name = shown_address(str(request.url))
         raise EndpointUnavailable(f"{name}: HTTP {response.status}: redirects are not followed")
     return response
-
-
-def _address_of(url: str, headers: Mapping[str, str]) -> tuple[URL, dict[str, str]]:
-    try:
-        address = URL(url)
-    except ValueError as exc:
-        raise ConfigError(f"{url!r} is not a URL: {exc}") from exc
-    if address.scheme not in ("ws", "wss") or not address.host:
-        raise ConfigError(f"{url!r} is not a URL of the form ws://host/path or wss://host/path")
-    sent = {"User-Agent": "mcp-relay", **headers}
-    if address.user is not None:
-        words = f"{address.user}:{address.password or ''}".encode()
-        sent.setdefault("Authorization", "Basic " + base64.b64encode(words).decode())
-        address = address.with_user(None)
-    return address, sent
 
 
 def _is_text(data: bytes) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
+from relay.addresses import shown_address
 from relay.app.dropins.reader import LOGIN, Native, ToolParser, expand, header
 from relay.app.options import port
 from relay.app.wiring import is_url
@@ -85,4 +86,4 @@ def remote(name: str, words: Sequence[str]) -> Native:
 
 def _check_url(url: str) -> None:
     if not is_url(url):
-        raise ConfigError(f"{url!r} is not a URL that begins with http:// or https://")
+        raise ConfigError(f"{shown_address(url)!r} is not a URL that begins with http:// or https://")

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
+from relay.addresses import fault_of_url, shown_address
 from relay.app.dropins.reader import LOGIN, Native, ToolParser, expand, header
 from relay.app.wiring import is_url
 from relay.auth.origin import is_loopback
@@ -29,9 +30,11 @@ def read(name: str, words: Sequence[str]) -> Native:
             f"the callback port {options.callback_port!r} is not supported by mcp-relay as {name}: {LOGIN}"
         )
     if not is_url(options.url):
-        raise ConfigError(f"{options.url!r} is not a URL that begins with https:// or http://")
+        raise ConfigError(f"{shown_address(options.url)!r} is not a URL that begins with https:// or http://")
     if options.url[:5].lower() == "http:" and not options.allow_http and not is_loopback(_host(options.url)):
-        raise ConfigError(f"{options.url} is not encrypted: use https, or say --allow-http in a network that you trust")
+        raise ConfigError(
+            f"{shown_address(options.url)} is not encrypted: use https, or say --allow-http in a network that you trust"
+        )
     if options.protocol == "auto":
         raise ConfigError(
             "--protocol auto is not supported: a client and a server of one revision are joined as they are"
@@ -88,7 +91,7 @@ def _host(url: str) -> str:
     try:
         return urlsplit(url).hostname or ""
     except ValueError as exc:
-        raise ConfigError(f"{url!r} is not a URL: {exc}") from exc
+        raise ConfigError(f"{shown_address(url)!r} is not a URL: {fault_of_url(exc)}") from exc
 
 
 def _headers_in(path: str) -> list[tuple[str, str]]:

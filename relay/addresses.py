@@ -1,0 +1,43 @@
+"""Name an address without what may be secret in it: its login, its query, its fragment.
+
+Every place that shows an address uses this: names of endpoints and tasks, ``/status``, errors, logs and reports.
+"""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["fault_of_url", "shown_address", "without_logins"]
+
+_AUTHORITY_ENDS = re.compile(r"[/?#\\]")
+_HOST = re.compile(r"(?:\[[^\[\]@]*\]|[^@:\[\]]*)(?::\d*)?")
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]{0,31}://[^\s\"'<>]+", re.IGNORECASE)
+
+
+def shown_address(address: str) -> str:
+    """Return an address as it may be shown; what is none, and has no login in it, as it is."""
+    scheme, mark, rest = address.partition("://")
+    if not mark:
+        return address
+    end = _AUTHORITY_ENDS.search(rest)
+    authority, tail = (rest, "") if end is None else (rest[: end.start()], rest[end.start() :])
+    if "@" not in authority and "@" in tail and _HOST.fullmatch(authority) is None:
+        # A password with "/", "?" or "#" in it, which should be %2F and so on: no URL, but a secret all the same.
+        return shown_address(f"{scheme}://{rest.rpartition('@')[2]}")
+    path = re.split(r"[?#]", tail, maxsplit=1)[0]
+    return f"{scheme}://{authority.rpartition('@')[2]}{path}"
+
+
+def without_logins(text: str) -> str:
+    """Return a text, such as that of a library's exception, whose addresses are named as they may be shown."""
+    return _ADDRESS.sub(lambda found: shown_address(found[0]), text) if "://" in text else text
+
+
+def fault_of_url(exc: ValueError) -> str:
+    """Say what is wrong with a URL that could not be read: the exception's own text may quote a password."""
+    text = str(exc)
+    if "ort" in text:
+        return "its port is not a number from 0 to 65535"
+    if "IP" in text or "racket" in text:
+        return "the address in its brackets is no IPv6 address, or a bracket is missing"
+    return "its host cannot be read"
