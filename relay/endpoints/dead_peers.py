@@ -1,24 +1,53 @@
-"""Ask the kernel to find out that a peer is gone: a half-open connection would keep its session for ever."""
+"""Ask the kernel to find out that a peer is gone: a half-open connection would keep its session for ever.
+
+Keep-alive probes watch an idle connection only: while bytes are unacknowledged the kernel sends no probe, and repeats
+those bytes for a quarter of an hour. The user time-out bounds both states.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import socket
+import sys
 from typing import Any
 
-__all__ = ["detect_dead_peer"]
+__all__ = ["SERVER_SILENCE", "detect_dead_peer", "open_socket"]
 
-_KEEPALIVE_PROBES = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))  # seconds, seconds, count
+SERVER_SILENCE = 60.0
+"""Seconds after which a dialled path that acknowledges nothing is an error."""
+
+# In seconds, seconds and times; TCP_KEEPALIVE is macOS' name for TCP_KEEPIDLE.
+_KEEPALIVE_PROBES = (("TCP_KEEPIDLE", 30), ("TCP_KEEPALIVE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
+# How long sent bytes may stay unacknowledged: the option, and how many of its units a second has. Python names only
+# Linux' option; the numbers are those of XNU's netinet/tcp.h (TCP_RXT_CONNDROPTIME) and of ws2ipdef.h (TCP_MAXRT).
+_USER_TIMEOUT: dict[str, tuple[int, int]] = {
+    "linux": (getattr(socket, "TCP_USER_TIMEOUT", 18), 1000),
+    "darwin": (0x80, 1),
+    "win32": (5, 1),
+}
 
 
 def detect_dead_peer(sock: Any, silence: float) -> None:
     """Probe an idle TCP connection, and end it if what was sent is not taken for ``silence`` seconds."""
     if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
         return
-    with contextlib.suppress(OSError):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for name, value in _KEEPALIVE_PROBES:
-            if hasattr(socket, name):
-                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-        if hasattr(socket, "TCP_USER_TIMEOUT"):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(silence * 1000))
+    _set(sock, socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _KEEPALIVE_PROBES:
+        if hasattr(socket, name):
+            _set(sock, socket.IPPROTO_TCP, getattr(socket, name), value)
+    if sys.platform in _USER_TIMEOUT:
+        option, units = _USER_TIMEOUT[sys.platform]
+        _set(sock, socket.IPPROTO_TCP, option, max(int(silence * units), 1))
+
+
+def _set(sock: Any, level: int, option: int, value: int) -> None:
+    with contextlib.suppress(OSError):  # an option that an older system lacks must not cost us the others
+        sock.setsockopt(level, option, value)
+
+
+def open_socket(address: tuple[Any, ...]) -> socket.socket:
+    """Make the socket of a connection that is about to be dialled; ``address`` is what ``getaddrinfo`` returned."""
+    family, kind, protocol = address[:3]
+    sock = socket.socket(family=family, type=kind, proto=protocol)
+    detect_dead_peer(sock, SERVER_SILENCE)
+    return sock

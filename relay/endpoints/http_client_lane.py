@@ -19,8 +19,10 @@ from aiohttp.streams import StreamReader
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
+from relay.endpoints.dead_peers import SERVER_SILENCE, detect_dead_peer
 from relay.endpoints.http_known_head import KnownHead, is_whole, look_at_body
 from relay.endpoints.tasks import TaskScope
+from relay.limits import DEFAULT_LIMITS
 
 __all__ = ["Answer", "Lane", "Line", "end_body"]
 
@@ -109,6 +111,11 @@ class Line(ResponseHandler):
         self._reading = b""
         """What the parser is given while it is between two answers."""
         self.idle_since = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Watch the path of a new connection."""
+        super().connection_made(transport)
+        detect_dead_peer(transport.get_extra_info("socket"), SERVER_SILENCE)
 
     def ask(self, head: bytes, body: bytes, on_answer: OnAnswer) -> None:
         """Send a request and tell ``on_answer`` once."""
@@ -271,8 +278,9 @@ class Lane:
         try:
             # localhost is both loopback addresses (RFC 6761), whatever the hosts file says.
             for address in ("127.0.0.1", "::1") if host == "localhost" else (host,):
-                with contextlib.suppress(OSError):
-                    _, line = await loop.create_connection(lambda: Line(loop, self), address, port)
+                with contextlib.suppress(OSError):  # a TimeoutError is one
+                    async with asyncio.timeout(DEFAULT_LIMITS.connect):
+                        _, line = await loop.create_connection(lambda: Line(loop, self), address, port)
                     line.set_response_params(
                         read_until_eof=True, auto_decompress=True, max_line_size=65536, max_field_size=65536
                     )

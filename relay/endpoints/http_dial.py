@@ -1,7 +1,7 @@
 """The connections to one server by HTTP, as aiohttp makes them.
 
 One origin, no redirects: credentials and session ids never go anywhere else. No read timeout: a stream may be silent
-for hours. aiohttp's errors stop here.
+for hours, and only the kernel can tell a silent server from a path that is gone. aiohttp's errors stop here.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from relay.addresses import without_logins
+from relay.endpoints.dead_peers import open_socket
 from relay.endpoints.dial import AnyDial, secrets_in
 from relay.endpoints.http_address import parse_url
 from relay.endpoints.http_client_lane import Answer, Lane, end_body
@@ -34,7 +35,7 @@ from relay.limits import Limits
 if TYPE_CHECKING:
     from relay.endpoints.http_login import HttpLogin
 
-__all__ = ["Dial", "Resolver", "Response", "describe_failure", "describe_unreached"]
+__all__ = ["Dial", "Resolver", "Response", "describe_failure", "describe_unreached", "new_connector"]
 
 # Servers close idle connections, many after 5 s. A POST that meets the close may or may not have been executed and
 # must not be sent again, so ours are closed first.
@@ -74,6 +75,18 @@ class Resolver(AbstractResolver):
     async def close(self) -> None:
         """Let go of whoever is asked."""
         await self._default.close()
+
+
+def new_connector(ssl_context: ssl.SSLContext | None, *, is_tls: bool, **options: Any) -> aiohttp.TCPConnector:
+    """Make what opens the connections of a session of aiohttp's; every session that the relay dials with has one."""
+    return aiohttp.TCPConnector(
+        limit=0,
+        resolver=Resolver(),
+        socket_factory=open_socket,
+        # Our own, made when it is needed: the program leaves aiohttp's without certificates (quick_start).
+        ssl=(ssl_context or default_context()) if is_tls else True,
+        **options,
+    )
 
 
 class Dial(AnyDial):
@@ -120,13 +133,7 @@ class Dial(AnyDial):
         if self._session is None:
             is_tls = "https" in (self.url.scheme, self.proxy and self.proxy.url.scheme)
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    limit=0,
-                    keepalive_timeout=_KEEP_IDLE,
-                    resolver=Resolver(),
-                    # Our own, made when it is needed: the program leaves aiohttp's without certificates (quick_start).
-                    ssl=(self._ssl or default_context()) if is_tls else True,
-                ),
+                connector=new_connector(self._ssl, is_tls=is_tls, keepalive_timeout=_KEEP_IDLE),
                 # aiohttp puts a session's headers into CONNECT, too: a proxy must not see what is for the server.
                 headers=self._all_headers if self.proxy is None else None,
                 cookie_jar=None if self._has_cookies else aiohttp.DummyCookieJar(),

@@ -20,9 +20,8 @@ from yarl import URL
 from relay.addresses import shown_address, without_logins
 from relay.auth.outbound import ClientCredentials, DigestLogin, Login, Token, TokenRefused, read_token, token_request
 from relay.endpoints.http_address import parse_url, read_url
-from relay.endpoints.http_dial import Resolver, describe_failure, describe_unreached
+from relay.endpoints.http_dial import describe_failure, describe_unreached, new_connector
 from relay.endpoints.http_proxy import Proxy, proxy_for
-from relay.endpoints.tls import default_context
 from relay.errors import ConfigError, EndpointUnavailable
 
 __all__ = ["HttpLogin", "open_login"]
@@ -154,7 +153,7 @@ class _Bearer(HttpLogin):
         through, proxy = _way_to(url)
         headers = {**headers, **(proxy.headers_for(url) if proxy is not None else {})}
         is_tls = "https" in (url.scheme, proxy and proxy.url.scheme)
-        connector = aiohttp.TCPConnector(resolver=Resolver(), ssl=(self._ssl or default_context()) if is_tls else True)
+        connector = new_connector(self._ssl, is_tls=is_tls)
         timeout = aiohttp.ClientTimeout(total=_TOKEN_SECONDS, sock_connect=_CONNECT_SECONDS)
         try:
             async with (

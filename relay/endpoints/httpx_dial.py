@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from yarl import URL
 
 from relay.addresses import without_logins
+from relay.endpoints.dead_peers import SERVER_SILENCE, detect_dead_peer
 from relay.endpoints.dial import AnyDial, secrets_in
 from relay.endpoints.http_address import parse_url
 from relay.endpoints.httpx_events import HttpxEvents
@@ -94,7 +95,9 @@ class HttpxDial(AnyDial):
             merged = self._httpx.Headers({"Accept-Encoding": "identity", **self._headers})
             merged.update(headers)  # whatever their case
             target = self._target(url or self.url)
-            return self._client.build_request(method, target, content=body, headers=merged, timeout=self._timeout)
+            return self._client.build_request(
+                method, target, content=body, headers=merged, timeout=self._timeout, extensions={"trace": _watch_path}
+            )
         except (ValueError, TypeError, self._httpx.InvalidURL) as exc:
             raise EndpointUnavailable(f"{self.name}: a header or the address cannot be sent: {exc}") from exc
 
@@ -146,6 +149,15 @@ class HttpxDial(AnyDial):
         for secret in self._secrets:
             text = text.replace(secret, "***")
         return text
+
+
+async def _watch_path(event: str, info: Mapping[str, Any]) -> None:
+    """Watch the path of each connection that httpcore opens for a request of ours: the client's own names none.
+
+    httpcore tells "connection.connect_tcp.complete", or "socks.…"; a transport without connections tells nothing.
+    """
+    if event.endswith("connect_tcp.complete"):
+        detect_dead_peer(info["return_value"].get_extra_info("socket"), SERVER_SILENCE)
 
 
 def _library_of(client: object) -> Any:

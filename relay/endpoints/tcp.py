@@ -21,7 +21,7 @@ import aiohappyeyeballs
 from relay.addresses import fault_of_url, shown_address
 from relay.endpoints.byte_stream import FrameReader, FrameWriter
 from relay.endpoints.connected import ConnectedEndpoint
-from relay.endpoints.dead_peers import detect_dead_peer
+from relay.endpoints.dead_peers import SERVER_SILENCE, detect_dead_peer
 from relay.endpoints.settlement import Settlement
 from relay.endpoints.tls import default_context, describe_tls
 from relay.errors import ConfigError, EndpointBroken, EndpointUnavailable, RelayError
@@ -34,8 +34,6 @@ __all__ = ["LOOPBACK", "SocketEndpoint", "TcpAddress", "UnixAddress", "dial", "p
 LOOPBACK = ("127.0.0.1", "::1")
 """What localhost is (RFC 6761), whatever the hosts file says."""
 _NEXT_ADDRESS = 0.25  # RFC 8305: how long one address of a name has before the next is tried too
-# A server that computes for a while without reading is no dead one: it has longer than a client (``stall``).
-_SERVER_SILENCE = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +170,7 @@ class SocketProtocol(asyncio.Protocol):
         self.writer = SocketWriter(name, limits)
         self.reader = self.make_reader(name, limits)
         self.transport: asyncio.Transport | None = None
-        self.max_silence = _SERVER_SILENCE
+        self.max_silence = SERVER_SILENCE
 
     def make_reader(self, name: str, limits: Limits) -> SocketReader:
         """Make the reading half."""

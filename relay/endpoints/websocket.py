@@ -21,12 +21,11 @@ from relay.endpoints.connected import ConnectedEndpoint
 from relay.endpoints.dead_peers import detect_dead_peer
 from relay.endpoints.http_address import parse_url
 from relay.endpoints.http_checks import Refused
-from relay.endpoints.http_dial import Resolver, describe_failure, describe_unreached
+from relay.endpoints.http_dial import describe_failure, describe_unreached, new_connector
 from relay.endpoints.http_proxy import proxy_for
 from relay.endpoints.inbox import FrameInbox
 from relay.endpoints.settlement import Settlement
 from relay.endpoints.tasks import TaskScope
-from relay.endpoints.tls import default_context
 from relay.endpoints.websocket_masks import MaskedSocket
 from relay.errors import EndpointBroken, EndpointClosed, EndpointUnavailable, RelayError
 from relay.frames import replies
@@ -330,9 +329,7 @@ async def dial_websocket(
             address = address.with_scheme("http")
     is_tls = address.scheme == "wss" or (proxy is not None and proxy.url.scheme == "https")
     session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(
-            limit=0, resolver=Resolver(), ssl=(ssl_context or default_context()) if is_tls else True
-        ),
+        connector=new_connector(ssl_context, is_tls=is_tls),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=limits.connect),
         middlewares=(_refuse_redirect,) if login is None else (_refuse_redirect, login),
     )

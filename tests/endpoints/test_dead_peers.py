@@ -32,3 +32,26 @@ def test_what_has_no_distance_is_left_alone() -> None:
     gone = socket.socket()
     gone.close()
     detect_dead_peer(gone, 1)
+
+
+@pytest.mark.parametrize(("platform", "option", "value"), [("linux", 18, 1500), ("darwin", 0x80, 1), ("win32", 5, 1)])
+def test_each_system_has_a_user_time_out(
+    platform: str, option: int, value: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under the number and in the unit that its headers name; an option that is missing costs no other."""
+
+    class Recording:
+        family = socket.AF_INET
+
+        def __init__(self) -> None:
+            self.options: dict[tuple[int, int], int] = {}
+
+        def setsockopt(self, level: int, name: int, value: int) -> None:
+            self.options[level, name] = value
+            raise OSError(92, "Protocol not available")
+
+    monkeypatch.setattr(sys, "platform", platform)
+    sock = Recording()
+    detect_dead_peer(sock, 1.5)
+    assert sock.options[socket.IPPROTO_TCP, option] == value
+    assert sock.options[socket.SOL_SOCKET, socket.SO_KEEPALIVE] == 1
