@@ -1,0 +1,131 @@
+"""A server of little cost that sends what it is told to: ``python -m bench.flood.far MODE [PORT]``.
+
+``flood/send`` names a file, whose bytes it sends as a message of their own, or as the whole answer over HTTP. All else
+gets an empty result. A large message is not parsed: its id is looked for at its ends.
+"""
+
+import asyncio
+import json
+import re
+import sys
+from pathlib import Path
+
+from aiohttp import web
+
+VERSIONS = ("2026-07-28",)
+ENDS = 4096
+_ID = re.compile(rb'"id"\s*:\s*("[^"]{0,99}"|\d+)')
+_METHOD = re.compile(rb'"method"\s*:\s*"([a-z/A-Z]+)"')
+
+
+def answer(frame: bytes) -> tuple[bytes | None, bytes | None]:
+    """Return the answer to a message, and what it orders to be sent beside or instead."""
+    start = frame[:ENDS]
+    method, found = _METHOD.search(start), _ID.search(start) or _ID.search(frame[-ENDS:])
+    if method is None or found is None:
+        return None, None
+    result: dict[str, object] = {}
+    order = None
+    match method.group(1):
+        case b"initialize":
+            result = {
+                "protocolVersion": "2025-03-26",
+                "capabilities": {},
+                "serverInfo": {"name": "far", "version": "1"},
+            }
+        case b"server/discover":
+            result = {"supportedVersions": VERSIONS, "capabilities": {}, "serverInfo": {"name": "far", "version": "1"}}
+        case b"tools/list":
+            schema = {"type": "object", "properties": {"a": {"type": "string", "x-mcp-header": "A"}}}
+            result = {"tools": [{"name": "x", "inputSchema": schema}]}
+    if b'"flood' in start:
+        order = Path(json.loads(frame)["params"]["path"]).read_bytes()
+        order = order.replace(b'"id":7', b'"id":' + found.group(1), 1)  # an answer is the answer to this
+    body = json.dumps(result).encode()
+    return b'{"jsonrpc":"2.0","id":%b,"result":%b}' % (found.group(1), body), order
+
+
+def _lines(frame: bytes) -> list[bytes]:
+    said, order = answer(frame)
+    return [one for one in (order, said) if one is not None]
+
+
+def _stdio() -> None:
+    for line in sys.stdin.buffer:
+        for said in _lines(line):
+            sys.stdout.buffer.write(said + b"\n")
+        sys.stdout.buffer.flush()
+
+
+async def _tcp(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while line := await reader.readline():
+        writer.writelines(said + b"\n" for said in _lines(line))
+        await writer.drain()
+    writer.close()
+
+
+class _Http:
+    def __init__(self, mode: str) -> None:
+        self._mode = mode
+        self._streams: list[web.StreamResponse] = []
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        if self._mode == "ws":
+            return await self._websocket(request)
+        if request.method == "GET":
+            return await self._get(request)
+        body = await request.content.read()
+        said, order = answer(body)
+        if self._mode == "sse":
+            stream = self._streams[int(request.query["session"])]
+            for one in (order, said):
+                if one is not None:
+                    await stream.write(_event(one))
+            return web.Response(status=202)
+        said = order or said
+        if said is None:
+            return web.Response(status=202)
+        headers = {"Mcp-Session-Id": "s"} if b'"initialize"' in body[:200] else {}
+        if self._mode == "http-sse":
+            return web.Response(body=_event(said), content_type="text/event-stream", headers=headers)
+        return web.Response(body=said, content_type="application/json", headers=headers)
+
+    async def _get(self, request: web.BaseRequest) -> web.StreamResponse:
+        if self._mode != "sse":
+            return web.Response(status=405)
+        stream = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await stream.prepare(request)
+        self._streams.append(stream)
+        await stream.write(b"event: endpoint\ndata: /messages?session=%d\n\n" % (len(self._streams) - 1))
+        await asyncio.Event().wait()
+        return stream
+
+    async def _websocket(self, request: web.BaseRequest) -> web.StreamResponse:
+        socket = web.WebSocketResponse(protocols=("mcp",), max_msg_size=0, compress=False)
+        await socket.prepare(request)
+        async for message in socket:
+            for said in _lines(str(message.data).encode()):
+                await socket._writer.send_frame(said, 1)  # type: ignore[union-attr] # it may be no UTF-8
+        return socket
+
+
+def _event(data: bytes) -> bytes:
+    return b"event: message\ndata: " + data.replace(b"\r", b" ").replace(b"\n", b" ") + b"\n\n"
+
+
+async def _serve(mode: str, port: int) -> None:
+    if mode == "tcp":
+        server = await asyncio.start_server(_tcp, "127.0.0.1", port, limit=2**28)
+        await server.serve_forever()
+    else:
+        far = _Http(mode)
+        loop = asyncio.get_running_loop()
+        await loop.create_server(web.Server(far.handle), "127.0.0.1", port)
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "stdio":
+        _stdio()
+    else:
+        asyncio.run(_serve(sys.argv[1], int(sys.argv[2])))

@@ -1,0 +1,127 @@
+"""One message by one way in, to a relay of its own: the longest wait of a neighbour, CPU time, and memory."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.flood.clients import Client
+from bench.flood.doors import Door
+from bench.sockets import connect
+
+__all__ = ["Figures", "measure"]
+
+PAUSE = 0.003  # seconds between two calls of the neighbour
+AFTER = 0.15  # seconds for what is still under way once the attacker has its outcome
+LONGEST = 60.0
+WARM = 20  # calls before anything is measured
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What one message has cost."""
+
+    wait_ms: float
+    """The longest call of the neighbour."""
+    cpu_ms: float
+    """Of the relay's process, its neighbour's calls included."""
+    beyond_mib: float
+    """The most that was resident, less what was before, less the message."""
+    outcome: str
+
+
+def measure(door: Door, message: bytes, program: Sequence[str], place: Path) -> Figures:
+    """Start a relay and its server, send the message while a neighbour calls, and end both."""
+    port, far = _free_port(), _free_port()
+    started: list[subprocess.Popen[bytes]] = []
+    try:
+        if door.far:
+            started.append(_start([sys.executable, "-m", "bench.flood.far", door.far, str(far)]))
+            connect(far, lambda: started[0].poll() is not None).close()
+        names = {"port": port, "far": far, "python": sys.executable, "place": place}
+        relay = _start([*program, "--log-level", "error", *(word.format(**names) for word in door.words)])
+        started.append(relay)
+        connect(port, lambda: relay.poll() is not None).close()
+        return _attack(door, message, relay.pid, port, place)
+    finally:
+        for process in reversed(started):
+            process.send_signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(5)
+            process.kill()
+            process.wait()
+        with contextlib.suppress(FileNotFoundError):
+            (place / "socket").unlink()
+
+
+def _start(words: list[str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as made:
+        return int(made.getsockname()[1])
+
+
+def _attack(door: Door, message: bytes, pid: int, port: int, place: Path) -> Figures:
+    neighbour, attacker = door.neighbour(port), door.attacker(port, place)
+    for number in range(WARM):
+        neighbour.call(number + 10)
+    path = place / "message"
+    path.write_bytes(message)
+    outcome: list[str] = []
+
+    def attack() -> None:
+        try:
+            outcome.append(attacker.order(path) if door.is_ordered else attacker.attack(message))
+        except Exception as exc:  # whatever went wrong is the outcome
+            outcome.append(f"{type(exc).__name__}: {exc}")
+
+    before, cpu = _resident(pid), _cpu(pid)
+    Path(f"/proc/{pid}/clear_refs").write_text("5")  # begin anew to note the most that is resident
+    thread = threading.Thread(target=attack, daemon=True)
+    thread.start()
+    worst = _call_until(neighbour, thread)
+    beyond = _resident(pid, "VmHWM") - before - len(message)
+    return Figures(worst * 1e3, (_cpu(pid) - cpu) * 1e3, beyond / 2**20, "".join(outcome)[:140])
+
+
+def _call_until(neighbour: Client, thread: threading.Thread) -> float:
+    """Call again and again until the attack is over, and a moment longer; return the longest wait in seconds."""
+    worst, number = 0.0, 1000
+    began = over = time.monotonic()
+    while thread.is_alive() or time.monotonic() - over < AFTER:
+        if thread.is_alive():
+            over = time.monotonic()
+        if time.monotonic() - began > LONGEST:
+            break
+        number += 1
+        sent = time.monotonic()
+        try:
+            neighbour.call(number)
+        except (OSError, RuntimeError):
+            return LONGEST  # the neighbour was hurt, which is worse than any wait
+        worst = max(worst, time.monotonic() - sent)
+        time.sleep(PAUSE)
+    return worst
+
+
+def _resident(pid: int, key: str = "VmRSS") -> int:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(key):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def _cpu(pid: int) -> float:
+    with contextlib.suppress(OSError, ValueError):
+        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9  # the main thread's: the loop
+    ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(ticks[11]) + int(ticks[12])) / os.sysconf("SC_CLK_TCK")
