@@ -38,6 +38,8 @@ class Limits:
     """How long the other direction may go on once one has finished: late answers, not for ever."""
     drain: float = 20.0
     """How long SIGTERM waits for answers in flight; below the 90 s after which systemd kills."""
+    drain_delay: float = 0.0
+    """How long ``/health`` says 503 before that while all is served: until a load balancer has seen it."""
     close_grace: float = 2.0
     """How long a close may take to flush or to say goodbye, and each step of a child's stop ladder."""
 
@@ -56,7 +58,10 @@ class Limits:
     find_out: float = 5.0
     """How long a server may take to say what the relay asks of its own accord before a request goes on unchecked."""
     header_deadline: float = 30.0
-    """How long a connection may be idle or take to send one request's headers (slow loris)."""
+    """How long a connection may take to send its first request, and each request's headers (slow loris)."""
+    idle_connection: float = 75.0
+    """How long a connection may be idle between two requests: above the 60 s for which load balancers keep one, who
+    would send a request into our close."""
     body_deadline: float = 30.0
     """How long a request body may take, plus one second for each 64 KiB."""
     max_connections: int = 8192

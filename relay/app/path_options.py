@@ -42,7 +42,11 @@ def add_path_options(group: Any) -> None:
         help=f"below which servers with names are (default {SERVERS}); '' for the root",
     )  # fmt: skip
     group.add_argument(
-        "--health-path", action="append", default=[], metavar="PATH", help="says ok, as text (repeatable)"
+        "--health-path",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="says ok, as text, to a probe by whatever name (repeatable)",
     )
     group.add_argument(
         "--base-url", default="", metavar="URL", help="what stands before --message-path in what clients are told"
@@ -58,7 +62,8 @@ def paths_of(options: argparse.Namespace) -> HttpPaths:
     given += [("--message-path", options.message_path), *(("--health-path", path) for path in options.health_path)]
     seen: dict[str, str] = {}
     for flag, path in given:
-        _check(flag, path)
+        if (flag, path) != ("--health-path", "/"):
+            _check(flag, path)
         bare = path.removesuffix("/")
         if bare in _OWN and (flag, bare) != ("--health-path", "/health"):
             raise ConfigError(f"{flag}: {path!r} is taken: the relay itself answers there")

@@ -7,7 +7,6 @@ server is an address of any kind, ``host:port`` or a bare port for TCP, or a com
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import logging
 import os
 from collections.abc import Coroutine, Mapping, Sequence
@@ -22,6 +21,7 @@ from relay.app.connect_words import (
     take_headers,
     transport_of,
 )
+from relay.app.limit_options import add_http_limits, limits_of
 from relay.app.logs import StderrSink
 from relay.app.options import (
     Parser,
@@ -54,7 +54,6 @@ from relay.app.tls_options import (
 from relay.endpoints.balancer import Retry
 from relay.endpoints.child import child_environment, resolve_program
 from relay.errors import ConfigError
-from relay.limits import DEFAULT_LIMITS
 from relay.routing.rota import Strategy
 
 __all__ = ["load_balance", "proxy"]
@@ -162,6 +161,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         help="serve clients at http://HOST:PORT/mcp, tcp://HOST:PORT or unix:/PATH instead of own stdio (repeatable)",
     )  # fmt: skip
     add_admission_options(listening)
+    add_http_limits(listening)
     add_listen_tls_options(listening)
     said = parser.add_argument_group("what is said")
     add_log_options(said)
@@ -232,7 +232,6 @@ def _job(
     warnings = _check_listening(options, listens)
     if any(one.lower().startswith(("http", "ws")) for one in addresses) or any(one.kind == "http" for one in listens):
         import_aiohttp()
-    drain = DEFAULT_LIMITS.drain if options.drain_timeout is None else options.drain_timeout
     retry = Retry(options.timeout or None, options.retry_attempts, options.retry_delay)
     settings = ServeSettings(
         command=(),
@@ -250,7 +249,7 @@ def _job(
         exposed_headers=options.expose_header,
         secrets=secrets,
         warnings=warnings,
-        limits=dataclasses.replace(DEFAULT_LIMITS, drain=drain),
+        limits=limits_of(options),
     )
     if not listens or listens == [ListenSpec("stdio")]:
         from relay.app.bridge import bridge_own_servers

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import logging
 import os
 from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 from relay.app.admission import ANY_PAGE, check_admission
+from relay.app.limit_options import limits_of
 from relay.app.login_options import hidden_by_login, log_in, token_urls
 from relay.app.logs import StderrSink
 from relay.app.options import (
@@ -31,7 +31,6 @@ from relay.app.tls_options import dial_tls, listen_tls, unauthenticated
 from relay.app.wiring import is_url
 from relay.endpoints.child import child_environment
 from relay.errors import ConfigError
-from relay.limits import DEFAULT_LIMITS, Limits
 
 if TYPE_CHECKING:
     from relay.app.servers_source import ServersSource
@@ -54,16 +53,6 @@ def command(words: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
             return _job_of_names(options, sink)
         hint = "; --allow-origin takes every word up to the next option: put -- before the command"
         raise ConfigError(f"no URL or command given{hint if options.allow_origin else ''}; see mcp-relay --help")
-
-
-def _limits(options: argparse.Namespace) -> Limits:
-    changed = {
-        "max_frame_bytes": options.max_frame_bytes,
-        "max_sessions": options.max_sessions,
-        "session_idle": options.session_idle,
-        "drain": options.drain_timeout,
-    }
-    return dataclasses.replace(DEFAULT_LIMITS, **{name: value for name, value in changed.items() if value is not None})
 
 
 def _warnings(options: argparse.Namespace, served: str) -> list[str]:
@@ -124,7 +113,7 @@ def _serve_settings(
         named=named,
         pass_environment=options.pass_environment,
         is_eager=options.eager,
-        limits=_limits(options),
+        limits=limits_of(options),
     )
 
 
@@ -195,7 +184,7 @@ def _job(options: argparse.Namespace, command: list[str], sink: StderrSink) -> C
                 transport=options.transport,
                 dial_tls=dial_tls(options, [command[0], *token_urls(login)], sink),
                 secrets=secrets,
-                limits=_limits(options),
+                limits=limits_of(options),
                 log_to=options.log_to,
             )
             return bridge(settings, sink)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from relay.app.admission import add_admission_options
+from relay.app.limit_options import add_limits
 from relay.app.login_options import add_login_options
 from relay.app.options import (
     OF_A_CHILD,
@@ -16,16 +17,12 @@ from relay.app.options import (
     Parser,
     add_child_options,
     add_config_option,
-    add_drain_timeout,
     add_http_options,
     add_log_options,
     add_log_to,
     located,
     parse_words,
     port,
-    positive,
-    seconds,
-    size,
     split_command,
     unused_options,
 )
@@ -95,6 +92,8 @@ FOR_A_COMMAND = {
     "insecure_no_auth": "--insecure-no-auth",
     "max_sessions": "--max-sessions",
     "session_idle": "--session-idle",
+    "keep_alive": "--keep-alive",
+    "drain_delay": "--drain-delay",
     "share": "--share",
     "stateless": "--stateless",
     "name": "--name",
@@ -140,13 +139,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_child_options(parser.add_argument_group("the command"))
     _add_listen_options(parser.add_argument_group("listening"))
     _add_named_options(parser.add_argument_group("servers with names, at /servers/NAME/mcp and /servers/NAME/sse"))
-    limits = parser.add_argument_group("limits")
-    limits.add_argument("--max-frame-bytes", type=size, metavar="SIZE", help="one JSON-RPC message (default 64M)")
-    limits.add_argument("--max-sessions", type=positive, metavar="N", help="sessions at one time (default 1024)")
-    limits.add_argument(
-        "--session-idle", type=seconds, metavar="S", help="a session nobody uses ends after so long (default 1800)"
-    )
-    add_drain_timeout(limits)
+    add_limits(parser.add_argument_group("limits"))
     said = parser.add_argument_group("what is said")
     add_log_options(said)
     add_log_to(said)

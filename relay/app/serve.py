@@ -154,6 +154,7 @@ class _Serving:
             for http in self._http:
                 self._say_where(http)
             await self._wait(stopped)
+            await self._be_seen_leaving()
             await self._drain()
         finally:
             for listener in listeners:
@@ -175,7 +176,17 @@ class _Serving:
             return
         from relay.app.service_manager import wait_watched
 
-        await wait_watched(stopped, self._settings.limits.drain)
+        limits = self._settings.limits
+        await wait_watched(stopped, limits.drain + (limits.drain_delay if self._http else 0))
+
+    async def _be_seen_leaving(self) -> None:
+        """Serve on for ``limits.drain_delay`` seconds while ``/health`` says 503: a balancer must see it first."""
+        seconds = self._settings.limits.drain_delay
+        if seconds and self._http:
+            for listener in self._http:
+                listener.is_leaving = True
+            logger.info("serving on for %g s, while /health says 503", seconds)
+            await asyncio.sleep(seconds)
 
     async def _drain(self) -> None:
         """Let what is in flight be answered, for at most ``limits.drain`` seconds; HTTP takes nothing new meanwhile."""

@@ -80,6 +80,10 @@ class Checks:
         host = headers.get("Host")
         if not self._policy.admits_host(host):
             raise Refused(421, f"host {host!r} is not served here; --allowed-host adds one")
+        self.check_origin(headers)
+
+    def check_origin(self, headers: Mapping[str, str]) -> None:
+        """Refuse what a web page of another origin sent."""
         origin = headers.get("Origin")
         if not self._policy.admits_origin(origin, headers.get("Sec-Fetch-Site")):
             raise Refused(403, f"origin {origin!r} may not use this server; --allow-origin adds one")

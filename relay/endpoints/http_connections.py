@@ -64,20 +64,26 @@ class ConnectionServer(web.Server):
         *,
         max_connections: int,
         max_silence: float,
+        header_deadline: float,
         **kwargs: Any,
     ) -> None:
-        """Give requests to ``handle``, what a path's ``rules`` admit the fast way; drop a peer long silent."""
+        """Give requests to ``handle``, what a path's ``rules`` admit the fast way; drop a peer long silent.
+
+        A connection has ``header_deadline`` seconds for each request's head, and for the first byte of its first one.
+        """
         super().__init__(handle, **kwargs)
         self._rules = rules
         self._max_connections = max_connections
         self._max_silence = max_silence
+        self._header_deadline = header_deadline
 
     def _make_request(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
         return _Request(message, payload, protocol, writer, task, self._loop)
 
     def __call__(self) -> web.RequestHandler:
         """Make the protocol of one connection."""
-        return _Connection(self, loop=self._loop, rules=self._rules, **self._kwargs)
+        deadline = self._header_deadline
+        return _Connection(self, loop=self._loop, rules=self._rules, header_deadline=deadline, **self._kwargs)
 
     def connection_made(self, handler: Any, transport: asyncio.Transport) -> None:
         """Admit a connection, or turn it away if there are too many."""

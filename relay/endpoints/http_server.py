@@ -100,6 +100,8 @@ class HttpListener:
         self._http: ConnectionServer | None = None
         self._housekeeping: asyncio.Task[None] | None = None
         self.addresses: list[tuple[str, int]] = []
+        self.is_leaving = False
+        """Whether ``/health`` says 503 though all is served still: the relay is about to drain."""
 
     # Who is offered.
 
@@ -158,7 +160,8 @@ class HttpListener:
             max_connections=limits.max_connections,
             max_silence=limits.stall,
             handler_cancellation=True,
-            keepalive_timeout=limits.header_deadline,
+            header_deadline=limits.header_deadline,
+            keepalive_timeout=limits.idle_connection,
             lingering_time=limits.close_grace,
             access_log=None,
             auto_decompress=False,
@@ -277,17 +280,18 @@ class HttpListener:
         return response
 
     async def _dispatch(self, request: web.BaseRequest) -> web.StreamResponse:
-        self._checks.check_source(request.headers)
         path, method = request.path, request.method
+        if self._asks_for_health(path, request):
+            self._checks.check_origin(request.headers)
+            return self._health(path)
+        self._checks.check_source(request.headers)
         if method == "OPTIONS":
             return self._preflight(request)
-        if path in self._paths.health and method in ("GET", "HEAD"):
-            return web.Response(status=503 if self.is_draining else 200, text="draining" if self.is_draining else "ok")
         if path in ("/health", "/status"):
             if method not in ("GET", "HEAD"):
                 allowed = "GET, HEAD, OPTIONS"
                 raise Refused(405, f"method {method} is not one of {allowed}", headers={"Allow": allowed})
-            return self._report(path)
+            return self._report()
         prefix, _, last = path.removesuffix("/").rpartition("/")
         if not prefix or (door := self._door(prefix, request)) is None:
             path = self._paths.known_as(path)
@@ -323,10 +327,23 @@ class HttpListener:
         cors = self._answers.cors(request.headers, requested)
         return web.Response(status=204, headers=cors or {"Allow": "GET, POST, DELETE, OPTIONS"})
 
-    def _report(self, path: str) -> web.Response:
-        if path == "/health":
-            body: dict[str, object] = {"status": "draining" if self.is_draining else "healthy"}
-            return web.Response(status=503 if self.is_draining else 200, body=orjson.dumps(body), content_type=JSON)
+    def _asks_for_health(self, path: str, request: web.BaseRequest) -> bool:
+        """Tell whether a load balancer asks how we are; it may do so by any name, and by OPTIONS (as HAProxy does)."""
+        if path != "/health" and path not in self._paths.health:
+            return False
+        method = request.method
+        is_preflight = "Access-Control-Request-Method" in request.headers
+        return method in ("GET", "HEAD") or (method == "OPTIONS" and not is_preflight)
+
+    def _health(self, path: str) -> web.Response:
+        is_ending = self.is_leaving or self.is_draining
+        status = 503 if is_ending else 200
+        if path in self._paths.health:
+            return web.Response(status=status, text="draining" if is_ending else "ok")
+        body = orjson.dumps({"status": "draining" if is_ending else "healthy"})
+        return web.Response(status=status, body=body, content_type=JSON)
+
+    def _report(self) -> web.Response:
         body = {
             "sessions": self._answers.places.taken,
             "in_flight": self.in_flight,
@@ -334,7 +351,7 @@ class HttpListener:
             "requests": self._answers.requests,
             "refused": self._answers.refused,
             "active_sse_connections": self._answers.active_streams,
-            "draining": self.is_draining,
+            "draining": self.is_leaving or self.is_draining,
             **self._status(),
         }
         return web.Response(body=orjson.dumps(body), content_type=JSON)

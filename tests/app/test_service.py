@@ -186,7 +186,7 @@ def test_ready_alive_and_stopping_are_said(tmp_path: Path, kind: str) -> None:
     address = str(tmp_path / "notify") if kind == "path" else f"@{tmp_path}/notify"
     with manager(address) as told:
         env = {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "100000"}
-        with service("--drain-timeout", "7", "--", *stdio_server(), env=env) as process:
+        with service("--drain-timeout", "7", "--drain-delay", "0.5", "--", *stdio_server(), env=env) as process:
             assert told.recv(999) == b"READY=1"
             assert "listening on" in first_line(process), "it was ready when it said so"
             assert told.recv(999) == b"WATCHDOG=1"
@@ -194,7 +194,7 @@ def test_ready_alive_and_stopping_are_said(tmp_path: Path, kind: str) -> None:
             process.send_signal(signal.SIGTERM)
             while (said := told.recv(999)) == b"WATCHDOG=1":
                 pass
-            assert said == b"STOPPING=1\nEXTEND_TIMEOUT_USEC=17000000"
+            assert said == b"STOPPING=1\nEXTEND_TIMEOUT_USEC=17500000"
             assert process.wait(15) == 0
 
 

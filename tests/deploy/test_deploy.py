@@ -94,7 +94,8 @@ def test_the_health_check_tells_health(stages: Stages) -> None:
 
 def test_the_images_variables_are_the_programs(stages: Stages) -> None:
     said = dict(re.findall(r"(MCP_RELAY_\w+)=(\S+)", last(stages["relay"], "ENV")))
-    assert said == {"MCP_RELAY_HOST": "0.0.0.0", "MCP_RELAY_PORT": "8080", "MCP_RELAY_ALLOWED_HOST": "localhost"}
+    told = {"MCP_RELAY_HOST": "0.0.0.0", "MCP_RELAY_PORT": "8080", "MCP_RELAY_ALLOWED_HOST": "localhost"}
+    assert said == {**told, "MCP_RELAY_DRAIN_DELAY": "5"}
     assert last(stages["relay"], "EXPOSE") == "8080"
 
 
@@ -137,7 +138,7 @@ def test_what_a_rebound_page_would_send_is_refused(service: dict[str, Any], stag
     image = dict(re.findall(r"(MCP_RELAY_\w+)=(\S+)", last(stages["relay"], "ENV")))
     with run_words(*words, env={**image, "MCP_RELAY_PORT": "0"}) as relay:
         for host, status in (("localhost:8080", 200), ("127.0.0.1:8080", 200), ("evil.example", 421)):
-            request = urllib.request.Request(f"{relay.base}/health", headers={"Host": host})
+            request = urllib.request.Request(f"{relay.base}/status", headers={"Host": host})
             try:
                 with urllib.request.urlopen(request, timeout=15) as answer:
                     assert answer.status == status
@@ -183,7 +184,21 @@ def test_the_service_stops_in_the_time_that_it_is_given() -> None:
     from relay.limits import DEFAULT_LIMITS
 
     (given,) = words_of("TimeoutStopSec")
-    assert int(given) >= DEFAULT_LIMITS.drain + 10
+    (delay,) = re.findall(
+        r"^Environment=MCP_RELAY_DRAIN_DELAY=(\d+)$", (DEPLOY / "mcp-relay.service").read_text(), re.M
+    )
+    assert int(given) >= int(delay) + DEFAULT_LIMITS.drain + 10
+
+
+def test_the_container_is_stopped_in_the_time_that_it_is_given() -> None:
+    """The delay for balancers, the drain and the end."""
+    from relay.limits import DEFAULT_LIMITS
+
+    (delay,) = re.findall(r"MCP_RELAY_DRAIN_DELAY=(\d+)", (DEPLOY / "Dockerfile").read_text())
+    (given,) = re.findall(r"stop_grace_period: (\d+)s", (DEPLOY / "compose.yaml").read_text())
+    (said,) = re.findall(r"docker stop -t (\d+)", (DEPLOY / "README.md").read_text())
+    assert int(delay) > 0
+    assert min(int(given), int(said)) >= int(delay) + DEFAULT_LIMITS.drain + 10
 
 
 def test_the_example_configuration_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

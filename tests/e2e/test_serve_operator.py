@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -65,7 +66,7 @@ async def test_the_printed_address_is_admitted_beside_allowed_hosts() -> None:
                 ({"host": "b.lan"}, 421),
                 ({"origin": "http://localhost:3000"}, 403),
             ):
-                assert (await client.request("GET", "/health", headers)).status == status, headers
+                assert (await client.request("GET", "/status", headers)).status == status, headers
 
 
 async def test_hosts_and_origins_from_the_command_line() -> None:
@@ -77,8 +78,52 @@ async def test_hosts_and_origins_from_the_command_line() -> None:
                 ({"origin": "https://b.example"}, 200),
                 ({"host": "other.example"}, 421),
             ):
-                assert (await client.request("GET", "/health", headers)).status == status
+                assert (await client.request("GET", "/status", headers)).status == status
         assert any("WARNING" in line and "--allow-origin" in line for line in relay.said), relay.said
+
+
+async def test_keep_alive_from_the_command_line() -> None:
+    """A connection that has been idle for so long is closed."""
+    with run_relay("--keep-alive", "0.3") as relay:
+        wire = await Wire.open(relay.base)
+        await wire.send("GET", "/status")
+        assert (await (await wire.response()).json())["draining"] is False
+        async with asyncio.timeout(20):
+            assert await wire.reader.read() == b""
+        wire.close()
+
+
+async def test_a_lame_duck_serves_on_while_health_says_503() -> None:
+    """For ``--drain-delay`` after SIGTERM: new connections, new sessions, calls; then the drain, and exit code 0."""
+    with run_relay("--drain-delay", "2.5", "--health-path", "/") as relay:
+        async with Client(relay.base) as early, Client(relay.base) as late, Client(relay.base) as probe:
+            await early.begin()
+            assert (await probe.request("GET", "/")).status == 200
+            relay.process.send_signal(signal.SIGTERM)
+            async with asyncio.timeout(20):
+                while (await probe.request("GET", "/")).status == 200:
+                    await asyncio.sleep(0.01)
+            assert (await probe.request("GET", "/health", {"host": "10.0.0.7"})).status == 503
+            assert (await probe.status())["draining"] is True
+            await late.begin()
+            for client in (early, late):
+                assert len(await client.call(request(1, "echo"))) == 1
+            assert relay.process.poll() is None
+            late_call = await late.post(request(2, "sleep", seconds=0.1))
+            assert len(await late.finished(late_call)) == 1
+            assert await relay.exit_code(30) == 0
+
+
+async def test_a_second_signal_ends_a_lame_duck_at_once() -> None:
+    """The operator insists."""
+    with run_relay("--drain-delay", "60") as relay:
+        async with Client(relay.base) as probe:
+            relay.process.send_signal(signal.SIGTERM)
+            async with asyncio.timeout(20):
+                while (await probe.request("GET", "/health")).status == 200:
+                    await asyncio.sleep(0.01)
+            relay.process.send_signal(signal.SIGTERM)
+            assert await relay.exit_code(20) == 130
 
 
 async def test_max_sessions_and_max_frame_bytes_from_the_command_line() -> None:
