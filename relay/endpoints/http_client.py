@@ -65,8 +65,8 @@ class HttpClient(RemoteClient):
         self._session_id: str | None = None
         self._listener: asyncio.Task[None] | None = None
         self._failed_renewals = 0
-        self._lane_headers: tuple[str | None, str | None] | None = None
-        self._has_bare_head = False
+        self._lane_headers: tuple[str | None, str | None, str] | None = None
+        self._bare_cookies: str | None = None
         self._tools = ToolHeaders()
         self._probed: asyncio.Future[bool] | None = None
 
@@ -235,14 +235,15 @@ class HttpClient(RemoteClient):
         lane = self.dial.lane(self._tasks)
         if lane is None or (post.facts is not None and lane.has_mcp_headers):
             return False
+        cookies = lane.cookies.header(lane.path) if lane.cookies else ""
         try:
             if post.facts is not None:
-                if not self._has_bare_head:
-                    lane.set_bare_headers(_POST_HEADERS)
-                    self._has_bare_head = True
-            elif self._lane_headers != (self._session_id, self.version):
-                lane.set_headers(self._headers(_POST_HEADERS))
-                self._lane_headers = (self._session_id, self.version)
+                if self._bare_cookies != cookies:
+                    lane.set_bare_headers(_with_cookies(_POST_HEADERS, cookies))
+                    self._bare_cookies = cookies
+            elif self._lane_headers != (self._session_id, self.version, cookies):
+                lane.set_headers(_with_cookies(self._headers(_POST_HEADERS), cookies))
+                self._lane_headers = (self._session_id, self.version, cookies)
         except ValueError:
             return False  # the ordinary way says what is wrong with them
         line = lane.take()
@@ -264,6 +265,8 @@ class HttpClient(RemoteClient):
         """Take what came on a kept connection: a whole answer now, anything else in a task, the ordinary way."""
         limit = self._limits.max_frame_bytes
         are_events_taken = False
+        if answer is not None and answer.cookies:
+            line.lane.keep_cookies(answer)
         if answer is not None and answer.status == 200 and answer.is_whole and answer.size <= limit:
             kind = media_type(answer.headers.get("Content-Type"))
             if kind == JSON:
@@ -471,3 +474,7 @@ class HttpClient(RemoteClient):
             async with asyncio.timeout(self._limits.close_grace):
                 async with self.dial.request("DELETE", self._headers()) as response:
                     logger.debug("%s: session ended: HTTP %d", self.name, response.status)
+
+
+def _with_cookies(headers: dict[str, str], cookies: str) -> dict[str, str]:
+    return {**headers, "Cookie": cookies} if cookies else headers

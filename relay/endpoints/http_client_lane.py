@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from aiohttp import ClientPayloadError
 from aiohttp.client_proto import ResponseHandler
@@ -19,6 +19,7 @@ from aiohttp.streams import StreamReader
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
+from relay.endpoints.cookies import CookieJar
 from relay.endpoints.dead_peers import SERVER_SILENCE, detect_dead_peer
 from relay.endpoints.http_known_head import KnownHead, is_whole, look_at_body
 from relay.endpoints.tasks import TaskScope
@@ -33,10 +34,13 @@ _JOINED = 16 * 1024
 class Answer:
     """An answer whose headers are here; the part of aiohttp's ClientResponse that its readers use."""
 
-    __slots__ = ("_content", "_line", "_whole", "headers", "status")
+    __slots__ = ("_content", "_line", "_whole", "cookies", "headers", "status")
 
-    def __init__(self, line: Line, message: RawResponseMessage, body: StreamReader | bytes) -> None:
-        """Take what the parser made; or its message of before, and a whole body."""
+    def __init__(
+        self, line: Line, message: RawResponseMessage, body: StreamReader | bytes, cookies: Sequence[str] = ()
+    ) -> None:
+        """Take what the parser made, and which cookies it sets; or its message of before, and a whole body."""
+        self.cookies = cookies
         self.status = message.code
         self.headers: CIMultiDictProxy[str] = message.headers
         self._line = line
@@ -101,7 +105,7 @@ class Line(ResponseHandler):
     def __init__(self, loop: asyncio.AbstractEventLoop, lane: Lane) -> None:
         """Belong to ``lane``."""
         super().__init__(loop)
-        self._lane = lane
+        self.lane = lane
         self._on_answer: OnAnswer | None = None
         self._on_whole: Callable[[], None] | None = None
         self._content: StreamReader | None = None
@@ -151,13 +155,14 @@ class Line(ResponseHandler):
             self.abort()  # an answer to nothing: whatever this peer speaks, it is not what we asked
             return
         self._content = content
+        cookies = message.headers.getall("Set-Cookie", ())
         reading, self._reading = self._reading, b""
         if reading and content.is_eof():
             body = look_at_body(content)
             self._is_between = is_whole(reading, body, message)
-            if not message.should_close:
+            if not message.should_close and not cookies:  # the time they last begins anew with each answer
                 self._known_head = KnownHead.of(reading, body, message)
-        answer = Answer(self, message, content)
+        answer = Answer(self, message, content, cookies)
         self._loop.call_soon(on_answer, answer) if not content.is_eof() else on_answer(answer)
 
     def call_when_whole(self, callback: Callable[[], None], content: StreamReader, size: int) -> None:
@@ -178,7 +183,7 @@ class Line(ResponseHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Let who waits for an answer know that none will come."""
-        self._lane.forget(self)
+        self.lane.forget(self)
         super().connection_lost(exc)
         if self._content is not None:
             end_body(self._content)
@@ -189,7 +194,7 @@ class Line(ResponseHandler):
 
     def release(self) -> None:
         """Let the next request have this line."""
-        self._lane.release(self)
+        self.lane.release(self)
 
     @property
     def is_reusable(self) -> bool:
@@ -200,9 +205,10 @@ class Line(ResponseHandler):
 class Lane:
     """The kept connections to one server."""
 
-    def __init__(self, url: URL, headers: Mapping[str, str], tasks: TaskScope) -> None:
+    def __init__(self, url: URL, headers: Mapping[str, str], cookies: CookieJar, tasks: TaskScope) -> None:
         """POST to ``url`` with ``headers``; nothing is opened before ``grow``."""
         self._url = url
+        self.path = url.raw_path
         self._headers = dict(headers)
         self._tasks = tasks
         self._idle: list[Line] = []
@@ -211,6 +217,10 @@ class Lane:
         self._loop = asyncio.get_running_loop()
         self.has_mcp_headers = any(name.lower().startswith("mcp-") for name in self._headers)
         """Whether the headers given hold some that a modern request may have for itself: not to be sent twice."""
+        self.cookies = cookies
+        """What the server has set, for who has this lane to himself."""
+        self.has_cookie_header = any(name.lower() == "cookie" for name in self._headers)
+        """Whether cookies stand among the headers given: they and those of the server's are to be one header."""
         self._head = b""
         self._bare_head = b""
         self._is_closed = False
@@ -238,6 +248,10 @@ class Lane:
                 raise ValueError(f"header {name!r} has a line break in it")
             lines.append(f"{name}: {value}")
         return ("\r\n".join(lines) + "\r\n").encode()
+
+    def keep_cookies(self, answer: Answer) -> None:
+        """Keep what an answer has set."""
+        self.cookies.take(answer.cookies, self.path)
 
     def take(self) -> Line | None:
         """Return an open connection that nobody uses, if there is one."""

@@ -22,6 +22,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from relay.addresses import without_logins
+from relay.endpoints.cookies import CookieJar
 from relay.endpoints.dead_peers import open_socket
 from relay.endpoints.dial import AnyDial, secrets_in
 from relay.endpoints.http_address import parse_url
@@ -35,7 +36,7 @@ from relay.limits import Limits
 if TYPE_CHECKING:
     from relay.endpoints.http_login import HttpLogin
 
-__all__ = ["Dial", "Resolver", "Response", "describe_failure", "describe_unreached", "new_connector"]
+__all__ = ["Dial", "Resolver", "Response", "describe_failure", "describe_unreached", "keeping", "new_connector"]
 
 # Servers close idle connections, many after 5 s. A POST that meets the close may or may not have been executed and
 # must not be sent again, so ours are closed first.
@@ -115,11 +116,12 @@ class Dial(AnyDial):
         self._ssl = ssl_context
         self._session: aiohttp.ClientSession | None = None
         self._lane: Lane | None = None
-        self._has_cookies = True
+        self.cookies = self.new_jar()
 
-    def refuse_cookies(self) -> None:
-        """Keep no cookies: requests go out for clients that have nothing to do with each other."""
-        self._has_cookies = False
+    def new_jar(self) -> CookieJar:
+        """Return a jar for this server's cookies: one that hands on the requests of many clients has one for each."""
+        own = next((value for name, value in self._headers.items() if name.lower() == "cookie"), "")
+        return CookieJar(self.url.raw_host or "", is_secure=self.url.scheme == "https", own=own)
 
     @property
     def _all_headers(self) -> CIMultiDict[str]:
@@ -136,13 +138,12 @@ class Dial(AnyDial):
                 connector=new_connector(self._ssl, is_tls=is_tls, keepalive_timeout=_KEEP_IDLE),
                 # aiohttp puts a session's headers into CONNECT, too: a proxy must not see what is for the server.
                 headers=self._all_headers if self.proxy is None else None,
-                cookie_jar=None if self._has_cookies else aiohttp.DummyCookieJar(),
+                cookie_jar=aiohttp.DummyCookieJar(),  # which quotes values, and keeps none of an address
                 timeout=aiohttp.ClientTimeout(
                     total=None,
                     sock_connect=self.limits.connect,
                     connect=None if self.proxy is None else self.limits.connect,  # its answer to CONNECT, too
                 ),
-                middlewares=() if self._login is None else (self._login,),
                 max_line_size=65536,
                 max_field_size=65536,
             )
@@ -156,8 +157,9 @@ class Dial(AnyDial):
         *,
         url: URL | None = None,
         body: bytes | aiohttp.Payload | None = None,
+        jar: CookieJar | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Send one request and yield its answer once its headers are here.
+        """Send one request and yield its answer once its headers are here; cookies are those of ``jar``, or ours.
 
         Raises EndpointUnavailable if no connection was made, EndpointBroken if it failed after that, here or while
         the caller reads.
@@ -168,9 +170,17 @@ class Dial(AnyDial):
             through = self.proxy.words_for(self.url)
             own, headers = headers, self._all_headers
             headers.update(own)
+        jar = self.cookies if jar is None else jar
         try:
             async with self._open().request(
-                method, url or self.url, data=_in_pieces(body), headers=headers, allow_redirects=False, **through
+                method,
+                url or self.url,
+                data=_in_pieces(body),
+                headers=headers,
+                allow_redirects=False,
+                # The jar is the inner one: a login may send twice, and a refusal may set what its second try needs.
+                middlewares=(keeping(jar),) if self._login is None else (self._login, keeping(jar)),
+                **through,
             ) as response:
                 has_answer = True
                 with _watched(response):
@@ -197,14 +207,14 @@ class Dial(AnyDial):
     def lane(self, tasks: TaskScope) -> Lane | None:
         """Return the lane of kept connections to this server, if it may be used.
 
-        Not with TLS or through a proxy, not with a login that is more than a header, and not once the server has set
-        cookies: aiohttp's session knows all four.
+        Not with TLS or through a proxy, and not with a login that is more than a header: aiohttp's session knows all
+        three.
         """
         if self._login is not None or self.proxy is not None:
             return None
         if self._lane is None and self.url.scheme == "http":
-            self._lane = Lane(self.url, self._all_headers, tasks)
-        return None if self._session is None or len(self._session.cookie_jar) else self._lane
+            self._lane = Lane(self.url, self._all_headers, self.cookies, tasks)
+        return None if self._session is None else self._lane
 
     @property
     def may_resend(self) -> bool:
@@ -213,7 +223,8 @@ class Dial(AnyDial):
 
     def _all_secrets(self) -> list[str]:
         known = () if self._login is None else self._login.secrets
-        return [*(secret for secret in known if len(secret) >= 4), *self._secrets]
+        given = [*known, *self.cookies.secrets]
+        return [*sorted((secret for secret in given if len(secret) >= 4), key=len, reverse=True), *self._secrets]
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -221,6 +232,21 @@ class Dial(AnyDial):
             self._lane.close()
         if self._session is not None:
             await self._session.close()
+
+
+def keeping(jar: CookieJar) -> aiohttp.ClientMiddlewareType:
+    """Return what gives each request the cookies of ``jar``, and keeps there those of its answer."""
+
+    async def keep(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        path = request.url.raw_path
+        if cookies := jar.header(path):
+            request.headers["Cookie"] = cookies
+        response = await send(request)
+        if set_there := response.headers.getall("Set-Cookie", ()):
+            jar.take(set_there, path)
+        return response
+
+    return keep
 
 
 def _in_pieces(body: bytes | aiohttp.Payload | None) -> bytes | io.BytesIO | aiohttp.Payload | None:

@@ -6,7 +6,8 @@ whose server cannot be reached, breaks off or answers something else gets a JSON
 come back for the rest with Last-Event-ID. Both eras are alike here, but that nothing can be resumed in the modern one.
 
 What does not pass: the client's credentials and cookies, the server's challenges and cookies (who is logged in there
-is the relay, not the client), redirects, and pages that are neither JSON-RPC nor events.
+is the relay, not the client), redirects, and pages that are neither JSON-RPC nor events. The server's cookies are kept
+for each session here, and sent with that session's requests: the one thing of a session that the relay knows.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ from aiohttp.abc import AbstractStreamWriter
 from multidict import CIMultiDict, MultiMapping
 
 from relay.busy_poll import BusyPoll
+from relay.endpoints.cookies import CookieJar, SessionJars
 from relay.endpoints.http_checks import Checks, Refused
+from relay.endpoints.http_client_lane import Answer
 from relay.endpoints.http_dial import Dial, Response
-from relay.endpoints.http_pass_lane import Passage
+from relay.endpoints.http_pass_lane import Onward, Passage
 from relay.endpoints.http_server_lane import FastLane
 from relay.endpoints.passing_stream import StreamWatch
 from relay.endpoints.tasks import TaskScope
@@ -117,7 +120,7 @@ class PassThrough:
         self.is_elsewhere = False
         """Whether the server took no POST of a client that began: it may have no GET streams of our kind either."""
         self._dial = dial
-        dial.refuse_cookies()  # those of one client would go out with another's requests
+        self._jars = SessionJars(dial.new_jar)
         self._limits = limits
         self._checks = checks
         self._large_bodies = asyncio.Semaphore(_LARGE_BODIES)
@@ -133,13 +136,17 @@ class PassThrough:
         """Hand a POST on and give its answer back. Raises Refused, Elsewhere."""
         headers = self._onward(request.headers, turn.frame)
         headers["Content-Type"] = JSON
-        return await self._hand_on(request, self._dial.request("POST", headers, body=self._body(turn)), cors, turn)
+        jar = self._jars.find(request.headers.get(SESSION_ID))
+        entering = self._dial.request("POST", headers, body=self._body(turn), jar=jar)
+        return await self._hand_on(request, entering, cors, turn, jar)
 
     async def other(self, request: web.BaseRequest, cors: Mapping[str, str]) -> web.StreamResponse:
         """Hand a GET or a DELETE on. Raises Refused."""
-        return await self._hand_on(request, self._dial.request(request.method, self._onward(request.headers)), cors)
+        jar = self._jars.find(request.headers.get(SESSION_ID))
+        entering = self._dial.request(request.method, self._onward(request.headers), jar=jar)
+        return await self._hand_on(request, entering, cors, jar=jar)
 
-    def onward_at_once(self, client_headers: MultiMapping[str], frame: Frame) -> bytes | None:
+    def onward_at_once(self, client_headers: MultiMapping[str], frame: Frame) -> Onward | None:
         """Return what a client's headers are on a kept connection; None if there is none. Raises Refused."""
         connections = self._dial.lane(self._tasks)
         if connections is None:
@@ -147,11 +154,11 @@ class PassThrough:
         headers = self._onward(client_headers, frame)
         headers["Content-Type"] = JSON
         try:
-            return connections.beginning(headers)
+            return Onward(connections.beginning(headers), client_headers.get(SESSION_ID))
         except ValueError:
             return None  # the ordinary way says what is wrong with them
 
-    def post_at_once(self, lane: FastLane, onward: bytes, frame: Frame) -> bool:
+    def post_at_once(self, lane: FastLane, onward: Onward, frame: Frame) -> bool:
         """Hand an ordinary request on over a kept connection, if one is free; it will answer ``lane``."""
         head, body = frame.head, frame.raw
         is_ordinary = head.kind is Kind.REQUEST and head.method not in (_INITIALIZE, _SUBSCRIBE)
@@ -160,6 +167,11 @@ class PassThrough:
         connections = self._dial.lane(self._tasks)
         if connections is None or len(body) > self._limits.buffer_high:
             return False
+        cookies = b""
+        if self._jars:
+            if connections.has_cookie_header:
+                return False  # to be one header with ours, which the ordinary way makes
+            cookies = self._cookies_of(onward.session_id, connections.path)
         line = connections.take()
         if line is None:
             # Those that found none in this turn of the loop are in flight from the next one on.
@@ -175,12 +187,33 @@ class PassThrough:
         self.in_flight += 1
         self._busy_poll.frames_came()
         lane.expect_passage(passage, self._limits.answer_wait)
-        line.ask(
-            b"%bContent-Length: %d\r\n\r\n" % (onward, len(body)),
-            body,
-            lambda answer: passage.take(answer, lambda body, whole: _answers(head, body, whole)),
-        )
+
+        def take(answer: Answer | None) -> None:
+            if answer is not None and answer.cookies:
+                self._keep_cookies(onward.session_id, answer, connections.path)
+            passage.take(answer, lambda body, whole: _answers(head, body, whole))
+
+        line.ask(b"%b%bContent-Length: %d\r\n\r\n" % (onward.head, cookies, len(body)), body, take)
         return True
+
+    # Cookies. A session's are its own; requests without one have none, for nothing tells their clients apart.
+
+    def _cookies_of(self, session_id: str | None, path: str) -> bytes:
+        header = self._jars.find(session_id).header(path)
+        return f"Cookie: {header}\r\n".encode() if header else b""
+
+    def _keep_cookies(self, session_id: str | None, answer: Answer, path: str) -> None:
+        jar = self._jars.find(session_id)
+        jar.take(answer.cookies, path)
+        self._note_session(session_id, answer, jar)
+
+    def _note_session(self, session_id: str | None, response: Response, jar: CookieJar, method: str = "POST") -> None:
+        """Keep what an answer has set for the session that it begins, or is in; forget one that has ended."""
+        is_good = 200 <= response.status < 300
+        if session_id is not None and (response.status in (404, 410) or (is_good and method == "DELETE")):
+            self._jars.forget(session_id)
+        elif (owner := response.headers.get(SESSION_ID) if session_id is None else session_id) is not None:
+            self._jars.keep(owner, jar, is_known=is_good)
 
     def _forget_without_line(self) -> None:
         self._without_line = 0
@@ -194,7 +227,8 @@ class PassThrough:
         """Give the answer of what was handed on at once. Raises Refused, Elsewhere."""
         turn = Turn()
         turn.frame = passage.frame
-        return await self._hand_on(request, passage.response(self._dial.name), cors, turn)
+        jar = self._jars.find(request.headers.get(SESSION_ID))
+        return await self._hand_on(request, passage.response(self._dial.name), cors, turn, jar)
 
     @contextlib.asynccontextmanager
     async def turn_to_read(self, request: web.BaseRequest) -> AsyncIterator[Turn]:
@@ -266,8 +300,9 @@ class PassThrough:
         entering: AbstractAsyncContextManager[Response],
         cors: Mapping[str, str],
         turn: Turn | None = None,
+        jar: CookieJar | None = None,
     ) -> web.StreamResponse:
-        """Enter the answer, which sends the request, and give it back."""
+        """Enter the answer, which sends the request, and give it back; ``jar`` holds the cookies it has set."""
         frame = turn.frame if turn is not None else None
         head = frame.head if frame is not None else None
         passing = _Passing(request, cors, turn, head)
@@ -279,6 +314,8 @@ class PassThrough:
                 async with self._until_closed(head):
                     response = await stack.enter_async_context(entering)
                     is_stream = _is_stream(response)
+                    if jar is not None and len(jar):
+                        self._note_session(request.headers.get(SESSION_ID), response, jar, request.method)
                     self._dial.fault = None
                     if turn is not None and 200 <= response.status < 300:
                         self.is_elsewhere = False

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import functools
 from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from relay.errors import EndpointBroken
@@ -21,9 +22,18 @@ if TYPE_CHECKING:
     from relay.endpoints.http_client_lane import Answer, Line
     from relay.endpoints.http_server_lane import FastLane
 
-__all__ = ["Passage"]
+__all__ = ["Onward", "Passage"]
 
 _LINE_BREAKS = frozenset("\r\n\0")
+
+
+@dataclass(frozen=True, slots=True)
+class Onward:
+    """What the headers of a client are on their way to the server."""
+
+    head: bytes
+    """The head of a request but for the length of its body, and cookies."""
+    session_id: str | None
 
 
 class Passage:

@@ -18,6 +18,7 @@ from aiohttp.helpers import rfc822_formatted_time
 from aiohttp.http import HttpVersion11, RawRequestMessage
 
 from relay.endpoints.http_known_head import KnownHead, is_whole, look_at_body
+from relay.endpoints.http_pass_lane import Onward
 from relay.endpoints.http_session import Exchange, HttpSession
 from relay.endpoints.http_stream import EventStream
 from relay.endpoints.modern_clients import ModernClients
@@ -62,7 +63,7 @@ class Checked:
     __slots__ = ("_after", "_before", "_headers", "_length_at", "_length_name", "_rules", "onward", "session")
 
     def __init__(
-        self, rules: Rules, headers: RawHeaders, length_at: int, session: HttpSession | None, onward: bytes
+        self, rules: Rules, headers: RawHeaders, length_at: int, session: HttpSession | None, onward: Onward | None
     ) -> None:
         """Remember all ``headers`` but the one at ``length_at``, the Content-Length."""
         self.onward = onward
@@ -75,7 +76,7 @@ class Checked:
 
     @classmethod
     def of(
-        cls, rules: Rules, headers: RawHeaders, *, session: HttpSession | None = None, onward: bytes = b""
+        cls, rules: Rules, headers: RawHeaders, *, session: HttpSession | None = None, onward: Onward | None = None
     ) -> Checked | None:
         """Remember ``headers``; None if they have no Content-Length."""
         for position, (name, _) in enumerate(headers):

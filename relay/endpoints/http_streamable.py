@@ -138,7 +138,7 @@ class StreamableHttp:
                 onward = server.onward_at_once(headers, frame)
                 checked = None if onward is None else Checked.of(self, message.raw_headers, onward=onward)
                 lane.checked = checked
-            if checked is None or not server.post_at_once(lane, checked.onward, frame):
+            if checked is None or checked.onward is None or not server.post_at_once(lane, checked.onward, frame):
                 return False
         except Refused:
             return False

@@ -18,10 +18,11 @@ from aiohttp import WSMsgType, web
 
 from relay.addresses import shown_address
 from relay.endpoints.connected import ConnectedEndpoint
+from relay.endpoints.cookies import CookieJar
 from relay.endpoints.dead_peers import detect_dead_peer
 from relay.endpoints.http_address import parse_url
 from relay.endpoints.http_checks import Refused
-from relay.endpoints.http_dial import describe_failure, describe_unreached, new_connector
+from relay.endpoints.http_dial import describe_failure, describe_unreached, keeping, new_connector
 from relay.endpoints.http_proxy import proxy_for
 from relay.endpoints.inbox import FrameInbox
 from relay.endpoints.settlement import Settlement
@@ -322,6 +323,9 @@ async def dial_websocket(
     """
     address, sent = parse_url(url, {"User-Agent": "mcp-relay", **(headers or {})}, ("ws", "wss"))
     name = shown_address(str(address))
+    own = next((value for header, value in sent.items() if header.lower() == "cookie"), "")
+    # For the handshake alone, which a login may send twice: the connection that follows has no headers.
+    jar = CookieJar(address.raw_host or "", is_secure=address.scheme == "wss", own=own)
     proxy = proxy_for(address)
     if proxy is not None:
         sent.update(proxy.headers_for(address))
@@ -331,7 +335,8 @@ async def dial_websocket(
     session = aiohttp.ClientSession(
         connector=new_connector(ssl_context, is_tls=is_tls),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=limits.connect),
-        middlewares=(_refuse_redirect,) if login is None else (_refuse_redirect, login),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        middlewares=(*((_refuse_redirect,) if login is None else (_refuse_redirect, login)), keeping(jar)),
     )
     try:
         async with asyncio.timeout(limits.connect):

@@ -206,11 +206,10 @@ async def test_a_servers_cookies_and_challenges_stay_here() -> None:
         WWW_Authenticate="Bearer",
         X_More="1",
     )
-    # A name, not an address: a cookie jar keeps none of those.
-    async with FaultServer.running(script) as server, hop(server.url.replace("127.0.0.1", "localhost")) as opened:
-        script.live.add("s")
-        for _ in range(2):
-            response = await opened.client().post(CALL)
+    async with FaultServer.running(script) as server, hop(server.url) as opened:
+        for session in ("alice", "bob"):
+            script.live.add(session)
+            response = await opened.client(session).post(CALL)
             assert response.status == 200
             await response.body()
             assert not {"set-cookie", "www-authenticate", "x-more"} & response.headers.keys()

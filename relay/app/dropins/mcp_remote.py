@@ -75,7 +75,11 @@ def _parser(name: str) -> ToolParser:
     parser.add_argument(
         "--enable-proxy", action="store_true", help="go through HTTP_PROXY, HTTPS_PROXY, NO_PROXY; directly by default"
     )
-    parser.add_argument("--disable-cookies", action="store_true", help="taken, as none are kept")
+    parser.add_argument(
+        "--disable-cookies",
+        action="store_true",
+        help="taken, and without effect: cookies go back to their server, in their session",
+    )
     parser.add_argument("--body-timeout", metavar="0", help="taken if 0: streams may be silent")
     parser.add_argument("--debug", action="store_true", help="log every frame")
     parser.add_argument("--silent", action="store_true", help="log nothing")
