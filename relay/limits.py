@@ -59,6 +59,8 @@ class Limits:
     """How long a server may take to say what the relay asks of its own accord before a request goes on unchecked."""
     header_deadline: float = 30.0
     """How long a connection may take to send its first request, and each request's headers (slow loris)."""
+    max_head_bytes: int = 32 * KIB
+    """The request line and headers of one HTTP request: bearers of 10 kB are common."""
     idle_connection: float = 75.0
     """How long a connection may be idle between two requests: above the 60 s for which load balancers keep one, who
     would send a request into our close."""

@@ -14,6 +14,7 @@ from aiohttp import web
 from multidict import MultiMapping
 
 from relay.auth.origin import OriginPolicy
+from relay.endpoints.http_expect import ask_for_body
 from relay.endpoints.known_server import KnownServer
 from relay.frames import replies
 from relay.frames.frame import Frame, Head, Kind, repeated_key
@@ -208,6 +209,7 @@ class Checks:
         length = request.content_length
         if length is not None and length > limit:
             raise self._too_large(length)
+        ask_for_body(request)
         pieces: list[bytes] = []
         size = 0
         began = asyncio.get_running_loop().time() + self._limits.body_deadline

@@ -14,9 +14,11 @@ from typing import Any
 from aiohttp import web
 
 from relay.endpoints.dead_peers import detect_dead_peer
+from relay.endpoints.http_heads import fault_of_head
 from relay.endpoints.http_server_lane import FastLane, Rules
 from relay.frames import replies
 from relay.frames.http_rules import JSON
+from relay.limits import Limits
 
 __all__ = ["ConnectionServer"]
 
@@ -42,13 +44,15 @@ class _Connection(FastLane):
         message: str | None = None,
     ) -> web.StreamResponse:
         """Answer what is not proper HTTP, or what we failed at, and close the connection."""
+        large = fault_of_head(exc, self._limits)
+        status, said = large or (status, "the request is not proper HTTP")
         if status < 500:
-            logger.info("http: %s: %d %s", request.remote, status, message or "a malformed request")
+            logger.info("http: %s: %d %s", request.remote, status, said if large else message or "a malformed request")
         else:
             logger.error("http: %s %s: unexpected %s", request.method, request.path, type(exc).__name__, exc_info=exc)
         if request.writer.output_size > 0:
             raise ConnectionError("the answer has begun")
-        said = "the request is not proper HTTP" if status < 500 else "the relay failed at this request"
+        said = said if status < 500 else "the relay failed at this request"
         response = web.Response(status=status, body=replies.error(None, replies.REFUSED, said).raw, content_type=JSON)
         response.force_close()
         return response
@@ -62,37 +66,29 @@ class ConnectionServer(web.Server):
         handle: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
         rules: Mapping[str, Rules],
         *,
-        max_connections: int,
-        max_silence: float,
-        header_deadline: float,
+        limits: Limits,
         **kwargs: Any,
     ) -> None:
-        """Give requests to ``handle``, what a path's ``rules`` admit the fast way; drop a peer long silent.
-
-        A connection has ``header_deadline`` seconds for each request's head, and for the first byte of its first one.
-        """
+        """Give requests to ``handle``, what a path's ``rules`` admit the fast way; drop a peer long silent."""
         super().__init__(handle, **kwargs)
         self._rules = rules
-        self._max_connections = max_connections
-        self._max_silence = max_silence
-        self._header_deadline = header_deadline
+        self._limits = limits
 
     def _make_request(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
         return _Request(message, payload, protocol, writer, task, self._loop)
 
     def __call__(self) -> web.RequestHandler:
         """Make the protocol of one connection."""
-        deadline = self._header_deadline
-        return _Connection(self, loop=self._loop, rules=self._rules, header_deadline=deadline, **self._kwargs)
+        return _Connection(self, loop=self._loop, rules=self._rules, limits=self._limits, **self._kwargs)
 
     def connection_made(self, handler: Any, transport: asyncio.Transport) -> None:
         """Admit a connection, or turn it away if there are too many."""
         super().connection_made(handler, transport)
-        if len(self.connections) > self._max_connections:
+        if len(self.connections) > self._limits.max_connections:
             transport.write(b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
             transport.close()
             return
-        detect_dead_peer(transport.get_extra_info("socket"), self._max_silence)
+        detect_dead_peer(transport.get_extra_info("socket"), self._limits.stall)
 
     async def flush(self, seconds: float) -> None:
         """Wait until clients have taken the answers that are written, for at most ``seconds``."""

@@ -21,6 +21,7 @@ from relay.auth.origin import OriginPolicy
 from relay.endpoints.http_answers import Answers
 from relay.endpoints.http_checks import Refused
 from relay.endpoints.http_connections import ConnectionServer
+from relay.endpoints.http_expect import holds_body_back, unknown_expectation
 from relay.endpoints.http_mount import AnyEndpoint, Mount, PerRequest
 from relay.endpoints.http_paths import DEFAULT_PATHS, HttpPaths
 from relay.endpoints.http_server_lane import Rules
@@ -157,11 +158,8 @@ class HttpListener:
         self._http = ConnectionServer(
             self.handle,
             self._fast,
-            max_connections=limits.max_connections,
-            max_silence=limits.stall,
+            limits=limits,
             handler_cancellation=True,
-            header_deadline=limits.header_deadline,
-            keepalive_timeout=limits.idle_connection,
             lingering_time=limits.close_grace,
             access_log=None,
             auto_decompress=False,
@@ -275,6 +273,8 @@ class HttpListener:
             self._answers.refused += 1
             logger.info("http: %s %s: %d %s", request.method, request.path, exc.status, exc)
             response = self._answers.refusal(exc)
+            if holds_body_back(request):  # what comes next may be its body or another request: nobody could tell
+                response.force_close()
             if not response.prepared and (cors := self._answers.cors(request.headers)):
                 response.headers.update(cors)
         return response
@@ -285,6 +285,8 @@ class HttpListener:
             self._checks.check_origin(request.headers)
             return self._health(path)
         self._checks.check_source(request.headers)
+        if (unknown := unknown_expectation(request)) is not None:
+            raise Refused(417, f"expect {unknown!r} is not 100-continue", headers={"Connection": "close"})
         if method == "OPTIONS":
             return self._preflight(request)
         if path in ("/health", "/status"):

@@ -13,10 +13,10 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, Protocol, TypeAlias, cast
 
-from aiohttp import web
 from aiohttp.helpers import rfc822_formatted_time
 from aiohttp.http import HttpVersion11, RawRequestMessage
 
+from relay.endpoints.http_heads import BoundedHeads
 from relay.endpoints.http_known_head import KnownHead, is_whole, look_at_body
 from relay.endpoints.http_pass_lane import Onward
 from relay.endpoints.http_session import Exchange, HttpSession
@@ -102,20 +102,17 @@ class Checked:
         return is_same
 
 
-class FastLane(web.RequestHandler):
+class FastLane(BoundedHeads):
     """aiohttp's handler of one connection, with a shortcut."""
 
     __slots__ = (
-        "_crowded", "_deadline", "_early", "_exchange", "_header_deadline", "_is_between", "_is_head_due",
-        "_known_head", "_passage", "_rules", "_session", "_stream", "_timer", "_unparsed", "checked",
+        "_crowded", "_deadline", "_early", "_exchange", "_is_between", "_known_head", "_passage", "_rules", "_session",
+        "_stream", "_timer", "_unparsed", "checked",
     )  # fmt: skip
 
-    def __init__(self, *args: Any, rules: Mapping[str, Rules], header_deadline: float, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, rules: Mapping[str, Rules], **kwargs: Any) -> None:
         """Ask the ``rules`` of its path about each POST that could go the fast way."""
         super().__init__(*args, **kwargs)
-        self._header_deadline = header_deadline
-        self._is_head_due = True
-        """Whether the time for a head runs: the first is still to come, or some of one has."""
         self._rules = rules
         self._session: HttpSession | ModernClients | None = None
         self._exchange: Exchange | None = None
@@ -155,7 +152,7 @@ class FastLane(web.RequestHandler):
 
     def _take_early(self, more: bytes = b"") -> None:
         data, self._early = self._early + more, b""
-        if data and self._parser is not None:  # else the connection was lost
+        if data and self._parser is not None and not self._is_deaf:  # no parser: the connection was lost
             self._take(data)
 
     def _take(self, data: bytes) -> None:
@@ -167,35 +164,13 @@ class FastLane(web.RequestHandler):
         body = self._whole_body() if is_first else None
         self._is_between = self._is_between and body is not None and self._holds_just(data, body)
         waiter = self._waiter
-        self._watch_head(is_idle=waiter is not None)
+        self.watch_head(len(data), is_idle=waiter is not None)
         if waiter is None or waiter.done() or not self._messages:
             return
         if self._is_waiting:
             return  # a task that was woken takes the message: answering it here too would deliver it twice
         if not self._answer_at_once(data, body):
             self._wake()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Give the client its time for the first request."""
-        super().connection_made(transport)
-        self._give(self._header_deadline)
-
-    def _watch_head(self, *, is_idle: bool) -> None:
-        """Let the time for a head begin with its first byte, and that of an idle connection with the request."""
-        if self._messages and self._is_head_due:
-            self._is_head_due = False
-            self._give(self._keepalive_timeout)
-        elif not self._messages and is_idle and not self._is_head_due:
-            self._is_head_due = True
-            self._give(self._header_deadline)
-
-    def _give(self, seconds: float) -> None:
-        """Close the connection unless a request has come in so many seconds; aiohttp's timer may be for later."""
-        at = self._loop.time() + seconds
-        self._next_keepalive_close_time = at
-        if self._keepalive_handle is not None:
-            self._keepalive_handle.cancel()
-            self._keepalive_handle = self._loop.call_at(at, self._process_keepalive)
 
     @property
     def _is_waiting(self) -> bool:

@@ -116,7 +116,7 @@ class StreamableHttp:
 
     def _check_at_once(self, headers: MultiMapping[str]) -> HttpSession | ModernClients | None:
         """Check the headers of a POST; return the session it is for, or None if it must go the ordinary way."""
-        if "Origin" in headers:
+        if "Origin" in headers or "Expect" in headers:
             return None
         self._checks.check_source(headers)
         self._checks.check_post(headers)
@@ -128,7 +128,7 @@ class StreamableHttp:
         try:
             if checked is None or checked.session is not None or not checked.admits(self, message.raw_headers):
                 lane.checked = checked = None
-                if "Origin" in headers:
+                if "Origin" in headers or "Expect" in headers:
                     return False
                 self._checks.check_source(headers)
                 self._checks.check_post(headers)

@@ -36,8 +36,8 @@ _POST = "POST /mcp HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json
         pytest.param("GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nX: a\0b\r\n\r\n", id="NUL in a header"),
         pytest.param("GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nX: a\r\n b\r\n\r\n", id="folded header"),
         pytest.param("GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nX : a\r\n\r\n", id="space before the colon"),
-        pytest.param("GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nX: " + "x" * 9000 + "\r\n\r\n", id="huge header"),
-        pytest.param("GET /" + "x" * 9000 + " HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", id="huge target"),
+        pytest.param("GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nX: " + "x" * 40_000 + "\r\n\r\n", id="huge header"),
+        pytest.param("GET /" + "x" * 40_000 + " HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", id="huge target"),
         pytest.param("GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n" + "X: y\r\n" * 2000 + "\r\n", id="2,000 headers"),
         pytest.param("GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nHost: evil.example\r\n\r\n", id="two hosts"),
         pytest.param("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", id="TLS"),
@@ -46,7 +46,7 @@ _POST = "POST /mcp HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json
 )
 async def test_hostile_headers_are_refused_in_json(raw: str) -> None:
     """A 4xx with a JSON-RPC error, the connection closed, and no traceback in any log."""
-    async with house() as there:
+    async with house(Limits(close_grace=0.1)) as there:
         client = there.client()
         wire = await client.wire()
         wire.writer.write(raw.encode("latin-1"))
