@@ -13,7 +13,6 @@ import contextlib
 from collections.abc import Callable, Mapping, Sequence
 
 from aiohttp import ClientPayloadError
-from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import RawResponseMessage
 from aiohttp.streams import StreamReader
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -21,13 +20,13 @@ from yarl import URL
 
 from relay.endpoints.cookies import CookieJar
 from relay.endpoints.dead_peers import SERVER_SILENCE, detect_dead_peer
+from relay.endpoints.http_kept import KeptConnection
 from relay.endpoints.http_known_head import KnownHead, is_whole, look_at_body
 from relay.endpoints.tasks import TaskScope
 from relay.limits import DEFAULT_LIMITS
 
 __all__ = ["Answer", "Lane", "Line", "end_body"]
 
-_KEEP_IDLE = 4.0  # see http_dial: a server that closes an idle connection must not meet a POST
 _JOINED = 16 * 1024
 
 
@@ -99,7 +98,7 @@ OnAnswer = Callable[[Answer | None], None]
 """Told of an answer, or with None that the connection was lost before one came."""
 
 
-class Line(ResponseHandler):
+class Line(KeptConnection):
     """One connection, for one request at a time."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, lane: Lane) -> None:
@@ -155,12 +154,14 @@ class Line(ResponseHandler):
             self.abort()  # an answer to nothing: whatever this peer speaks, it is not what we asked
             return
         self._content = content
+        self.note_hint(message.headers)
         cookies = message.headers.getall("Set-Cookie", ())
         reading, self._reading = self._reading, b""
         if reading and content.is_eof():
             body = look_at_body(content)
             self._is_between = is_whole(reading, body, message)
-            if not message.should_close and not cookies:  # the time they last begins anew with each answer
+            # Not where each answer counts: one request less, or cookies whose time begins anew.
+            if not message.should_close and not cookies and self.requests_left is None:
                 self._known_head = KnownHead.of(reading, body, message)
         answer = Answer(self, message, content, cookies)
         self._loop.call_soon(on_answer, answer) if not content.is_eof() else on_answer(answer)
@@ -258,7 +259,7 @@ class Lane:
         now = self._loop.time()
         while self._idle:
             line = self._idle.pop()
-            if line.is_reusable and now - line.idle_since < _KEEP_IDLE:
+            if line.is_reusable and now - line.idle_since < line.keep_for:
                 return line
             line.close()
         return None

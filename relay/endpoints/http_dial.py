@@ -27,6 +27,7 @@ from relay.endpoints.dead_peers import open_socket
 from relay.endpoints.dial import AnyDial, secrets_in
 from relay.endpoints.http_address import parse_url
 from relay.endpoints.http_client_lane import Answer, Lane, end_body
+from relay.endpoints.http_kept import KeepingConnector
 from relay.endpoints.http_proxy import Proxy, proxy_for
 from relay.endpoints.tasks import TaskScope
 from relay.endpoints.tls import default_context, describe_tls, is_refusal
@@ -38,9 +39,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Dial", "Resolver", "Response", "describe_failure", "describe_unreached", "keeping", "new_connector"]
 
-# Servers close idle connections, many after 5 s. A POST that meets the close may or may not have been executed and
-# must not be sent again, so ours are closed first.
-_KEEP_IDLE = 4.0
 _LARGE_BODY = 256 * 1024
 # What a connection raises that was made and then failed; the second is no ClientError.
 _BROKEN = (aiohttp.ClientError, aiohttp.http_exceptions.HttpProcessingError, ConnectionError, TimeoutError)
@@ -78,15 +76,14 @@ class Resolver(AbstractResolver):
         await self._default.close()
 
 
-def new_connector(ssl_context: ssl.SSLContext | None, *, is_tls: bool, **options: Any) -> aiohttp.TCPConnector:
+def new_connector(ssl_context: ssl.SSLContext | None, *, is_tls: bool) -> aiohttp.TCPConnector:
     """Make what opens the connections of a session of aiohttp's; every session that the relay dials with has one."""
-    return aiohttp.TCPConnector(
+    return KeepingConnector(
         limit=0,
         resolver=Resolver(),
         socket_factory=open_socket,
         # Our own, made when it is needed: the program leaves aiohttp's without certificates (quick_start).
         ssl=(ssl_context or default_context()) if is_tls else True,
-        **options,
     )
 
 
@@ -135,7 +132,7 @@ class Dial(AnyDial):
         if self._session is None:
             is_tls = "https" in (self.url.scheme, self.proxy and self.proxy.url.scheme)
             self._session = aiohttp.ClientSession(
-                connector=new_connector(self._ssl, is_tls=is_tls, keepalive_timeout=_KEEP_IDLE),
+                connector=new_connector(self._ssl, is_tls=is_tls),
                 # aiohttp puts a session's headers into CONNECT, too: a proxy must not see what is for the server.
                 headers=self._all_headers if self.proxy is None else None,
                 cookie_jar=aiohttp.DummyCookieJar(),  # which quotes values, and keeps none of an address
