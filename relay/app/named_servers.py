@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from relay.app.child_target import ChildTarget
-from relay.app.config.entries import segment_of
+from relay.app.config.entries import check_name, segment_of
 from relay.app.logs import ChildStderr, StderrSink, mask_also, say
 from relay.app.offer import Offer, Target
 from relay.app.servers_source import ServersSource
@@ -178,7 +178,7 @@ class NamedServers:
     async def _exchange(self, servers: Mapping[str, NamedServer]) -> str:
         """Offer what is new, no more what has gone, anew what is different; return what was done."""
         mask_also(secret for server in servers.values() for secret in server.secrets)
-        wanted = {name: server for name, server in servers.items() if server.is_enabled}
+        wanted = {name: one for name, one in servers.items() if one.is_enabled and check_name(name) is None}
         removed = [name for name in self._served if name not in wanted]
         replaced = [name for name, one in self._served.items() if name in wanted and _differ(one.server, wanted[name])]
         added = [name for name in wanted if name not in self._served]
@@ -269,4 +269,4 @@ class NamedServers:
 
 def _differ(one: NamedServer, other: NamedServer) -> bool:
     """Tell whether two are not the same server; a line above it does not make it another."""
-    return dataclasses.replace(one, where="") != dataclasses.replace(other, where="")
+    return dataclasses.replace(one, where="", mistakes=()) != dataclasses.replace(other, where="", mistakes=())

@@ -62,9 +62,9 @@ class ServersSource:
         from relay.app.config.servers_file import read_table
 
         root = read_document(self.path).root()
-        root.refuse_duplicates()
+        root.refuse_duplicates(besides="servers")
         table, warnings = root.table("servers"), list[str]()
-        servers = read_table(table, warnings=warnings, is_strict=True) if table is not None else {}
+        servers = read_table(table, warnings=warnings) if table is not None else {}
         self.warnings, self.servers = warnings, {**servers, **self._fixed}
         others = {key: value for key, value in root.values.items() if key not in ("servers", "$schema", *SECTIONS)}
         if self._at_start is None:

@@ -51,6 +51,8 @@ class NamedServer:
     is_enabled: bool = True
     problem: str | None = None
     """Why it cannot run, such as a ``${VAR}`` that is not set; None if it can."""
+    mistakes: Sequence[str] = ()
+    """What is wrong with how it is described, each with the file, the line and the key; ``problem`` has them too."""
     secrets: Sequence[str] = field(default=(), repr=False)
     """Values in the fields above that no log may show."""
     where: str = ""

@@ -227,6 +227,18 @@ def test_what_tbxarks_file_says_of_its_proxy(tmp_path: Path, capfd: pytest.Captu
     assert "read by mcp-relay as tbxark only" in str(read_servers(str(other)).warnings)
 
 
+@pytest.mark.parametrize(
+    "wrong", ["5", '{"command": 5}', '{"command": "npx", "options": 5}', '{"options": {"disabled": 1}}']
+)
+def test_a_wrong_entry_of_tbxarks_file(tmp_path: Path, wrong: str) -> None:
+    """It costs this server and not the others."""
+    file = tmp_path / "config.json"
+    file.write_text(f'{{"mcpProxy": {{"addr": ":9090"}}, "mcpServers": {{"a": {{"command": "npx"}}, "b": {wrong}}}}}')
+    assert value_of("--named-server-config", native("tbxark", "-config", str(file))) == str(file)
+    found = read_servers(str(file))
+    assert (list(found.usable), bool(found.servers["b"].mistakes)) == (["a"], True)
+
+
 def test_variables_stand_for_options_of_punkpeye(monkeypatch: pytest.MonkeyPatch) -> None:
     """MCP_PROXY_PORT is --port, unless a word says otherwise; one that is not supported is refused, not ignored."""
     monkeypatch.setenv("MCP_PROXY_PORT", "9001")

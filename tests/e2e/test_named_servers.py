@@ -392,14 +392,44 @@ async def test_the_file_adds_removes_and_replaces(file: File) -> None:
                 assert (status["servers"]["stays"]["started"], status["servers"]["default"]["started"]) == (1, 1)
 
 
+@pytest.mark.parametrize("ours", [False, True])
+async def test_a_wrong_value_costs_its_server_alone(file: File, ours: bool) -> None:
+    """At the start and on reload, in an editor's file and in ours: named with line and key, the others run on."""
+    place, words = ("servers", ("--config",)) if ours else ("mcpServers", ("--named-server-config",))
+    good = json.dumps(_entry(stdio_server()))
+
+    def write(b: str, c: str) -> None:
+        file.replace(f'{{"{place}": {{"a": {good},\n"b": {b},\n"c": {c}}}}}')
+
+    write(good, '{"command": "x", "args": ["t0ps3cret", {}]}')
+    with run_words(*words, str(file.path)) as relay:
+        async with clients(relay, "a", "b") as (a, b):
+            line = await said(relay, "args[1]")
+            assert f"line 3: {place}.c.args[1]: expected a text in quotes, found an object" in line
+            async with Named(relay, "c") as refused:
+                answer = await refused.post(initialize(), mcp_session_id=None)
+                message = (await answer.json())["error"]["message"]
+                assert "cannot run: args[1]: expected a text" in message and file.path.name not in message
+            write("5", good)
+            line = await said(relay, f"{place}.b: expected")
+            assert "line 2: " in line and line.endswith("found a number; this server cannot run")
+            await said(relay, "replaced b, c")
+            async with clients(relay, "c") as (c,):
+                assert {"result"} <= set(await a.result(request(1, "echo"))) & set(await c.result(request(1, "echo")))
+            assert (await b.post(request(1, "echo"))).status == 404
+            status = await a.status()
+            assert set(status["servers"]) == {"a", "b", "c"} and status["servers"]["b"]["state"] == "failing"
+        assert not any("t0ps3cret" in line for line in relay.said)
+
+
 async def test_a_file_with_a_mistake_changes_nothing(file: File) -> None:
     """One line says where; the next good one counts, with comments above that move every line."""
     file.write(a=stdio_server())
     with reading(file) as relay:
         async with clients(relay, "a") as (a,):
-            file.replace('{"mcpServers": {\n  "a": {"command": 7}\n}}')
+            file.replace('{"mcpServers":\n  7}')
             line = await said(relay, "the servers stay as they are")
-            assert "line 2" in line and "mcpServers.a.command" in line and line.startswith("mcp-relay: "), line
+            assert "line 1: mcpServers: expected an object" in line and line.startswith("mcp-relay: "), line
             file.path.unlink()
             await said(relay, "the servers stay as they are", 2)
             assert "result" in await a.result(request(1, "echo"))

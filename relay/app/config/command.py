@@ -26,7 +26,7 @@ __all__ = ["build_parser", "command"]
 
 _DESCRIPTION = """\
 Look at a configuration file: one of ours (--config), or one in which an editor or another bridge names servers
-(Claude Desktop, Cursor, VS Code, Zed, Windsurf, TBXark's and sparfenyuk's mcp-proxy). Nothing is run.
+(Claude Desktop, Cursor, VS Code, Codex, Gemini CLI, Zed, Goose and many more). Nothing is run.
 """
 
 

@@ -1,6 +1,7 @@
 """A configuration file, whatever its format: its tables, read with mistakes that name file, line and key.
 
-No message shows a value: it may be a secret.
+Whoever reads one decides how far a mistake reaches: each names its place, so it can cost one server, or the file. No
+message shows a value: it may be a secret.
 """
 
 from __future__ import annotations
@@ -17,9 +18,25 @@ from relay.app.config.json_lines import Path, read_json
 from relay.app.jsonc import JsoncError
 from relay.errors import ConfigError
 
-__all__ = ["Document", "Table", "hint", "read_document"]
+__all__ = ["Document", "Mistake", "Table", "hint", "read_document"]
 
+_BEGINS_JSON = re.compile(r"\s*(?:\{|//|/\*|\Z)")
+_BEGINS_YAML = re.compile(r"(?:[ \t]*(?:#.*)?\n)*(?:---|[ \t]*(?:- +)?(?:[\w.-]+|\"[^\"\n]*\"|'[^'\n]*'):(?:\s|\Z))")
 _MAX_BYTES = 4 * 1024 * 1024  # an editor's whole settings are a hundred times smaller
+
+
+class Mistake(ConfigError):
+    """A value, or a key, that is wrong; where that is and why."""
+
+    def __init__(self, document: Document, path: Path, reason: str) -> None:
+        super().__init__(f"{document.where(path)}: {reason}")
+        self.path = path
+        self.reason = reason
+
+    def below(self, path: Path) -> str:
+        """Return the mistake as one in a table, without the file and the line."""
+        key = _show(self.path[len(path) :])
+        return f"{key}: {self.reason}" if key else self.reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +55,9 @@ class Document:
         """What the format calls a table."""
         return "a table" if self.is_toml else "an object"
 
-    def error(self, path: Path, message: str) -> ConfigError:
+    def error(self, path: Path, message: str) -> Mistake:
         """Return a mistake at a place."""
-        return ConfigError(f"{self.where(path)}: {message}")
+        return Mistake(self, path, message)
 
     def where(self, path: Path) -> str:
         """Return a place as people find it: file, line, key."""
@@ -62,11 +79,35 @@ class Document:
             return "a list"
         return self.word_for_table if isinstance(value, dict) else "a date or time"
 
+    def word(self, path: Path, value: object) -> str:
+        """Return a value that becomes a text: a number or a truth value as JavaScript writes it. Raises ConfigError."""
+        if isinstance(value, str):
+            return value
+        if isinstance(value, bool):
+            return "true" if value else "false"
+        if isinstance(value, int):
+            return str(value)
+        if isinstance(value, float) and math.isfinite(value):
+            return str(int(value)) if value.is_integer() and abs(value) < 1e21 else repr(value)
+        raise self.error(path, f"expected a text in quotes, found {self.kind_of(value)}")
+
+    def table(self, path: Path, value: object) -> Table:
+        """Return the table that is at a place. Raises ConfigError."""
+        if not isinstance(value, dict):
+            raise self.error(path, f"expected {self.word_for_table}, found {self.kind_of(value)}")
+        return Table(self, path, value)
+
+    def twice(self, path: Path) -> list[Mistake]:
+        """Return a mistake for each key at a place, or below it, that is there twice."""
+        return [
+            Mistake(self, place, f"is there twice, first in line {first}; leave one out")
+            for place, (first, _) in self.duplicates.items()
+            if place[: len(path)] == path and not any(place[:end] in self.duplicates for end in range(1, len(place)))
+        ]
+
     def root(self) -> Table:
         """Return the file's own table. Raises ConfigError if it is something else."""
-        if not isinstance(self.value, dict):
-            raise self.error((), f"expected {self.word_for_table}, found {self.kind_of(self.value)}")
-        return Table(self, (), self.value)
+        return self.table((), self.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +118,7 @@ class Table:
     path: Path
     values: Mapping[str, object]
 
-    def error(self, message: str, key: str | int | None = None) -> ConfigError:
+    def error(self, message: str, key: str | int | None = None) -> Mistake:
         """Return a mistake in this table, or at one of its keys."""
         return self.document.error(self.path if key is None else (*self.path, key), message)
 
@@ -127,30 +168,36 @@ class Table:
     def table(self, key: str) -> Table | None:
         """Return the table under a key."""
         value = self.values.get(key)
-        if value is None:
-            return None
-        if not isinstance(value, dict):
-            raise self.error(f"expected {self.document.word_for_table}, found {self.document.kind_of(value)}", key)
-        return Table(self.document, (*self.path, key), value)
+        return None if value is None else self.document.table((*self.path, key), value)
 
-    def refuse_duplicates(self) -> None:
-        """Raise ConfigError if a key in this table, or below, is there twice, or the table itself."""
-        for path, (first, second) in self.document.duplicates.items():
-            if path == self.path[: len(path)] or path[: len(self.path)] == self.path:
-                raise ConfigError(
-                    f"{self.document.name}, line {second}: {_show(path)}: is there twice, first in line {first}; "
-                    "leave one out"
-                )
+    def refuse_duplicates(self, *, besides: str | None = None) -> None:
+        """Raise ConfigError if a key in this table, or below, is there twice, or the table itself.
+
+        ``besides``: not for the entries of this one table in it, of which each answers for itself.
+        """
+        for mistake in self.document.twice(()):
+            path, own = mistake.path, len(self.path)
+            is_above, is_below = path == self.path[: len(path)], path[:own] == self.path
+            if is_above or (is_below and not (len(path) > own + 1 and path[own] == besides)):
+                raise mistake
 
 
 def read_document(path: str) -> Document:
-    """Read a file: TOML if its name ends in .toml or it does not begin as JSON does. Raises ConfigError."""
+    """Read a file: what its name ends in says the format, or else its first line that is no comment.
+
+    Raises ConfigError.
+    """
     text = _read_text(path)
-    if PurePath(path).suffix.lower() == ".toml":
-        return _toml(path, text)
-    if PurePath(path).suffix.lower() in (".json", ".jsonc") or re.match(r"\s*(?:\{|//|/\*|\Z)", text):
+    suffix = PurePath(path).suffix.lower()
+    if suffix in (".json", ".jsonc"):
         return _json(path, text)
-    return _toml(path, text)
+    if suffix in (".yaml", ".yml"):
+        return _yaml(path, text)
+    if suffix == ".toml":
+        return _toml(path, text)
+    if _BEGINS_JSON.match(text):
+        return _json(path, text)
+    return _yaml(path, text) if _BEGINS_YAML.match(text) else _toml(path, text)
 
 
 def _read_text(path: str) -> str:
@@ -182,6 +229,13 @@ def _toml(path: str, text: str) -> Document:
 
     value = parse_toml(path, text)
     return Document(path, value, lambda at: line_of(text, at), is_toml=True)
+
+
+def _yaml(path: str, text: str) -> Document:
+    from relay.app.config.yaml import read_yaml
+
+    parsed = read_yaml(path, text)
+    return Document(path, parsed.value, parsed.lines.get, parsed.duplicates)
 
 
 # Words.

@@ -11,7 +11,8 @@ from relay.app import relay_command, relay_options
 from relay.app.config.document import Table, read_document
 from relay.app.config.layers import SECTIONS, TARGET_KEYS
 from relay.app.config.masking import masked_text, masked_words, runs
-from relay.app.config.servers_file import PLACES, read_servers
+from relay.app.config.places import PLACES
+from relay.app.config.servers_file import read_servers, reasons_of
 from relay.app.config.values import options_of
 from relay.app.logs import StderrSink
 from relay.app.settings import NamedServer
@@ -72,17 +73,25 @@ def _of_an_editor(path: str) -> Report:
 
 def _rows(servers: Mapping[str, NamedServer], warnings: Sequence[str]) -> tuple[list[Row], list[str]]:
     rows = []
-    said = {f"{server.where}: this server cannot run: {server.problem}" for server in servers.values()}
+    said = {reason for server in servers.values() for reason in reasons_of(server)}
     others = [warning for warning in warnings if warning not in said]
     for name, server in servers.items():
         if not server.is_enabled:
             rows.append(Row(name, "off", runs(server)))
+            others += server.mistakes
             continue
-        problem = server.problem or (_problem_here(server) if server.url is None else _problem_of_url(server.url))
+        problem = _mistakes_of(server) or server.problem
+        problem = problem or (_problem_here(server) if server.url is None else _problem_of_url(server.url))
         rows.append(Row(name, "wrong" if problem else "ok", runs(server), problem))
         if not problem and server.headers and _is_in_the_clear(server.url or ""):
             others.append(f"{server.where}: its headers go over the net in the clear; write https:// if it has that")
     return rows, others
+
+
+def _mistakes_of(server: NamedServer) -> str:
+    """Return all that is wrong with how a server is described, with lines and keys but without the file."""
+    file = server.where.partition(", line ")[0]
+    return "; ".join(mistake.removeprefix(file).removeprefix(", ") for mistake in server.mistakes)
 
 
 def _problem_here(server: NamedServer) -> str | None:

@@ -15,8 +15,9 @@ from typing import Any
 
 from relay.app.config.document import Table, hint, read_document
 from relay.app.config.expansion import Expander
+from relay.app.config.places import PLACES
 from relay.app.config.secret_words import secret_words
-from relay.app.config.servers_file import PLACES, read_table
+from relay.app.config.servers_file import read_table
 from relay.app.config.values import ValueRefused, is_pairs, options_of, read_value, read_variable
 from relay.app.options import Configured, secrets_in, secrets_named
 from relay.app.settings import NamedServer
@@ -180,7 +181,7 @@ class _Layers:
             return
         self._file = path
         root = read_document(path).root()
-        root.refuse_duplicates()
+        root.refuse_duplicates(besides="servers")
         if section is not None:
             if (table := root.table(section)) is not None:
                 self._take_options(table, ())
@@ -190,7 +191,7 @@ class _Layers:
         if not self._target:
             self._target = self._target_of(root)
         if (servers := root.table("servers")) is not None:
-            self._servers = read_table(servers, warnings=self._warnings, environment=self._environment, is_strict=True)
+            self._servers = read_table(servers, warnings=self._warnings, environment=self._environment)
         self._take_options(root, (*TARGET_KEYS, "servers", "$schema", *SECTIONS))
 
     def _target_of(self, root: Table) -> list[str]:

@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from relay.app.config.entries import NOT_SUPPORTED, OF_EDITORS
+from relay.app.config.entry_words import COMMAND_KEYS, NOT_SUPPORTED, OF_EDITORS, OTHER_NAMES, URL_KEYS
 from relay.app.config.layers import SECTIONS, variable_of
 from relay.app.config.values import is_flag, is_pairs, is_several, options_of
 from relay.app.options import HEADERS_REFUSED
@@ -20,15 +20,21 @@ __all__ = ["SCHEMAS"]
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _TEXT = {"type": "string"}
 _TEXTS = {"type": "array", "items": _TEXT}
+_ARRAY = {"type": "array"}
+_WORD = {"type": ["string", "number", "boolean"]}
+_WORDS = {"type": "array", "items": _WORD}
+_TRUTH = {"anyOf": [{"type": "boolean"}, {"enum": ["true", "false", "True", "False"]}]}
 _TRANSPORTS = (
-    "stdio", "http", "sse", "streamable-http", "auto", "streamableHttp", "streamable_http", "streamablehttp", "ws",
-    "websocket",
+    "stdio", "http", "sse", "streamable-http", "auto", "streamableHttp", "streamable_http", "streamablehttp",
+    "streamable", "http-stream", "local", "remote", "url", "ws", "websocket", "builtin", "platform", "frontend",
+    "inMemory",
 )  # fmt: skip
 
 
 def servers_schema() -> dict[str, Any]:
     """Return that of a file of servers."""
     servers = {"$ref": "#/$defs/servers"}
+    some = [{"required": [key]} for key in (*COMMAND_KEYS, *URL_KEYS)]
     return {
         "$schema": _DIALECT,
         "title": "Servers for mcp-relay, as editors and other bridges name them",
@@ -37,12 +43,19 @@ def servers_schema() -> dict[str, Any]:
             {"required": ["mcpServers"]},
             {"required": ["servers"]},
             {"required": ["context_servers"]},
-            {"required": ["mcp"], "properties": {"mcp": {"required": ["servers"]}}},
+            {"required": ["mcp_servers"]},
+            {"required": ["mcp"], "properties": {"mcp": {"anyOf": [{"required": ["servers"]}, servers]}}},
+            {"required": ["amp.mcpServers"]},
+            {"required": ["extensions"]},
+            {"required": ["projects"]},
+            {"minProperties": 1, "additionalProperties": {"allOf": [{"$ref": "#/$defs/server"}], "anyOf": some}},
         ],
         "properties": {
-            "mcpServers": servers,
+            "mcpServers": {"if": _ARRAY, "then": {"items": {"$ref": "#/$defs/listed"}}, "else": servers},
             "servers": servers,
             "context_servers": servers,
+            "mcp_servers": servers,
+            "amp.mcpServers": servers,
             "mcp": {"properties": {"servers": servers}},
         },
         "$defs": _definitions(),
@@ -129,6 +142,7 @@ def _definitions() -> dict[str, Any]:
             "additionalProperties": {"$ref": "#/$defs/server"},
         },
         "server": _server(),
+        "listed": {"required": ["name"], "allOf": [{"$ref": "#/$defs/server"}]},
         "url": {**_TEXT, "pattern": r"^(?:" + "|".join(_any_case(one) for one in _URLS) + r")|\$\{"},
         "transport": {"enum": list(_TRANSPORTS)},
     }
@@ -139,60 +153,89 @@ _URLS = tuple(one for one in ADDRESSES if one != "stdio:")
 
 def _server() -> dict[str, Any]:
     url, transport = {"$ref": "#/$defs/url"}, {"$ref": "#/$defs/transport"}
-    ours = {
+    ours: dict[str, dict[str, Any]] = {
         "command": {
             "description": "the program to start",
-            "anyOf": [_TEXT, {"type": "object", "properties": {"path": _TEXT, "args": _TEXTS, "env": _env()}}],
+            "anyOf": [
+                _TEXT,
+                {"type": "array", "items": _WORD, "minItems": 1},
+                {"type": "object", "properties": {"path": _TEXT, "args": _WORDS, "env": _env()}},
+            ],
         },
-        "args": {**_TEXTS, "description": "its arguments"},
+        "args": {**_WORDS, "description": "its arguments"},
         "env": {**_env(), "description": "variables for it; ${VAR} is one of the relay's own"},
         "cwd": {**_TEXT, "description": "its working directory"},
         "url": {**url, "description": "the address of a server, instead of a command"},
-        "headers": {
-            "description": "headers for every request to the url",
-            "type": "object",
-            "propertyNames": {
-                "minLength": 1,
-                "not": {
-                    "anyOf": [
-                        {"pattern": r"[^A-Za-z0-9!#$%&'*+.^_`|~-]"},
-                        {"pattern": "^(?:" + "|".join(map(_any_case, HEADERS_REFUSED)) + ")$"},
-                    ]
-                },
-            },
-            "additionalProperties": _TEXT,
-        },
+        "headers": {**_headers(), "description": "headers for every request to the url"},
         "transport": {**transport, "description": "what the server speaks; found out by default"},
-        "timeout": {"type": "number", "minimum": 0, "description": "seconds that an answer may take; 0: for ever"},
-        "enabled": {"type": "boolean", "description": "false leaves it out"},
-        "disabled": {"type": "boolean", "description": "true leaves it out"},
+        "timeout": {
+            "description": "seconds that an answer may take; 0: for ever",
+            "anyOf": [{"type": "number", "minimum": 0}, {**_TEXT, "pattern": r"^[0-9]+(?:\.[0-9]+)? ?(?:ms|s|m)?$"}],
+        },
+        "enabled": {**_TRUTH, "description": "false leaves it out"},
+        "disabled": {**_TRUTH, "description": "true leaves it out"},
     }
-    others = {
-        **dict.fromkeys(("serverUrl", "httpUrl", "baseUrl"), url),
-        **dict.fromkeys(("type", "transportType"), transport),
-        "isActive": {"type": "boolean"},
-        "options": {"type": "object", "properties": {"disabled": {"type": "boolean"}}},
+    others: dict[str, Any] = {
+        other: {name: value for name, value in ours[meaning].items() if name != "description"}
+        for other, meaning in OTHER_NAMES.items()
+    }
+    others |= {
+        "options": {"type": "object", "properties": {"disabled": _TRUTH}},
+        **dict.fromkeys(("env_vars", "env_keys"), {"description": "variables of the relay's own that it gets, too"}),
+        "bearer_token_env_var": {**_TEXT, "description": "a variable of the relay's own: the token that is sent"},
+        "bearer_token": _TEXT,
+        "env_http_headers": {
+            **_headers(),
+            "description": "headers, each with the name of a variable of the relay",
+        },
+        "requestOptions": {"type": "object", "properties": {"headers": _headers()}},
+        "customUserVars": True,
     }
     unread = dict.fromkeys((*OF_EDITORS, *(key for key in NOT_SUPPORTED if key not in others)), True)
     return {
         "type": "object",
         "properties": {**ours, **others, **unread},
-        "if": {"not": {"anyOf": [{"required": [key]} for key in ("transport", "type", "transportType")]}},
+        "if": {"not": {"anyOf": [{"required": [key]} for key in ("transport", *_names_of("transport"))]}},
         "then": {
             "not": {
                 "required": ["command"],
-                "anyOf": [{"required": [key]} for key in ("url", "serverUrl", "httpUrl", "baseUrl")],
+                "properties": {"command": {"not": {"const": ""}}},
+                "anyOf": [{"required": [key]} for key in URL_KEYS],
             }
         },
     }
 
 
+def _names_of(meaning: str) -> list[str]:
+    return [other for other, ours in OTHER_NAMES.items() if ours == meaning]
+
+
 def _env() -> dict[str, Any]:
-    return {
+    values = {
         "type": "object",
         "propertyNames": {"minLength": 1, "not": {"pattern": r"[=\u0000]"}},
-        "additionalProperties": {"type": ["string", "integer", "null"]},
+        "additionalProperties": {"type": ["string", "number", "boolean", "null"]},
     }
+    return {"if": _ARRAY, "then": _listed(r"^[^=\u0000]+="), "else": values}
+
+
+def _headers() -> dict[str, Any]:
+    refused = "^(?:" + "|".join(map(_any_case, HEADERS_REFUSED)) + ")$"
+    values = {
+        "type": "object",
+        "propertyNames": {
+            "minLength": 1,
+            "not": {"anyOf": [{"pattern": r"[^A-Za-z0-9!#$%&'*+.^_`|~-]"}, {"pattern": refused}]},
+        },
+        "additionalProperties": {"type": ["string", "number", "boolean", "null"]},
+    }
+    return {"if": _ARRAY, "then": _listed(r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+:"), "else": values}
+
+
+def _listed(pattern: str) -> dict[str, Any]:
+    """Return a list of texts of this pattern, or of objects of name and value."""
+    named = {"type": "object", "required": ["name"], "properties": {"name": _TEXT, "value": _WORD}}
+    return {"items": {"anyOf": [{**_TEXT, "pattern": pattern}, named]}}
 
 
 def _any_case(text: str) -> str:

@@ -1,23 +1,23 @@
 """A file in which an editor, or another bridge, names servers → NamedServers.
 
-Read as they are: Claude Desktop, Cursor, Windsurf, TBXark's and sparfenyuk's mcp-proxy (``mcpServers``), VS Code
-(``servers``, also within ``mcp``), Zed (``context_servers``), and our own configuration (``servers``).
+What is wrong with one server concerns this one alone: it cannot run, a warning names each of its mistakes with the
+line and the key, and the others run. Only what hides where the servers are costs the whole file.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from relay.app.config.document import Table, hint, read_document
+from relay.app.config.document import Document, Mistake, Table, hint, read_document
 from relay.app.config.entries import check_name, read_entry
+from relay.app.config.places import PLACES, Place, Written, named_in, places_of
 from relay.app.settings import NamedServer
 
-__all__ = ["PLACES", "PROXY_IS_READ", "ServersFile", "read_servers", "read_table", "tables_of"]
+__all__ = ["PROXY_IS_READ", "ServersFile", "read_servers", "read_table", "reasons_of"]
 
-PLACES = ("mcpServers", "servers", "mcp.servers", "context_servers")
-"""Where a file has its servers, a dot between two keys."""
 PROXY_IS_READ: set[str] = set()
 """Files whose ``mcpProxy`` somebody has read who knows it, so that nothing is to be said of it."""
 
@@ -40,58 +40,88 @@ class ServersFile:
 def read_servers(path: str, *, environment: Mapping[str, str] | None = None) -> ServersFile:
     """Read a file; ``${VAR}`` comes from ``environment``, which is ours by default. Raises ConfigError."""
     root = read_document(path).root()
-    tables = tables_of(root)
-    if not tables:
+    warnings = [] if path in PROXY_IS_READ else _of_the_whole(root)
+    places = places_of(root, warnings)
+    if not places:
         found = (
             "; ".join(f"found {key!r}{hint(key, PLACES)}" for key in list(root.values)[:5]) or "the file has no keys"
         )
         raise root.error(f"names no servers: expected a key mcpServers, servers or context_servers; {found}")
-    warnings = [] if path in PROXY_IS_READ else _of_the_whole(root)
+    variables = os.environ if environment is None else environment
     servers: dict[str, NamedServer] = {}
-    for table in tables:
-        for name, server in read_table(table, environment=environment, warnings=warnings).items():
-            if name in servers:
-                raise table.error(f"is there twice, also at {servers[name].where}; leave one out", name)
-            servers[name] = server
+    for place in places:
+        for server in _read_place(root.document, place, variables, warnings):
+            before = None if place.counts_more else servers.get(server.name)
+            servers[server.name] = server if before is None else _there_twice(server, before)
+    warnings += [reason for server in servers.values() if server.is_enabled for reason in reasons_of(server)]
     if not servers:
         warnings.append(f"{path}: names no server")
     return ServersFile(servers=servers, warnings=warnings)
 
 
-def tables_of(root: Table) -> list[Table]:
-    """Return the tables of servers that a file has. Raises ConfigError if one is no table."""
-    tables = []
-    for place in PLACES:
-        table: Table | None = root
-        *outer, last = place.split(".")
-        for key in outer:
-            table = table.table(key) if table is not None and isinstance(table.values.get(key), dict) else None
-        if table is not None and last in table.values:
-            if (found := table.table(last)) is None:
-                raise table.error("expected an object, found null", last)
-            tables.append(found)
-    return tables
-
-
 def read_table(
-    table: Table, *, warnings: list[str], environment: Mapping[str, str] | None = None, is_strict: bool = False
+    table: Table, *, warnings: list[str], environment: Mapping[str, str] | None = None
 ) -> dict[str, NamedServer]:
-    """Read the servers of one table. Raises ConfigError."""
-    table.refuse_duplicates()
-    servers = {}
-    for name in table.values:
-        if reason := check_name(name):
-            raise table.error(reason, name)
-        entry = table.table(name)
-        if entry is None:
-            raise table.error("expected an object, found null", name)
-        server = read_entry(
-            name, entry, os.environ if environment is None else environment, warnings, is_strict=is_strict
-        )
-        if server.problem and server.is_enabled:
-            warnings.append(f"{server.where}: this server cannot run: {server.problem}")
-        servers[name] = server
+    """Read the servers of our own file, where a key that nobody knows is a mistake. Raises ConfigError."""
+    variables = os.environ if environment is None else environment
+    place = Place(table.path, table.values)
+    servers = {one.name: one for one in _read_place(table.document, place, variables, warnings, is_strict=True)}
+    warnings += [reason for server in servers.values() if server.is_enabled for reason in reasons_of(server)]
     return servers
+
+
+def reasons_of(server: NamedServer) -> list[str]:
+    """Return a line for each reason why a server cannot run: all of its mistakes, or its one problem."""
+    if server.mistakes:
+        return [f"{mistake}; this server cannot run" for mistake in server.mistakes]
+    return [f"{server.where}: this server cannot run: {server.problem}"] if server.problem else []
+
+
+def _read_place(
+    document: Document,
+    place: Place,
+    environment: Mapping[str, str],
+    warnings: list[str],
+    *,
+    is_strict: bool = False,
+) -> Iterator[NamedServer]:
+    """Yield the servers of a place. Raises ConfigError if the place itself is there twice."""
+    for end in range(1, len(place.path) + 1):
+        for mistake in document.twice(place.path[:end]):
+            if mistake.path == place.path[:end]:
+                raise mistake
+    for written in named_in(document, place):
+        said: list[str] = []
+        try:
+            server = _read(document, written, environment, said, is_strict=is_strict)
+        except Mistake as mistake:
+            server = _mistaken(NamedServer(name=written.name, where=document.where(written.path)), mistake)
+        if written.name in place.off:
+            server = dataclasses.replace(server, is_enabled=False)
+        warnings += said if server.is_enabled else []
+        yield server
+
+
+def _read(
+    document: Document, written: Written, environment: Mapping[str, str], warnings: list[str], *, is_strict: bool
+) -> NamedServer:
+    """Read one server. Raises Mistake if it has no name, or is no table."""
+    if fault := written.fault or check_name(written.name):
+        raise document.error(written.path, fault)
+    table = document.table(written.path, written.value)
+    return read_entry(written.name, table, environment, warnings, is_strict=is_strict)
+
+
+def _mistaken(server: NamedServer, mistake: Mistake) -> NamedServer:
+    return dataclasses.replace(server, problem=mistake.reason, mistakes=[*server.mistakes, str(mistake)])
+
+
+def _there_twice(server: NamedServer, before: NamedServer) -> NamedServer:
+    """Return a server of which nobody knows which of two it is."""
+    problem = f"is there twice, also at {before.where}; leave one out"
+    return dataclasses.replace(
+        server, is_enabled=True, problem="is there twice", mistakes=[*server.mistakes, f"{server.where}: {problem}"]
+    )
 
 
 def _of_the_whole(root: Table) -> list[str]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from relay.app.config.document import Table, read_document
-from relay.app.config.entries import NOT_SUPPORTED
+from relay.app.config.entry_words import NOT_SUPPORTED
 from relay.app.config.servers_file import PROXY_IS_READ
 from relay.app.dropins.reader import EVERYWHERE, Native, ToolParser, Version
 from relay.errors import ConfigError
@@ -54,7 +54,14 @@ def _native(path: str, root: Table) -> Native:
     proxy, servers = root.table("mcpProxy"), root.table("mcpServers")
     if proxy is None or servers is None:
         raise root.error("mcpProxy and mcpServers are both required; a file of the first version is not supported")
-    for table in (proxy, *(one for name in servers.values if (one := servers.table(name)) is not None)):
+    for table in (
+        proxy,
+        *(
+            servers.document.table((*servers.path, name), one)
+            for name, one in servers.values.items()
+            if isinstance(one, dict)
+        ),
+    ):
         _check_options(table)
     host, _, number = (proxy.text("addr") or "").rpartition(":")
     if not number.isdecimal():
@@ -74,7 +81,7 @@ def _native(path: str, root: Table) -> Native:
 
 
 def _check_options(table: Table) -> None:
-    options = table.table("options")
+    options = table.table("options") if isinstance(table.values.get("options"), dict) else None
     for key, why in _REFUSED.items():
-        if options is not None and options.values.get(key) and not options.flag("disabled"):
+        if options is not None and options.values.get(key) and options.values.get("disabled") is not True:
             raise options.error(f"is not supported: {why}", key)

@@ -128,10 +128,42 @@ def test_check_of_a_good_file(tmp_path: Path) -> None:
     }
 
 
+def test_check_names_all_mistakes(tmp_path: Path) -> None:
+    """Of each server every one, with its line and key, also where it is off; the others are looked at as well."""
+    entries = [
+        f'"good": {{"command": {json.dumps(PYTHON)}}}',
+        '"a": {"command": 5,\n"args": ["t0p", {}],\n"env": {"A": []}}',
+        '"b": "t0p"',
+        '"off": {"command": "x", "cwd": 5, "disabled": true}',
+        '"": {"command": "x"}',
+    ]
+    file = write(tmp_path, f'{{"mcpServers": {{\n{("," + chr(10)).join(entries)}}}}}')
+    lines = [
+        f"ok       good  {PYTHON}",
+        (
+            "wrong    a     line 3: mcpServers.a.command: expected a text in quotes, found a number; "
+            "line 4: mcpServers.a.args[1]: expected a text in quotes, found an object; "
+            "line 5: mcpServers.a.env.A: expected a text in quotes, found a list"
+        ),
+        "wrong    b     line 6: mcpServers.b: expected an object, found a text",
+        "off      off   x",
+        (
+            'wrong          line 8: mcpServers."": a server\'s name cannot be empty, . or .., '
+            "which mean something else in a path"
+        ),
+        f"warning  {file}, line 7: mcpServers.off.cwd: expected a text in quotes, found a number",
+    ]
+    code, stdout, stderr = run("check", file)
+    assert (code, stdout.splitlines(), stderr) == (1, lines, "")
+    found = json.loads(run("check", "--json", file)[1])
+    assert [one["status"] for one in found["servers"]] == ["ok", "wrong", "wrong", "off", "wrong"]
+    assert lines[1].endswith(found["servers"][1]["problem"])
+
+
 def test_check_of_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     """Exit code 1, and one line that names file and line; in JSON, too."""
-    file = write(tmp_path, '{"mcpServers": {\n"a": {"command": 5}}}')
-    message = f"{file}, line 2: mcpServers.a.command: expected a text in quotes, found a number"
+    file = write(tmp_path, '{"mcpServers":\n5}')
+    message = f"{file}, line 1: mcpServers: expected an object, found a number"
     assert run("check", file) == (1, "", f"mcp-relay: {message}\n")
     code, stdout, _ = run("check", "--json", file)
     assert code == 1
@@ -150,6 +182,11 @@ def test_check_of_a_file_that_cannot_be_read(tmp_path: Path) -> None:
             f'url = "https://h/"\n[servers.x]\ncommand = {json.dumps(PYTHON)}\n[servers.y]\nurl = "http://${{N_X}}/"',
             1,
             ["ok          https://h/", f"ok       x  {PYTHON}", "wrong    y  ${N_X} is not set"],
+        ),
+        (
+            "port = 80\n[servers.x]\nzzz = 1\ncommand = 5",
+            1,
+            ["wrong    x  line 3: servers.x.zzz: unknown key; line 4: servers.x.command: expected a text"],
         ),
         ("[proxy]\nendpoint = 'http://a/'\n[load-balance]\nendpoints = ['h:1']\n[test]\njson = true", 0, ["warning"]),
     ],
@@ -174,7 +211,6 @@ def test_check_of_our_own(
         ("[proxy]\nendpoint = 5", "line 2: proxy.endpoint: expected a text; found a number"),
         ("[load-balance]\nstrategy = 'x'", "line 2: load-balance.strategy: 'x' is not one of round-robin, least"),
         ("[test]\ntimeout = 'x'", "line 2: test.timeout: 'x' is not a number of seconds"),
-        ("[servers.x]\nzzz = 1", "line 2: servers.x.zzz: unknown key"),
     ],
 )
 def test_mistakes_in_our_own(tmp_path: Path, capfd: pytest.CaptureFixture[str], text: str, message: str) -> None:
@@ -224,7 +260,7 @@ def test_show_of_an_editors_file(tmp_path: Path) -> None:
         "  by       sse",
         "  timeout  5 s",
         "c  (off)",
-        "  wrong    its args are a number; write a list of texts",
+        "  wrong    args: expected a list of texts, found a number",
         "  runs     x",
     ]
 

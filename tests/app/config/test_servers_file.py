@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -141,7 +142,7 @@ def test_sparfenyuk(tmp_path: Path) -> None:
     assert not found.servers["github"].is_enabled
     assert warnings_of(found, tmp_path) == [
         "f.json, line 7: mcpServers.no-command: this server cannot run: it has neither command nor url; give it one",
-        "f.json, line 8: mcpServers.no-list: this server cannot run: its args are a text; write a list of texts",
+        "f.json, line 8: mcpServers.no-list.args: expected a list of texts, found a text; this server cannot run",
     ]
 
 
@@ -177,7 +178,11 @@ def test_our_own(tmp_path: Path) -> None:
         ("${env:A}", {"A": "1"}, "1"),
         ("${env:A:-x}", {}, "x"),
         ("$${A}", {"A": "1"}, "${A}"),
-        ("$A ${ ${} ${1} ${x%%.*} $(A)", {"A": "1"}, "$A ${ ${} ${1} ${x%%.*} $(A)"),
+        ("$A ${ ${} ${1} ${x%%.*} $(A)", {}, "$A ${ ${} ${1} ${x%%.*} $(A)"),
+        ("$A-$B ${A}$A.b", {"A": "1"}, "1-$B 11.b"),
+        ("$$A pa$$word $", {"A": "1"}, "$A pa$$word $"),
+        ("{env:A} {A} ${{ secrets.A }}${{inputs.A}}", {"A": "1"}, "1 {A} 11"),
+        ("{{A}}", {"A": "1"}, "{{A}}"),
         ("${A}", {"A": "${B}", "B": "no"}, "${B}"),
     ],
 )
@@ -204,6 +209,10 @@ def test_expansion_of_an_address(tmp_path: Path) -> None:
         ("${workspaceFolder}", "is a variable of editors, which the relay does not know"),
         ("${command:pick}", "${command:pick} is not supported: write the value itself"),
         ("${file:/etc/token}", "${file:/etc/token} is not supported: write the value itself"),
+        ("{file:~/token}", "{file:~/token} is not supported: write the value itself"),
+        ("{env:MY_TOKEN}", "${MY_TOKEN} is not set"),
+        ("${{ secrets.MY_TOKEN }}", "${MY_TOKEN} is not set"),
+        ("{{LIBRECHAT_USER_ID}}", "{{LIBRECHAT_USER_ID}} is for each user of LibreChat"),
     ],
 )
 def test_references_of_editors(tmp_path: Path, reference: str, problem: str) -> None:
@@ -290,18 +299,9 @@ QUOTED_COMMAND = '"command": "x",'
         ("{}", "f.json: names no servers: expected a key mcpServers, servers or context_servers; the file has no keys"),
         ('{"mcpserver": {}}', "found 'mcpserver'; did you mean 'mcpServers'?"),
         ('{"mcpServers": null}', "f.json, line 1: mcpServers: expected an object, found null"),
-        ('{"mcpServers":\n[]}', "f.json, line 1: mcpServers: expected an object, found a list"),
-        ('{"mcpServers": {\n"a": "b"}}', "f.json, line 2: mcpServers.a: expected an object, found a text"),
-        ('{"mcpServers": {\n"": {}}}', 'f.json, line 2: mcpServers."": a server\'s name cannot be empty'),
-        ('{"mcpServers": {"..": {}}}', "a server's name cannot be empty, . or .."),
-        ('{"mcpServers": {"a\\n": {}}}', "a server's name has no control characters"),
-        (f'{{"mcpServers": {{"{"a" * 129}": {{}}}}}}', "at most 128 characters, this one 129"),
-        ('{"mcpServers": {"a": {},\n"a": {}}}', "line 2: mcpServers.a: is there twice, first in line 1; leave one out"),
+        ('{"mcpServers":\n5}', "f.json, line 1: mcpServers: expected an object, found a number"),
+        ('{"mcp": {"servers": "x"}}', "f.json, line 1: mcp.servers: expected an object, found a text"),
         ('{"mcpServers": {},\n"mcpServers": {}}', "line 2: mcpServers: is there twice, first in line 1"),
-        (
-            '{"mcpServers": {"a": {"command": "x"}},\n"servers": {"a": {"command": "y"}}}',
-            "f.json, line 2: servers.a: is there twice, also at ",
-        ),
     ],
 )
 def test_a_wrong_file(tmp_path: Path, text: str, message: str) -> None:
@@ -313,34 +313,80 @@ def test_a_wrong_file(tmp_path: Path, text: str, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+GOOD = '"good": {"command": "y"}'
+
+
+def mistakes_of(tmp_path: Path, servers: str) -> list[str]:
+    """Read servers beside a good one, which must run; return what is said, but not of which file."""
+    found = read(tmp_path, f'{{"mcpServers": {{{GOOD},\n{servers}}}}}')
+    assert list(found.usable) == ["good"]
+    told = [line for line in warnings_of(found, tmp_path) if line.endswith("; this server cannot run")]
+    assert {f"{tmp_path}{os.sep}{line}" for line in told} == set(found.warnings)
+    return [line.removeprefix("f.json, ").removesuffix("; this server cannot run") for line in told]
+
+
+@pytest.mark.parametrize(
+    ("servers", "message"),
+    [
+        ('"a": "b"', "line 2: mcpServers.a: expected an object, found a text"),
+        ('"a": null', "line 2: mcpServers.a: expected an object, found null"),
+        ('"": {}', 'line 2: mcpServers."": a server\'s name cannot be empty'),
+        ('"..": {}', "a server's name cannot be empty, . or .."),
+        ('"a\\n": {}', "a server's name has no control characters"),
+        (f'"{"a" * 129}": {{}}', "at most 128 characters, this one 129"),
+        ('"a": {"command": "x"},\n"a": {"command": "x"}', "line 3: mcpServers.a: is there twice, first in line 2"),
+        ('"a": {"command": "x", "cwd": "/",\n"cwd": "/"}', "line 3: mcpServers.a.cwd: is there twice, first in line 2"),
+        ('"a": {"command": "x", "env": {"A": "",\n"A": ""}}', "line 3: mcpServers.a.env.A: is there twice"),
+    ],
+)
+def test_a_wrong_entry(tmp_path: Path, servers: str, message: str) -> None:
+    """It costs this server, which is named with the line, and no other."""
+    (mistake,) = mistakes_of(tmp_path, servers)
+    assert message in mistake
+
+
+def test_a_server_in_two_places(tmp_path: Path) -> None:
+    """Nobody knows which one is meant: neither runs."""
+    found = read(
+        tmp_path, f'{{"mcpServers": {{{GOOD}, "a": {{"command": "x"}}}},\n"servers": {{"a": {{"url": "http://h"}}}}}}'
+    )
+    assert list(found.usable) == ["good"]
+    (warning,) = warnings_of(found, tmp_path)
+    assert warning.startswith("f.json, line 2: servers.a: is there twice, also at ")
+
+
 @pytest.mark.parametrize(
     ("key", "value", "reason"),
     [
         ("command", "5", "expected a text in quotes, found a number"),
-        ("command", "[]", "expected a text in quotes, found a list"),
-        ("args", '["a",\n5]', "args[1]: expected a text in quotes, found a number"),
-        ("env", "[]", "expected an object, found a list"),
-        ("env", '{"A": true}', "env.A: expected a text in quotes, found true"),
-        ("env", '{"A": 0.10}', "env.A: expected a text in quotes, found a number"),
+        ("command", '[{}, "a"]', "command[0]: expected a text in quotes, found an object"),
+        ("args", '["a",\n{}]', "args[1]: expected a text in quotes, found an object"),
+        ("args", '["a",\nnull]', "args[1]: expected a text in quotes, found null"),
+        ("args", '"a"', "args: expected a list of texts, found a text"),
+        ("env", "5", "env: expected an object, found a number"),
+        ("env", '["A"]', "env[0]: expected NAME=value, or an object of name and value"),
+        ("env", '{"A": []}', "env.A: expected a text in quotes, found a list"),
+        ("env", '{"A": 1e999}', "env.A: expected a text in quotes, found a number"),
         ("env", '{"A=B": "c"}', "is not a variable's name"),
-        ("cwd", "{}", "expected a text in quotes, found an object"),
+        ("env_vars", "[5]", "env_vars: expected a list of variables' names"),
+        ("cwd", "{}", "cwd: expected a text in quotes, found an object"),
         ("url", '"http://h/"', "has both command and url; leave one out, or say which with type"),
         ("type", '"carrier-pigeon"', "'carrier-pigeon' is not one of stdio, http, sse, streamable-http, auto"),
-        ("timeout", '"5"', "expected a number, found a text"),
-        ("timeout", "true", "expected a number, found true"),
-        ("timeout", "-1", "expected a number of 0 or above"),
-        ("enabled", '"yes"', "expected true or false, found a text"),
-        ("disabled", "1", "expected true or false, found a number"),
-        ("options", "1", "expected an object, found a number"),
+        ("type", "5", "type: expected a text in quotes, found a number"),
+        ("timeout", '"soon"', "timeout: expected a number of seconds, such as 60 or 500ms"),
+        ("timeout", "true", "timeout: expected a number, found true"),
+        ("timeout", "-1", "timeout: expected a number of 0 or above"),
+        ("enabled", '"yes"', "enabled: expected true or false, found a text"),
+        ("disabled", "1", "disabled: expected true or false, found a number"),
+        ("options", "1", "options: expected an object, found a number"),
+        ("options", '{"disabled": 1}', "options.disabled: expected true or false, found a number"),
     ],
 )
 def test_a_wrong_value(tmp_path: Path, key: str, value: str, reason: str) -> None:
     """Named by line and key, with what was seen and expected, but not the value."""
-    with pytest.raises(ConfigError) as caught:
-        one(tmp_path, f'{{\n{"" if key == "command" else QUOTED_COMMAND}\n"{key}": {value}}}')
-    message = str(caught.value)
-    assert reason in message
-    assert f"f.json, line {1 if key == 'url' else 3 + value.count(chr(10))}: mcpServers.x" in message
+    (mistake,) = mistakes_of(tmp_path, f'"x": {{\n{"" if key == "command" else QUOTED_COMMAND}\n"{key}": {value}}}')
+    assert mistake.startswith(f"line {2 if key == 'url' else 4 + value.count(chr(10))}: mcpServers.x")
+    assert reason in mistake
 
 
 @pytest.mark.parametrize(
@@ -353,14 +399,152 @@ def test_a_wrong_value(tmp_path: Path, key: str, value: str, reason: str) -> Non
         ('{"url": "http://a/", "headers": {"A B": "c"}}', 'headers."A B": is not a header name'),
         ('{"url": "http://a/", "headers": {"Host": "c"}}', "headers.Host: belongs to the transport"),
         ('{"url": "http://a/", "headers": {"X-A": "1", "x-a": "2"}}', "headers.x-a: is there twice"),
-        ('{"url": "http://a/", "headers": {"X-A": 1}}', "headers.X-A: expected a text in quotes, found a number"),
+        ('{"url": "http://a/", "headers": {"X-A": []}}', "headers.X-A: expected a text in quotes, found a list"),
+        ('{"url": "http://a/", "headers": ["X-A"]}', "headers[0]: expected NAME:value, or an object of name and value"),
+        (
+            '{"url": "http://a/", "headers": {"Authorization": "a"}, "bearer_token": "b"}',
+            "bearer_token: is there twice",
+        ),
+        ('{"url": "http://a/", "bearer_token_env_var": 5}', "bearer_token_env_var: expected a text in quotes"),
     ],
 )
 def test_a_wrong_remote(tmp_path: Path, entry: str, reason: str) -> None:
     """What would fail at the first request is said before."""
-    with pytest.raises(ConfigError) as caught:
-        one(tmp_path, entry)
-    assert reason in str(caught.value)
+    (mistake,) = mistakes_of(tmp_path, f'"x": {entry}')
+    assert reason in mistake
+
+
+def test_all_the_mistakes_of_an_entry(tmp_path: Path) -> None:
+    """Each is told with its line and key, and none with its value; the client is told which keys, but of no file."""
+    entry = '"x": {"command": "x",\n"args": ["t0p", {}, []],\n"env": {"A": {},\n"B": ["t0p"]},\n"timeout": "t0p"}'
+    assert [mistake.partition(": expected")[0] for mistake in mistakes_of(tmp_path, entry)] == [
+        "line 6: mcpServers.x.timeout",
+        "line 3: mcpServers.x.args[1]",
+        "line 3: mcpServers.x.args[2]",
+        "line 4: mcpServers.x.env.A",
+        "line 5: mcpServers.x.env.B",
+    ]
+    server = one(tmp_path, entry.partition(": ")[2])
+    assert "t0p" not in f"{server.mistakes} {server.problem}"
+    assert server.problem is not None and server.problem.count("; ") == 4 and "f.json" not in server.problem
+
+
+@pytest.mark.parametrize(
+    ("entry", "problem"),
+    [('"x": {"command": "x", "args": 5, "disabled": true}', None), ('"x": {"command": "x", "args": 5}', "args")],
+)
+def test_mistakes_of_a_server_that_is_off(tmp_path: Path, entry: str, problem: str | None) -> None:
+    """Nobody is told of them before it is switched on."""
+    found = read(tmp_path, f'{{"mcpServers": {{{GOOD}, {entry}}}}}')
+    assert len(found.warnings) == (problem is not None)
+
+
+# -- values that are no texts, and texts that are no values -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("type_", "transport"),
+    [
+        *((word, "stdio") for word in ("stdio", "STDIO", "local", "command")),
+        *((word, "auto") for word in ("http", "url", "remote", "auto", "ws", "websocket", "HTTP")),
+        *((word, "sse") for word in ("sse", "SSE", "http+sse")),
+        *(
+            (word, "streamablehttp")
+            for word in (
+                "streamable-http", "streamableHttp", "streamable_http", "StreamableHTTP", "streamable", "http-stream",
+                "httpStream", "shttp",
+            )
+        ),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("key", ["type", "transport", "transportType", "transport_type"])
+def test_types(tmp_path: Path, key: str, type_: str, transport: str) -> None:
+    """What clients call a transport, whatever signs and capitals are in it."""
+    if transport == "stdio":
+        server = one(tmp_path, f'{{"{key}": "{type_}", "command": "x", "url": "http://h/"}}')
+        assert (server.problem, server.command, server.url) == (None, ["x"], None)
+    else:
+        server = one(tmp_path, f'{{"{key}": "{type_}", "url": "http://h/"}}')
+        assert (server.problem, server.url, server.transport) == (None, "http://h/", transport)
+
+
+def test_numbers_and_truth_values(tmp_path: Path) -> None:
+    """In arguments, variables and headers they are the texts that JavaScript makes of them."""
+    values = "8080, true, false, 1.5, 0.10, 1e3, -2, 12345678901234567890"
+    texts = ["8080", "true", "false", "1.5", "0.1", "1000", "-2", "12345678901234567890"]
+    named = ", ".join(f'"V{index}": {value}' for index, value in enumerate(values.split(", ")))
+    server = one(tmp_path, f'{{"command": "x", "args": [{values}], "env": {{{named}}}}}')
+    assert (server.command, list(server.env.values())) == (["x", *texts], texts)
+    assert list(one(tmp_path, f'{{"url": "http://h/", "headers": {{{named}}}}}').headers.values()) == texts
+
+
+@pytest.mark.parametrize(
+    ("entry", "command"),
+    [
+        ('{"command": ["npx", "-y", "x"]}', ["npx", "-y", "x"]),
+        ('{"command": ["npx", "-y"], "args": ["x", 5]}', ["npx", "-y", "x", "5"]),
+        ('{"type": "local", "command": ["npx", 5]}', ["npx", "5"]),
+        ('{"cmd": "npx", "args": ["-y"]}', ["npx", "-y"]),
+        ('{"command": {"path": "npx", "args": ["-y", 5]}}', ["npx", "-y", "5"]),
+    ],
+)
+def test_commands(tmp_path: Path, entry: str, command: list[str]) -> None:
+    """One text, a list, or an object."""
+    server = one(tmp_path, entry)
+    assert (server.problem, server.command) == (None, command)
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [
+        ("60", 60),
+        ('"60"', 60),
+        ('" 1.5 "', 1.5),
+        ('"60s"', 60),
+        ('"500ms"', 0.5),
+        ('"2 m"', 120),
+        ("0", None),
+        ('"0"', None),
+        ("30000", 30),
+        ('"30000"', 30),
+        ('"7200s"', 7200),
+    ],
+)
+def test_timeouts(tmp_path: Path, written: str, seconds: float | None) -> None:
+    """A number in quotes or not, with a unit or without; above an hour a bare number is in milliseconds."""
+    server = one(tmp_path, f'{{"command": "x", "timeout": {written}}}')
+    assert (server.problem, server.timeout) == (None, seconds)
+
+
+@pytest.mark.parametrize(("written", "is_enabled"), [("true", True), ('"true"', True), ('"False"', False)])
+def test_truth_values_in_quotes(tmp_path: Path, written: str, is_enabled: bool) -> None:
+    """``enabled`` and ``disabled``."""
+    assert one(tmp_path, f'{{"command": "x", "enabled": {written}}}').is_enabled is is_enabled
+    assert one(tmp_path, f'{{"command": "x", "disabled": {written}}}').is_enabled is not is_enabled
+
+
+def test_lists_of_variables_and_headers(tmp_path: Path) -> None:
+    """``NAME=value`` and ``Name: value``, or objects of name and value."""
+    entry = '{"command": "x", "env": ["A=b=c", {"name": "D", "value": 5}]}'
+    assert one(tmp_path, entry).env == {"A": "b=c", "D": "5"}
+    entry = '{"url": "http://h/", "headers": ["X-A: b: c", {"name": "X-D", "value": "$E"}]}'
+    assert one(tmp_path, entry, E="f").headers == {"X-A": "b: c", "X-D": "f"}
+
+
+@pytest.mark.parametrize("shell", [["sh", "-c"], ["bash", "-lc"], ["docker", "run", "x", "sh", "-ec"], ["cmd", "/c"]])
+def test_a_shells_own_variables(tmp_path: Path, shell: list[str]) -> None:
+    """``$VAR`` in a script is the shell's; ``${VAR}`` is ours there, too."""
+    words = [*shell, "echo $A ${A}", "$A"]
+    server = one(tmp_path, json.dumps({"command": words[0], "args": words[1:]}), A="1")
+    assert server.command == [*shell, "echo $A 1", "1"]
+
+
+def test_a_variable_without_braces_that_is_not_set(tmp_path: Path) -> None:
+    """It stays, since it may be a password; a warning names the place, and not what stands there."""
+    found = read(tmp_path, '{"mcpServers": {"x": {"command": "x", "env": {"KEY": "$T0P", "PASS": "pa$word"}}}}')
+    assert found.usable["x"].env == {"KEY": "$T0P", "PASS": "pa$word"}
+    (warning,) = warnings_of(found, tmp_path)
+    assert warning.startswith("f.json, line 1: mcpServers.x.env.KEY: ") and "T0P" not in warning
 
 
 @pytest.mark.parametrize(
@@ -403,11 +587,24 @@ def test_a_byte_order_mark(tmp_path: Path) -> None:
     [
         ("[servers.x]\ncommand = \n", "f.toml, line 2: this is not TOML: invalid value"),
         ("[servers.x]\ncommand = 'sk-secret", "f.toml, line 2: this is not TOML: expected "),
+    ],
+)
+def test_what_is_no_toml(tmp_path: Path, text: str, message: str) -> None:
+    """The line is told, the text is not."""
+    with pytest.raises(ConfigError) as caught:
+        read(tmp_path, text, "f.toml")
+    assert message in str(caught.value)
+    assert "sk-secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
         ("[servers.x]\ncommand = 1\n", "f.toml, line 2: servers.x.command: expected a text in quotes, found a number"),
         ("[servers]\nx = 1\n", "f.toml, line 2: servers.x: expected a table, found a number"),
         (
-            "# args\n[servers.x]\ncommand = 'a'\n\nargs = [\n  # args\n  'a',\n  5,\n]\n",
-            "f.toml, line 5: servers.x.args[1]: expected a text in quotes, found a number",
+            "# args\n[servers.x]\ncommand = 'a'\n\nargs = [\n  # args\n  'a',\n  {},\n]\n",
+            "f.toml, line 5: servers.x.args[1]: expected a text in quotes, found a table",
         ),
         (
             '[servers.y]\ncommand = """\nenv = 5\n"""\n[servers.x]\ncommand = "a"\nenv = 5\n',
@@ -419,7 +616,6 @@ def test_a_byte_order_mark(tmp_path: Path) -> None:
 )
 def test_wrong_toml(tmp_path: Path, text: str, message: str) -> None:
     """The line is that of the statement, whatever else looks like it; no value is shown."""
-    with pytest.raises(ConfigError) as caught:
-        read(tmp_path, text, "f.toml")
-    assert message in str(caught.value)
-    assert "sk-secret" not in str(caught.value)
+    found = read(tmp_path, f"{text}\n[servers.good]\ncommand = 'y'\n", "f.toml")
+    assert "good" in found.usable and "x" not in found.usable
+    assert message in found.warnings[0]
