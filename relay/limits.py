@@ -92,6 +92,9 @@ class Limits:
     """How long a TCP or TLS connection may take to be made."""
     endpoint_wait: float = 10.0
     """How long an HTTP+SSE server may take to send its ``endpoint`` event."""
+    doubt: float = 30.0
+    """How long a call may be silent whose stream was resumed, or whose session is lost, before the server is asked
+    whether it still knows the session; its answer may take as long again."""
     reconnect_min: float = 0.2
     """The first wait before a lost stream is opened again; doubled each time, with jitter."""
     reconnect_max: float = 30.0

@@ -17,7 +17,9 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+from relay.endpoints import lost_session
 from relay.endpoints.dial import AnyDial, Response
+from relay.endpoints.doubtful_calls import DoubtfulCalls
 from relay.endpoints.inbox import FrameInbox
 from relay.endpoints.remote_client import Post, RemoteClient, StreamCursor, protocol_version
 from relay.errors import EndpointBroken, EndpointUnavailable, RelayError
@@ -65,6 +67,7 @@ class HttpClient(RemoteClient):
         self._session_id: str | None = None
         self._listener: asyncio.Task[None] | None = None
         self._failed_renewals = 0
+        self._doubtful = DoubtfulCalls(dial, self._tasks, self._headers_in, self._fail_doubtful)
         self._lane_headers: tuple[str | None, str | None, str] | None = None
         self._bare_cookies: str | None = None
         self._tools = ToolHeaders()
@@ -86,6 +89,18 @@ class HttpClient(RemoteClient):
         if self.version is not None:
             headers[PROTOCOL_VERSION] = self.version
         return headers
+
+    def _headers_in(self, session: object, extra: dict[str, str] = _POST_HEADERS) -> dict[str, str]:
+        """Return the headers of a request in a session, which may be another than the current one."""
+        headers = self._headers(extra)
+        headers.pop(SESSION_ID, None)
+        return {**headers, SESSION_ID: session} if isinstance(session, str) else headers
+
+    def _fail_doubtful(self, post: Post, fault: str) -> None:
+        self.fail(post, replies.LOST, f"the request was lost: {self.name}: {fault}", "unknown")
+
+    # MCP 2025-11-25, "Session Management" 4: 404, and nothing of the request was executed.
+    _lost_by = (404, 410)
 
     # Modern frames.
 
@@ -135,16 +150,30 @@ class HttpClient(RemoteClient):
             headers = self._headers(_POST_HEADERS)
         else:
             headers = {**_POST_HEADERS, **request_headers(post.frame, post.facts, self._tools)}
+        post.session = session_id
         async with self.dial.request("POST", headers, body=post.frame.raw) as response:
-            if response.status != 404 or session_id is None or post.is_resent:
-                await self._take_answer(post, response)
-                return
-        await self._deliver_again(post, session_id)
+            is_taken = await self._take_unless_lost(post, response)
+        if not is_taken:
+            await self._deliver_again(post, session_id)
 
-    async def _deliver_again(self, post: Post, session_id: str) -> None:
-        # MCP 2025-11-25, "Session Management" 4: 404 for a session means that nothing of the request was executed.
+    async def _take_unless_lost(self, post: Post, response: Response) -> bool:
+        """Take an answer; return False if it says that the session is lost, and the request not executed."""
+        if post.session is None or response.status not in lost_session.STATUSES:
+            await self._take_answer(post, response)
+            return True
+        body = await self.dial.read_error_body(response)
+        if self._loss.is_told_by(response.status, body, post.frame, is_resent=post.is_resent):
+            return False
+        await self._take_refusal(post, response, body)
+        return True
+
+    async def _take_or_deliver_again(self, post: Post, response: Response, session_id: str) -> None:
+        if not await self._take_unless_lost(post, response):
+            await self._deliver_again(post, session_id)
+
+    async def _deliver_again(self, post: Post, session_id: str | None) -> None:
+        post.is_resent, post.session = True, None  # from here on it waits for a session
         await self._renew(session_id)
-        post.is_resent = True
         await self._deliver(post)
 
     async def _take_answer(self, post: Post, response: Response) -> None:
@@ -185,10 +214,11 @@ class HttpClient(RemoteClient):
         if post.ids:
             self.fail(post, replies.UPSTREAM_STATUS, f"{self.name}: the answer is not one to this request", "unknown")
 
-    async def _take_refusal(self, post: Post, response: Response) -> None:
+    async def _take_refusal(self, post: Post, response: Response, body: bytes | None = None) -> None:
         """Pass on a refusal that is a JSON-RPC error to this request; make one of any other."""
         status = response.status
-        body = await self.dial.read_error_body(response)
+        if body is None:
+            body = await self.dial.read_error_body(response)
         if post.facts is not None:
             self._take_modern_refusal(post, status, body)
             return
@@ -253,7 +283,7 @@ class HttpClient(RemoteClient):
         body = post.frame.raw
         post.cancel = line.abort
         if post.facts is None:
-            session_id = self._session_id
+            post.session = session_id = self._session_id
             head = lane.head(body)
         else:
             session_id = None
@@ -282,8 +312,8 @@ class HttpClient(RemoteClient):
         taking: Callable[[], Awaitable[None]]
         if answer is None:
             taking = self._raise_lost
-        elif answer.status == 404 and session_id is not None:
-            taking = functools.partial(self._deliver_again, post, session_id)
+        elif answer.status in lost_session.STATUSES and session_id is not None:
+            taking = functools.partial(self._take_or_deliver_again, post, answer, session_id)
         elif are_events_taken:
             taking = functools.partial(self._resume, post, ended_well=True)
         else:
@@ -336,6 +366,8 @@ class HttpClient(RemoteClient):
         """
         failures = 0
         cursor = post.cursor
+        if post.facts is None:
+            self._doubtful.add(post)
         while post.ids:
             if cursor.last_event_id is None or post.facts is not None:
                 raise EndpointBroken(f"{self.name}: the stream ended without an answer, and cannot be resumed")
@@ -352,7 +384,7 @@ class HttpClient(RemoteClient):
 
     async def _resume_once(self, post: Post, last_event_id: str) -> bool:
         """Ask for the rest of a stream; return whether that ended as meant. Raises EndpointBroken if there is none."""
-        headers = self._headers({"Accept": EVENT_STREAM, LAST_EVENT_ID: last_event_id})
+        headers = self._headers_in(post.session, {"Accept": EVENT_STREAM, LAST_EVENT_ID: last_event_id})
         try:
             async with self.dial.request("GET", headers) as response:
                 status = response.status
@@ -392,11 +424,12 @@ class HttpClient(RemoteClient):
                         await self._read_stream(response, cursor)
             except RelayError as exc:
                 logger.info("%s: GET stream lost: %s", self.name, exc)
-            if status == 404 and was_open and session_id is not None:
+            is_lost = status in (404, 410) or (status == 400 and LAST_EVENT_ID not in headers)
+            if is_lost and was_open and session_id is not None:
                 # In a task of its own: it ends this one when it begins to listen in the new session.
                 self._tasks.spawn(self._renew_quietly(session_id), name=f"{self.name}: new session")
                 return
-            if status in (404, 405) or (not was_open and 400 <= status < 500 and status not in _TRANSIENT):
+            if status in (404, 405, 410) or (not was_open and 400 <= status < 500 and status not in _TRANSIENT):
                 logger.info("%s: no GET stream here (HTTP %d)", self.name, status)
                 return
             if 400 <= status < 500:
@@ -430,6 +463,9 @@ class HttpClient(RemoteClient):
             if self._failed_renewals != failures:
                 raise EndpointUnavailable(f"{self.name}: the session is lost, and a new one was refused")
             logger.warning("%s: the server has forgotten the session; beginning a new one", self.name)
+            for post in self._exchanges.waiters():
+                if post.session == session_id and post.facts is None:
+                    self._doubtful.add(post)
             self._ready.clear()
             try:
                 async with asyncio.timeout(self._limits.handshake):

@@ -15,6 +15,7 @@ import msgspec
 
 from relay.endpoints.dial import AnyDial
 from relay.endpoints.inbox import FrameInbox
+from relay.endpoints.lost_session import SessionLoss
 from relay.endpoints.tasks import TaskScope
 from relay.errors import EndpointClosed, EndpointUnavailable, FrameTooLarge, RelayError
 from relay.frames import replies
@@ -72,7 +73,10 @@ class StreamCursor:
 class Post:
     """One frame on its way to the server, and the request ids in it that still wait for an answer."""
 
-    __slots__ = ("_cursor", "cancel", "facts", "frame", "ids", "is_handshake", "is_resent", "is_subscription")
+    __slots__ = (
+        "_cursor", "cancel", "facts", "frame", "has_spoken", "ids", "is_handshake", "is_resent", "is_subscription",
+        "session", "watch",
+    )  # fmt: skip
 
     def __init__(self, frame: Frame, facts: RequestFacts | None = None) -> None:
         """Send ``frame``; its requests are registered by ``RemoteClient``. With ``facts``, it is a modern one."""
@@ -83,6 +87,12 @@ class Post:
         self.is_handshake = method == "initialize" and facts is None and frame.head.kind is Kind.REQUEST
         self.is_subscription = method == "subscriptions/listen" and facts is not None
         self.is_resent = False
+        self.session: object = None
+        """The session in which it was sent last."""
+        self.has_spoken = False
+        """Whether an event has come for it since this was cleared."""
+        self.watch: asyncio.Task[None] | None = None
+        """Gives it an end if it has become doubtful that its answer will come."""
         self.cancel: Callable[[], object] | None = None
         """Ends what is under way for it, once nobody waits."""
         self._cursor: StreamCursor | None = None
@@ -118,6 +128,7 @@ class RemoteClient:
         self._renewing = asyncio.Lock()
         self._initialize: Frame | None = None
         self._initialized: Frame = _INITIALIZED
+        self._loss = SessionLoss(self._lost_by)
         self._has_eof = False
         self._is_closed = False
         self._cancelled: dict[RequestId, Post] = {}
@@ -296,6 +307,9 @@ class RemoteClient:
 
     # For subclasses to say.
 
+    _lost_by: tuple[int, ...] = ()
+    """The statuses by which a server of this transport surely says that a session is lost."""
+
     async def _deliver(self, post: Post) -> None:
         """Send one frame, and see its answers come if they come on the same connection."""
         raise NotImplementedError
@@ -322,6 +336,8 @@ class RemoteClient:
     # One outcome for each request.
 
     def _request_ended(self, post: Post) -> None:
+        if post.watch is not None:
+            post.watch.cancel()
         if post.is_subscription:
             self._subscriptions.discard(post)
         else:
@@ -437,6 +453,8 @@ class RemoteClient:
 
     def take_event(self, event: SseEvent, post: Post | None = None) -> None:
         """Take one SSE event: a frame, or only an id and a retry time."""
+        if post is not None:
+            post.has_spoken = True
         if isinstance(event.data, Oversized):
             self._take_oversized(event.data, post)
         elif event.data and event.event == "message":

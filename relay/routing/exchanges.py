@@ -95,6 +95,10 @@ class Exchanges(Generic[Waiter]):
                 return None
         return waiter
 
+    def waiters(self) -> set[Waiter]:
+        """Return everybody who waits for an answer."""
+        return set(self._by_id.values())
+
     def latest(self) -> Waiter | None:
         """Return the exchange that was opened last, if any is open."""
         return next(reversed(self._by_id.values()), None)
