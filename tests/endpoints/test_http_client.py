@@ -10,6 +10,7 @@ import pytest
 from relay.limits import Limits
 from tests.e2e.conversation import Direct, note, request
 from tests.e2e.fault_server import Exchange, FaultServer, Script, Sized, error, result, sse_event
+from tests.timers import held_timers
 
 SMALL = Limits(max_frame_bytes=200_000, reconnect_min=0.01, reconnect_max=0.05, cancel_grace=0.2, linger=0.3)
 LIMIT = SMALL.max_frame_bytes
@@ -214,11 +215,14 @@ async def test_cancelled_call_that_was_answered_after_all() -> None:
     cancelled = asyncio.Event()
     async with FaultServer.running(Answering()) as server, Direct.to(server.url, limits=SMALL) as client:
         await client.handshake()
-        await client.send(request(1))
-        await client.send(note("notifications/cancelled", requestId=1))
-        assert (await client.answer(1))["result"] == {"late": True}
-        await asyncio.sleep(2 * SMALL.cancel_grace)
-        assert len(client.messages) == 2
+        with held_timers(SMALL.cancel_grace) as timers:
+            await client.send(request(1))
+            await client.send(note("notifications/cancelled", requestId=1))
+            assert (await client.answer(1))["result"] == {"late": True}
+            assert len(timers) == 1
+            timers.go_off()
+        assert "result" in await client.call(2)
+        assert len(client.messages) == 3
 
 
 @pytest.mark.parametrize("field", ["session", "version"])

@@ -13,6 +13,7 @@ from relay.limits import Limits
 from tests.e2e.conversation import INITIALIZE, INITIALIZED, Direct, Message, note, request
 from tests.e2e.fault_server import Exchange, FaultServer, Request, Script, SseScript, error, result
 from tests.e2e.fault_server import note as notification
+from tests.timers import held_timers
 
 VERSION = "2026-07-28"
 META = {
@@ -318,19 +319,20 @@ async def test_to_cancel_is_to_close_the_stream(name: str, kept: bool) -> None:
     script = Modern()
     async with FaultServer.running(script) as server, Direct.to(server.url, limits=QUICK, owed=True) as client:
         await prepare(client, server, kept=kept)
-        for request_id in (1, "1"):
-            await client.send(modern(request_id, name=name))
-            await until(lambda: len(script.held) == 1)
-            if name == "hold stream":
-                await client.until(lambda: client.others)
-            await client.send(cancelled(request_id))
-            async with asyncio.timeout(10):
-                await until(lambda: script.left)
-            assert script.left == [request_id]
-            script.held.clear()
-            script.left.clear()
-        assert "result" in await modern_call(client, 1, name="plain")
-        await asyncio.sleep(2 * QUICK.cancel_grace)
+        with held_timers(QUICK.cancel_grace) as timers:
+            for request_id in (1, "1"):
+                await client.send(modern(request_id, name=name))
+                await until(lambda: len(script.held) == 1)
+                if name == "hold stream":
+                    await client.until(lambda: client.others)
+                await client.send(cancelled(request_id))
+                async with asyncio.timeout(10):
+                    await until(lambda: script.left)
+                assert script.left == [request_id]
+                script.held.clear()
+                script.left.clear()
+            assert "result" in await modern_call(client, 1, name="plain")
+            assert len(timers) == 0, "nothing would answer it later"
         assert [one["id"] for one in client.messages if one.get("id") in (1, "1")] == [1]
         assert server.posted("notifications/cancelled") == []
         assert client.remote._client is not None and client.remote._client.in_flight == 0

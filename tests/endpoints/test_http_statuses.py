@@ -22,6 +22,7 @@ from tests.endpoints.http_house import (
     until,
     with_token,
 )
+from tests.timers import held_timers
 
 
 async def test_a_session_is_named_by_43_unguessable_characters() -> None:
@@ -408,15 +409,18 @@ async def test_a_cancelled_request_gets_an_end() -> None:
 
 async def test_a_cancellation_ends_only_the_request_it_was_for() -> None:
     """If the cancelled id was answered and used again, the new request is not ended by the old cancellation."""
-    async with house(Limits(answer_wait=10, cancel_grace=0.05)) as there:
+    limits = Limits(answer_wait=10)
+    async with house(limits) as there:
         client, session = await there.begin()
-        first = await posted(client, session, request(1, "x"))
-        await client.post(notification("notifications/cancelled", requestId=1))
-        await session.receive()
-        await session.send([answer(1)])
-        assert (await first).status == 200
-        second = await posted(client, session, request(1, "x"))
-        await asyncio.sleep(0.15)
+        with held_timers(limits.cancel_grace) as timers:
+            first = await posted(client, session, request(1, "x"))
+            await client.post(notification("notifications/cancelled", requestId=1))
+            await session.receive()
+            await session.send([answer(1)])
+            assert (await first).status == 200
+            second = await posted(client, session, request(1, "x"))
+            assert len(timers) == 1
+            timers.go_off()
         await session.send([answer(1, {"second": True})])
         assert await (await second).frames() == [answer(1, {"second": True}).raw]
 

@@ -229,7 +229,7 @@ async def test_batches_are_taken_apart_both_ways() -> None:
 
 async def test_cancelling_is_of_one_s_own_request_only() -> None:
     """Named by the server's number; an id that is not open, or another session's number, cancels nothing."""
-    office = Office(Limits(cancel_grace=0.1, abandoned_memory=0.1))
+    office = Office()
     shared, (one, other) = await office.greeted(2)
     number = await asked(shared, one, request(7, "x"))
     theirs = await asked(shared, other, request(8, "x"))
