@@ -7,26 +7,34 @@ neither: they are in ``http_client`` and ``sse_client``, once.
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
-import msgspec
 from yarl import URL
 
 from relay.addresses import shown_address
+from relay.endpoints.content_coding import coding_of, decode, is_readable
+from relay.endpoints.error_page import describe_page, page_of
+from relay.endpoints.http_address import join_url
 from relay.errors import FrameTooLarge
-from relay.frames.frame import UNREADABLE
 from relay.frames.sse import SseDecoder, SseEvent
 from relay.limits import Limits
 
 if TYPE_CHECKING:
+    from relay.endpoints.cookies import CookieJar
     from relay.endpoints.http_client_lane import Lane
     from relay.endpoints.tasks import TaskScope
 
 __all__ = ["AnyDial", "Headers", "Response", "secrets_in"]
 
+logger = logging.getLogger("relay")
+
 _SHOWN_ERROR = 500  # characters of an error page that are passed on
+_MOVED = (307, 308)
+_GONE = (404, 405, 410)
+_MAX_MOVES = 64  # addresses: that of the server, and of the sessions of HTTP+SSE
 
 
 class Headers(Protocol):
@@ -62,11 +70,13 @@ class AnyDial:
         self.fault: str | None = None
         """Why the last request that was handed on had no answer; None if it had one."""
         self._secrets = secrets
+        self._moves: dict[URL, URL] = {}
+        """Where the server has sent us from each address."""
 
     # For subclasses to say.
 
-    def request(
-        self, method: str, headers: Mapping[str, str], *, url: URL | None = None, body: bytes | None = None
+    def exchange(
+        self, method: str, url: URL, headers: Mapping[str, str], body: Any, jar: CookieJar | None
     ) -> AbstractAsyncContextManager[Any]:
         """Send one request and yield its answer once its headers are here.
 
@@ -74,9 +84,84 @@ class AnyDial:
         """
         raise NotImplementedError
 
-    def chunks(self, response: Any) -> AsyncIterator[bytes]:
-        """Yield an answer's body as it comes. Raises EndpointBroken if the connection breaks in the middle."""
+    def pieces(self, response: Any) -> AsyncIterator[bytes]:
+        """Yield an answer's body as it comes, as it was sent. Raises EndpointBroken if the connection breaks."""
         raise NotImplementedError
+
+    def moved(self) -> None:
+        """Take note that POSTs go to another address from now on."""
+
+    # Requests.
+
+    @contextlib.asynccontextmanager
+    async def request(
+        self,
+        method: str,
+        headers: Mapping[str, str],
+        *,
+        url: URL | None = None,
+        body: Any = None,
+        jar: CookieJar | None = None,
+        may_follow: bool = True,
+    ) -> AsyncIterator[Any]:
+        """Send one request and yield its answer once its headers are here; cookies are those of ``jar``, or ours.
+
+        A POST that is redirected with 307 or 308, which says that it was not executed, within the origin goes there,
+        once; so do all that follow. Raises EndpointUnavailable if no connection was made, EndpointBroken if it failed
+        after that, here or while the caller reads.
+        """
+        asked = self.url if url is None else url
+        sent_to = self.where(asked)
+        may_follow = may_follow and method == "POST" and (body is None or isinstance(body, bytes))
+        async with self.exchange(method, sent_to, headers, body, jar) as response:
+            if not (may_follow and self.learn_move(response, asked, sent_to)):
+                if method == "POST":
+                    self._forget_move(response, asked)
+                yield response
+                return
+        async with self.exchange(method, self.where(asked), headers, body, jar) as response:
+            yield response
+
+    def where(self, url: URL) -> URL:
+        """Return where a request for ``url`` goes: there, or where the server has sent us."""
+        return self._moves.get(url, url) if self._moves else url
+
+    def learn_move(self, response: Response, asked: URL, sent_to: URL) -> bool:
+        """Remember where a redirected POST leads; return whether it is to be sent there.
+
+        To another origin nothing goes: neither headers nor bodies are for it.
+        """
+        location = response.headers.get("Location") if response.status in _MOVED else None
+        if location is None:
+            return False
+        try:
+            target = join_url(sent_to, location)
+            if target == sent_to or target.origin() != self.url.origin():
+                return False
+        except ValueError:
+            return False
+        if self.where(asked) != target:
+            logger.info("%s: HTTP %d: it is at %s", self.name, response.status, shown_address(str(target)))
+            if len(self._moves) >= _MAX_MOVES:
+                self._moves.clear()
+            self._moves[asked] = target
+            self.moved()
+        return True
+
+    def _forget_move(self, response: Response, asked: URL) -> None:
+        """Ask at the old address again if there is nothing at the new one (any more)."""
+        if self._moves and response.status in _GONE and self._moves.pop(asked, None) is not None:
+            self.moved()
+
+    def chunks(self, response: Any) -> AsyncIterator[bytes]:
+        """Yield an answer's body as it comes, out of its coding. Raises EndpointBroken if it breaks in the middle."""
+        coding = self.coding_of(response)
+        pieces = self.pieces(response)
+        return decode(pieces, coding, self.name) if coding else pieces
+
+    def coding_of(self, response: Any) -> str:
+        """Return the coding that an answer's pieces are in."""
+        return coding_of(response.headers)
 
     async def events(self, response: Any) -> AsyncIterator[list[SseEvent]]:
         """Yield an answer's events as they come, those that came together at once. Raises EndpointBroken.
@@ -110,17 +195,23 @@ class AnyDial:
         return b"".join(pieces)
 
     async def read_error_body(self, response: Any) -> bytes:
-        """Read the first ``max_error_body`` bytes of an error page."""
+        """Read the first ``max_error_body`` bytes of an error page; see ``describe_error_body``."""
         data = b""
+        if not is_readable(self.coding_of(response)):
+            return page_of(response, data, self._address_of(response))
         async for piece in self.chunks(response):
             data += piece
             if len(data) >= self.limits.max_error_body:
                 break
-        return data[: self.limits.max_error_body]
+        return page_of(response, data[: self.limits.max_error_body], self._address_of(response))
+
+    def _address_of(self, response: Any) -> URL:
+        """Return what an answer is the answer of, from which its references are seen."""
+        return URL(str(response.url), encoded=True)
 
     def describe_error_body(self, body: bytes) -> str:
-        """Return what an error page says, without the secrets of ours that it may repeat."""
-        text = _message_in(body)
+        """Return what an error page and its head say, without the secrets of ours that it may repeat."""
+        text = describe_page(body)
         for secret in self._all_secrets():
             text = text.replace(secret, "***")
         return text[:_SHOWN_ERROR]
@@ -133,26 +224,3 @@ def secrets_in(headers: Mapping[str, str]) -> list[str]:
     """Return the values of our headers, and what follows the scheme in them: the longer first."""
     values = {part for value in headers.values() for part in (value, value.partition(" ")[2]) if len(part) >= 4}
     return sorted(values, key=len, reverse=True)
-
-
-class _ErrorObject(msgspec.Struct):
-    message: str = ""
-
-
-class _ErrorBody(msgspec.Struct):
-    error: _ErrorObject | str | None = None
-    detail: str | None = None
-
-
-_decode_error_body = msgspec.json.Decoder(_ErrorBody).decode
-
-
-def _message_in(body: bytes) -> str:
-    """Return the message in an error page, if it is JSON of a known kind; else its first line, unless it is HTML."""
-    with contextlib.suppress(*UNREADABLE):
-        parsed = _decode_error_body(body)
-        text = parsed.error.message if isinstance(parsed.error, _ErrorObject) else parsed.error or parsed.detail
-        if text:
-            return text
-    line = body.strip().partition(b"\n")[0].decode("utf-8", "replace")
-    return "" if line.startswith("<") else "".join(c if c.isprintable() else " " for c in line)

@@ -33,6 +33,7 @@ from relay.frames.http_rules import (
     SESSION_ID,
     is_session_id,
     media_type,
+    without_bom,
 )
 from relay.frames.modern import (
     ToolHeaders,
@@ -45,6 +46,8 @@ from relay.frames.modern import (
 from relay.frames.sse import SseDecoder
 
 if TYPE_CHECKING:
+    from yarl import URL
+
     from relay.endpoints.http_client_lane import Answer, Line
 
 __all__ = ["HttpClient"]
@@ -68,8 +71,8 @@ class HttpClient(RemoteClient):
         self._listener: asyncio.Task[None] | None = None
         self._failed_renewals = 0
         self._doubtful = DoubtfulCalls(dial, self._tasks, self._headers_in, self._fail_doubtful)
-        self._lane_headers: tuple[str | None, str | None, str] | None = None
-        self._bare_cookies: str | None = None
+        self._lane_headers: tuple[str | None, str | None, str, URL] | None = None
+        self._bare_headers: tuple[str, URL] | None = None
         self._tools = ToolHeaders()
         self._probed: asyncio.Future[bool] | None = None
 
@@ -141,7 +144,7 @@ class HttpClient(RemoteClient):
             if self._probed is not None and not self._probed.done():
                 self._probed.set_result(True)
 
-    async def _deliver(self, post: Post) -> None:
+    async def _deliver(self, post: Post, *, may_follow: bool = True) -> None:
         """POST the frame and take its answers; a session the server has forgotten is begun anew, once."""
         session_id = self._session_id if post.facts is None else None
         if post.is_handshake:
@@ -151,7 +154,7 @@ class HttpClient(RemoteClient):
         else:
             headers = {**_POST_HEADERS, **request_headers(post.frame, post.facts, self._tools)}
         post.session = session_id
-        async with self.dial.request("POST", headers, body=post.frame.raw) as response:
+        async with self.dial.request("POST", headers, body=post.frame.raw, may_follow=may_follow) as response:
             is_taken = await self._take_unless_lost(post, response)
         if not is_taken:
             await self._deliver_again(post, session_id)
@@ -209,8 +212,9 @@ class HttpClient(RemoteClient):
         self._session_id = session_id
 
     def _take_body(self, post: Post, body: bytes) -> None:
-        if body.strip():
-            self.take(Frame(body.strip(), post.frame.head.id))
+        body = without_bom(body).strip()
+        if body:
+            self.take(Frame(body, post.frame.head.id))
         if post.ids:
             self.fail(post, replies.UPSTREAM_STATUS, f"{self.name}: the answer is not one to this request", "unknown")
 
@@ -245,9 +249,7 @@ class HttpClient(RemoteClient):
         post.ids.clear()
 
     def _fail_with_status(self, post: Post, status: int, detail: str) -> None:
-        if 300 <= status < 400:
-            detail = "redirects are not followed; give the address it leads to"
-        elif status == 401 and self.dial.has_login:
+        if status == 401 and self.dial.has_login:
             detail += "; it does not accept this login"
         elif status == 407:
             detail += "; the proxy wants a login: HTTP_PROXY=http://user:password@host:port"
@@ -268,12 +270,12 @@ class HttpClient(RemoteClient):
         cookies = lane.cookies.header(lane.path) if lane.cookies else ""
         try:
             if post.facts is not None:
-                if self._bare_cookies != cookies:
+                if self._bare_headers != (cookies, lane.url):
                     lane.set_bare_headers(_with_cookies(_POST_HEADERS, cookies))
-                    self._bare_cookies = cookies
-            elif self._lane_headers != (self._session_id, self.version, cookies):
+                    self._bare_headers = (cookies, lane.url)
+            elif self._lane_headers != (self._session_id, self.version, cookies, lane.url):
                 lane.set_headers(_with_cookies(self._headers(_POST_HEADERS), cookies))
-                self._lane_headers = (self._session_id, self.version, cookies)
+                self._lane_headers = (self._session_id, self.version, cookies, lane.url)
         except ValueError:
             return False  # the ordinary way says what is wrong with them
         line = lane.take()
@@ -297,7 +299,7 @@ class HttpClient(RemoteClient):
         are_events_taken = False
         if answer is not None and answer.cookies:
             line.lane.keep_cookies(answer)
-        if answer is not None and answer.status == 200 and answer.is_whole and answer.size <= limit:
+        if answer is not None and answer.status == 200 and answer.is_whole and answer.is_plain and answer.size <= limit:
             kind = media_type(answer.headers.get("Content-Type"))
             if kind == JSON:
                 self._take_body(post, answer.whole_body())
@@ -314,6 +316,8 @@ class HttpClient(RemoteClient):
             taking = self._raise_lost
         elif answer.status in lost_session.STATUSES and session_id is not None:
             taking = functools.partial(self._take_or_deliver_again, post, answer, session_id)
+        elif self.dial.learn_move(answer, self.dial.url, answer.url):
+            taking = functools.partial(self._deliver, post, may_follow=False)
         elif are_events_taken:
             taking = functools.partial(self._resume, post, ended_well=True)
         else:
@@ -483,7 +487,8 @@ class HttpClient(RemoteClient):
             raise EndpointUnavailable(f"{self.name}: no handshake is known")
         async with self.dial.request("POST", _POST_HEADERS, body=initialize.raw) as response:
             if response.status != 200:
-                raise EndpointUnavailable(f"{self.name}: HTTP {response.status} to a new initialize")
+                said = self.dial.describe_error_body(await self.dial.read_error_body(response))
+                raise EndpointUnavailable(f"{self.name}: HTTP {response.status} to a new initialize {said}".rstrip())
             version = await self._read_version(response, initialize)
         if version is None:
             raise EndpointUnavailable(f"{self.name}: the server refused a new initialize")
@@ -495,7 +500,7 @@ class HttpClient(RemoteClient):
 
     async def _read_version(self, response: Response, initialize: Frame) -> str | None:
         if media_type(response.headers.get("Content-Type")) != EVENT_STREAM:
-            return protocol_version(Frame(await self.dial.read_body(response)))
+            return protocol_version(Frame(without_bom(await self.dial.read_body(response))))
         async for events in self.dial.events(response):
             for event in events:
                 if isinstance(event.data, bytes) and Frame(event.data).head.id == initialize.head.id:

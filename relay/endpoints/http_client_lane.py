@@ -18,6 +18,7 @@ from aiohttp.streams import StreamReader
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
+from relay.endpoints.content_coding import CONTENT_ENCODING
 from relay.endpoints.cookies import CookieJar
 from relay.endpoints.dead_peers import SERVER_SILENCE, detect_dead_peer
 from relay.endpoints.http_kept import KeptConnection
@@ -47,6 +48,11 @@ class Answer:
         self._content = None if isinstance(body, bytes) else body
 
     @property
+    def url(self) -> URL:
+        """What was asked for."""
+        return self._line.url
+
+    @property
     def content(self) -> StreamReader:
         """The body as a stream."""
         if self._content is None:
@@ -63,6 +69,11 @@ class Answer:
         return self._content is None or self._content.is_eof()
 
     @property
+    def is_plain(self) -> bool:
+        """Whether the body is in no coding of its own: any other is read the ordinary way."""
+        return CONTENT_ENCODING not in self.headers
+
+    @property
     def size(self) -> int:
         """Bytes of the body that have come."""
         return self._content.total_bytes if self._whole is None and self._content else len(self._whole or b"")
@@ -75,7 +86,7 @@ class Answer:
         said = self.headers.get("Content-Length", "")
         if self._content is None or self._content.is_eof() or not (said.isascii() and said.isdigit()):
             return False
-        if int(said[:20]) > most or "Content-Encoding" in self.headers:
+        if int(said[:20]) > most or not self.is_plain:
             return False
         self._line.call_when_whole(callback, self._content, int(said))
         return True
@@ -105,6 +116,7 @@ class Line(KeptConnection):
         """Belong to ``lane``."""
         super().__init__(loop)
         self.lane = lane
+        self.url = lane.url
         self._on_answer: OnAnswer | None = None
         self._on_whole: Callable[[], None] | None = None
         self._content: StreamReader | None = None
@@ -123,6 +135,7 @@ class Line(KeptConnection):
     def ask(self, head: bytes, body: bytes, on_answer: OnAnswer) -> None:
         """Send a request and tell ``on_answer`` once."""
         self._on_answer = on_answer
+        self.url = self.lane.url
         transport = self.transport
         assert transport is not None, "an idle line is connected"
         if len(body) <= _JOINED:
@@ -208,8 +221,7 @@ class Lane:
 
     def __init__(self, url: URL, headers: Mapping[str, str], cookies: CookieJar, tasks: TaskScope) -> None:
         """POST to ``url`` with ``headers``; nothing is opened before ``grow``."""
-        self._url = url
-        self.path = url.raw_path
+        self.move(url)
         self._headers = dict(headers)
         self._tasks = tasks
         self._idle: list[Line] = []
@@ -226,6 +238,11 @@ class Lane:
         self._bare_head = b""
         self._is_closed = False
 
+    def move(self, url: URL) -> None:
+        """POST to ``url``, of the same origin, from now on: heads that were made before are of no use any more."""
+        self.url = url
+        self.path = url.raw_path
+
     def set_headers(self, extra: Mapping[str, str]) -> None:
         """Send these headers besides with every request from now on. Raises ValueError if one cannot be sent."""
         # The one place for "%" is the length: header values may hold it.
@@ -240,10 +257,10 @@ class Lane:
 
         Raises ValueError if one of them cannot be sent.
         """
-        headers = CIMultiDict({"Host": self._url.host_port_subcomponent or ""})
+        headers = CIMultiDict({"Host": self.url.host_port_subcomponent or ""})
         headers.update(self._headers)
         headers.update(extra)
-        lines = [f"POST {self._url.raw_path_qs} HTTP/1.1"]
+        lines = [f"POST {self.url.raw_path_qs} HTTP/1.1"]
         for name, value in headers.items():
             if any(c in name + value for c in "\r\n\0"):
                 raise ValueError(f"header {name!r} has a line break in it")
@@ -285,10 +302,10 @@ class Lane:
         """Open one more connection in the background if there are fewer than ``wanted``."""
         if len(self._lines) + self._opening < wanted and not self._is_closed:
             self._opening += 1
-            self._tasks.spawn(self._open(), name=f"{self._url.origin()}: connect")
+            self._tasks.spawn(self._open(), name=f"{self.url.origin()}: connect")
 
     async def _open(self) -> None:
-        host, port = self._url.host or "", self._url.port or 80
+        host, port = self.url.host or "", self.url.port or 80
         loop = self._loop
         try:
             # localhost is both loopback addresses (RFC 6761), whatever the hosts file says.
@@ -297,7 +314,7 @@ class Lane:
                     async with asyncio.timeout(DEFAULT_LIMITS.connect):
                         _, line = await loop.create_connection(lambda: Line(loop, self), address, port)
                     line.set_response_params(
-                        read_until_eof=True, auto_decompress=True, max_line_size=65536, max_field_size=65536
+                        read_until_eof=True, auto_decompress=False, max_line_size=65536, max_field_size=65536
                     )
                     self._lines.add(line)
                     self.release(line)

@@ -135,6 +135,7 @@ class Dial(AnyDial):
                 connector=new_connector(self._ssl, is_tls=is_tls),
                 # aiohttp puts a session's headers into CONNECT, too: a proxy must not see what is for the server.
                 headers=self._all_headers if self.proxy is None else None,
+                auto_decompress=False,  # nothing but what was asked for is read here: see content_coding
                 cookie_jar=aiohttp.DummyCookieJar(),  # which quotes values, and keeps none of an address
                 timeout=aiohttp.ClientTimeout(
                     total=None,
@@ -147,20 +148,15 @@ class Dial(AnyDial):
         return self._session
 
     @contextlib.asynccontextmanager
-    async def request(
+    async def exchange(
         self,
         method: str,
+        url: URL,
         headers: Mapping[str, str],
-        *,
-        url: URL | None = None,
-        body: bytes | aiohttp.Payload | None = None,
-        jar: CookieJar | None = None,
+        body: bytes | aiohttp.Payload | None,
+        jar: CookieJar | None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Send one request and yield its answer once its headers are here; cookies are those of ``jar``, or ours.
-
-        Raises EndpointUnavailable if no connection was made, EndpointBroken if it failed after that, here or while
-        the caller reads.
-        """
+        """Send one request and yield its answer once its headers are here; see ``AnyDial``."""
         has_answer = False
         through: dict[str, Any] = {}
         if self.proxy is not None:
@@ -171,7 +167,7 @@ class Dial(AnyDial):
         try:
             async with self._open().request(
                 method,
-                url or self.url,
+                url,
                 data=_in_pieces(body),
                 headers=headers,
                 allow_redirects=False,
@@ -193,8 +189,8 @@ class Dial(AnyDial):
                 raise
             raise EndpointUnavailable(f"{self.name}: a header cannot be sent: {exc}") from exc
 
-    async def chunks(self, response: Response) -> AsyncIterator[bytes]:
-        """Yield an answer's body as it comes. Raises EndpointBroken if the connection breaks in the middle."""
+    async def pieces(self, response: Response) -> AsyncIterator[bytes]:
+        """Yield an answer's body as it comes, as it was sent. Raises EndpointBroken if the connection breaks."""
         try:
             async for chunk in response.content.iter_any():
                 yield chunk
@@ -210,8 +206,13 @@ class Dial(AnyDial):
         if self._login is not None or self.proxy is not None:
             return None
         if self._lane is None and self.url.scheme == "http":
-            self._lane = Lane(self.url, self._all_headers, self.cookies, tasks)
+            self._lane = Lane(self.where(self.url), self._all_headers, self.cookies, tasks)
         return None if self._session is None else self._lane
+
+    def moved(self) -> None:
+        """Let the lane, too, ask at the address that the server has named."""
+        if self._lane is not None:
+            self._lane.move(self.where(self.url))
 
     @property
     def may_resend(self) -> bool:

@@ -43,6 +43,7 @@ from relay.frames.http_rules import (
     SESSION_ID,
     is_modern_version,
     media_type,
+    without_bom,
 )
 from relay.frames.modern import METHOD, NAME, PARAM_PREFIX, is_modern_error
 from relay.limits import Limits
@@ -154,7 +155,7 @@ class PassThrough:
         headers = self._onward(client_headers, frame)
         headers["Content-Type"] = JSON
         try:
-            return Onward(connections.beginning(headers), client_headers.get(SESSION_ID))
+            return Onward(connections.beginning(headers), client_headers.get(SESSION_ID), connections.url)
         except ValueError:
             return None  # the ordinary way says what is wrong with them
 
@@ -166,6 +167,9 @@ class PassThrough:
             return False
         connections = self._dial.lane(self._tasks)
         if connections is None or len(body) > self._limits.buffer_high:
+            return False
+        if onward.url is not connections.url:
+            lane.checked = None  # the server has moved: the head is made anew with the next request
             return False
         cookies = b""
         if self._jars:
@@ -228,7 +232,20 @@ class PassThrough:
         turn = Turn()
         turn.frame = passage.frame
         jar = self._jars.find(request.headers.get(SESSION_ID))
-        return await self._hand_on(request, passage.response(self._dial.name), cors, turn, jar)
+        return await self._hand_on(request, self._after(passage, request, jar), cors, turn, jar)
+
+    @contextlib.asynccontextmanager
+    async def _after(self, passage: Passage, request: web.BaseRequest, jar: CookieJar) -> AsyncIterator[Response]:
+        """Yield the answer of what was handed on at once, or of where it was redirected to."""
+        async with passage.response(self._dial.name) as answer:
+            if not self._dial.learn_move(answer, self._dial.url, answer.url):
+                yield answer
+                return
+        headers = self._onward(request.headers, passage.frame)
+        headers["Content-Type"] = JSON
+        body = passage.frame.raw
+        async with self._dial.request("POST", headers, body=body, jar=jar, may_follow=False) as response:
+            yield response
 
     @contextlib.asynccontextmanager
     async def turn_to_read(self, request: web.BaseRequest) -> AsyncIterator[Turn]:
@@ -366,9 +383,10 @@ class PassThrough:
             body = await self._dial.read_error_body(response)
             return self._refusal(passing, response, body)
         if not 200 <= status < 300:
-            fault = f"{self._dial.name}: HTTP {status}: redirects are not followed"
+            said = self._dial.describe_error_body(await self._dial.read_error_body(response))
+            fault = f"{self._dial.name}: HTTP {status}{': ' if said else ''}{said}"
             return self._failed(head, cors, replies.UPSTREAM_STATUS, fault, "no")
-        body = await self._dial.read_body(response)
+        body = without_bom(await self._dial.read_body(response))
         kind = media_type(response.headers.get("Content-Type"))
         if head is not None and head.asks and (kind != JSON or not _answers(head, body, response)):
             fault = f"answered with content type {kind or 'none'!r}" if kind != JSON else "the answer is not one to it"

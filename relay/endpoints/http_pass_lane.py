@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING
 
 from relay.errors import EndpointBroken
 from relay.frames.frame import Frame
-from relay.frames.http_rules import JSON, media_type
+from relay.frames.http_rules import JSON, media_type, without_bom
 
 if TYPE_CHECKING:
+    from yarl import URL
+
     from relay.endpoints.http_client_lane import Answer, Line
     from relay.endpoints.http_server_lane import FastLane
 
@@ -34,6 +36,8 @@ class Onward:
     head: bytes
     """The head of a request but for the length of its body, and cookies."""
     session_id: str | None
+    url: URL
+    """Where the head leads."""
 
 
 class Passage:
@@ -75,7 +79,7 @@ class Passage:
         if lane is None:
             return  # it has gone on meanwhile, or its client has left
         if answer is not None and (headers := self._plain(answer)) is not None:
-            body = answer.whole_body()
+            body = without_bom(answer.whole_body())
             if is_answer(body, answer):
                 self._line.release()
                 self._end()
@@ -85,7 +89,7 @@ class Passage:
 
     def _plain(self, answer: Answer) -> bytes | None:
         """Return the headers for the client, if this is an answer that can be written now."""
-        if not _is_json(answer) or not answer.is_whole or answer.size > self._max_bytes:
+        if not _is_json(answer) or not answer.is_plain or not answer.is_whole or answer.size > self._max_bytes:
             return None
         lines = _header_lines(answer.headers, self._homeward)
         with contextlib.suppress(UnicodeEncodeError):

@@ -26,6 +26,8 @@ from relay.limits import Limits
 if TYPE_CHECKING:
     import httpx
 
+    from relay.endpoints.cookies import CookieJar
+
 __all__ = ["HttpxDial"]
 
 _CREDENTIALS = ("authorization", "proxy-authorization", "cookie")
@@ -38,7 +40,10 @@ class _Answer:
         self.status = response.status_code
         self.headers = response.headers
         self.response = response
-        self.pieces = response.aiter_bytes()
+        self.url = response.url
+        # As it was sent, where httpx lets us: what it would unpack has no bound. It has read a body made in memory.
+        self.is_raw = not response.is_stream_consumed
+        self.pieces = response.aiter_raw() if self.is_raw else response.aiter_bytes()
 
     async def aclose(self) -> None:
         # The pieces first: left to the garbage collector, they would be closed when the connection is another's.
@@ -73,14 +78,10 @@ class HttpxDial(AnyDial):
         )
 
     @contextlib.asynccontextmanager
-    async def request(
-        self, method: str, headers: Mapping[str, str], *, url: URL | None = None, body: bytes | None = None
+    async def exchange(
+        self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None, jar: CookieJar | None
     ) -> AsyncIterator[_Answer]:
-        """Send one request and yield its answer once its headers are here.
-
-        Raises EndpointUnavailable if no connection was made, EndpointBroken if it failed after that, here or while
-        the caller reads.
-        """
+        """Send one request and yield its answer once its headers are here; see ``AnyDial``; cookies are its own."""
         answer = _Answer(await self._send(self._build(method, headers, url, body)))
         try:
             yield answer
@@ -88,13 +89,13 @@ class HttpxDial(AnyDial):
             with contextlib.suppress(self._httpx.HTTPError):
                 await answer.aclose()
 
-    def _build(self, method: str, headers: Mapping[str, str], url: URL | None, body: bytes | None) -> httpx.Request:
+    def _build(self, method: str, headers: Mapping[str, str], url: URL, body: bytes | None) -> httpx.Request:
         if self._client.is_closed:
             raise EndpointUnavailable(f"{self.name}: its httpx client has been closed")
         try:
             merged = self._httpx.Headers({"Accept-Encoding": "identity", **self._headers})
             merged.update(headers)  # whatever their case
-            target = self._target(url or self.url)
+            target = self._target(url)
             return self._client.build_request(
                 method, target, content=body, headers=merged, timeout=self._timeout, extensions={"trace": _watch_path}
             )
@@ -131,8 +132,12 @@ class HttpxDial(AnyDial):
         sent = {name: request.headers[name] for name in _CREDENTIALS if name in request.headers}
         self._secrets = sorted({*self._own_secrets, *secrets_in(sent)}, key=len, reverse=True)
 
-    async def chunks(self, response: _Answer) -> AsyncIterator[bytes]:
-        """Yield an answer's body as it comes. Raises EndpointBroken if the connection breaks in the middle."""
+    def coding_of(self, response: _Answer) -> str:
+        """Return the coding that an answer's pieces are in."""
+        return super().coding_of(response) if response.is_raw else ""
+
+    async def pieces(self, response: _Answer) -> AsyncIterator[bytes]:
+        """Yield an answer's body as it comes, as it was sent. Raises EndpointBroken if the connection breaks."""
         try:
             async for piece in response.pieces:
                 yield piece

@@ -158,7 +158,8 @@ class SseClient(RemoteClient):
         if response.status != 200 or kind != EVENT_STREAM:
             detail = self.dial.describe_error_body(await self.dial.read_error_body(response))
             seen = f"HTTP {response.status} {kind or ''}".rstrip()
-            raise EndpointUnavailable(f"{self.name}: {seen} where an SSE stream was expected {detail}".rstrip())
+            colon = ": " if detail else ""
+            raise EndpointUnavailable(f"{self.name}: {seen} where an SSE stream was expected{colon}{detail}")
 
     def _take_stream_event(self, event: SseEvent, session: _Session, *, repeat_handshake: bool) -> None:
         if event.event == "endpoint" and isinstance(event.data, bytes):
@@ -194,7 +195,7 @@ class SseClient(RemoteClient):
                 status, body = await self._post(url, initialize)
                 if not 200 <= status < 300:
                     said = self.dial.describe_error_body(body)
-                    raise EndpointUnavailable(f"HTTP {status} {said}".rstrip())
+                    raise EndpointUnavailable(f"HTTP {status}{': ' if said else ''}{said}")
                 self.version = protocol_version(await session.repeated)
                 await self._post(url, self._initialized)
             if not session.messages.done():
@@ -239,9 +240,8 @@ class SseClient(RemoteClient):
             return
         delivered: replies.Delivered = "no" if status < 500 else "unknown"
         detail = self.dial.describe_error_body(body)
-        self.fail(
-            post, replies.UPSTREAM_STATUS, f"{self.name}: HTTP {status} {detail}".rstrip(), delivered, status=status
-        )
+        fault = f"{self.name}: HTTP {status}{': ' if detail else ''}{detail}"
+        self.fail(post, replies.UPSTREAM_STATUS, fault, delivered, status=status)
 
     async def _post(self, url: URL, frame: Frame) -> tuple[int, bytes]:
         """POST; return the status, and the body of a refusal."""

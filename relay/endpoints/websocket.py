@@ -20,6 +20,7 @@ from relay.addresses import shown_address
 from relay.endpoints.connected import ConnectedEndpoint
 from relay.endpoints.cookies import CookieJar
 from relay.endpoints.dead_peers import detect_dead_peer
+from relay.endpoints.dial import secrets_in
 from relay.endpoints.http_address import parse_url
 from relay.endpoints.http_checks import Refused
 from relay.endpoints.http_dial import describe_failure, describe_unreached, keeping, new_connector
@@ -27,6 +28,7 @@ from relay.endpoints.http_proxy import proxy_for
 from relay.endpoints.inbox import FrameInbox
 from relay.endpoints.settlement import Settlement
 from relay.endpoints.tasks import TaskScope
+from relay.endpoints.upgrade_refusal import explaining
 from relay.endpoints.websocket_masks import MaskedSocket
 from relay.errors import EndpointBroken, EndpointClosed, EndpointUnavailable, RelayError
 from relay.frames import replies
@@ -331,12 +333,22 @@ async def dial_websocket(
         sent.update(proxy.headers_for(address))
         if address.scheme == "ws":  # a proxy that reads the request knows http: that it is until it is upgraded
             address = address.with_scheme("http")
+
+    def secrets() -> list[str]:
+        known = {*secrets_in(sent), *jar.secrets, *(() if login is None else login.secrets)}
+        return sorted((secret for secret in known if len(secret) >= 4), key=len, reverse=True)
+
     is_tls = address.scheme == "wss" or (proxy is not None and proxy.url.scheme == "https")
     session = aiohttp.ClientSession(
         connector=new_connector(ssl_context, is_tls=is_tls),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=limits.connect),
         cookie_jar=aiohttp.DummyCookieJar(),
-        middlewares=(*((_refuse_redirect,) if login is None else (_refuse_redirect, login)), keeping(jar)),
+        auto_decompress=False,
+        middlewares=(
+            explaining(name, secrets, limits.max_error_body),
+            *([] if login is None else [login]),
+            keeping(jar),
+        ),
     )
     try:
         async with asyncio.timeout(limits.connect):
@@ -354,8 +366,7 @@ async def dial_websocket(
     except BaseException as exc:
         await session.close()
         if isinstance(exc, aiohttp.WSServerHandshakeError):
-            said = f"no WebSocket here: {exc.message}" if exc.status == 101 else f"HTTP {exc.status} to the upgrade"
-            raise EndpointUnavailable(f"{name}: {said}") from exc
+            raise EndpointUnavailable(f"{name}: no WebSocket here: {exc.message}") from exc
         if isinstance(exc, TimeoutError):
             way = "" if proxy is None else f" through the proxy {proxy}"
             raise EndpointUnavailable(f"{name}: cannot connect{way}: no answer within {limits.connect:g} s") from exc
@@ -370,16 +381,6 @@ async def dial_websocket(
     endpoint = WebSocketEndpoint(name, socket, transport, limits, peer_serves=True, session=session)
     endpoint.begin()
     return endpoint
-
-
-async def _refuse_redirect(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """Follow no redirect, which aiohttp's handshake would: headers that are for one server would reach another."""
-    response = await send(request)
-    if 300 <= response.status < 400:
-        response.release()
-        name = shown_address(str(request.url))
-        raise EndpointUnavailable(f"{name}: HTTP {response.status}: redirects are not followed")
-    return response
 
 
 def _is_text(data: bytes) -> bool:

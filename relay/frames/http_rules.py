@@ -27,6 +27,7 @@ __all__ = [
     "is_session_id",
     "media_type",
     "status_of",
+    "without_bom",
 ]
 
 JSON = "application/json"
@@ -39,9 +40,15 @@ LAST_EVENT_ID = "Last-Event-ID"
 LEGACY_VERSIONS = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
 """The session-based revisions."""
 
+_BOM = b"\xef\xbb\xbf"
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _EXCLUDES = re.compile(r"q=0(?:\.0*)?")
 _VISIBLE_ASCII = re.compile(r"[\x21-\x7e]{1,1024}")
+
+
+def without_bom(body: bytes) -> bytes:
+    """Return a JSON body without the byte order mark that some write before it, which no JSON has (RFC 8259, 8.1)."""
+    return body.removeprefix(_BOM)
 
 
 @functools.lru_cache(128)  # a client sends the same value with each request
