@@ -227,5 +227,10 @@ class FrameWriter(asyncio.BaseProtocol):
     def abort(self) -> None:
         """Close the writing half now, whatever is unsent."""
         self._sent_eof = True
-        if self._transport is not None and not self.lost.is_set():
-            self._transport.abort()
+        transport = self._transport
+        if transport is None or self.lost.is_set():
+            return
+        # asyncio ends a pipe twice, and fails, that is aborted while nothing but its turn is wanting to its end.
+        is_ending = transport.is_closing() and not transport.get_write_buffer_size()
+        if not is_ending or transport.get_extra_info("pipe") is None:
+            transport.abort()

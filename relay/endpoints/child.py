@@ -12,13 +12,13 @@ import logging
 import os
 import shutil
 import signal
-import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
 
 from relay.endpoints.base import Taker
 from relay.endpoints.byte_stream import FrameReader, FrameWriter
 from relay.endpoints.guardian import Guardian
+from relay.endpoints.pipes import FULL_PIPE, widen_pipe
+from relay.endpoints.program import Program, start_program
 from relay.errors import ConfigError, EndpointBroken, EndpointUnavailable, RelayError
 from relay.frames import replies
 from relay.frames.frame import Frame, Head, Kind, salvage_head
@@ -111,6 +111,31 @@ class _ChildReader(FrameReader):
         self._writer = writer
         self._on_noise = on_noise
         self.noise = 0
+        self.reads = 0
+        self.has_ended = False
+        self._is_wide = False
+        self.on_end: Callable[[], None] = lambda: None
+
+    def data_received(self, data: bytes) -> None:
+        self.reads += 1
+        if len(data) >= FULL_PIPE and not self._is_wide:
+            self._is_wide = True
+            _widen(self._transport)
+        super().data_received(data)
+
+    def eof_received(self) -> bool:
+        """Note the end; whether it is one in good order, the exit decides: see ``_Ends``."""
+        if not self.has_ended:
+            self.has_ended = True
+            self.on_end()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.eof_received()
+
+    def finish(self) -> None:
+        """Deliver a last line without a newline, then the end."""
+        super().eof_received()
 
     def accept(self, pieces: list[Frame | Oversized]) -> list[Frame]:
         frames: list[Frame] = []
@@ -148,65 +173,63 @@ class _ChildReader(FrameReader):
             self._writer.write_soon(replies.error(head.id, replies.TOO_LARGE, message, delivered="no"))
 
 
-class _ChildProtocol(asyncio.SubprocessProtocol):
-    """Hands asyncio's events about the process to the endpoint."""
+class _ChildWriter(FrameWriter):
+    """Writes to the child's stdin and tells of its end, unless that is of our making."""
 
-    def __init__(self, reader: FrameReader, writer: FrameWriter) -> None:
+    on_end: Callable[[], None]
+    _is_wide = False
+
+    def pause_writing(self) -> None:
+        if not self._is_wide:
+            self._is_wide = True
+            _widen(self._transport)
+        super().pause_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        is_ours = self._sent_eof
+        super().connection_lost(exc)
+        if not is_ours:
+            self.on_end()
+
+
+def _widen(transport: asyncio.BaseTransport | None) -> None:
+    """Let a pipe hold more, now that much goes through it."""
+    pipe = transport.get_extra_info("pipe") if transport is not None else None
+    if pipe is not None and not pipe.closed:
+        widen_pipe(pipe.fileno())
+
+
+class _Ends:
+    """The signs of a child's end: EOF on its stdout and its exit; or one of them, or a stdin that it has closed, and
+    then nothing for a while.
+    """
+
+    def __init__(self, reader: _ChildReader, writer: _ChildWriter) -> None:
         self._reader = reader
-        self._writer = writer
-        self.reads = 0
-        self._stdout_ended = False
+        reader.on_end = self._one_came
+        writer.on_end = self._wait_for_other
         self.exited = asyncio.Event()
         self.on_end: Callable[[], None] = lambda: None
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # Comes before the first data, which may come before ``Child.start`` goes on: pausing must work from there.
-        pipes = cast(asyncio.SubprocessTransport, transport)  # uvloop's is one without saying so
-        stdout, stdin = pipes.get_pipe_transport(1), pipes.get_pipe_transport(0)
-        assert stdout is not None and stdin is not None, "both are pipes"
-        self._reader.connection_made(stdout)
-        self._writer.connection_made(stdin)
-
-    def pipe_data_received(self, fd: int, data: bytes) -> None:
-        self.reads += 1
-        self._reader.data_received(data)
-
-    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
-        if fd == 0:
-            self._writer.connection_lost(exc)
-        else:
-            self._stdout_ended = True
-            self._ended()
-
-    def process_exited(self) -> None:
+    def note_exit(self) -> None:
         self.exited.set()
-        self._ended()
+        self._one_came()
 
-    @property
-    def has_ended(self) -> bool:
-        return self._stdout_ended and self.exited.is_set()
-
-    def _ended(self) -> None:
-        if self.has_ended:
+    def _one_came(self) -> None:
+        if self._reader.has_ended and self.exited.is_set():
             self.on_end()
         else:
-            self._wait_for_other_sign()
+            self._wait_for_other()
 
-    def _wait_for_other_sign(self) -> None:
-        asyncio.get_running_loop().call_later(_EXIT_AFTER_EOF, self._look_again, self.reads)
+    def _wait_for_other(self) -> None:
+        asyncio.get_running_loop().call_later(_EXIT_AFTER_EOF, self._look_again, self._reader.reads)
 
     def _look_again(self, reads: int) -> None:
-        """A child may close stdout and live on; a grandchild may hold stdout open after the child has gone."""
-        if not self._stdout_ended and (reads != self.reads or self._reader.inbox.is_paused):
-            self._wait_for_other_sign()  # what the child had written before it exited is still coming
+        """A child may close stdin or stdout and live on; a grandchild may hold stdout open after the child has gone."""
+        if not self._reader.has_ended and (reads != self._reader.reads or self._reader.inbox.is_paused):
+            self._wait_for_other()  # what the child had written before it exited is still coming
         else:
             self.on_end()
-
-    def pause_writing(self) -> None:
-        self._writer.pause_writing()
-
-    def resume_writing(self) -> None:
-        self._writer.resume_writing()
 
 
 class Child:
@@ -216,22 +239,22 @@ class Child:
         self,
         name: str,
         limits: Limits,
-        transport: asyncio.SubprocessTransport,
-        protocol: _ChildProtocol,
+        program: Program,
+        ends: _Ends,
         reader: _ChildReader,
         writer: FrameWriter,
     ) -> None:
         """Take over a process that was just started; use ``Child.start``."""
         self.name = name
         self._limits = limits
-        self._transport = transport
-        self._protocol = protocol
+        self._program = program
+        self._ends = ends
         self._reader = reader
         self._writer = writer
         self._closing = False
         self._closed = asyncio.Event()
         self._guardian: Guardian | None = None
-        self.pid = transport.get_pid()
+        self.pid = program.pid
         self.own_end: str | None = None
         """How it ended of its own accord, known to who asked by ``call_at_end``; None if it runs or we ended it."""
 
@@ -255,29 +278,23 @@ class Child:
         environment = child_environment() if env is None else dict(env)
         argv = resolve_program(command, environment, cwd)
         name = name or os.path.basename(command[0])
-        writer = FrameWriter(name, limits)
+        writer = _ChildWriter(name, limits)
         reader = _ChildReader(name, limits, writer, on_noise)
-        protocol = _ChildProtocol(reader, writer)
-        own_group: dict[str, Any] = (
-            {"creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)}
-            if _WINDOWS
-            else {"start_new_session": True}
-        )
+        ends = _Ends(reader, writer)
         try:
-            transport, _ = await asyncio.get_running_loop().subprocess_exec(
-                lambda: protocol,
-                *argv,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
+            program = await start_program(
+                argv,
                 env=environment,
                 cwd=cwd,
-                **own_group,
+                stderr=stderr,
+                reader=reader,
+                writer=writer,
+                on_exit=ends.note_exit,
             )
         except OSError as exc:
             raise EndpointUnavailable(f"{name}: cannot be started: {exc}") from exc
         # No await between the start and here: a cancellation in between would leave the process to itself.
-        child = cls(name, limits, transport, protocol, reader, writer)
+        child = cls(name, limits, program, ends, reader, writer)
         child._begin()
         return child
 
@@ -286,9 +303,7 @@ class Child:
             self._guardian = Guardian.hold()
             if self._guardian is not None:
                 self._guardian.watch(self.pid)
-        self._protocol.on_end = self._ended
-        if self._protocol.has_ended:
-            self._ended()  # before anybody could be told
+        self._ends.on_end = self._ended
 
     @property
     def noise(self) -> int:
@@ -298,24 +313,23 @@ class Child:
     @property
     def has_written(self) -> bool:
         """Whether anything has come from its stdout."""
-        return self._protocol.reads > 0
+        return self._reader.reads > 0
 
     @property
     def is_alive(self) -> bool:
         """Whether the process has not exited."""
-        return self._transport.get_returncode() is None
+        return self._program.status is None
 
     def _ended(self) -> None:
-        """Finish the inbox: stdout has ended, or the process has exited and a moment has passed."""
-        status = self._transport.get_returncode()
+        """Finish the inbox: stdout has ended, or the process has exited or closed its stdin and a moment has passed."""
+        status = self._program.status
         if not self._closing:
-            self._note_own_end("closed its stdout")
-        if self._closing or status in (None, 0):
-            self._reader.eof_received()
+            self._note_own_end("closed its stdout" if self._reader.has_ended else "closed its stdin")
+        if self._closing or status == 0 or (status is None and self._reader.has_ended):
+            self._reader.finish()
         else:
-            assert status is not None, "None was handled"
             # Its last line may be half of one: it is discarded with the reader.
-            self._reader.inbox.finish(EndpointBroken(f"{self.name}: {_describe_exit(status)}"))
+            self._reader.inbox.finish(EndpointBroken(f"{self.name}: {self.own_end}"))
 
     def _takes_no_more(self) -> bool:
         try:
@@ -325,7 +339,7 @@ class Child:
         return False
 
     def _note_own_end(self, seen: str) -> None:
-        status = self._transport.get_returncode()
+        status = self._program.status
         self.own_end = seen if status is None else _describe_exit(status)
 
     async def receive(self) -> Sequence[Frame]:
@@ -399,15 +413,15 @@ class Child:
     async def _exits_within(self, seconds: float) -> bool:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._protocol.exited.wait()
-        return self._protocol.exited.is_set()
+                await self._ends.exited.wait()
+        return self._ends.exited.is_set()
 
     def _signal_group(self, number: int) -> bool:
         """Send a signal to the process group (Windows: to the child); return whether there was anybody to get it."""
         try:
             if _WINDOWS:
                 if self.is_alive:
-                    self._transport.terminate()
+                    self._program.terminate()
                 return self.is_alive
             os.killpg(self.pid, number)
         except (ProcessLookupError, PermissionError):
@@ -417,12 +431,13 @@ class Child:
     def _kill_group(self) -> None:
         if _WINDOWS:
             with contextlib.suppress(ProcessLookupError):
-                self._transport.kill()
+                self._program.kill()
         else:
             self._signal_group(signal.SIGKILL)
 
     def _release(self) -> None:
-        self._transport.close()
+        self._writer.abort()
+        self._program.close()
         if self._guardian is not None:
             self._guardian.unwatch(self.pid)
             self._guardian.release()

@@ -18,6 +18,7 @@ from typing import Any
 from relay.endpoints.base import Taker
 from relay.endpoints.byte_stream import FrameReader, FrameWriter
 from relay.endpoints.open_ids import OpenIds
+from relay.endpoints.pipes import widen_pipe
 from relay.errors import EndpointBroken, EndpointClosed, RelayError
 from relay.frames import replies
 from relay.frames.frame import Frame, Head, Kind
@@ -28,15 +29,6 @@ from relay.limits import DEFAULT_LIMITS, Limits
 __all__ = ["OwnStdio"]
 
 _READ_SIZE = 256 * 1024
-_PIPE_SIZE = 1024 * 1024  # what Linux lets an ordinary user have
-
-
-def _widen(fd: int) -> None:
-    """Let a pipe hold a whole large frame (Linux): each 64 KiB it holds by default costs both sides a wake-up."""
-    with contextlib.suppress(ImportError, AttributeError, OSError):
-        import fcntl
-
-        fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
 
 
 def _is_pollable(fd: int) -> bool:
@@ -86,7 +78,7 @@ class OwnStdio:
 
     async def _open_stdin(self, fd: int) -> None:
         if _is_pollable(fd):
-            _widen(fd)
+            widen_pipe(fd)
             loop = asyncio.get_running_loop()
             pipe = os.fdopen(fd, "rb", buffering=0)
             self._read_transport, _ = await loop.connect_read_pipe(lambda: self._reader, pipe)
@@ -97,7 +89,7 @@ class OwnStdio:
 
     async def _open_stdout(self, fd: int) -> None:
         if _is_pollable(fd):
-            _widen(fd)
+            widen_pipe(fd)
             writer = FrameWriter(self.name, self._limits)
             pipe = os.fdopen(fd, "wb", buffering=0)
             await asyncio.get_running_loop().connect_write_pipe(lambda: writer, pipe)

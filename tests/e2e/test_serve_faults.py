@@ -101,6 +101,24 @@ async def test_a_child_that_exits_0_with_calls_open() -> None:
             assert all("error" in json.loads(frame) for frame in frames)
 
 
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+@pytest.mark.parametrize("closing", ["exec >&-", "exec <&-"], ids=["stdout", "stdin"])
+async def test_a_child_that_closes_a_pipe_and_lives_holds_nobody_up(closing: str, loop: str) -> None:
+    """A call that is open gets its error, its session is gone; the end of the relay does not wait for the child."""
+    answer = '{"jsonrpc":"2.0","id":0,"result":{"protocolVersion":"2025-06-18"}}'
+    script = f"read -r line; echo '{answer}' > /dev/stdout; read -r line; read -r line; {closing}; sleep 600"
+    with run_relay(command=["/bin/sh", "-c", script], env={"MCP_RELAY_LOOP": loop}) as relay:
+        async with Client(relay.base) as client:
+            await client.begin()
+            async with asyncio.timeout(10):
+                (frame,) = await client.call(request(1, "any"))
+            error = json.loads(frame)
+            assert (error["id"], error["error"]["code"], error["error"]["data"]["delivered"]) == (1, -32001, "unknown")
+            assert (await client.post(request(2, "any"))).status == 404
+        relay.process.send_signal(signal.SIGTERM)
+        assert await relay.exit_code(15) == 0, "less than the drain, which nothing is to wait for"
+
+
 async def test_a_command_that_dies_at_once_is_an_error_for_its_initialize() -> None:
     """With the request's id and the exit status, whatever is seen first of its end; and no session stays."""
     with run_relay(command=["/bin/sh", "-c", "exit 7"]) as relay:

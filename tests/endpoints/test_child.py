@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import socket
+import stat
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -19,6 +20,7 @@ import psutil
 import pytest
 
 from relay.endpoints import child as child_module
+from relay.endpoints import program as program_module
 from relay.endpoints.child import Child, child_environment, resolve_program
 from relay.endpoints.guardian import Guardian
 from relay.errors import ConfigError, EndpointBroken, EndpointUnavailable
@@ -36,7 +38,6 @@ ECHO = "import sys\nfor line in sys.stdin.buffer:\n  sys.stdout.buffer.write(lin
 # Joins its stdin and stdout to two sockets of the test's, and ends when both directions have.
 JOINT = """
 import os, socket, sys, threading
-os.closerange(3, 256)  # uvloop leaves copies of stdin and stdout open in its children
 up, down = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)
 up.connect(sys.argv[1]); down.connect(sys.argv[1])
 def outwards():
@@ -296,11 +297,38 @@ async def test_kill_in_the_middle_of_a_line() -> None:
 
 async def test_a_child_that_closes_stdout_and_lives_has_finished() -> None:
     """``()`` within a second; closing ends it."""
-    async with running("import os, time; os.close(1); os.closerange(3, 256); time.sleep(60)") as child:
+    async with running("import os, time; os.close(1); time.sleep(60)") as child:
         async with asyncio.timeout(10):
             assert len(await child.receive()) == 0
         assert child.is_alive
     assert not child.is_alive
+
+
+async def test_a_child_that_closes_stdin_and_lives_is_broken() -> None:
+    """Within a second, though nothing is sent to it: what was sent may lie unread in the pipe."""
+    code = "import os, time; os.read(0, 1); os.close(0); time.sleep(60)"
+    async with running(code) as child:
+        await child.send([request(1)])
+        async with asyncio.timeout(10):
+            with pytest.raises(EndpointBroken, match="server: closed its stdin"):
+                await child.receive()
+        assert child.is_alive
+        assert child.own_end == "closed its stdin"
+        with pytest.raises(EndpointBroken):
+            await child.send([request(2)])
+    assert not child.is_alive
+
+
+async def test_what_a_child_says_after_it_has_closed_stdin_is_received() -> None:
+    """As long as it goes on; then comes its exit, which is no failure."""
+    code = """
+import os, time
+os.close(0)
+for number in range(6):
+    time.sleep(0.2); os.write(1, b'{"id":%d,"result":{}}\\n' % number)
+"""
+    async with running(code) as child:
+        assert [frame.head.id for frame in await all_of(child)] == list(range(6))
 
 
 async def test_a_grandchild_that_holds_stdout_does_not_hide_the_end() -> None:
@@ -455,6 +483,62 @@ print(json.dumps({"method": "x", "params": facts}))
     environment.pop("LC_CTYPE", None)  # Python's own
     assert environment == {"A": "b", "LC_ALL": "C.UTF-8"}
     assert (cwd, arguments, leads_a_group) == (str(tmp_path.resolve()), words, True)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="descriptors are numbers")
+async def test_it_has_pipes_and_no_descriptor_of_ours() -> None:
+    """stdin and stdout are pipes, stderr is what was given; beyond 2 there is nothing, whatever is open here."""
+    code = """
+import json, os, stat
+def what(fd):
+    try:
+        return stat.S_IFMT(os.fstat(fd).st_mode)
+    except OSError:
+        return None
+print(json.dumps({"method": "x", "params": [what(fd) for fd in range(256)]}))
+"""
+    async with running(ECHO) as other, running(ECHO):
+        with open(os.devnull, "wb") as null, open(os.devnull, "rb") as ours:
+            os.set_inheritable(ours.fileno(), True)
+            async with running(code, stderr=null.fileno()) as child:
+                (frame,) = await all_of(child)
+        assert other.is_alive
+    assert json.loads(frame.raw)["params"] == [stat.S_IFIFO, stat.S_IFIFO, stat.S_IFCHR, *[None] * 253]
+
+
+async def test_a_shell_may_write_to_dev_stdout() -> None:
+    """As people do in servers of ten lines: a socket could not be opened."""
+    script = """while read -r line; do echo "$line" > /dev/stdout; done"""
+    child = await Child.start(["/bin/sh", "-c", script], limits=QUICK)
+    try:
+        await child.send([request(1), request(2)])
+        assert [frame.head.id for frame in await take(child, 2)] == [1, 2]
+    finally:
+        await child.aclose()
+
+
+async def test_the_exit_is_seen_without_process_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """macOS has none, some sandboxes forbid them: a thread waits."""
+    monkeypatch.setattr(program_module, "_process_descriptor", lambda pid: None)
+    async with running("import os; os.close(1); os.read(0, 1); os._exit(3)") as child:
+        await child.send([request(1)])
+        with pytest.raises(EndpointBroken, match="exited with status 3"):
+            await child.receive()
+    async with running(ECHO) as child:
+        await child.send([request(1)])
+        assert [frame.head.id for frame in await take(child, 1)] == [1]
+    assert not is_running(child.pid)
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_start_that_is_cancelled_leaves_nothing(turns: int) -> None:
+    """Wherever it is: no process and no descriptor (the leak check looks)."""
+    starting = asyncio.get_running_loop().create_task(Child.start(python(ECHO), limits=QUICK))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    starting.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await (await starting).aclose()
 
 
 async def test_a_program_that_cannot_be_started(tmp_path: Path) -> None:
