@@ -21,12 +21,14 @@ from relay.frames.frame import Frame, Head, Kind, repeated_key
 from relay.frames.http_rules import (
     EVENT_STREAM,
     JSON,
+    LAST_EVENT_ID,
     LEGACY_VERSIONS,
     PROTOCOL_VERSION,
     SESSION_ID,
     accepts,
     has_batches,
     is_modern_version,
+    listed,
     media_type,
 )
 from relay.frames.modern import (
@@ -40,10 +42,14 @@ from relay.frames.modern import (
 )
 from relay.limits import Limits
 
-__all__ = ["Checks", "Refused"]
+__all__ = ["Checks", "Refused", "check_single"]
 
 _BODY_CHUNK = 256 * 1024  # of a large body that is being read: at aiohttp's 64 KiB it pauses 8 times in a megabyte
 _FEW = 100  # arrays or objects that are looked for one by one
+
+
+_SINGLE = ("Origin", "Authorization", SESSION_ID, LAST_EVENT_ID)
+_SUBSCRIBE = "subscriptions/listen"
 
 
 class Refused(Exception):
@@ -68,6 +74,12 @@ class Refused(Exception):
         self.data: dict[str, Any] = dict(data or {})
 
 
+def check_single(headers: MultiMapping[str], name: str) -> None:
+    """Refuse a header that has one value and comes with two: whoever reads the other would see another request."""
+    if len(headers.getall(name, ())) > 1:
+        raise Refused(400, f"the {name} header stands twice")
+
+
 class Checks:
     """The rules of one listener."""
 
@@ -76,8 +88,12 @@ class Checks:
         self._limits = limits
         self._policy = policy
 
-    def check_source(self, headers: Mapping[str, str]) -> None:
+    def check_source(self, headers: MultiMapping[str]) -> None:
         """Refuse what a web page sent, or a name that is not ours, before anything else is looked at."""
+        for name in _SINGLE:
+            check_single(headers, name)
+        if not self.is_modern(headers):  # those of 2026-07-28 are held against the body
+            check_single(headers, PROTOCOL_VERSION)
         host = headers.get("Host")
         if not self._policy.admits_host(host):
             raise Refused(421, f"host {host!r} is not served here; --allowed-host adds one")
@@ -89,25 +105,35 @@ class Checks:
         if not self._policy.admits_origin(origin, headers.get("Sec-Fetch-Site")):
             raise Refused(403, f"origin {origin!r} may not use this server; --allow-origin adds one")
 
-    def check_content(self, headers: Mapping[str, str]) -> None:
+    def check_content(self, headers: MultiMapping[str]) -> None:
         """Refuse a body that is not plain JSON: a form of a web page never is."""
         content_type = headers.get("Content-Type")
         if media_type(content_type) != JSON:
             raise Refused(415, f"content type {content_type!r} is not {JSON}")
-        encoding = headers.get("Content-Encoding", "identity")
-        if encoding.lower() != "identity":
+        encoding = listed(headers, "Content-Encoding")
+        if encoding is not None and any(one.strip().lower() != "identity" for one in encoding.split(",")):
             raise Refused(415, f"content encoding {encoding!r} is not identity")
 
-    def check_accept(self, headers: Mapping[str, str], *wanted: str) -> None:
-        """Refuse a client that would not take one of the media types its answer may have."""
-        accept = headers.get("Accept")
-        if not all(accepts(accept, kind) for kind in wanted):
-            raise Refused(406, f"accept {accept!r} must list {' and '.join(wanted)}")
+    def check_accept(self, headers: MultiMapping[str], wanted: str) -> None:
+        """Refuse a client that would not take the media type that its answer has, or may have."""
+        accept = listed(headers, "Accept")
+        if not accepts(accept, wanted):
+            raise Refused(406, f"accept {accept!r} must list {wanted}")
 
-    def check_post(self, headers: Mapping[str, str]) -> None:
-        """Check a POST of Streamable HTTP by its headers."""
+    def check_post(self, headers: MultiMapping[str]) -> None:
+        """Check a POST of Streamable HTTP by its headers; see ``takes_streams``, too."""
         self.check_content(headers)
-        self.check_accept(headers, JSON, EVENT_STREAM)
+        self.check_accept(headers, JSON)
+
+    def takes_streams(self, headers: MultiMapping[str]) -> bool:
+        """Tell whether the answer to a POST may become a stream; else it is plain JSON, however long that takes."""
+        return accepts(listed(headers, "Accept"), EVENT_STREAM)
+
+    def check_streamed(self, headers: MultiMapping[str], head: Head) -> None:
+        """Refuse a request whose answer can be nothing but a stream, to who takes none."""
+        if head.method == _SUBSCRIBE and not self.takes_streams(headers):
+            accept = listed(headers, "Accept")
+            raise Refused(406, f"accept {accept!r} must list {EVENT_STREAM} for {_SUBSCRIBE}", request_id=head.id)
 
     def check_version(self, headers: Mapping[str, str], version: str | None) -> None:
         """Refuse a protocol version that is neither the session's nor any we know."""

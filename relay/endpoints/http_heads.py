@@ -62,8 +62,16 @@ class BoundedHeads(web.RequestHandler):
         super().connection_made(transport)
         self._give(self._limits.header_deadline)
 
-    def watch_head(self, size: int, *, is_idle: bool) -> None:
-        """Look at heads once aiohttp has parsed ``size`` more bytes, while its task was idle or not.
+    @property
+    def is_before_head(self) -> bool:
+        """Whether what comes next is a head, or more of one: no body, and nothing of a WebSocket."""
+        request = self._current_request
+        is_idle = self._waiter is not None and not self._messages
+        is_upgraded = self._upgraded or self._payload_parser is not None
+        return is_idle or (not is_upgraded and request is not None and request.content.is_eof())
+
+    def watch_head(self, size: int, *, was_before_head: bool) -> None:
+        """Look at heads once aiohttp has parsed ``size`` more bytes.
 
         The time for a head begins with its first byte, that of an idle connection with the request before.
         """
@@ -75,20 +83,13 @@ class BoundedHeads(web.RequestHandler):
             if self._is_head_due:
                 self._is_head_due = False
                 self._give(self._keepalive_timeout)
-        elif is_idle or self._is_between_bodies:
+        elif was_before_head:
             self._head_size += size
-            if is_idle and not self._is_head_due:
+            if self._waiter is not None and not self._is_head_due:
                 self._is_head_due = True
                 self._give(self._limits.header_deadline)
             if self._head_size > self._limits.max_head_bytes:
                 self._refuse()
-
-    @property
-    def _is_between_bodies(self) -> bool:
-        """Whether what comes while a request is served is the head of the next: not its body, nor a WebSocket's."""
-        request = self._current_request
-        is_upgraded = self._upgraded or self._payload_parser is not None
-        return not is_upgraded and (request is None or request.content.is_eof())
 
     def _refuse_large(self) -> None:
         """Refuse the first whole head that is too large, and what is behind it."""

@@ -24,6 +24,7 @@ from aiohttp.abc import AbstractStreamWriter
 from multidict import CIMultiDict, MultiMapping
 
 from relay.busy_poll import BusyPoll
+from relay.endpoints.collapsed_stream import CollapsedStream
 from relay.endpoints.cookies import CookieJar, SessionJars
 from relay.endpoints.http_checks import Checks, Refused
 from relay.endpoints.http_client_lane import Answer
@@ -41,7 +42,9 @@ from relay.frames.http_rules import (
     LAST_EVENT_ID,
     PROTOCOL_VERSION,
     SESSION_ID,
+    accepts,
     is_modern_version,
+    listed,
     media_type,
     without_bom,
 )
@@ -56,6 +59,7 @@ logger = logging.getLogger("relay")
 _ONWARD = (SESSION_ID, PROTOCOL_VERSION, LAST_EVENT_ID, METHOD, NAME, "Traceparent", "Tracestate", "Baggage")
 _HOMEWARD = (SESSION_ID, "Retry-After", "Allow", "Cache-Control", "X-Accel-Buffering")
 _STREAM_HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
+_BOTH = f"{JSON}, {EVENT_STREAM}"
 _HOPS = "MCP-Relay-Hops"
 _MAX_HOPS = 4  # a relay that was pointed at itself stops here
 _LARGE_BODIES = 8  # of up to max_frame_bytes each
@@ -137,7 +141,7 @@ class PassThrough:
         """Hand a POST on and give its answer back. Raises Refused, Elsewhere."""
         headers = self._onward(request.headers, turn.frame)
         headers["Content-Type"] = JSON
-        jar = self._jars.find(request.headers.get(SESSION_ID))
+        jar = self._jars.find(headers.get(SESSION_ID))
         entering = self._dial.request("POST", headers, body=self._body(turn), jar=jar)
         return await self._hand_on(request, entering, cors, turn, jar)
 
@@ -150,7 +154,7 @@ class PassThrough:
     def onward_at_once(self, client_headers: MultiMapping[str], frame: Frame) -> Onward | None:
         """Return what a client's headers are on a kept connection; None if there is none. Raises Refused."""
         connections = self._dial.lane(self._tasks)
-        if connections is None:
+        if connections is None or frame.head.method == _INITIALIZE:
             return None
         headers = self._onward(client_headers, frame)
         headers["Content-Type"] = JSON
@@ -298,11 +302,17 @@ class PassThrough:
 
     def _onward(self, client_headers: MultiMapping[str], frame: Frame | None = None) -> CIMultiDict[str]:
         prefix = PARAM_PREFIX.lower()
-        headers = CIMultiDict({name: client_headers[name] for name in _ONWARD if name in client_headers})
+        # With all its lines: whether one that has two is a fault, the server says.
+        headers = CIMultiDict((name, value) for name in _ONWARD for value in client_headers.getall(name, ()))
+        if frame is not None and frame.head.method == _INITIALIZE:
+            headers.popall(SESSION_ID, None)  # a session begins: a client may still say the last one's id
         for name, value in client_headers.items():
             if name.lower().startswith(prefix):
                 headers.add(name, value)
-        headers["Accept"] = client_headers.get("Accept", f"{JSON}, {EVENT_STREAM}")
+        accept = listed(client_headers, "Accept")
+        # Who takes no stream gets the answer out of it (``CollapsedStream``): servers want to hear both.
+        is_plain = frame is not None and not accepts(accept, EVENT_STREAM)
+        headers["Accept"] = _BOTH if accept is None or is_plain else accept
         said = client_headers.get(_HOPS, "0")
         hops = int(said) if said.isascii() and said.isdigit() and len(said) < 4 else 0
         if hops >= _MAX_HOPS:
@@ -332,11 +342,14 @@ class PassThrough:
                     response = await stack.enter_async_context(entering)
                     is_stream = _is_stream(response)
                     if jar is not None and len(jar):
-                        self._note_session(request.headers.get(SESSION_ID), response, jar, request.method)
+                        self._note_session(_session_of(request, head), response, jar, request.method)
                     self._dial.fault = None
                     if turn is not None and 200 <= response.status < 300:
                         self.is_elsewhere = False
-                    if not is_stream:
+                    if is_stream and asks and not self._checks.takes_streams(request.headers):
+                        is_stream = False
+                        answer = await self._collapsed(passing, response)
+                    elif not is_stream:
                         answer = await self._whole(passing, response)
                 if is_stream:
                     return await self._stream(passing, response)
@@ -396,6 +409,16 @@ class PassThrough:
             return web.Response(status=status, headers=headers)  # a page is no part of 202, and could be a script
         return web.Response(status=status, body=body, content_type=JSON, headers=headers)
 
+    async def _collapsed(self, passing: _Passing, response: Response) -> web.Response:
+        """Read a stream for a client that takes none, until its answer is there. Raises EndpointBroken."""
+        assert passing.head is not None, "a request was answered"
+        stream = CollapsedStream(passing.head, self._limits.max_frame_bytes)
+        async for chunk in self._dial.chunks(response):
+            if (body := stream.feed(chunk)) is not None:
+                headers = self._homeward(response, passing.cors)
+                return web.Response(status=response.status, body=body, content_type=JSON, headers=headers)
+        raise EndpointBroken(f"{self._dial.name}: the stream ended without an answer")
+
     def _refusal(self, passing: _Passing, response: Response, body: bytes) -> web.Response:
         """Pass a refusal on if it is JSON-RPC, else say it so; or find that the server may speak HTTP+SSE."""
         request, head, turn, status = passing.request, passing.head, passing.turn, response.status
@@ -403,7 +426,7 @@ class PassThrough:
         is_error = frame.head.kind is Kind.RESPONSE
         # 405 with an error that is not this request's own: it is POST that is refused here, not the request.
         is_no_post = status == 405 and (not is_error or frame.head.id is None) and not is_modern_error(frame)
-        is_begun = SESSION_ID in request.headers
+        is_begun = _session_of(request, head) is not None
         is_legacy = not is_modern_version(request.headers.get(PROTOCOL_VERSION))  # others find out by themselves
         if head is not None and is_legacy and not is_begun and turn is not None and turn.frame is not None:
             is_first = head.method == _INITIALIZE
@@ -500,6 +523,12 @@ class PassThrough:
     def _abort(self, request: web.BaseRequest) -> None:
         if request.transport is not None:
             request.transport.abort()
+
+
+def _session_of(request: web.BaseRequest, head: Head | None) -> str | None:
+    """Return the session that a request is of; none if one begins with it."""
+    is_first = head is not None and head.method == _INITIALIZE
+    return None if is_first else request.headers.get(SESSION_ID)
 
 
 def _is_stream(response: Response) -> bool:

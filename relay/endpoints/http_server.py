@@ -28,7 +28,7 @@ from relay.endpoints.http_server_lane import Rules
 from relay.endpoints.http_sse_routes import SseRoutes
 from relay.endpoints.http_streamable import StreamableHttp
 from relay.errors import ConfigError
-from relay.frames.http_rules import JSON, SESSION_ID
+from relay.frames.http_rules import JSON, SESSION_ID, listed
 from relay.limits import DEFAULT_LIMITS, Limits
 
 if TYPE_CHECKING:
@@ -325,7 +325,7 @@ class HttpListener:
         return ", ".join(places) or "no server is offered now"
 
     def _preflight(self, request: web.BaseRequest) -> web.Response:
-        requested = request.headers.get("Access-Control-Request-Headers", "")
+        requested = listed(request.headers, "Access-Control-Request-Headers") or ""
         cors = self._answers.cors(request.headers, requested)
         return web.Response(status=204, headers=cors or {"Allow": "GET, POST, DELETE, OPTIONS"})
 

@@ -159,12 +159,12 @@ class FastLane(BoundedHeads):
         if self._known_head is not None and self._take_known(self._known_head, data):
             return
         self._parse_the_rest()
-        is_first = not self._messages
+        is_first, was_before_head = not self._messages, self.is_before_head
         self._parse(data)
         body = self._whole_body() if is_first else None
         self._is_between = self._is_between and body is not None and self._holds_just(data, body)
         waiter = self._waiter
-        self.watch_head(len(data), is_idle=waiter is not None)
+        self.watch_head(len(data), was_before_head=was_before_head)
         if waiter is None or waiter.done() or not self._messages:
             return
         if self._is_waiting:

@@ -130,14 +130,21 @@ class ClientSession:
 class Exchange:
     """One POST that waits for answers: to one request, or to those of a batch."""
 
-    __slots__ = ("ids", "is_abandoned", "on_outcome", "stream")
+    __slots__ = ("ids", "is_abandoned", "on_outcome", "parts", "stream")
 
-    def __init__(self, on_outcome: Callable[[Frame | EventStream], None]) -> None:
-        """Call ``on_outcome`` once: with the frame to answer with, or the stream to answer as."""
+    def __init__(self, on_outcome: Callable[[Frame | EventStream], None], *, takes_stream: bool = True) -> None:
+        """Call ``on_outcome`` once: with the frame to answer with, or the stream to answer as, if it takes one."""
         self.on_outcome: Callable[[Frame | EventStream], None] | None = on_outcome
         self.ids: set[RequestId] = set()
         self.stream: EventStream | None = None
         self.is_abandoned = False
+        self.parts: list[bytes] | None = None if takes_stream else []
+        """Answers that wait for the others of their batch; None if they go as a stream."""
+
+    @property
+    def takes_stream(self) -> bool:
+        """Whether the client takes a stream for an answer."""
+        return self.parts is None
 
     def decide(self, outcome: Frame | EventStream) -> None:
         """Say how the POST is answered; only the first time counts."""
@@ -195,10 +202,13 @@ class HttpSession(ClientSession):
         """Return the HTTP status of a plain answer: 200, JSON-RPC errors too, but for the end of the session."""
         return 404 if isinstance(answer, replies.SessionOver) else 200
 
-    def accept(self, frame: Frame, on_outcome: Callable[[Frame | EventStream], None]) -> Exchange | None:
+    def accept(
+        self, frame: Frame, on_outcome: Callable[[Frame | EventStream], None], *, takes_stream: bool = True
+    ) -> Exchange | None:
         """Take a frame the client has POSTed; return the exchange that waits for its answers, if it asks for any.
 
-        ``on_outcome`` is told how that exchange is answered. Raises IdInUse, EndpointClosed.
+        ``on_outcome`` is told how that exchange is answered: never as a stream, unless it takes one. Raises IdInUse,
+        EndpointClosed.
         """
         self._check_taking()
         self.touch()
@@ -207,12 +217,11 @@ class HttpSession(ClientSession):
             self._expect_cancelled(head.target)
         exchange = None
         if head.kind is Kind.REQUEST or head.kind is Kind.BATCH:
-            exchange = self._open(head, on_outcome)
+            exchange = self._open(head, Exchange(on_outcome, takes_stream=takes_stream))
         self.inbox.put((frame,))
         return exchange
 
-    def _open(self, head: Head, on_outcome: Callable[[Frame | EventStream], None]) -> Exchange | None:
-        exchange = Exchange(on_outcome)
+    def _open(self, head: Head, exchange: Exchange) -> Exchange | None:
         exchange.ids.update(self.exchanges.open(exchange, head.messages))
         if head.method == "initialize" and not self.is_initialized:
             self._initialize_id = head.id
@@ -221,7 +230,7 @@ class HttpSession(ClientSession):
     def begin_stream(self, exchange: Exchange) -> None:
         """Answer this exchange as an SSE stream."""
         # The timer may come when the answer has just been given, and nobody would read the stream.
-        if exchange.stream is None and exchange.on_outcome is not None:
+        if exchange.stream is None and exchange.on_outcome is not None and exchange.takes_stream:
             self._last_stream += 1
             stream = EventStream(
                 self._last_stream,
@@ -351,7 +360,7 @@ class HttpSession(ClientSession):
         if exchange is None and not self._standalone.has_reader:
             # Better on the stream of another call than where nobody looks: a server may wait for the answer.
             exchange = self.exchanges.latest()
-        if exchange is None or exchange.is_abandoned:
+        if exchange is None or exchange.is_abandoned or not exchange.takes_stream:
             self._standalone.push(frame.line)
             return self._standalone
         self.begin_stream(exchange)
@@ -363,7 +372,8 @@ class HttpSession(ClientSession):
         """Answer with a batch as it came if it is all that its exchange waits for; else member by member."""
         ids = {message.id for message in frame.head.messages if message.kind is Kind.RESPONSE}
         exchange = next((found for i in ids if (found := self.exchanges.find(i)) is not None), None)
-        if exchange is not None and exchange.ids == ids and len(ids) == len(frame.head.messages):
+        is_whole = exchange is not None and exchange.ids == ids and not exchange.parts
+        if exchange is not None and is_whole and len(ids) == len(frame.head.messages):
             for request_id in ids:
                 self.exchanges.settle(request_id)
             exchange.ids.clear()
@@ -387,8 +397,13 @@ class HttpSession(ClientSession):
     def _answer(self, exchange: Exchange, frame: Frame) -> EventStream | None:
         """Pass an answer on: as the plain JSON body if it is the whole answer and the first thing, else as an event."""
         if exchange.stream is None:
+            if exchange.parts is not None and (exchange.ids or exchange.parts) and frame.head.kind is not Kind.BATCH:
+                exchange.parts.append(frame.raw)
+                frame = Frame(b"[" + b",".join(exchange.parts) + b"]")
             if not exchange.ids:
                 exchange.decide(frame)
+                return None
+            if not exchange.takes_stream:
                 return None
             self.begin_stream(exchange)
         assert exchange.stream is not None, "begun"

@@ -120,7 +120,7 @@ class StreamableHttp:
             return None
         self._checks.check_source(headers)
         self._checks.check_post(headers)
-        return self._mount.known(headers)
+        return self._mount.known(headers) if self._checks.takes_streams(headers) else None
 
     def _hand_on_at_once(self, lane: FastLane, message: RawRequestMessage, body: bytes, server: PassThrough) -> bool:
         """Check a POST and hand it on to a server that answers for itself; False if it must go the ordinary way."""
@@ -132,6 +132,8 @@ class StreamableHttp:
                     return False
                 self._checks.check_source(headers)
                 self._checks.check_post(headers)
+                if not self._checks.takes_streams(headers):
+                    return False
             frame = self._checks.check_frame(body, None)
             self._mount.check_taking(frame.head)
             if checked is None:
@@ -152,11 +154,31 @@ class StreamableHttp:
             return await self._stream_answer(request, *adopted)
         headers = request.headers
         self._checks.check_post(headers)
-        known = self._mount.known(headers)
+        known, stale = self._known(request)
         async with self._mount.turn_to_read(known, request):
-            frame = self._checks.check_frame(await self._checks.read_body(request), known.version if known else None)
+            body = await self._checks.read_body(request)
+            try:
+                frame = self._checks.check_frame(body, known.version if known else None)
+            except Refused as exc:
+                raise stale or exc from None
+            if stale is not None and frame.head.method != "initialize":
+                raise stale
+            del body
             answering = await self._take(request, known, frame)
         return await answering
+
+    def _known(self, request: web.BaseRequest) -> tuple[HttpSession | ModernClients | None, Refused | None]:
+        """Return what a POST belongs to as far as its headers tell, or why not, unless a session begins with it.
+
+        A client whose session has ended may say its id with the next ``initialize``, too. Raises Refused.
+        """
+        try:
+            return self._mount.known(request.headers), None
+        except Refused as exc:
+            is_small = (request.content_length or 0) <= self._limits.buffer_low
+            if exc.status != 404 or not is_small:
+                raise
+            return None, exc
 
     async def _take(
         self, request: web.BaseRequest, known: HttpSession | ModernClients | None, frame: Frame
@@ -166,6 +188,7 @@ class StreamableHttp:
         if mount.per_request and frame.head.kind is not Kind.REQUEST:
             self._check_untold(headers, frame)
             return self._accepted(request)
+        self._checks.check_streamed(headers, frame.head)
         session = mount.session_for(known, headers, frame)
         if isinstance(session, ModernClients) and (facts := read_facts(frame)) is not None:
             if await session.find_out(frame.head.method, facts):
@@ -179,7 +202,7 @@ class StreamableHttp:
             if not outcome.cancelled():  # else the client has left, and its task will say so when it runs
                 outcome.set_result(decided)
 
-        exchange = self._accept(session, frame, decide)
+        exchange = self._accept(session, frame, decide, takes_stream=self._checks.takes_streams(headers))
         return self._accepted(request) if exchange is None else self._answer(request, session, exchange, outcome)
 
     def _check_untold(self, headers: MultiMapping[str], frame: Frame) -> None:
@@ -194,13 +217,18 @@ class StreamableHttp:
         return web.Response(status=202, headers=self._cors(request))
 
     def _accept(
-        self, session: HttpSession | ModernClients, frame: Frame, on_outcome: Callable[[Frame | EventStream], None]
+        self,
+        session: HttpSession | ModernClients,
+        frame: Frame,
+        on_outcome: Callable[[Frame | EventStream], None],
+        *,
+        takes_stream: bool = True,
     ) -> Exchange | None:
         head = frame.head
         if head.kind is not Kind.NOTIFICATION and head.kind is not Kind.RESPONSE:
             self._mount.check_load(session, head)
         try:
-            return session.accept(frame, on_outcome)
+            return session.accept(frame, on_outcome, takes_stream=takes_stream)
         except (IdInUse, Unnameable) as exc:
             raise Refused(400, str(exc), code=replies.INVALID_REQUEST, request_id=head.id) from exc
         except EndpointClosed as exc:
@@ -222,6 +250,7 @@ class StreamableHttp:
         self._checks.check_post(request.headers)
         async with server.turn_to_read(request) as turn:
             turn.frame = self._checks.check_frame(await self._checks.read_body(request), None)
+            self._checks.check_streamed(request.headers, turn.frame.head)
             if turn.frame.head.asks:  # what is in flight may wait for an answer of the client's
                 self._mount.check_taking(turn.frame.head)
             with contextlib.suppress(Elsewhere):

@@ -69,10 +69,13 @@ class ModernClients(ClientSession):
 
     # What the HTTP handlers ask for.
 
-    def accept(self, frame: Frame, on_outcome: Callable[[Frame | EventStream], None]) -> Exchange | None:
+    def accept(
+        self, frame: Frame, on_outcome: Callable[[Frame | EventStream], None], *, takes_stream: bool = True
+    ) -> Exchange | None:
         """Take a frame a client has POSTed; return the exchange that waits for its answer, if it is a request.
 
-        ``on_outcome`` is told how that exchange is answered. Raises Unnameable, EndpointClosed.
+        ``on_outcome`` is told how that exchange is answered: never as a stream, unless it takes one. Raises Unnameable,
+        EndpointClosed.
         """
         self._check_taking()
         self.touch()
@@ -81,7 +84,7 @@ class ModernClients(ClientSession):
             if frame.head.method not in _OF_REQUESTS:
                 self.inbox.put((frame,))
             return None
-        exchange = Exchange(on_outcome)
+        exchange = Exchange(on_outcome, takes_stream=takes_stream)
         renamed, outward = self._requests.open(exchange, frame)
         exchange.ids.add(renamed.id)
         self._numbers[exchange] = renamed.number
@@ -141,7 +144,7 @@ class ModernClients(ClientSession):
 
     def begin_stream(self, exchange: Exchange) -> None:
         """Answer this exchange as an SSE stream."""
-        if exchange.stream is None and exchange.on_outcome is not None:
+        if exchange.stream is None and exchange.on_outcome is not None and exchange.takes_stream:
             exchange.stream = EventStream(self._numbers.get(exchange, 0), self._limits, has_ids=False)
             exchange.stream.await_reader()
             exchange.decide(exchange.stream)
@@ -241,6 +244,9 @@ class ModernClients(ClientSession):
 
     def _notify(self, renamed: Renamed[Exchange], frame: Frame) -> None:
         exchange = renamed.owner
+        if not exchange.takes_stream:
+            self._drop(frame, "a notification to a client that takes no stream")
+            return
         self.begin_stream(exchange)
         assert exchange.stream is not None, "begun"
         exchange.stream.push(frame.line)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import aiohttp
 from aiohttp import WSMsgType, web
+from multidict import CIMultiDict
 
 from relay.addresses import shown_address
 from relay.endpoints.connected import ConnectedEndpoint
@@ -33,6 +34,7 @@ from relay.endpoints.websocket_masks import MaskedSocket
 from relay.errors import EndpointBroken, EndpointClosed, EndpointUnavailable, RelayError
 from relay.frames import replies
 from relay.frames.frame import Frame
+from relay.frames.http_rules import listed
 from relay.frames.lines import KEPT, Oversized
 from relay.limits import DEFAULT_LIMITS, Limits
 
@@ -45,6 +47,7 @@ logger = logging.getLogger("relay")
 
 SUBPROTOCOL = "mcp"
 
+_PROTOCOLS = "Sec-WebSocket-Protocol"
 _ORDERLY = (0, 1000, 1001, 1005)  # done, going away, and the two ways to say nothing
 _BINARY = 1003
 _INVALID_TEXT = 1007
@@ -287,7 +290,8 @@ async def accept_websocket(
     The caller has checked Host, Origin and credentials. Raises Refused if it is no proper upgrade, or offers
     subprotocols without ``mcp``.
     """
-    offered = [word.strip() for word in request.headers.get("Sec-WebSocket-Protocol", "").split(",") if word.strip()]
+    request = _with_one_list(request)
+    offered = [word.strip() for word in request.headers.get(_PROTOCOLS, "").split(",") if word.strip()]
     if offered and SUBPROTOCOL not in offered:
         raise Refused(400, f"the subprotocol here is {SUBPROTOCOL!r}; offered: {', '.join(offered)}")
     socket = MaskedSocket(
@@ -309,6 +313,15 @@ async def accept_websocket(
     endpoint = WebSocketEndpoint(name or f"websocket {request.remote}", bytewise, transport, limits, peer_serves=False)
     endpoint.begin()
     return endpoint
+
+
+def _with_one_list(request: web.BaseRequest) -> web.BaseRequest:
+    """Return a request whose subprotocols stand on one line: of several aiohttp reads the first."""
+    headers = CIMultiDict(request.headers)
+    if len(headers.getall(_PROTOCOLS, ())) < 2:
+        return request
+    headers[_PROTOCOLS] = listed(request.headers, _PROTOCOLS) or ""
+    return request.clone(headers=headers)
 
 
 async def dial_websocket(

@@ -9,6 +9,7 @@ import functools
 import re
 
 import msgspec
+from multidict import MultiMapping
 
 from relay.frames.frame import UNREADABLE, Frame
 
@@ -25,6 +26,7 @@ __all__ = [
     "is_foreign_error",
     "is_modern_version",
     "is_session_id",
+    "listed",
     "media_type",
     "status_of",
     "without_bom",
@@ -49,6 +51,15 @@ _VISIBLE_ASCII = re.compile(r"[\x21-\x7e]{1,1024}")
 def without_bom(body: bytes) -> bytes:
     """Return a JSON body without the byte order mark that some write before it, which no JSON has (RFC 8259, 8.1)."""
     return body.removeprefix(_BOM)
+
+
+def listed(headers: MultiMapping[str], name: str) -> str | None:
+    """Return a header that is a list, all its lines as one (RFC 9110 §5.3); None if there is none.
+
+    ``headers`` must find a name in any case, as aiohttp's do.
+    """
+    values = headers.getall(name, None)
+    return None if values is None else ", ".join(values)
 
 
 @functools.lru_cache(128)  # a client sends the same value with each request

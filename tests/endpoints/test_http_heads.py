@@ -99,6 +99,23 @@ async def test_a_larger_head_is_refused_with_the_reason(raw: bytes, status: int,
         wire.close()
 
 
+async def test_a_body_is_no_head() -> None:
+    """In however many reads it comes, and whether its request's task runs already or not."""
+    async with house() as there:
+        client, session = await there.begin()
+        wire = await client.wire()
+        head = [("content-type", "application/json"), ("mcp-session-id", client.session or "")]
+        for number, step in enumerate((100_000, 20_000, 60_000)):
+            frame = request(number, "x", fill="y" * 200_000)
+            await wire.send("POST", "/mcp", [*head, ("content-length", str(len(frame)))], frame[:10])
+            for at in range(10, len(frame), step):
+                wire.writer.write(frame[at : at + step])
+                await asyncio.sleep(0)
+            await session.receive()
+            await session.send([answer(number)])
+            assert await (await wire.response()).frames() == [answer(number).raw]
+
+
 # -- Expect -----------------------------------------------------------------------------------------------------------
 
 

@@ -68,7 +68,7 @@ CHANGES: dict[str, tuple[dict[str, str | None], int]] = {
     "a foreign host": ({"Host": "evil.example"}, 421),
     "a form": ({"Content-Type": "text/plain"}, 415),
     "compressed": ({"Content-Encoding": "gzip"}, 415),
-    "takes no streams": ({"Accept": "application/json"}, 406),
+    "takes no JSON": ({"Accept": "text/event-stream"}, 406),
     "another session": ({"Mcp-Session-Id": "x" * 43}, 404),
     "no session": ({"Mcp-Session-Id": None}, 400),
     "an unknown version": ({"MCP-Protocol-Version": "1999-01-01"}, 400),
