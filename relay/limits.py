@@ -18,8 +18,10 @@ class Limits:
     # Sizes of what peers may send.
     max_frame_bytes: int = 64 * MIB
     """One JSON-RPC frame, in any direction: room for base64 images; a peer that never ends a line stops here."""
-    max_json_nodes: int = 500_000
+    max_json_nodes: int = 2_000_000
     """Arrays and objects in one frame that must be parsed: 16 MiB of ``{},`` would hold the loop otherwise."""
+    max_json_values: int = 4_000_000
+    """Commas in such a frame, outside of its strings: as many values, and no frame of less than 4 MB has more."""
     max_batch: int = 100
     """Messages in one JSON-RPC batch (2025-03-26): each may open an exchange."""
     max_error_body: int = 64 * KIB

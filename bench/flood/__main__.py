@@ -24,6 +24,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--size", action="append", metavar="SIZE", help="of the message (repeatable; 4M and 16M)")
     parser.add_argument("--program", default=f"{sys.executable} -m relay", help="the relay (this one)")
     parser.add_argument("--list", action="store_true", help="list ways in and kinds, and do nothing")
+    parser.add_argument("--repeat", type=int, default=1, metavar="N", help="keep the best of N: on a busy machine")
     parser.add_argument("--worst", action="store_true", help="print only the worst of each way in, at each size")
     return parser.parse_args()
 
@@ -48,7 +49,9 @@ def main() -> None:
             for door in doors:
                 seen: list[tuple[str, Figures]] = []
                 for kind in kinds:
-                    figures = measure(DOORS[door], make(kind, size), options.program.split(), Path(place))
+                    message, program = make(kind, size), options.program.split()
+                    tries = [measure(DOORS[door], message, program, Path(place)) for _ in range(options.repeat)]
+                    figures = min(tries, key=lambda one: one.wait_ms)
                     seen.append((kind, figures))
                     if not options.worst:
                         _print(door, size, kind, figures)

@@ -21,7 +21,7 @@ from relay.endpoints import lost_session
 from relay.endpoints.dial import AnyDial, Response
 from relay.endpoints.doubtful_calls import DoubtfulCalls
 from relay.endpoints.inbox import FrameInbox
-from relay.endpoints.remote_client import Post, RemoteClient, StreamCursor, protocol_version
+from relay.endpoints.remote_client import Post, RemoteClient, StreamCursor
 from relay.errors import EndpointBroken, EndpointUnavailable, RelayError
 from relay.frames import replies
 from relay.frames.frame import Frame, Kind
@@ -33,6 +33,7 @@ from relay.frames.http_rules import (
     SESSION_ID,
     is_session_id,
     media_type,
+    negotiated_version,
     without_bom,
 )
 from relay.frames.modern import (
@@ -500,11 +501,11 @@ class HttpClient(RemoteClient):
 
     async def _read_version(self, response: Response, initialize: Frame) -> str | None:
         if media_type(response.headers.get("Content-Type")) != EVENT_STREAM:
-            return protocol_version(Frame(without_bom(await self.dial.read_body(response))))
+            return negotiated_version(Frame(without_bom(await self.dial.read_body(response))))
         async for events in self.dial.events(response):
             for event in events:
                 if isinstance(event.data, bytes) and Frame(event.data).head.id == initialize.head.id:
-                    return protocol_version(Frame(event.data))
+                    return negotiated_version(Frame(event.data))
         return None
 
     async def _say_goodbye(self) -> None:

@@ -12,15 +12,13 @@ import hashlib
 import logging
 from collections.abc import Callable, Sequence
 
-import msgspec
-
 from relay.endpoints.base import Taker
 from relay.endpoints.http_stream import EventStream
 from relay.endpoints.inbox import FrameInbox
 from relay.errors import EndpointClosed, RelayError
 from relay.frames import replies
-from relay.frames.frame import UNREADABLE, Frame, Head, Kind, RequestId
-from relay.frames.http_rules import SESSION_ID, has_priming
+from relay.frames.frame import Frame, Head, Kind, RequestId
+from relay.frames.http_rules import SESSION_ID, has_priming, negotiated_version
 from relay.limits import Limits
 from relay.routing.event_log import Kept, parse_event_id
 from relay.routing.exchanges import Exchanges
@@ -31,17 +29,6 @@ __all__ = ["ClientSession", "Exchange", "HttpSession"]
 logger = logging.getLogger("relay")
 
 _STANDALONE = 0  # the number of the GET stream
-
-
-class _InitializeResult(msgspec.Struct):
-    protocolVersion: str = ""
-
-
-class _InitializeAnswer(msgspec.Struct):
-    result: _InitializeResult | None = None
-
-
-_decode_initialize_answer = msgspec.json.Decoder(_InitializeAnswer).decode
 
 
 class ClientSession:
@@ -414,15 +401,12 @@ class HttpSession(ClientSession):
 
     def _take_initialize_answer(self, frame: Frame) -> None:
         self._initialize_id = None
-        try:
-            answer = _decode_initialize_answer(frame.raw)
-        except UNREADABLE:
-            answer = _InitializeAnswer()
-        if answer.result is None:
+        version = negotiated_version(frame)
+        if version is None:
             logger.info("%s: initialize failed: no session", self.name)
             self.finish()
             return
-        self.version = answer.result.protocolVersion
+        self.version = version
         self.is_initialized = True
         self._on_ready(self)
 

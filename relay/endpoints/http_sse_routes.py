@@ -58,7 +58,7 @@ class SseRoutes:
                 404, f"no such session: its stream has ended, or never was; begin a new one at {self._address}"
             )
         async with self._mount.turn_to_read(session, request):
-            frame = self._checks.check_frame(await self._checks.read_body(request), None)
+            frame = await self._checks.read_frame(request, None)
             await session.wait_for_room(frame)
             self._accept(session, frame)
         return web.Response(status=202, text="Accepted", headers=self._answers.cors(request.headers))

@@ -164,6 +164,7 @@ class StreamableHttp:
             if stale is not None and frame.head.method != "initialize":
                 raise stale
             del body
+            await self._checks.let_others_go_on(frame)
             answering = await self._take(request, known, frame)
         return await answering
 
@@ -249,7 +250,7 @@ class StreamableHttp:
             return await (await self._take(request, None, passage.frame))
         self._checks.check_post(request.headers)
         async with server.turn_to_read(request) as turn:
-            turn.frame = self._checks.check_frame(await self._checks.read_body(request), None)
+            turn.frame = await self._checks.read_frame(request, None)
             self._checks.check_streamed(request.headers, turn.frame.head)
             if turn.frame.head.asks:  # what is in flight may wait for an answer of the client's
                 self._mount.check_taking(turn.frame.head)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from relay.frames.frame import UNREADABLE, Frame
+from relay.frames.frame import UNREADABLE, Frame, read_text
 from relay.frames.modern import MODERN_VERSION, RequestFacts, ToolHeaders
 
 __all__ = ["KnownServer", "next_cursor"]
@@ -20,8 +20,8 @@ _RELIST = 30.0  # seconds before a tool that is in no list makes us ask for the 
 
 
 class _Result(msgspec.Struct):
-    supportedVersions: tuple[str, ...] | None = None
-    nextCursor: str | None = None
+    supportedVersions: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    nextCursor: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 class _Answer(msgspec.Struct):
@@ -29,6 +29,8 @@ class _Answer(msgspec.Struct):
 
 
 _decode = msgspec.json.Decoder(_Answer).decode
+_decode_versions = msgspec.json.Decoder(tuple[str, ...]).decode
+_MOST_VERSIONS = 4096  # bytes of their list
 
 
 def _result(answer: Frame) -> _Result:
@@ -40,7 +42,19 @@ def _result(answer: Frame) -> _Result:
 
 def next_cursor(answer: Frame) -> str | None:
     """Return where a list goes on, if it does."""
-    return _result(answer).nextCursor
+    return read_text(_result(answer).nextCursor)
+
+
+def _versions(answer: Frame) -> tuple[str, ...] | None:
+    """Return the versions that a server says it supports, if it says any."""
+    listed = _result(answer).supportedVersions
+    if isinstance(listed, msgspec.UnsetType) or memoryview(listed).nbytes > _MOST_VERSIONS:
+        return None
+    try:
+        versions: tuple[str, ...] = _decode_versions(listed)
+        return versions
+    except UNREADABLE:
+        return None
 
 
 class KnownServer:
@@ -57,7 +71,7 @@ class KnownServer:
         """Learn from the answer to a request of ``method``."""
         if method == "tools/list":
             self.tools.learn(answer)
-        elif method == "server/discover" and (versions := _result(answer).supportedVersions) is not None:
+        elif method == "server/discover" and (versions := _versions(answer)) is not None:
             self.versions = versions
 
     def supports(self, version: str | None) -> bool:

@@ -11,45 +11,24 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
-import msgspec
-
 from relay.endpoints.dial import AnyDial
 from relay.endpoints.inbox import FrameInbox
 from relay.endpoints.lost_session import SessionLoss
 from relay.endpoints.tasks import TaskScope
 from relay.errors import EndpointClosed, EndpointUnavailable, FrameTooLarge, RelayError
 from relay.frames import replies
-from relay.frames.frame import UNREADABLE, Frame, Head, Kind, RequestId, salvage_head
+from relay.frames.frame import Frame, Head, Kind, RequestId, salvage_head
+from relay.frames.http_rules import negotiated_version
 from relay.frames.lines import Oversized
 from relay.frames.modern import RequestFacts
 from relay.frames.sse import SseEvent
 from relay.routing.exchanges import Exchanges, IdInUse
 
-__all__ = ["Post", "RemoteClient", "StreamCursor", "protocol_version"]
+__all__ = ["Post", "RemoteClient", "StreamCursor"]
 
 logger = logging.getLogger("relay")
 
 _INITIALIZED = Frame(b'{"jsonrpc":"2.0","method":"notifications/initialized"}')
-
-
-class _Result(msgspec.Struct):
-    protocolVersion: str = ""
-
-
-class _Answer(msgspec.Struct):
-    result: _Result | None = None
-
-
-_decode_answer = msgspec.json.Decoder(_Answer).decode
-
-
-def protocol_version(answer: Frame) -> str | None:
-    """Return the version in an answer to ``initialize``; None if that answer is an error."""
-    try:
-        result = _decode_answer(answer.raw).result
-    except UNREADABLE:
-        return None
-    return result.protocolVersion if result is not None else None
 
 
 class StreamCursor:
@@ -185,7 +164,7 @@ class RemoteClient:
     async def _send_in_turn(self, frame: Frame) -> None:
         head = frame.head
         if head.kind is Kind.INVALID:
-            fault = replies.error(head.id, replies.INVALID_REQUEST, f"not a JSON-RPC message: {head.fault}")
+            fault = replies.error(head.id, replies.code_of(head), f"not a JSON-RPC message: {head.fault}")
             self.inbox.put((fault,))
             return
         facts = self._facts_of(frame)
@@ -408,7 +387,7 @@ class RemoteClient:
         return post
 
     def _take_handshake(self, answer: Frame) -> None:
-        self.version = protocol_version(answer)
+        self.version = negotiated_version(answer)
         if self.version is None:
             self._initialize = None
         self._ready.set()

@@ -209,5 +209,4 @@ class Settlement:
 
 
 def _refusal(head: Head) -> Frame:
-    code = replies.INVALID_REQUEST if head.is_json else replies.PARSE_ERROR
-    return replies.error(head.id, code, f"not a JSON-RPC message: {head.fault}", delivered="no")
+    return replies.error(head.id, replies.code_of(head), f"not a JSON-RPC message: {head.fault}", delivered="no")

@@ -20,7 +20,7 @@ import msgspec
 from relay.endpoints.inbox import FrameInbox
 from relay.errors import EndpointBroken, EndpointClosed, RelayError
 from relay.frames import replies
-from relay.frames.frame import UNREADABLE, Frame, Kind, RequestId, each_message
+from relay.frames.frame import UNREADABLE, Frame, Kind, RequestId, each_message, read_text
 from relay.frames.http_rules import LEGACY_VERSIONS
 from relay.frames.rename import Unnameable, with_id, with_target
 from relay.limits import Limits
@@ -40,9 +40,12 @@ _TO_ALL = frozenset(
 _UPDATED = "notifications/resources/updated"
 
 
+_MaybeRaw = msgspec.Raw | msgspec.UnsetType
+
+
 class _Params(msgspec.Struct):
-    uri: str | None = None
-    protocolVersion: str | None = None
+    uri: _MaybeRaw = msgspec.UNSET
+    protocolVersion: _MaybeRaw = msgspec.UNSET
 
 
 class _Message(msgspec.Struct):
@@ -138,7 +141,7 @@ class Member:
                     fault = "a session begins with initialize"
                     self.inbox.put((replies.error(frame.head.id, replies.INVALID_REQUEST, fault, delivered="no"),))
                 return
-            self._shared = self._pool.of_version(_params(frame).protocolVersion or "")
+            self._shared = self._pool.of_version(read_text(_params(frame).protocolVersion) or "")
             self._shared.members.append(self)
         self._shared.take(self, frame)
 
@@ -266,7 +269,7 @@ class SharedSessions:
         method = frame.head.method
         if method not in ("resources/subscribe", "resources/unsubscribe"):
             return False
-        uri = _params(frame).uri
+        uri = read_text(_params(frame).uri)
         if uri is None:
             return False
         if method == "resources/subscribe":
@@ -324,7 +327,7 @@ class SharedSessions:
         elif frame.head.method in _TO_ALL:
             self._give(self._greeted_members(), frame)
         elif frame.head.method == _UPDATED:
-            uri = _params(frame).uri
+            uri = read_text(_params(frame).uri)
             self._give([member for member in self.members if uri in member.subscribed], frame)
         elif frame.head.method == "notifications/cancelled":
             self._take_back(frame)

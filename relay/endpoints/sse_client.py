@@ -17,11 +17,11 @@ from relay.addresses import fault_of_url
 from relay.endpoints.dial import AnyDial, Response
 from relay.endpoints.http_address import join_url
 from relay.endpoints.inbox import FrameInbox
-from relay.endpoints.remote_client import Post, RemoteClient, protocol_version
+from relay.endpoints.remote_client import Post, RemoteClient
 from relay.errors import EndpointBroken, EndpointUnavailable, RelayError
 from relay.frames import replies
 from relay.frames.frame import Frame
-from relay.frames.http_rules import EVENT_STREAM, JSON, PROTOCOL_VERSION, media_type
+from relay.frames.http_rules import EVENT_STREAM, JSON, PROTOCOL_VERSION, media_type, negotiated_version
 from relay.frames.sse import SseEvent
 
 __all__ = ["SseClient"]
@@ -196,7 +196,7 @@ class SseClient(RemoteClient):
                 if not 200 <= status < 300:
                     said = self.dial.describe_error_body(body)
                     raise EndpointUnavailable(f"HTTP {status}{': ' if said else ''}{said}")
-                self.version = protocol_version(await session.repeated)
+                self.version = negotiated_version(await session.repeated)
                 await self._post(url, self._initialized)
             if not session.messages.done():
                 session.messages.set_result(url)

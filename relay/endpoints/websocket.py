@@ -33,6 +33,7 @@ from relay.endpoints.upgrade_refusal import explaining
 from relay.endpoints.websocket_masks import MaskedSocket
 from relay.errors import EndpointBroken, EndpointClosed, EndpointUnavailable, RelayError
 from relay.frames import replies
+from relay.frames.bounds import is_utf8
 from relay.frames.frame import Frame
 from relay.frames.http_rules import listed
 from relay.frames.lines import KEPT, Oversized
@@ -107,9 +108,9 @@ class WebSocketEndpoint(ConnectedEndpoint):
             raise self._failure
         if self._inbox.is_finished:
             raise EndpointBroken(f"{self.name}: the peer has closed the connection")
-        readable = [frame for frame in frames if _is_text(frame.raw)]
+        readable = [frame for frame in frames if is_utf8(frame.raw)]
         for frame in frames:
-            if not _is_text(frame.raw):
+            if not is_utf8(frame.raw):
                 fault = "the message is not valid UTF-8"
                 self._inbox.put([replies.error(frame.head.id, replies.PARSE_ERROR, fault, delivered="no")])
         onward, back = self._settlement.hand_over(readable)
@@ -166,7 +167,7 @@ class WebSocketEndpoint(ConnectedEndpoint):
             self._heard()
             kind, data = message.type, message.data
             if kind is WSMsgType.TEXT:
-                if not _is_text(data):
+                if not is_utf8(data):
                     await self._socket.close(code=_INVALID_TEXT)
                     return self._closed_with(_INVALID_TEXT, "a message that is not UTF-8")
                 await self._take(data)
@@ -394,17 +395,6 @@ async def dial_websocket(
     endpoint = WebSocketEndpoint(name, socket, transport, limits, peer_serves=True, session=session)
     endpoint.begin()
     return endpoint
-
-
-def _is_text(data: bytes) -> bool:
-    """Tell whether bytes are UTF-8: a text message must be."""
-    if data.isascii():
-        return True
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _describe(exc: object) -> str:

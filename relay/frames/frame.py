@@ -13,7 +13,10 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-__all__ = ["UNREADABLE", "Frame", "Head", "Kind", "RequestId", "each_message"]
+from relay.frames.bounds import BUILT, MOST_MESSAGES, MOST_NAME, excess, may_hold
+from relay.frames.members import Malformed, Span, Text, TooMany, elements, find_members
+
+__all__ = ["UNREADABLE", "Frame", "Head", "Kind", "RequestId", "each_message", "read_name", "read_text"]
 
 RequestId = str | int
 """A JSON-RPC id. ``1`` and ``"1"`` are different ids, as they are different Python values."""
@@ -46,6 +49,8 @@ class Head(msgspec.Struct, frozen=True, gc=False):  # made for every frame: 0.08
     """False if the bytes are not even JSON."""
     payload_size: int = 0
     """Bytes of a large message's params, result or error; 0 if it was not looked at."""
+    is_excessive: bool = False
+    """Whether it is INVALID because of what it would cost to read; see ``bounds``."""
 
     @property
     def asks(self) -> bool:
@@ -69,8 +74,18 @@ class _Envelope(msgspec.Struct):
     error: msgspec.Raw | _Unset = msgspec.UNSET
 
 
+class _BareEnvelope(msgspec.Struct):
+    """The envelope of a large message: nothing of it is built before its size is known."""
+
+    id: msgspec.Raw | _Unset = msgspec.UNSET
+    method: msgspec.Raw | _Unset = msgspec.UNSET
+    params: msgspec.Raw | _Unset = msgspec.UNSET
+    result: msgspec.Raw | _Unset = msgspec.UNSET
+    error: msgspec.Raw | _Unset = msgspec.UNSET
+
+
 class _Meta(msgspec.Struct):
-    progressToken: int | str | None = None
+    progressToken: msgspec.Raw | _Unset = msgspec.UNSET
 
 
 class _RequestParams(msgspec.Struct):
@@ -78,38 +93,42 @@ class _RequestParams(msgspec.Struct):
 
 
 class _NoticeParams(msgspec.Struct):
-    progressToken: int | str | None = None
-    requestId: int | str | None = None
+    progressToken: msgspec.Raw | _Unset = msgspec.UNSET
+    requestId: msgspec.Raw | _Unset = msgspec.UNSET
 
 
 _decode_envelope = msgspec.json.Decoder(_Envelope).decode
-_decode_members = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode_bare_envelope = msgspec.json.Decoder(_BareEnvelope).decode
+_decode_id = msgspec.json.Decoder(int | str | None).decode
+_decode_str = msgspec.json.Decoder(str).decode
 _decode_request_params = msgspec.json.Decoder(_RequestParams).decode
 _decode_notice_params = msgspec.json.Decoder(_NoticeParams).decode
 
-UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-"""What msgspec raises for bytes that are not the JSON that was asked for; RecursionError for 1,000 nested arrays."""
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, Malformed)
+"""What is raised for bytes that are not the JSON that was asked for; RecursionError for 1,000 nested arrays."""
 _SPEAKING_OF_REQUESTS = ("notifications/progress", "notifications/cancelled")
 _NEWLINES = bytes.maketrans(b"\r\n", b"  ")
-# Possessive: a string of 10 MiB costs no memory to skip.
-_STRING_OR_BRACKET = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{}]', re.DOTALL)
 _ESCAPE = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
 )
-_REPLACEMENT = "\ufffd"
-_COLON = re.compile(rb"\s*:")
+_HALF = re.compile("\ufffd")
+_BLUNTED = re.compile("[\uf000-\uffff]")
 _ENVELOPE_KEY = re.compile(rb'"(jsonrpc|id|method|params|result|error)"\s*:')
 _ENVELOPE_MEMBER = rb'"(?:jsonrpc|id|method)"\s*:\s*(?:"[^"\\]*"|-?\d+)\s*'
 _BEFORE_PAYLOAD = re.compile(rb"\s*\{\s*(?:" + _ENVELOPE_MEMBER + rb',\s*)*"(?:params|result|error)"\s*:\s*')
 _AFTER_PAYLOAD = re.compile(rb"\s*(?:,\s*" + _ENVELOPE_MEMBER + rb")*\}\s*")
+_AFTER_MESSAGES = re.compile(rb"\s*+\]\s*+")
 _LARGE = 2048  # bytes from which on a look at a message's ends is cheaper than a look at all of it
-_ROUTED_KEYS = frozenset(("id", "method", "jsonrpc", "params", "result", "error"))
+_ENDS = 4096  # bytes at either end of a large message in which its envelope is looked for
+_ROUTED_KEYS = ("id", "method", "jsonrpc", "params", "result", "error")
 
 
 class Frame:
     """One JSON-RPC message exactly as it arrived, without its line ending."""
 
-    __slots__ = ("_head", "belongs_to", "raw")
+    __slots__ = ("_head", "belongs_to", "found", "raw")
+    found: tuple[object]
+    """What ``modern`` has found in a large frame, once; not there before."""
 
     def __init__(self, raw: bytes, belongs_to: RequestId | None = None, head: Head | None = None) -> None:
         """Hold ``raw``; ``belongs_to`` names the request on whose own response stream the frame arrived, if any.
@@ -144,13 +163,8 @@ class Frame:
 
     def split(self) -> list[Frame]:
         """Return the members of a batch as frames of their own, their bytes as they are."""
-        members, position = [], 0
-        mended = _mend(self.raw)
-        for member in map(bytes, _decode_members(mended)):
-            position = mended.index(member, position)  # between two members are a comma and white space only
-            members.append(Frame(self.raw[position : position + len(member)], self.belongs_to))
-            position += len(member)
-        return members
+        _, spans = _find_messages(self.raw)
+        return [Frame(self.raw[start:end], self.belongs_to) for start, end in spans]
 
     def __repr__(self) -> str:
         """Show the start of the frame."""
@@ -166,29 +180,71 @@ def each_message(frames: Iterable[Frame]) -> Iterator[Frame]:
             yield frame
 
 
-def _read_head(raw: bytes) -> Head:
+def _read_head(raw: Text) -> Head:
     if len(raw) > _LARGE and (head := _peek_at_answer(raw)) is not None:
         return head
     return _read_whole_head(raw)
 
 
-def _read_whole_head(raw: bytes) -> Head:
+def _read_whole_head(raw: Text) -> Head:
     try:
-        return _head_of(_decode_envelope(raw), raw)
+        return _head_of(_decode_envelope(raw) if len(raw) <= BUILT else _decode_large(raw), raw)
     except UNREADABLE as exc:
-        if raw.lstrip()[:1] == b"[":
+        if (raw[:64].lstrip() or raw.lstrip())[:1] == b"[":
             return _read_batch(raw)
         if (mended := _mend(raw)) is not raw:
-            return _read_mended(mended)
+            return _see_to_names(_read_whole_head(mended), mended)
         return _unreadable(exc)
 
 
-def _mend(raw: bytes) -> bytes:
+def _decode_large(raw: Text) -> _Envelope:
+    """Read the envelope of a large message; its names only if they are no larger than names are."""
+    bare = _decode_bare_envelope(raw)
+    return _Envelope(
+        msgspec.UNSET if isinstance(bare.id, _Unset) else read_name(bare.id),
+        msgspec.UNSET if isinstance(bare.method, _Unset) else _read_str(bare.method),
+        bare.params,
+        bare.result,
+        bare.error,
+    )
+
+
+def read_name(name: msgspec.Raw) -> RequestId | None:
+    """Return the string or integer that stands there, None for null. Raises UNREADABLE if it is none, or too large."""
+    message_id: RequestId | None = _decode_id(_bounded(name))
+    return message_id
+
+
+def _read_str(value: bytes | msgspec.Raw) -> str:
+    text: str = _decode_str(_bounded(value))
+    return text
+
+
+def read_text(value: bytes | msgspec.Raw | _Unset) -> str | None:
+    """Return the string that stands there; None if it is anything else, or too large for a name."""
+    with contextlib.suppress(*UNREADABLE):
+        return None if isinstance(value, _Unset) else _read_str(value)
+    return None
+
+
+def _bounded(name: bytes | msgspec.Raw) -> bytes | msgspec.Raw:
+    """See that what is to be built is no larger than names are. Raises ValidationError."""
+    if (size := memoryview(name).nbytes) > MOST_NAME:
+        raise msgspec.ValidationError(f"an id or a method of {size} bytes; at most {MOST_NAME}")
+    return name
+
+
+def _mend(raw: Text) -> Text:
     """Replace half surrogate pairs by an escape as long as theirs, for msgspec, which reads none.
 
-    They are legal JSON, and what JavaScript writes of a string cut in the middle of an emoji.
+    They are legal JSON, and what JavaScript writes of a string cut in the middle of an emoji. In a large message
+    every escape of a surrogate is replaced, those of whole pairs too: to tell them apart takes 0.3 us each.
     """
-    mended = _ESCAPE.sub(_mend_escape, raw) if b"\\u" in raw else raw
+    if len(raw) > BUILT:
+        return _blunt(raw)
+    if b"\\u" not in raw:
+        return raw
+    mended = _ESCAPE.sub(_mend_escape, raw)
     return raw if mended == raw else mended
 
 
@@ -196,10 +252,27 @@ def _mend_escape(escape: re.Match[bytes]) -> bytes:
     return b"\\ufffd" if escape.group(1) else escape.group()
 
 
-def _read_mended(mended: bytes) -> Head:
-    head = _read_head(mended)
-    if any(isinstance(text, str) and _REPLACEMENT in text for text in (head.id, head.method)):
-        return Head(Kind.INVALID, fault="half a surrogate pair in its id or method")
+def _blunt(raw: Text) -> Text:
+    """Write ``\\uf…`` for each ``\\ud…``, piece by piece: two copies more of the whole would be too many."""
+    blunted = None
+    for start in range(0, len(raw), BUILT):
+        # An escape may begin in one piece and go on in the next.
+        piece = raw[start : start + BUILT + 2] if blunted is None else blunted[start : start + BUILT + 2]
+        blunt = piece
+        for letter in (b"d", b"D"):
+            if letter in piece:  # which is found, or not, 20 times faster than the whole escape
+                blunt = blunt.replace(b"\\u" + letter, b"\\uf")
+        if blunt is not piece and blunt != piece:
+            blunted = blunted or bytearray(raw)
+            blunted[start : start + len(piece)] = blunt
+    return blunted or raw
+
+
+def _see_to_names(head: Head, mended: Text) -> Head:
+    """Return the head of a message that ``_mend`` has changed, if its names are not what was changed of it."""
+    mark = _HALF if len(mended) <= BUILT else _BLUNTED
+    if any(isinstance(text, str) and mark.search(text) for text in (head.id, head.method, head.token, head.target)):
+        return Head(Kind.INVALID, fault="half a surrogate pair in its id or method, or beside escapes in them")
     return head
 
 
@@ -207,22 +280,44 @@ def _unreadable(exc: Exception) -> Head:
     return Head(Kind.INVALID, fault=str(exc) or type(exc).__name__, is_json=isinstance(exc, msgspec.ValidationError))
 
 
-def _read_batch(raw: bytes) -> Head:
+def _find_messages(raw: Text) -> tuple[Text, list[Span]]:
+    """Return where the members of a batch stand, and the text they can be read in. Raises Malformed, TooMany."""
     try:
-        mended = _mend(raw)
-        read = _read_head if mended is raw else _read_mended
-        members = tuple(read(bytes(member)) for member in _decode_members(mended))
+        return raw, _spans_of_messages(raw)
+    except Malformed:
+        if (mended := _mend(raw)) is raw:
+            raise
+        return mended, _spans_of_messages(mended)
+
+
+def _spans_of_messages(text: Text) -> list[Span]:
+    spans = list(elements(text, MOST_MESSAGES))
+    if spans and _AFTER_MESSAGES.fullmatch(text, spans[-1][1]) is None:
+        raise Malformed("something behind the batch")
+    return spans
+
+
+def _read_batch(raw: Text) -> Head:
+    try:
+        text, spans = _find_messages(raw)
+    except TooMany:
+        return Head(Kind.INVALID, fault=f"a batch of more than {MOST_MESSAGES} messages", is_excessive=True)
     except UNREADABLE as exc:
         return _unreadable(exc)
-    if not members:
+    if not spans:
         return Head(Kind.INVALID, fault="an empty batch")
-    for member in members:
-        if member.kind in (Kind.INVALID, Kind.BATCH):
-            return Head(Kind.INVALID, fault=member.fault or "a batch within a batch")
-    return Head(Kind.BATCH, members=members)
+    heads: list[Head] = []
+    for start, end in spans:
+        head = _read_head(text[start:end])
+        if text is not raw:
+            head = _see_to_names(head, text)
+        if head.kind in (Kind.INVALID, Kind.BATCH):
+            return Head(Kind.INVALID, fault=head.fault or "a batch within a batch", is_excessive=head.is_excessive)
+        heads.append(head)
+    return Head(Kind.BATCH, members=tuple(heads))
 
 
-def _head_of(envelope: _Envelope, raw: bytes) -> Head:
+def _head_of(envelope: _Envelope, raw: Text) -> Head:
     has_answer = envelope.result is not msgspec.UNSET or envelope.error is not msgspec.UNSET
     message_id = None if envelope.id is msgspec.UNSET else envelope.id
     if envelope.method is msgspec.UNSET:
@@ -236,25 +331,29 @@ def _head_of(envelope: _Envelope, raw: bytes) -> Head:
     if message_id is None:
         return Head(Kind.INVALID, fault="a request whose id is null")
     token = None
-    if envelope.params is not msgspec.UNSET and (b"progressToken" in raw or (b"\\" in raw and b"\\u" in raw)):
+    if envelope.params is not msgspec.UNSET and (b"progressToken" in raw or may_hold(raw, b"\\u00")):
+        if len(raw) > BUILT and (fault := excess(raw)):
+            return Head(Kind.INVALID, message_id, fault=fault, is_excessive=True)
         token = _request_token(envelope.params)
     return Head(Kind.REQUEST, message_id, envelope.method, token, payload_size=_size(envelope, raw))
 
 
-def _size(envelope: _Envelope, raw: bytes) -> int:
+def _size(envelope: _Envelope, raw: Text) -> int:
     if len(raw) <= _LARGE:
         return 0
     payload = next((p for p in (envelope.params, envelope.result, envelope.error) if p is not msgspec.UNSET), None)
     return memoryview(payload).nbytes if isinstance(payload, msgspec.Raw) else 0
 
 
-def _notification(envelope: _Envelope, raw: bytes) -> Head:
+def _notification(envelope: _Envelope, raw: Text) -> Head:
     assert isinstance(envelope.method, str), "a notification has a method"
     token = target = None
     if envelope.method in _SPEAKING_OF_REQUESTS and isinstance(envelope.params, msgspec.Raw):
+        if len(raw) > BUILT and (fault := excess(raw)):
+            return Head(Kind.INVALID, fault=fault, is_excessive=True)
         with contextlib.suppress(*UNREADABLE):
             notice = _decode_notice_params(envelope.params)
-            token, target = notice.progressToken, notice.requestId
+            token, target = _name_of(notice.progressToken), _name_of(notice.requestId)
     return Head(
         Kind.NOTIFICATION, method=envelope.method, token=token, target=target, payload_size=_size(envelope, raw)
     )
@@ -265,14 +364,22 @@ def _request_token(params: msgspec.Raw) -> RequestId | None:
         meta = _decode_request_params(params).meta
     except UNREADABLE:
         return None
-    return meta.progressToken if meta is not None else None
+    return _name_of(meta.progressToken) if meta is not None else None
+
+
+def _name_of(value: msgspec.Raw | _Unset) -> RequestId | None:
+    """Return what names a request; None if it is anything else, or too large."""
+    with contextlib.suppress(*UNREADABLE):
+        return None if isinstance(value, _Unset) else read_name(value)
+    return None
 
 
 def repeated_key(frame: Frame) -> str | None:
     """Return a top-level key that routing depends on and that stands twice, if there is one.
 
     Parsers differ in which of the two they believe, so such a frame could be one thing here and another at its
-    destination. Cheap for ordinary frames, 0.6 us: the scan of every token runs only if a key could repeat.
+    destination. Cheap for ordinary frames, 0.6 us: its members are gone through only if a key could repeat. Raises
+    TooMany.
     """
     raw = frame.raw
     if len(raw) <= _LARGE:
@@ -280,35 +387,35 @@ def repeated_key(frame: Frame) -> str | None:
             return None
     elif _is_plain(raw, frame.head.payload_size):
         return None
-    return _scan_for_repeated_key(raw)
+    return None if frame.head.kind is Kind.BATCH else _look_for_repeated_key(raw)
 
 
 def _is_plain(raw: bytes, payload_size: int) -> bool:
     """Tell whether a large message is its payload and, around it, each envelope key once: no scan of the payload."""
-    before = _BEFORE_PAYLOAD.match(raw)
+    before = _BEFORE_PAYLOAD.match(raw, 0, _ENDS)
     if before is None or not payload_size:
         return False
-    after = _AFTER_PAYLOAD.fullmatch(raw, before.end() + payload_size)
+    end = before.end() + payload_size
+    after = _AFTER_PAYLOAD.fullmatch(raw, end) if len(raw) - end <= _ENDS else None
     if after is None:
         return False
     keys = _ENVELOPE_KEY.findall(before.group()) + _ENVELOPE_KEY.findall(after.group())
     return len(keys) == len(set(keys))
 
 
-def _scan_for_repeated_key(raw: bytes) -> str | None:
-    depth = 0
+def _look_for_repeated_key(raw: bytes) -> str | None:
+    try:
+        return _repeated_key_in(raw)
+    except UNREADABLE:
+        return _repeated_key_in(_mend(raw))
+
+
+def _repeated_key_in(text: Text) -> str | None:
     seen: set[str] = set()
-    for token in _STRING_OR_BRACKET.finditer(raw):
-        text = token.group()
-        if text in (b"{", b"["):
-            depth += 1
-        elif text in (b"}", b"]"):
-            depth -= 1
-        elif depth == 1 and _COLON.match(raw, token.end()):
-            key = str(msgspec.json.decode(_mend(text)))
-            if key in seen and key in _ROUTED_KEYS:
-                return key
-            seen.add(key)
+    for key, _ in find_members(text, _ROUTED_KEYS):
+        if key in seen:
+            return key
+        seen.add(key)
     return None
 
 
@@ -321,19 +428,18 @@ _LEADING_MEMBER = re.compile(
 _USUAL_ANSWER = re.compile(
     rb'\s*\{\s*"jsonrpc"\s*:\s*"2\.0"\s*,\s*"id"\s*:\s*(' + _SCALAR + rb')\s*,\s*"(?:result|error)"\s*:'
 )
-_decode_id = msgspec.json.Decoder(int | str | None).decode
 # A match ends at the brace that closes the message, so whatever precedes it are members of the message itself.
 _LAST_MEMBERS = re.compile(rb',\s*"id"\s*:\s*(' + _SCALAR + rb')\s*(?:,\s*"jsonrpc"\s*:\s*"2\.0"\s*)?\}\s*$', re.DOTALL)
 
 
-def _peek_at_answer(raw: bytes) -> Head | None:
+def _peek_at_answer(raw: Text) -> Head | None:
     """Read the head of a large answer from its ends: 1 us where parsing 100 kB takes 25.
 
     Only an answer: of a request the progress token is wanted, which may be anywhere.
     """
-    if not raw.rstrip().endswith(b"}"):
+    if not raw[-256:].rstrip().endswith(b"}"):
         return None
-    if (usual := _USUAL_ANSWER.match(raw)) is not None:
+    if (usual := _USUAL_ANSWER.match(raw, 0, _ENDS)) is not None:
         with contextlib.suppress(*UNREADABLE):
             if (message_id := _decode_id(usual.group(1))) is not None:
                 return Head(Kind.RESPONSE, message_id)
@@ -342,17 +448,17 @@ def _peek_at_answer(raw: bytes) -> Head | None:
     return head if head.kind is Kind.RESPONSE and head.id is not None else None
 
 
-def salvage_head(start: bytes, end: bytes) -> Head:
-    """Read the head of a message of which only the first and the last bytes are left.
+def salvage_head(start: Text, end: Text) -> Head:
+    """Read the head of a message from its first and its last bytes, of each no more than ``_ENDS``.
 
     Good for the member orders that real SDKs write (id before or after the payload); else ``Kind.INVALID``.
     """
-    members = _leading_members(start)
-    is_answer = "result" in members or "error" in members
-    if is_answer == ("method" in members):
+    leading = _leading_members(start)
+    is_answer = "result" in leading or "error" in leading
+    if is_answer == ("method" in leading):
         return Head(Kind.INVALID, fault="its envelope is neither at its start nor at its end")
-    token = members.get("id")
-    if "id" not in members and (last := _LAST_MEMBERS.search(end)) is not None:
+    token = leading.get("id")
+    if "id" not in leading and (last := _LAST_MEMBERS.search(end, max(len(end) - _ENDS, 0))) is not None:
         token = last.group(1)
     message_id: RequestId | None = None
     if token is not None:
@@ -365,13 +471,13 @@ def salvage_head(start: bytes, end: bytes) -> Head:
     return Head(Kind.REQUEST if message_id is not None else Kind.NOTIFICATION, message_id)
 
 
-def _leading_members(start: bytes) -> dict[str, bytes | None]:
+def _leading_members(start: Text) -> dict[str, bytes | None]:
     """Return the members up to the first whose value is no scalar, or is cut: that one's value is None."""
-    members: dict[str, bytes | None] = {}
+    found: dict[str, bytes | None] = {}
     position = 0
-    while (member := _LEADING_MEMBER.match(start, position)) is not None:
-        members[member.group(1).decode()] = member.group(2)
+    while (member := _LEADING_MEMBER.match(start, position, _ENDS)) is not None:
+        found[member.group(1).decode()] = member.group(2)
         if member.group(2) is None:
             break
         position = member.end()
-    return members
+    return found

@@ -11,7 +11,7 @@ import re
 import msgspec
 from multidict import MultiMapping
 
-from relay.frames.frame import UNREADABLE, Frame
+from relay.frames.frame import UNREADABLE, Frame, read_text
 
 __all__ = [
     "EVENT_STREAM",
@@ -28,6 +28,7 @@ __all__ = [
     "is_session_id",
     "listed",
     "media_type",
+    "negotiated_version",
     "status_of",
     "without_bom",
 ]
@@ -99,6 +100,28 @@ def is_modern_version(version: str | None) -> bool:
 def is_session_id(value: str) -> bool:
     """Tell whether ``value`` may be a session id: visible ASCII (2025-11-25, "Session Management")."""
     return _VISIBLE_ASCII.fullmatch(value) is not None
+
+
+class _Negotiated(msgspec.Struct):
+    protocolVersion: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Initialized(msgspec.Struct):
+    result: _Negotiated | None = None
+
+
+_decode_initialized = msgspec.json.Decoder(_Initialized).decode
+
+
+def negotiated_version(answer: Frame) -> str | None:
+    """Return the version in an answer to ``initialize``, empty if it says none; None if that answer is an error."""
+    try:
+        result = _decode_initialized(answer.raw).result
+    except UNREADABLE:
+        return None
+    if result is None:
+        return None
+    return "" if result.protocolVersion is msgspec.UNSET else read_text(result.protocolVersion)
 
 
 class _Error(msgspec.Struct):

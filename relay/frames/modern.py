@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import msgspec
 
-from relay.frames.frame import _STRING_OR_BRACKET, UNREADABLE, Frame, RequestId, _mend
+from relay.frames.bounds import BUILT, MOST_NAME, excess, may_hold
+from relay.frames.frame import UNREADABLE, Frame, RequestId, _mend, read_text
 from relay.frames.http_rules import PROTOCOL_VERSION
+from relay.frames.members import Span, Text, TooMany, elements, find_members
 
 if TYPE_CHECKING:
     from multidict import MultiMapping
@@ -44,6 +47,8 @@ __all__ = [
 ]
 
 MODERN_VERSION = "2026-07-28"
+
+Read = TypeVar("Read")
 
 HEADER_MISMATCH = -32020
 MISSING_CAPABILITY = -32021
@@ -96,13 +101,46 @@ class _Request(msgspec.Struct, gc=False):
     params: _Params | msgspec.UnsetType = msgspec.UNSET
 
 
-_decode_request = msgspec.json.Decoder(_Request).decode
-_decode_object = msgspec.json.Decoder(_Object).decode
-_decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_decode_string = msgspec.json.Decoder(str).decode
+# The same with nothing built: of a frame that is large or odd.
 
-_VERSION_KEY = "io.modelcontextprotocol/protocolVersion"
-_CAPABILITIES_KEY = "io.modelcontextprotocol/clientCapabilities"
+
+_MaybeRaw = msgspec.Raw | msgspec.UnsetType
+
+
+class _BareMeta(msgspec.Struct, gc=False):
+    version: _MaybeRaw = msgspec.field(name="io.modelcontextprotocol/protocolVersion", default=msgspec.UNSET)
+    capabilities: _MaybeRaw = msgspec.field(name="io.modelcontextprotocol/clientCapabilities", default=msgspec.UNSET)
+
+
+class _BareParams(msgspec.Struct, gc=False):
+    meta: _MaybeRaw = msgspec.field(name="_meta", default=msgspec.UNSET)
+    name: _MaybeRaw = msgspec.UNSET
+    uri: _MaybeRaw = msgspec.UNSET
+    arguments: _MaybeRaw = msgspec.UNSET
+
+
+class _BareRequest(msgspec.Struct, gc=False):
+    params: _MaybeRaw = msgspec.UNSET
+
+
+class _WellFormedParams(msgspec.Struct, gc=False):
+    meta: _BareMeta | msgspec.UnsetType = msgspec.field(name="_meta", default=msgspec.UNSET)
+    name: _MaybeRaw = msgspec.UNSET
+    uri: _MaybeRaw = msgspec.UNSET
+    arguments: _MaybeRaw = msgspec.UNSET
+
+
+class _WellFormedRequest(msgspec.Struct, gc=False):
+    params: _WellFormedParams | msgspec.UnsetType = msgspec.UNSET
+
+
+_decode_request = msgspec.json.Decoder(_Request).decode
+_decode_well_formed = msgspec.json.Decoder(_WellFormedRequest).decode
+_decode_bare_request = msgspec.json.Decoder(_BareRequest).decode
+_decode_bare_params = msgspec.json.Decoder(_BareParams).decode
+_decode_bare_meta = msgspec.json.Decoder(_BareMeta).decode
+_decode_object = msgspec.json.Decoder(_Object).decode
+
 _VERSION_KEY_TAIL = b"/protocolVersion"  # and so ends "io.modelcontextprotocol\/protocolVersion"
 _ESCAPED_KEY = re.compile(rb"\\u00(?:2[fF]|[567])")  # an escape of the slash or a letter: the tail may be spelt so
 _V, _BACKSLASH = b"V\\"  # as numbers: such a byte is found in 0.05 us where a bytes object takes 0.4
@@ -115,12 +153,17 @@ def read_facts(frame: Frame) -> RequestFacts | None:
     1.1 us for a request of 300 bytes, 0.1 us for a legacy one.
     """
     raw = frame.raw
-    if (_V not in raw or _VERSION_KEY_TAIL not in raw) and (_BACKSLASH not in raw or _ESCAPED_KEY.search(raw) is None):
-        return None
+    if (_V not in raw or _VERSION_KEY_TAIL not in raw) and (_BACKSLASH not in raw or not _is_escaped(raw)):
+        return None  # as nearly all do that are legacy
+    if len(raw) > BUILT:
+        found: tuple[RequestFacts | None] | None = getattr(frame, "found", None)
+        if found is None:
+            found = frame.found = (_read_bare_facts(frame),)
+        return found[0]
     try:
         params = _decode_request(raw).params
     except UNREADABLE:
-        return _read_odd_facts(frame)
+        return _read_bare_facts(frame)
     if params is msgspec.UNSET or params.meta is msgspec.UNSET or params.meta.version is msgspec.UNSET:
         return None
     named_by = _NAMED_BY.get(frame.head.method or "")
@@ -128,39 +171,45 @@ def read_facts(frame: Frame) -> RequestFacts | None:
     return RequestFacts(params.meta.version, params.meta.capabilities is not msgspec.UNSET, name, params.arguments)
 
 
-def _read_odd_facts(frame: Frame) -> RequestFacts | None:
-    """Read a frame in which a value is of another type than it should be, or half of a surrogate pair."""
-    params = _members(_members(_mend(frame.raw)).get("params"))
+def _is_escaped(raw: bytes) -> bool:
+    return may_hold(raw, b"\\u00") and (len(raw) > BUILT or _ESCAPED_KEY.search(raw) is not None)
+
+
+def _read_bare_facts(frame: Frame) -> RequestFacts | None:
+    """Read a frame that is large, or in which a value is not of the type that it should be, or half a pair."""
+    params: _BareParams | _WellFormedParams | msgspec.UnsetType
+    meta: _BareMeta | msgspec.UnsetType
+    try:  # in one go: of 16 MiB each takes up to 30 ms
+        params = _decode_well_formed(frame.raw).params
+        meta = msgspec.UNSET if isinstance(params, msgspec.UnsetType) else params.meta
+    except UNREADABLE:
+        params, meta = _read_odd_params(frame.raw)
+    if isinstance(params, msgspec.UnsetType) or isinstance(meta, msgspec.UnsetType) or meta.version is msgspec.UNSET:
+        return None
     named_by = _NAMED_BY.get(frame.head.method or "")
-    meta = _members(params.get("_meta"))
-    if _VERSION_KEY not in meta:
-        return None
-    return RequestFacts(
-        _string(meta[_VERSION_KEY]),
-        _is_object(meta.get(_CAPABILITIES_KEY)),
-        None if named_by is None else _string(params.get(named_by)),
-        params.get("arguments", msgspec.UNSET),
-    )
+    name = None if named_by is None else read_text(params.name if named_by == "name" else params.uri)
+    return RequestFacts(read_text(meta.version), _is_object(meta.capabilities), name, params.arguments)
 
 
-def _members(value: bytes | msgspec.Raw | None) -> dict[str, msgspec.Raw]:
-    """Return the members of a JSON object, their values as they stand; none if it is anything else."""
+def _read_odd_params(raw: bytes) -> tuple[_BareParams, _BareMeta]:
     try:
-        return {} if value is None else _decode_members(value)
+        request = _decode_bare_request(raw)
     except UNREADABLE:
-        return {}
+        request = _read_or(_decode_bare_request, _mend(raw), _BareRequest())
+    params = _read_or(_decode_bare_params, request.params, _BareParams())
+    return params, _read_or(_decode_bare_meta, params.meta, _BareMeta())
 
 
-def _string(value: bytes | msgspec.Raw | None) -> str | None:
+def _read_or(decode: Callable[[Text | msgspec.Raw], Read], value: Text | _MaybeRaw, otherwise: Read) -> Read:
     try:
-        return None if value is None else _decode_string(value)
+        return otherwise if isinstance(value, msgspec.UnsetType) else decode(value)
     except UNREADABLE:
-        return None
+        return otherwise
 
 
-def _is_object(value: msgspec.Raw | None) -> bool:
+def _is_object(value: _MaybeRaw) -> bool:
     try:
-        return value is not None and _decode_object(value) is not None
+        return not isinstance(value, msgspec.UnsetType) and _decode_object(value) is not None
     except UNREADABLE:
         return False
 
@@ -230,25 +279,18 @@ class InvalidTool:
 
 
 class _Tool(msgspec.Struct, gc=False):
-    name: str
+    name: msgspec.Raw
     inputSchema: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
-class _RawTools(msgspec.Struct, gc=False):
-    tools: list[msgspec.Raw] = []
-
-
-class _RawListing(msgspec.Struct, gc=False):
-    result: _RawTools | msgspec.UnsetType = msgspec.UNSET
-
-
-_decode_listing = msgspec.json.Decoder(_RawListing).decode
 _decode_tool = msgspec.json.Decoder(_Tool).decode
 
 _KEY = "x-mcp-header"
-_ESCAPED_LETTER = re.compile(rb"\\u00(?:2[dD]|[67])")  # of the hyphen or a letter: the key may be spelt so
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _PRIMITIVE = ("string", "integer", "boolean")
+_MOST_TOOLS = 5000  # of one answer: 7 us each
+_LARGEST_SCHEMA = 1024 * 1024  # bytes
+_MOST_SCHEMA = 20_000  # values in the schemas of an answer that are annotated: each is built and looked at, 2 us
 # Where in a schema there are schemas (JSON Schema 2020-12, and what it replaced): as the value or a list of them, and
 # as members under names of the author's choice. All else is data, which may hold such a key and annotates nothing.
 _HOLDING_SCHEMAS = frozenset(
@@ -269,16 +311,19 @@ class ToolHeaders:
     def learn(self, answer: Frame) -> list[InvalidTool]:
         """Take an answer to ``tools/list``; return the tools in it whose annotations break the rules."""
         invalid: list[InvalidTool] = []
-        is_annotated = b"x-mcp-header" in answer.raw or _ESCAPED_LETTER.search(answer.raw) is not None
-        for tool in _tools_in(answer):
+        left = _MOST_SCHEMA
+        for name, schema in () if excess(answer.raw) else _tools_in(answer):
             annotations: tuple[Annotation, ...] = ()
-            if is_annotated and tool.inputSchema is not msgspec.UNSET:
+            if schema is not None:
                 try:
-                    annotations = _read_annotations(_read_schema(tool.inputSchema))
+                    left -= sum(map(schema.count, (b"{", b"[", b","))) if len(schema) <= _LARGEST_SCHEMA else left + 1
+                    if left < 0:
+                        raise _InvalidAnnotation("the schemas with annotations are too large to be looked at")
+                    annotations = _read_annotations(_read_schema(schema))
                 except _InvalidAnnotation as exc:
-                    invalid.append(InvalidTool(tool.name, str(exc)))
-            self._tools.pop(tool.name, None)  # so that it counts as listed last
-            self._tools[tool.name] = annotations
+                    invalid.append(InvalidTool(name, str(exc)))
+            self._tools.pop(name, None)  # so that it counts as listed last
+            self._tools[name] = annotations
         for bad in invalid:
             self._tools[bad.name] = ()
         while len(self._tools) > self._max_tools:
@@ -290,24 +335,51 @@ class ToolHeaders:
         return self._tools.get(name)
 
 
-def _tools_in(answer: Frame) -> Iterator[_Tool]:
-    """Yield the tools of an answer that have a name; with one of them malformed, the others all the same."""
-    for tool in _raw_tools(_mend(answer.raw)):
+def _tools_in(answer: Frame) -> Iterator[tuple[str, bytes | None]]:
+    """Yield the names of an answer's tools, and their schemas if they may be annotated.
+
+    With one of them malformed, the others all the same.
+    """
+    text, spans = _find_tools(answer.raw)
+    for start, end in spans:
         try:
-            yield _decode_tool(tool)
+            tool = _decode_tool(memoryview(text)[start:end])
         except UNREADABLE:
             continue
+        if (name := read_text(tool.name)) is None:
+            continue
+        may_annotate = text.find(_KEY.encode(), start, end) >= 0 or text.find(b"\\u00", start, end) >= 0
+        is_bare = not may_annotate or isinstance(tool.inputSchema, msgspec.UnsetType)
+        yield name, None if is_bare else bytes(cast(msgspec.Raw, tool.inputSchema))
 
 
-def _raw_tools(raw: bytes) -> list[msgspec.Raw]:
+def _find_tools(raw: bytes) -> tuple[Text, list[Span]]:
+    """Return where the tools of an answer stand, as far as they are looked at, and the text they can be read in."""
     try:
-        result = _decode_listing(raw).result
+        return raw, _spans_of_tools(raw)
     except UNREADABLE:
-        return []
-    return [] if result is msgspec.UNSET else result.tools
+        text = _mend(raw)
+    try:
+        return text, _spans_of_tools(text)
+    except UNREADABLE:
+        return text, []
 
 
-def _read_schema(schema: msgspec.Raw) -> object:
+def _spans_of_tools(text: Text) -> list[Span]:
+    start, spans = 0, list[Span]()
+    try:
+        for key in ("result", "tools"):
+            start = max((span[0] for _, span in find_members(text, (key,), start)), default=-1)
+            if start < 0:
+                return []
+        for span in elements(text, _MOST_TOOLS, start):
+            spans.append(span)
+    except TooMany:
+        pass  # those that have been looked at are
+    return spans
+
+
+def _read_schema(schema: bytes) -> object:
     try:
         return msgspec.json.decode(schema)
     except UNREADABLE:  # the parts that were skipped before may hold what is no UTF-8
@@ -368,26 +440,19 @@ def _shown(path: tuple[str, ...]) -> str:
 
 def without_tools(answer: Frame, names: Collection[str]) -> Frame:
     """Return an answer to ``tools/list`` with the tools of these names cut out, and nothing else of it touched."""
-    mended = _mend(answer.raw)
-    spans: list[tuple[int, int]] = []
-    is_cut: list[bool] = []
-    position = _start_of_member(mended, _start_of_member(mended, 0, "result"), "tools")
-    for tool in map(bytes, _raw_tools(mended)):
-        position = mended.index(tool, position)  # between two tools are a comma and white space only
-        spans.append((position, position + len(tool)))
-        is_cut.append(_name_of(tool) in names)
-        position += len(tool)
+    text, spans = _find_tools(answer.raw)
+    is_cut = [_name_of(text[start:end]) in names for start, end in spans]
     return Frame(_cut(answer.raw, spans, is_cut), answer.belongs_to)
 
 
-def _name_of(tool: bytes) -> str | None:
+def _name_of(tool: Text) -> str | None:
     try:
-        return _decode_tool(tool).name
+        return read_text(_decode_tool(tool).name)
     except UNREADABLE:
         return None
 
 
-def _cut(raw: bytes, spans: list[tuple[int, int]], is_cut: list[bool]) -> bytes:
+def _cut(raw: bytes, spans: list[Span], is_cut: list[bool]) -> bytes:
     """Leave out members of an array: each with what follows it, the last ones with what goes before them."""
     last_kept = max((number for number, cut in enumerate(is_cut) if not cut), default=-1)
     pieces: list[bytes] = []
@@ -403,25 +468,6 @@ def _cut(raw: bytes, spans: list[tuple[int, int]], is_cut: list[bool]) -> bytes:
             kept_to = spans[-1][1]
             break
     return b"".join((*pieces, raw[kept_to:]))
-
-
-def _start_of_member(raw: bytes, start: int, key: str) -> int:
-    """Return where the value of ``key`` begins in the object at ``start``: of several, the last, as parsers do."""
-    depth, found = 0, start
-    for token in _STRING_OR_BRACKET.finditer(raw, start):
-        text = token.group()
-        if text in (b"{", b"["):
-            depth += 1
-        elif text in (b"}", b"]"):
-            depth -= 1
-            if depth == 0:
-                break
-        elif depth == 1 and (colon := _COLON.match(raw, token.end())) and _string(text) == key:
-            found = colon.end()
-    return found
-
-
-_COLON = re.compile(rb"\s*:\s*")
 
 
 # The headers.
@@ -448,9 +494,10 @@ def request_headers(frame: Frame, facts: RequestFacts, tools: ToolHeaders | None
         headers[METHOD] = method
     if facts.name is not None:
         headers[NAME] = _encode(facts.name)
-    for annotation, value in _mirrored(frame, facts, tools):
-        if value is not None:
-            headers[annotation.header] = _encode(value)
+    with contextlib.suppress(TooMany):
+        for annotation, value in _mirrored(frame, facts, tools):
+            if value is not None:
+                headers[annotation.header] = _encode(value)
     return headers
 
 
@@ -466,11 +513,21 @@ def check_headers(
     if reason is None and frame.head.method in _NAMED_BY:
         reason = _contradiction(headers, NAME, facts.name)
     if reason is None:
+        reason = _contradicted_parameter(headers, frame, facts, tools)
+    return f"Header mismatch: {reason}" if reason is not None else None
+
+
+def _contradicted_parameter(
+    headers: MultiMapping[str], frame: Frame, facts: RequestFacts, tools: ToolHeaders | None
+) -> str | None:
+    try:
         for annotation, value in _mirrored(frame, facts, tools):
             reason = _contradiction(headers, annotation.header, value, is_number=annotation.type == "integer")
             if reason is not None:
-                break
-    return f"Header mismatch: {reason}" if reason is not None else None
+                return reason
+    except TooMany as exc:
+        return f"the values of the tool's headers: {exc}"
+    return None
 
 
 def _contradiction(
@@ -494,28 +551,42 @@ def _contradiction(
 
 
 def _mirrored(frame: Frame, facts: RequestFacts, tools: ToolHeaders | None) -> Iterator[tuple[Annotation, str | None]]:
-    """Yield the annotations of the tool that a frame calls, each with the text of its value; None if it has none."""
+    """Yield the annotations of the tool that a frame calls, each with the text of its value; None if it has none.
+
+    Raises TooMany if a value cannot be found, or is larger than any header.
+    """
     if tools is None or facts.name is None or frame.head.method != "tools/call":
         return
     annotations = tools.of(facts.name)
     if not annotations:
         return
-    arguments = {} if facts.arguments is msgspec.UNSET else _members(facts.arguments)
+    arguments = b"" if isinstance(facts.arguments, msgspec.UnsetType) else bytes(facts.arguments)
     for annotation in annotations:
-        *parents, last = annotation.path
-        members = arguments
-        for key in parents:
-            members = _members(members.get(key))
-        yield annotation, _text_of(members.get(last))
+        yield annotation, _text_of(_value_at(arguments, annotation.path))
 
 
-def _text_of(value: msgspec.Raw | None) -> str | None:
+def _value_at(arguments: bytes, path: tuple[str, ...]) -> bytes | None:
+    """Return the value at a path as it stands: of a key that stands twice, the last one's. Raises TooMany."""
+    start, end = 0, len(arguments)
+    for key in path:
+        try:
+            found = [span for _, span in find_members(arguments, (key,), start)]
+        except UNREADABLE:
+            return None
+        if not found:
+            return None
+        start, end = found[-1]
+    return arguments[start:end]
+
+
+def _text_of(text: bytes | None) -> str | None:
     """Return what a header says of a value; None for null, arrays and objects, of which it says nothing."""
-    if value is None:
+    if text is None:
         return None
-    text = bytes(value).strip()
     if text[:1] == b'"':
-        return _string(value)
+        if len(text) > MOST_NAME:
+            raise TooMany(f"a value of {len(text)} bytes is more than a header holds")
+        return read_text(text)
     if text[:1] in b"n[{" or len(text) > _LONGEST_NUMBER:
         return None
     number = text.decode()

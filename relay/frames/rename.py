@@ -4,7 +4,7 @@ Clients that share one server choose the same ids, so the relay gives each reque
 in what comes home: ``id``, ``params.requestId`` of ``notifications/cancelled``, the progress token, and the
 ``io.modelcontextprotocol/subscriptionId`` of 2026-07-28. All other bytes stay as they are.
 
-Each place is found by a shortcut that is sure of it, or else by going over every token of the frame; where a key
+Each place is found by a shortcut that is sure of it, or else by going from member to member; where a key
 stands twice, all its values are replaced, for parsers differ in which of them they believe (of an answer of more than
 2 KiB only the ends are looked at for a second id).
 """
@@ -15,7 +15,9 @@ import re
 
 import msgspec
 
-from relay.frames.frame import UNREADABLE, Frame, Head, RequestId, _mend
+from relay.frames.bounds import MOST_NAME, excess, may_hold
+from relay.frames.frame import UNREADABLE, Frame, Head, RequestId, _mend, read_name
+from relay.frames.members import Span, Text, TooMany, find_members
 
 __all__ = ["Unnameable", "subscription_of", "with_id", "with_number", "with_subscription", "with_target", "with_token"]
 
@@ -24,16 +26,17 @@ SUBSCRIPTION_ID = "io.modelcontextprotocol/subscriptionId"
 _NAME = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|-?\d++(?![\d.eE])'
 """What names a request: a JSON string or an integer."""
 _VALUE = re.compile(rb"\s*+:\s*+(" + _NAME + rb")", re.DOTALL)
-_COLON = re.compile(rb"\s*+:\s*+")
-_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{}]', re.DOTALL)
+_WHOLE_NAME = re.compile(_NAME, re.DOTALL)
 _LEADING_ID = re.compile(
     rb'\s*+\{\s*+(?:"(?:jsonrpc|method)"\s*+:\s*+"[^"\\]*+"\s*+,\s*+)*+"id"\s*+:\s*+(' + _NAME + rb")", re.DOTALL
 )
 # The match ends at the brace that closes the message, so what it precedes are members of the message itself.
 _TRAILING_ID = re.compile(rb',\s*+"id"\s*+:\s*+(' + _NAME + rb')\s*+(?:,\s*+"jsonrpc"\s*+:\s*+"2\.0"\s*+)?\}\s*+$')
 _TAIL = 256  # bytes in which a trailing id is looked for
+_HEAD = 4096  # bytes in which a leading one is
 _SMALL = 2048  # bytes up to which a second id is looked for everywhere
 _ESCAPED = re.compile(rb"\\(?:/|u00(?:2[eEfF]|[4-7]))")  # of a letter, a dot or a slash: a key may be spelt so
+_BRACE = ord("{")
 
 
 class Unnameable(ValueError):
@@ -44,7 +47,7 @@ class Unnameable(ValueError):
 
 
 class _SubscriptionMeta(msgspec.Struct):
-    subscription: int | str | None = msgspec.field(name=SUBSCRIPTION_ID, default=None)
+    subscription: msgspec.Raw | msgspec.UnsetType = msgspec.field(name=SUBSCRIPTION_ID, default=msgspec.UNSET)
 
 
 class _WithMeta(msgspec.Struct):
@@ -64,12 +67,26 @@ def subscription_of(frame: Frame) -> RequestId | None:
     if b"subscriptionId" not in raw and not _is_escaped(raw):
         return None
     try:
-        notice = _decode_notice(_mend(raw))
+        notice = _read_notice(raw)
     except UNREADABLE as exc:
         raise Unnameable(f"its subscription cannot be told: {exc}") from exc
-    if notice.params is None or notice.params.meta is None:
+    meta = None if notice.params is None else notice.params.meta
+    if meta is None or isinstance(meta.subscription, msgspec.UnsetType):
         return None
-    return notice.params.meta.subscription
+    try:
+        return read_name(meta.subscription)
+    except UNREADABLE as exc:
+        raise Unnameable(f"its subscription cannot be told: {exc}") from exc
+
+
+def _read_notice(raw: bytes) -> _Notice:
+    """Read a notification's subscription; half a surrogate pair elsewhere in it does no harm. Raises Unnameable."""
+    if fault := excess(raw):
+        raise Unnameable(fault)
+    try:
+        return _decode_notice(raw)
+    except UNREADABLE:
+        return _decode_notice(_mend(raw))
 
 
 def with_id(frame: Frame, new: RequestId) -> Frame:
@@ -96,8 +113,8 @@ def with_number(frame: Frame, new: int) -> Frame:
 def _find_id(raw: bytes) -> list[tuple[int, int]]:
     spans: list[tuple[int, int]] = []
     if len(raw) > _SMALL or (raw.count(b'"id"') < 2 and not _is_escaped(raw)):
-        first, last = _LEADING_ID.match(raw), _TRAILING_ID.search(raw, max(len(raw) - _TAIL, 0))
-        if first is not None:
+        first, last = _LEADING_ID.match(raw, 0, _HEAD), _TRAILING_ID.search(raw, max(len(raw) - _TAIL, 0))
+        if first is not None and first.end() < _HEAD:
             spans.append(first.span(1))
         if last is not None and last.span(1) not in spans:
             spans.append(last.span(1))
@@ -147,45 +164,49 @@ def _find(frame: Frame, path: tuple[str, ...], *, is_read: bool) -> list[tuple[i
 
 def _is_escaped(raw: bytes) -> bool:
     """Tell whether a key of ours could be spelt with an escape."""
-    return b"\\" in raw and _ESCAPED.search(raw) is not None  # one byte first: it is found 40 times faster
+    if not may_hold(raw, b"\\/", b"\\u00"):
+        return False
+    return len(raw) > _SMALL or _ESCAPED.search(raw) is not None
 
 
-def _scan(raw: bytes, path: tuple[str, ...]) -> list[tuple[int, int]]:
-    """Go over the tokens of a frame; return where the values at ``path`` stand. Raises Unnameable."""
-    spans: list[tuple[int, int]] = []
-    depth = on_path = 0  # how many containers are open, and how many of the outermost of them lead to the place
-    opens_next = 0  # where the container begins that the path goes on into
-    for token in _TOKEN.finditer(raw):
-        text = token.group()
-        if text in (b"{", b"["):
-            depth += 1
-            if depth == 1 or (token.start() == opens_next and text == b"{"):
-                on_path = depth
-        elif text in (b"}", b"]"):
-            if on_path == depth:
-                on_path -= 1
-            depth -= 1
-        elif depth == on_path and (colon := _COLON.match(raw, token.end())) is not None:
-            if _string(text) != path[depth - 1]:
-                continue
-            if depth < len(path):
-                opens_next = colon.end()
-                continue
-            if raw.startswith(b"null", colon.end()):
-                continue
-            found = _VALUE.match(raw, token.end())
-            if found is None or _string(found.group(1)) is None:
-                raise Unnameable(f"{'.'.join(path)} is neither a string nor an integer")
-            spans.append(found.span(1))
+def _scan(raw: bytes, path: tuple[str, ...]) -> list[Span]:
+    """Go over the members of a frame; return where the values at ``path`` stand. Raises Unnameable."""
+    if fault := excess(raw):
+        raise Unnameable(fault)
+    try:
+        return _places(raw, raw, path)
+    except UNREADABLE:
+        try:
+            return _places(raw, _mend(raw), path)
+        except UNREADABLE as exc:
+            raise Unnameable(f"{'.'.join(path)} cannot be told: {exc}") from exc
+
+
+def _places(raw: bytes, text: Text, path: tuple[str, ...], start: int = 0) -> list[Span]:
+    """Return where values stand; in ``text`` the halves of surrogate pairs are mended that ``raw`` may have."""
+    spans: list[Span] = []
+    try:
+        for _, (begin, end) in find_members(text, path[:1], start):
+            if len(path) > 1:
+                spans += _places(raw, text, path[1:], begin) if text[begin] == _BRACE else []
+            elif text[begin:end] != b"null":
+                if end - begin > MOST_NAME or not _is_name(raw[begin:end]):
+                    raise Unnameable(f"{path[0]} is neither a string nor an integer")
+                spans.append((begin, end))
+    except TooMany as exc:
+        raise Unnameable(str(exc)) from exc
     return spans
 
 
-def _string(text: bytes) -> str | None:
-    """Return a JSON string, or the digits of an integer; None for half a surrogate pair, which names nothing."""
+def _is_name(value: bytes) -> bool:
+    """Tell whether a value is a string without half a surrogate pair, which names nothing, or an integer."""
+    if _WHOLE_NAME.fullmatch(value) is None:
+        return False
     try:
-        return str(msgspec.json.decode(text))
+        msgspec.json.decode(value)
     except UNREADABLE:
-        return None
+        return False
+    return True
 
 
 def _renamed(
@@ -199,8 +220,8 @@ def _renamed(
 ) -> Frame:
     if not spans:
         return frame
-    raw, value = frame.raw, msgspec.json.encode(new)
-    parts: list[bytes] = []
+    raw, value = memoryview(frame.raw), msgspec.json.encode(new)
+    parts: list[bytes | memoryview] = []
     position = 0
     for start, end in spans:
         parts += (raw[position:start], value)

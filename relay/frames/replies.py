@@ -14,7 +14,7 @@ import msgspec
 import orjson
 
 from relay.errors import ConfigError, EndpointUnavailable, RelayError, ServerLeftOut
-from relay.frames.frame import UNREADABLE, Frame, RequestId
+from relay.frames.frame import UNREADABLE, Frame, Head, RequestId
 
 __all__ = [
     "CANCELLED",
@@ -30,6 +30,7 @@ __all__ = [
     "Fault",
     "SessionOver",
     "cancelled",
+    "code_of",
     "end_by",
     "error",
     "errors",
@@ -69,6 +70,13 @@ def error(
     # msgspec writes integers beyond 64 bits, which orjson refuses.
     head = b'{"jsonrpc":"2.0","id":' + msgspec.json.encode(request_id) + b',"error":'
     return Frame(head + orjson.dumps(body) + b"}", request_id)
+
+
+def code_of(invalid: Head) -> int:
+    """Return the code that refuses a frame which is INVALID."""
+    if invalid.is_excessive:
+        return TOO_LARGE
+    return INVALID_REQUEST if invalid.is_json else PARSE_ERROR
 
 
 class SessionOver(Frame):

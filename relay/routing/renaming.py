@@ -11,6 +11,7 @@ from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from relay.frames import replies
 from relay.frames.frame import Frame, Kind, RequestId
 from relay.frames.rename import (
     Unnameable,
@@ -127,7 +128,11 @@ class Renaming(Generic[Owner]):
             if isinstance(frame.head.id, int):
                 self.let_go(frame.head.id)
             return None
-        home = with_id(frame, renamed.id)
+        try:
+            home = with_id(frame, renamed.id)
+        except Unnameable as exc:
+            fault = f"the answer cannot be named back: {exc}"
+            return renamed, replies.error(renamed.id, replies.LOST, fault, delivered="unknown")
         if renamed.is_subscription:
             with contextlib.suppress(Unnameable):  # it is the answer, whatever it says there
                 home = with_subscription(home, renamed.id)

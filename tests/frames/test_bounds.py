@@ -1,0 +1,287 @@
+"""What a frame costs to read: steps of Python and memory, whatever its bytes are.
+
+Time is not measured: a machine may be busy. A step is a call, which a loop over tokens makes for each of them.
+"""
+
+import json
+import re
+import sys
+import tracemalloc
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from multidict import CIMultiDict
+
+from bench.flood.corpus import HONEST, KINDS, make, modernise
+from relay.frames import bounds, rename
+from relay.frames.bounds import BUILT, MOST_MESSAGES, MOST_NAME, excess, is_utf8
+from relay.frames.frame import Frame, Kind, _mend, each_message, repeated_key, salvage_head
+from relay.frames.members import Malformed, TooMany, elements, find_members
+from relay.frames.modern import ToolHeaders, check_headers, read_facts, request_headers, without_tools
+from relay.frames.replies import TOO_LARGE, code_of
+
+SIZE = 2**19
+MOST_STEPS = 250_000
+"""Calls for one frame, however large; one for each token of half a mebibyte would be up to 2 million."""
+MOST_MEMORY = SIZE + 4 * 2**20
+"""A copy of the frame and what is built of it; 0.5 GiB where each token of 4 MiB was built."""
+
+
+def steps_of(act: Callable[[], object]) -> int:
+    """Count the calls that ``act`` makes."""
+    count = 0
+
+    def note(_frame: FrameType, event: str, _: Any) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        act()
+    finally:
+        sys.setprofile(before)
+    return count
+
+
+def peak_of(act: Callable[[], object]) -> int:
+    """Measure the most memory that ``act`` holds at one time."""
+    tracemalloc.start()
+    try:
+        act()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def quietly(act: Callable[[Frame], object], raw: bytes) -> Callable[[], None]:
+    """Return what does this to a frame that nobody has looked at; a refusal is an outcome, too."""
+
+    def do() -> None:
+        try:
+            act(Frame(raw))
+        except (TooMany, rename.Unnameable):
+            pass
+
+    return do
+
+
+def _facts(frame: Frame) -> None:
+    facts = read_facts(frame)
+    if facts is not None:
+        check_headers(CIMultiDict(), frame, facts, ANNOTATED)
+        request_headers(frame, facts, ANNOTATED)
+
+
+ANNOTATED = ToolHeaders()
+ANNOTATED.learn(
+    Frame(
+        b'{"result":{"tools":[{"name":"x","inputSchema":{"properties":{"a":{"type":"string","x-mcp-header":"A"}}}}]}}'
+    )
+)
+READERS: dict[str, Callable[[Frame], object]] = {
+    "head": lambda frame: frame.head,
+    "checked": lambda frame: frame.read_whole().kind is not Kind.INVALID and repeated_key(frame),
+    "messages": lambda frame: [one.head for one in each_message((frame,))],
+    "facts": _facts,
+    "with_number": lambda frame: rename.with_number(frame, 12345),
+    "with_id": lambda frame: rename.with_id(frame, 12345),
+    "with_token": lambda frame: rename.with_token(frame, 12345),
+    "with_target": lambda frame: rename.with_target(frame, 12345),
+    "with_subscription": lambda frame: rename.with_subscription(frame, 12345),
+    "subscription_of": rename.subscription_of,
+    "learned": lambda frame: ToolHeaders().learn(frame),
+    "without-tools": lambda frame: without_tools(frame, ("x",)),
+    "salvaged": lambda frame: salvage_head(frame.raw, frame.raw),
+    "counted": lambda frame: excess(frame.raw, 1000, 1000),
+    "text": lambda frame: is_utf8(frame.raw),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_frame_costs_a_step_or_an_object_for_each_of_its_tokens(kind: str) -> None:
+    """Neither by what it is made of, nor by where its names are: whoever reads it, in whatever era."""
+    raw = make(kind, SIZE)
+    for reader, act in READERS.items():
+        do = quietly(act, modernise(raw) if reader == "facts" else raw)
+        assert steps_of(do) < MOST_STEPS, reader
+        assert peak_of(do) < MOST_MEMORY, reader
+
+
+@pytest.mark.parametrize("kind", HONEST)
+def test_honest_large_frames_are_read_and_renamed(kind: str) -> None:
+    """Images, text with JSON in it, emoji and nested objects of megabytes: as small ones, byte for byte."""
+    raw = make(kind, 6 * 2**20)
+    head = Frame(raw).read_whole()
+    assert head.kind is (Kind.RESPONSE if kind == "answer" else Kind.REQUEST) and head.id == (
+        7 if kind == "answer" else 1
+    )
+    assert repeated_key(Frame(raw)) is None and not excess(raw)
+    old = b'"id":%d' % head.id
+    assert rename.with_id(Frame(raw), 12345).raw == raw.replace(old, b'"id":12345', 1)
+    if head.kind is Kind.REQUEST:
+        assert rename.with_number(Frame(raw), 12345).raw == raw.replace(old, b'"id":12345', 1)
+        facts = read_facts(Frame(modernise(raw)))
+        assert facts is not None and facts.version == "2026-07-28"
+
+
+# -- batches -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("space", [b"", b" ", b"\r\n\t"])
+def test_a_batch_has_so_many_messages(space: bytes) -> None:
+    """One more is refused as too large, before any is read; as many are handed on as they are."""
+    one = b'{"jsonrpc":"2.0","id":%d,"method":"m","params":[1,2]}'
+    members = [one % number for number in range(MOST_MESSAGES + 1)]
+    joined = (space + b"," + space).join(members[:-1])
+    batch = Frame(space + b"[" + space + joined + space + b"]" + space)
+    assert [head.id for head in batch.head.members] == list(range(MOST_MESSAGES))
+    assert [frame.raw for frame in batch.split()] == members[:-1]
+    refused = Frame(b"[" + b",".join(members) + b"]").head
+    assert refused.kind is Kind.INVALID and refused.is_excessive and code_of(refused) == TOO_LARGE
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"[{},]",
+        b"[{}",
+        b"[",
+        b"[{} {}]",
+        b"[{}]]",
+        b'[{"id":1,"method":"x"}] 1',
+        b'[{"id":1,"method":"x"}',
+        b"[1,]",
+        b"[,]",
+    ],
+)
+def test_what_is_no_batch_is_none(raw: bytes) -> None:
+    """A comma too many, an end too few, something behind it."""
+    assert Frame(raw).head.kind is Kind.INVALID
+
+
+# -- names -------------------------------------------------------------------------------------------------------------
+
+
+def test_names_are_of_some_size() -> None:
+    """An id, a method or a token of a quarter of a mebibyte is one; a larger one is refused, or is none."""
+    for size, is_one in ((MOST_NAME - 2, True), (MOST_NAME - 1, False)):
+        text = b'"' + b"a" * size + b'"'
+        head = Frame(b'{"jsonrpc":"2.0","id":%b,"method":"m"}' % text).head
+        assert (head.kind is Kind.REQUEST) is is_one
+        head = Frame(b'{"jsonrpc":"2.0","id":1,"method":%b}' % text).head
+        assert (head.kind is Kind.REQUEST) is is_one
+        head = Frame(b'{"jsonrpc":"2.0","id":1,"method":"m","params":{"_meta":{"progressToken":%b}}}' % text).head
+        assert (head.token is not None) is is_one
+        target = b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":%b}}' % text
+        assert (Frame(target).head.target is not None) is is_one
+
+
+@pytest.mark.parametrize("name", [rb"\ud83d\ude00", rb"\ud83d", rb"\uf83d", rb"\ud55c"])
+def test_a_name_that_mending_would_change_is_refused(name: bytes) -> None:
+    """In a large message with half a surrogate pair in it; any other name there is read as it is."""
+    rest = b',"method":"m","params":{"text":"%b \\ud800"}}' % (b"x" * BUILT)
+    assert Frame(b'{"jsonrpc":"2.0","id":"%b"' % name + rest).read_whole().kind is Kind.INVALID
+    assert Frame(rb'{"jsonrpc":"2.0","id":"\u00e9 plain"' + rest).read_whole().id == "é plain"
+
+
+@given(st.integers(BUILT - 8, BUILT + 8), st.sampled_from([rb"\ud800", rb"\uDC00", rb"\uD83d\ude00", rb"\\ud800"]))
+def test_mending_works_across_its_pieces(at: int, escape: bytes) -> None:
+    """Wherever an escape is cut: as long as before, and no surrogate is left."""
+    raw = b'{"a":"' + b"x" * (at - 6) + escape + b"y" * (BUILT + 20) + b'"}'
+    mended = _mend(raw)
+    assert len(mended) == len(raw) and b"\\ud" not in mended and b"\\uD" not in mended
+    assert json.loads(bytes(mended))["a"].strip("xy") == json.loads(
+        bytes(escape.join((b'"', b'"'))).replace(rb"\ud", rb"\uf").replace(rb"\uD", rb"\uf")
+    )
+
+
+# -- what is counted ---------------------------------------------------------------------------------------------------
+
+texts = st.text(st.sampled_from('ab,{}[]"\\\n😀'), max_size=12)
+values = st.recursive(
+    st.one_of(texts, st.integers(), st.none(), st.booleans(), st.floats(allow_nan=False, allow_infinity=False)),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
+    max_leaves=12,
+)
+spaces = st.sampled_from([(",", ":"), (", ", ": "), ("\n,\r\n", "\t: ")])
+
+
+@given(value=values, separators=spaces, window=st.integers(1, 9), ascii_only=st.booleans())
+def test_only_what_is_outside_of_strings_counts(
+    value: Any, separators: tuple[str, str], window: int, *, ascii_only: bool
+) -> None:
+    """However text and escapes are cut into windows."""
+    raw = json.dumps(value, separators=separators, ensure_ascii=ascii_only).encode()
+    bare = re.sub(rb'"(?:[^"\\]|\\.)*"', b'""', raw, flags=re.DOTALL)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bounds, "_WINDOW", window)
+        counted = bounds._count_outside(raw, 10**6, 10**6)
+    assert counted == (bare.count(b"{") + bare.count(b"["), bare.count(b","))
+
+
+def test_json_within_text_is_no_bomb() -> None:
+    """A file of JSON or CSV in a string passes, where the same values outside of one do not."""
+    inner = b'{\\"a\\":[1,2]},' * 3000
+    assert not excess(b'{"text":"%b"}' % inner, nodes=1000, values=1000)
+    assert "arrays and objects" in excess(b"[" + b"[]," * 1001 + b"1]", nodes=1000, values=2000)
+    assert "values" in excess(b"[" + b"1," * 1001 + b"1]", nodes=1000, values=1000)
+
+
+@given(st.binary(max_size=40) | st.text(max_size=20).map(str.encode), st.integers(1, 5))
+def test_utf8_is_told_piece_by_piece(raw: bytes, window: int) -> None:
+    """As by decoding the whole."""
+    try:
+        raw.decode()
+        expected = True
+    except UnicodeDecodeError:
+        expected = False
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bounds, "_WINDOW", window)
+        assert is_utf8(raw) is expected
+
+
+# -- members -----------------------------------------------------------------------------------------------------------
+
+keys = st.sampled_from(['"id"', '"method"', '"x"', r'"\u0069d"', r'"i\u0064"', '"id "', '""', r'"\\id"', '"params"'])
+
+
+@given(pairs=st.lists(st.tuples(keys, values), max_size=6), separators=spaces)
+def test_members_are_found_however_they_are_spelt(pairs: list[tuple[str, Any]], separators: tuple[str, str]) -> None:
+    """Each as often as it stands there, with its value as it stands there."""
+    comma, colon = separators
+    written = [(key, json.dumps(value, separators=separators)) for key, value in pairs]
+    raw = (comma.join(f"{key}{colon}{value}" for key, value in written)).join(("{ ", " } ")).encode()
+    expected = [(json.loads(key), value.encode()) for key, value in written if json.loads(key) in ("id", "params")]
+    found = list(find_members(raw, ("id", "params")))
+    assert [(key, raw[start:end]) for key, (start, end) in found] == expected
+
+
+@given(items=st.lists(values, max_size=6), separators=spaces)
+def test_elements_are_found(items: list[Any], separators: tuple[str, str]) -> None:
+    """Each as it stands there."""
+    raw = json.dumps(items, separators=separators).encode()
+    assert [json.loads(raw[start:end]) for start, end in elements(raw, 6)] == items
+
+
+@pytest.mark.parametrize(
+    "raw", [b"", b"[]", b"1", b"{", b'{"a"}', b'{"a":}', b'{"a":1', b'{"a":1 "b":2}', b"{1:2}", b'{"a":[1,']
+)
+def test_what_is_no_object_is_malformed(raw: bytes) -> None:
+    """And nothing else is raised."""
+    with pytest.raises(Malformed):
+        list(find_members(raw, ("a",)))
+
+
+def test_too_many_members_are_too_many() -> None:
+    """Of values that are no scalars some thousands are looked at; of plain ones a mebibyte is skipped in a run."""
+    plain = b"{" + b",".join(b'"k%d":%d' % (number, number) for number in range(50_000)) + b',"id":1}'
+    assert [key for key, _ in find_members(plain, ("id",))] == ["id"]
+    with pytest.raises(TooMany):
+        list(find_members(b"{" + b'"k":{},' * 50_000 + b'"id":1}', ("id",)))
+    with pytest.raises(TooMany):
+        list(elements(b"[" + b"1," * 10 + b"1]", 10))
