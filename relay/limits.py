@@ -26,6 +26,8 @@ class Limits:
     """Messages in one JSON-RPC batch (2025-03-26): each may open an exchange."""
     max_error_body: int = 64 * KIB
     """What is read of an upstream's error page: enough for any JSON-RPC error, too little to hurt."""
+    error_body_wait: float = 5.0
+    """How long it may take to come: it is only the words to a status that is known."""
 
     # Flow control.
     buffer_high: int = 256 * KIB

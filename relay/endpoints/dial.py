@@ -6,6 +6,7 @@ neither: they are in ``http_client`` and ``sse_client``, once.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Mapping
@@ -195,14 +196,20 @@ class AnyDial:
         return b"".join(pieces)
 
     async def read_error_body(self, response: Any) -> bytes:
-        """Read the first ``max_error_body`` bytes of an error page; see ``describe_error_body``."""
+        """Read the first ``max_error_body`` bytes of an error page, or what of it comes in ``error_body_wait`` seconds.
+
+        Without a length it ends with its connection, which a server may keep open; its status has been said already.
+        See ``describe_error_body``.
+        """
         data = b""
         if not is_readable(self.coding_of(response)):
             return page_of(response, data, self._address_of(response))
-        async for piece in self.chunks(response):
-            data += piece
-            if len(data) >= self.limits.max_error_body:
-                break
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.limits.error_body_wait):
+                async for piece in self.chunks(response):
+                    data += piece
+                    if len(data) >= self.limits.max_error_body:
+                        break
         return page_of(response, data[: self.limits.max_error_body], self._address_of(response))
 
     def _address_of(self, response: Any) -> URL:

@@ -29,6 +29,7 @@ from relay.limits import DEFAULT_LIMITS
 __all__ = ["Answer", "Lane", "Line", "end_body"]
 
 _JOINED = 16 * 1024
+_SWITCHING = 101  # no HTTP follows: to a POST that asked for no upgrade this is all the answer there will be
 
 
 class Answer:
@@ -160,12 +161,14 @@ class Line(KeptConnection):
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
         """Take an answer from the parser; called by ``data_received`` for each."""
         message, content = data
-        if message.code < 200:
+        if message.code < 200 and message.code != _SWITCHING:
             return  # 100 Continue, 103 Early Hints: the answer follows
         on_answer, self._on_answer = self._on_answer, None
         if on_answer is None:
             self.abort()  # an answer to nothing: whatever this peer speaks, it is not what we asked
             return
+        if message.code == _SWITCHING:
+            self.force_close()
         self._content = content
         self.note_hint(message.headers)
         cookies = message.headers.getall("Set-Cookie", ())

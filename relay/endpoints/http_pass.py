@@ -399,8 +399,8 @@ class PassThrough:
             said = self._dial.describe_error_body(await self._dial.read_error_body(response))
             fault = f"{self._dial.name}: HTTP {status}{': ' if said else ''}{said}"
             return self._failed(head, cors, replies.UPSTREAM_STATUS, fault, "no")
-        body = without_bom(await self._dial.read_body(response))
         kind = media_type(response.headers.get("Content-Type"))
+        body = without_bom(await (self._dial.read_body if kind == JSON else self._dial.read_error_body)(response))
         if head is not None and head.asks and (kind != JSON or not _answers(head, body, response)):
             fault = f"answered with content type {kind or 'none'!r}" if kind != JSON else "the answer is not one to it"
             return self._failed(head, cors, replies.UPSTREAM_STATUS, f"{self._dial.name}: {fault}", "unknown")
