@@ -17,6 +17,7 @@ from typing import Any
 
 from relay.app import relay_command
 from relay.app.logs import StderrSink, say
+from relay.app.orphans import reap_orphans
 from relay.app.process import (
     collect_less_often,
     flush_stdout,
@@ -187,7 +188,8 @@ def _run(argv: Sequence[str] | None, sink: StderrSink) -> int:
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             job = _job(program, words, sink)
             collect_less_often()
-            return runner.run(job)
+            with reap_orphans(runner.get_loop()):
+                return runner.run(job)
     except ConfigError as exc:
         say(sink, str(exc) + _next_step(exc))
         return 2

@@ -13,6 +13,8 @@ import logging
 import os
 import subprocess
 
+from relay.endpoints.program import running_processes
+
 __all__ = ["Guardian"]
 
 logger = logging.getLogger("relay")
@@ -49,13 +51,14 @@ class Guardian:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
+        running_processes[self._process.pid] = self._look
 
     @classmethod
     def hold(cls) -> Guardian | None:
         """Return the shared guardian, to be given back with ``release``; None where there is no POSIX shell."""
         if os.name != "posix":
             return None
-        if cls._shared is None or cls._shared._process.poll() is not None:
+        if cls._shared is None or cls._shared._look():
             try:
                 cls._shared = cls()
             except OSError as exc:
@@ -76,6 +79,14 @@ class Guardian:
             self._process.stdin.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(1)  # it has nothing left to end, and exits at once
+        self._look()
+
+    def _look(self) -> bool:
+        """Tell whether the process has ended."""
+        if self._process.poll() is None:
+            return False
+        running_processes.pop(self._process.pid, None)
+        return True
 
     def watch(self, group: int) -> None:
         """End this process group if the relay goes before ``unwatch``."""
