@@ -22,19 +22,17 @@ from relay.app.signals import StopSignals
 from relay.app.specs import ListenSpec
 from relay.app.wiring import AddressTarget, RemoteTarget, is_url, listen_http
 from relay.endpoints.base import Listener
+from relay.endpoints.binding import everywhere
 from relay.endpoints.own_stdio import OwnStdio
 
 if TYPE_CHECKING:
     from relay.app.choosing import ChoiceTarget
     from relay.app.named_servers import NamedServers
     from relay.endpoints.http_server import HttpListener
-    from relay.endpoints.socket_listener import TcpListener, UnixListener
 
 __all__ = ["serve", "target_of"]
 
 logger = logging.getLogger("relay")
-
-_EVERYWHERE = {"0.0.0.0": "IPv4", "::": "IPv6"}
 
 
 async def serve(settings: ServeSettings, sink: StderrSink) -> int:
@@ -221,15 +219,16 @@ class _Serving:
             return StdioListener(await OwnStdio.open(limits=settings.limits))
         from relay.endpoints.socket_listener import TcpListener, UnixListener
 
-        sockets: TcpListener | UnixListener
-        if spec.kind == "tcp":
-            context = settings.listen_tls if spec.is_tls else None
-            sockets = TcpListener(spec.host, spec.port, ssl_context=context, limits=settings.limits)
-        else:
-            sockets = UnixListener(spec.path, limits=settings.limits)
-        await sockets.start()
-        say(self._sink, f"listening on {sockets.url}")
-        return sockets
+        if spec.kind == "unix":
+            unix = UnixListener(spec.path, limits=settings.limits)
+            await unix.start()
+            say(self._sink, f"listening on {unix.url}")
+            return unix
+        context = settings.listen_tls if spec.is_tls else None
+        tcp = TcpListener(spec.host, spec.port, ssl_context=context, limits=settings.limits)
+        await tcp.start()
+        say(self._sink, f"listening on {tcp.url}{everywhere(tcp.addresses)}")
+        return tcp
 
     def _say_where(self, http: HttpListener) -> None:
         base = http.base_url
@@ -241,12 +240,7 @@ class _Serving:
         elif named:
             named = f"the same below {base}{chosen.servers}/NAME, where {named}"
         places = " and ".join(f"{base}{path} ({kind})" for path, kind in paths if path)
-        everywhere = "".join(
-            f"; also at every other {_EVERYWHERE[host]} address of this machine, bound to {host}"
-            for host, _ in http.addresses
-            if host in _EVERYWHERE
-        )
-        say(self._sink, f"listening on {places}{everywhere}" + (f"; {named}" if named else ""))
+        say(self._sink, f"listening on {places}{everywhere(http.addresses)}" + (f"; {named}" if named else ""))
 
     def _status(self) -> dict[str, object]:
         """Return what is known of all servers: who needs no name is called default."""

@@ -18,6 +18,7 @@ import orjson
 from aiohttp import http_parser, web
 
 from relay.auth.origin import OriginPolicy
+from relay.endpoints.binding import EVERYWHERE, addresses_of, bind
 from relay.endpoints.http_answers import Answers
 from relay.endpoints.http_checks import Refused
 from relay.endpoints.http_connections import ConnectionServer
@@ -41,6 +42,10 @@ logger = logging.getLogger("relay")
 MCP_PATH = "/mcp"
 _SHOWN_NAMES = 20
 _SAFE = "@!$'()*,:;=+&"  # what one segment of a path may have as it is
+
+
+def _authority(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class _Door:
@@ -97,7 +102,7 @@ class HttpListener:
         self._leaving: list[_Door] = []
         self._fast: dict[str, Rules] = {}
         self._root = self._open("", "", per_request=per_request, server=server) if has_root else None
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
         self._http: ConnectionServer | None = None
         self._housekeeping: asyncio.Task[None] | None = None
         self.addresses: list[tuple[str, int]] = []
@@ -167,15 +172,31 @@ class HttpListener:
         )
         loop = asyncio.get_running_loop()
         try:
-            self._server = await self._serve(self._http)
-        except (OSError, OverflowError) as exc:
+            await self._serve(self._http)
+        except (OSError, OverflowError, UnicodeError) as exc:
+            self._stop_accepting()
             reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
-            raise ConfigError(f"cannot listen on {self._host}:{self._port}: {reason}") from exc
-        names = [sock.getsockname() for sock in self._server.sockets]
-        self.addresses = [name[:2] if isinstance(name, tuple) else (f"unix:{name}", 0) for name in names]
+            raise ConfigError(f"cannot listen on {_authority(self._host, self._port)}: {reason}") from exc
         self._housekeeping = loop.create_task(self._tidy(), name="http listener: housekeeping")
 
-    async def _serve(self, http: ConnectionServer) -> asyncio.Server:
+    async def _serve(self, http: ConnectionServer) -> None:
+        if self._descriptor is None:
+            bound = await bind(self._host, self._port)
+        else:
+            bound = [socket.socket(fileno=self._descriptor)]
+        try:
+            while bound:
+                sock = bound[0]
+                sock.setblocking(False)
+                addresses = addresses_of(sock)
+                self._servers.append(await self._accept_at(sock, http))
+                self.addresses += addresses
+                bound.pop(0)
+        finally:
+            for sock in bound:
+                sock.close()
+
+    async def _accept_at(self, sock: socket.socket, http: ConnectionServer) -> asyncio.Server:
         loop = asyncio.get_running_loop()
         # The kernel drops, and resets later, what comes in one burst beyond this (or net.core.somaxconn).
         backlog = self._limits.max_connections
@@ -184,10 +205,6 @@ class HttpListener:
             tls["ssl"] = self._ssl
             tls["ssl_handshake_timeout"] = self._limits.connect
             tls["ssl_shutdown_timeout"] = self._limits.close_grace
-        if self._descriptor is None:
-            return await loop.create_server(http, self._host, self._port, backlog=backlog, **tls)
-        sock = socket.socket(fileno=self._descriptor)
-        sock.setblocking(False)
         # asyncio's server for Unix sockets removes the file at the end (3.13), which is not ours.
         if isinstance(sock.getsockname(), tuple) or isinstance(loop, asyncio.SelectorEventLoop):
             return await loop.create_server(http, sock=sock, backlog=backlog, **tls)
@@ -205,9 +222,7 @@ class HttpListener:
         scheme = "http" if self._ssl is None else "https"
         if host.startswith("unix:"):
             return f"{scheme}://{host}:"  # as nginx writes it
-        if host in ("0.0.0.0", "::"):
-            host = "127.0.0.1" if host == "0.0.0.0" else "::1"
-        return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+        return f"{scheme}://{_authority(EVERYWHERE.get(host, host), port)}"
 
     def __aiter__(self) -> AsyncIterator[AnyEndpoint]:
         """Yield each session at the root when its first frame has come, and the clients that have none at theirs."""
@@ -217,13 +232,16 @@ class HttpListener:
     async def drain(self, seconds: float) -> None:
         """Accept nothing new and wait until every request in flight has its answer, for at most ``seconds``."""
         self._answers.is_draining = True
-        if self._server is not None:
-            self._server.close()
+        self._stop_accepting()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         await asyncio.gather(*(mount.drain(seconds) for mount in self._mounts()))
         if self._http is not None:
             await self._http.flush(deadline - loop.time())
+
+    def _stop_accepting(self) -> None:
+        for server in self._servers:
+            server.close()
 
     async def aclose(self) -> None:
         """Stop listening and close every connection; sessions that live get their end."""
@@ -231,8 +249,7 @@ class HttpListener:
         if self._housekeeping is not None:
             self._housekeeping.cancel()
             await asyncio.wait([self._housekeeping])
-        if self._server is not None:
-            self._server.close()
+        self._stop_accepting()
         for mount in self._mounts():
             await mount.aclose()
         if self._http is not None:

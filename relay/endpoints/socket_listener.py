@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
 import os
 import socket
 import ssl
 import stat
 from collections.abc import AsyncIterator, Callable
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
-from relay.endpoints.tcp import LOOPBACK, SocketEndpoint, SocketProtocol, SocketReader, TcpAddress, UnixAddress
+from relay.endpoints.binding import EVERYWHERE, addresses_of, bind
+from relay.endpoints.tcp import SocketEndpoint, SocketProtocol, SocketReader, TcpAddress, UnixAddress
 from relay.errors import ConfigError, EndpointClosed
 from relay.frames import replies
 from relay.frames.frame import Frame, Kind, each_message, salvage_head
@@ -280,27 +280,18 @@ class TcpListener(SocketListener):
     def url(self) -> str:
         """The address as a client on this machine would write it."""
         host, port = self.addresses[0]
-        return str(TcpAddress({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port, self._ssl is not None))
+        return str(TcpAddress(EVERYWHERE.get(host, host), port, self._ssl is not None))
 
     async def start(self) -> None:
         """Bind and accept connections. Raises ConfigError if the address cannot be had."""
-        is_local = self._host.rstrip(".").lower() == "localhost"
-        hosts = LOOPBACK if is_local else (self._host,)
         bound: list[socket.socket] = []
         try:
-            for host in hosts:
-                for family, address in await _bindable(host, self._port):
-                    # The families of localhost share one port, also if it is any free one.
-                    port = bound[0].getsockname()[1] if bound else self._port
-                    try:
-                        bound.append(_bind(family, (address[0], port, *address[2:])))
-                    except OSError as exc:
-                        if not (bound and exc.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)):
-                            raise
+            bound = await bind(self._host, self._port)
             while bound:
+                addresses = addresses_of(bound[0])
                 await self._serve(bound[0])
-                sock = bound.pop(0)
-                self.addresses.append(sock.getsockname()[:2])
+                bound.pop(0)
+                self.addresses += addresses
         except (OSError, OverflowError, UnicodeError) as exc:
             await self.aclose()
             reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
@@ -309,25 +300,6 @@ class TcpListener(SocketListener):
             for sock in bound:
                 sock.close()
         self.name = self.url
-
-
-async def _bindable(host: str, port: int) -> list[tuple[int, tuple[Any, ...]]]:
-    infos = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    return list(dict.fromkeys((info[0], info[4]) for info in infos))
-
-
-def _bind(family: int, address: tuple[Any, ...]) -> socket.socket:
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        if os.name == "posix":
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.bind(address)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
 
 
 class UnixListener(SocketListener):

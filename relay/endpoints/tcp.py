@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import aiohappyeyeballs
 
 from relay.addresses import fault_of_url, shown_address
+from relay.endpoints.binding import LOOPBACK
 from relay.endpoints.byte_stream import FrameReader, FrameWriter
 from relay.endpoints.connected import ConnectedEndpoint
 from relay.endpoints.dead_peers import SERVER_SILENCE, detect_dead_peer
@@ -29,10 +30,8 @@ from relay.frames.frame import Frame
 from relay.frames.lines import Oversized
 from relay.limits import DEFAULT_LIMITS, Limits
 
-__all__ = ["LOOPBACK", "SocketEndpoint", "TcpAddress", "UnixAddress", "dial", "parse_address"]
+__all__ = ["SocketEndpoint", "TcpAddress", "UnixAddress", "dial", "parse_address"]
 
-LOOPBACK = ("127.0.0.1", "::1")
-"""What localhost is (RFC 6761), whatever the hosts file says."""
 _NEXT_ADDRESS = 0.25  # RFC 8305: how long one address of a name has before the next is tried too
 
 

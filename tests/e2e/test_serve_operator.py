@@ -55,6 +55,24 @@ async def test_a_host_beyond_loopback_listens_and_warns(words: list[str]) -> Non
         assert line.endswith("; also at every other IPv4 address of this machine, bound to 0.0.0.0")
 
 
+@pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
+@pytest.mark.parametrize(
+    ("words", "count"),
+    [(["--host", "::"], 1), (["--listen", "http://[::]:0/mcp", "--listen", "tcp://[::]:0"], 2)],
+    ids=["host", "listen"],
+)
+async def test_every_address_is_ipv4_too_and_said_so(words: list[str], count: int) -> None:
+    """``::`` is both families, over HTTP and TCP, as the lines that say where it listens do."""
+    with run_relay(*words, "--insecure-no-auth") as relay:
+        async with Client(relay.base.replace("[::1]", "127.0.0.1")) as four, Client(relay.base) as six:
+            for client in (four, six):
+                assert (await client.request("GET", "/health", {})).status == 200
+        lines = [line for line in relay.said if "listening on" in line]
+        assert len(lines) == count
+        for line in lines:
+            assert line.endswith("; also at every other IPv4 and IPv6 address of this machine, bound to 0.0.0.0 and ::")
+
+
 async def test_the_printed_address_is_admitted_beside_allowed_hosts() -> None:
     """Bound everywhere and told its name, it still answers this machine; other names, and foreign pages, not."""
     with run_relay("--host", "0.0.0.0", "--insecure-no-auth", "--allowed-host", "a.lan") as relay:
