@@ -64,24 +64,21 @@ class CookieJar:
         self._is_secure = is_secure
         self._own = own
         self._clock = clock
-        self._cookies: dict[tuple[str, str, str], _Cookie] = {}
+        self.kept: dict[tuple[str, str, str], _Cookie] = {}
+        """The cookies; some of them may be over."""
         self._created = 0
         self._made: dict[str, tuple[str, float]] = {}
         """The header for each path, and until when it stays the same."""
 
-    def __len__(self) -> int:
-        """Return how many cookies are kept: some of them may be over."""
-        return len(self._cookies)
-
     @property
     def size(self) -> int:
         """The bytes of all cookies."""
-        return sum(cookie.size for cookie in self._cookies.values())
+        return sum(cookie.size for cookie in self.kept.values())
 
     @property
     def secrets(self) -> list[str]:
         """The values, which no error may show."""
-        return [cookie.value for cookie in self._cookies.values()]
+        return [cookie.value for cookie in self.kept.values()]
 
     # RFC 6265, 5.2 and 5.3: what a server sets.
 
@@ -94,7 +91,7 @@ class CookieJar:
 
     def update(self, other: CookieJar) -> None:
         """Keep what another jar of the same server and client has."""
-        for cookie in other._cookies.values():
+        for cookie in other.kept.values():
             self._keep(dataclasses.replace(cookie))
         self._made.clear()
         self._drop_surplus()
@@ -117,12 +114,12 @@ class CookieJar:
         self._keep(_Cookie(name, value, path, domain, "secure" in attributes, expires))
 
     def _keep(self, cookie: _Cookie) -> None:
-        before = self._cookies.pop(cookie.key, None)
+        before = self.kept.pop(cookie.key, None)
         if cookie.expires is not None and cookie.expires <= self._clock():
             return
         self._created += 1
         cookie.number = self._created if before is None else before.number
-        self._cookies[cookie.key] = cookie
+        self.kept[cookie.key] = cookie
 
     def _is_of(self, domain: str) -> bool:
         """Tell whether the host is in a domain (RFC 6265, 5.1.3): an address is in none but itself."""
@@ -142,22 +139,22 @@ class CookieJar:
     def _drop_surplus(self) -> None:
         """Keep within the bounds: what is over goes first, then what was set the longest ago."""
         now = self._clock()
-        for key in [key for key, one in self._cookies.items() if one.expires is not None and one.expires <= now]:
-            del self._cookies[key]
-        while len(self._cookies) > _MAX_COOKIES or self.size > _MAX_HEADER:
-            del self._cookies[next(iter(self._cookies))]
+        for key in [key for key, one in self.kept.items() if one.expires is not None and one.expires <= now]:
+            del self.kept[key]
+        while len(self.kept) > _MAX_COOKIES or self.size > _MAX_HEADER:
+            del self.kept[next(iter(self.kept))]
 
     # RFC 6265, 5.4: what is sent.
 
     def header(self, path: str) -> str:
         """Return the Cookie header of a request for ``path``, with the operator's own; "" if there is none."""
-        if not self._cookies:
+        if not self.kept:
             return self._own
         now = self._clock()
         made, until = self._made.get(path, ("", float("-inf")))
         if now < until:
             return made
-        sent = [one for one in self._cookies.values() if self._is_sent(one, path.partition("?")[0], now)]
+        sent = [one for one in self.kept.values() if self._is_sent(one, path.partition("?")[0], now)]
         sent.sort(key=lambda one: (-len(one.path), one.number))
         names = {one.name for one in sent}
         own = [pair.strip() for pair in self._own.split(";") if pair.partition("=")[0].strip() not in names]
@@ -179,21 +176,17 @@ class SessionJars:
     def __init__(self, make: Callable[[], CookieJar]) -> None:
         """Make jars with ``make``."""
         self._make = make
-        self._jars: OrderedDict[str, CookieJar] = OrderedDict()
+        self.kept: OrderedDict[str, CookieJar] = OrderedDict()
         self._sizes: dict[str, int] = {}
         self._size = 0
 
-    def __len__(self) -> int:
-        """Return how many sessions have cookies."""
-        return len(self._jars)
-
     def find(self, session_id: str | None) -> CookieJar:
         """Return the jar of a session; an empty one, which nobody else has, if it has none."""
-        jar = self._jars.get(session_id) if session_id is not None and self._jars else None
+        jar = self.kept.get(session_id) if session_id is not None and self.kept else None
         if jar is None:
             return self._make()
         assert session_id is not None, "it has a jar"
-        self._jars.move_to_end(session_id)
+        self.kept.move_to_end(session_id)
         return jar
 
     def keep(self, session_id: str, jar: CookieJar, *, is_known: bool) -> None:
@@ -201,22 +194,22 @@ class SessionJars:
 
         A session that the server has not taken for its own (``is_known``) gets no jar: anyone could fill ours.
         """
-        kept = self._jars.get(session_id)
+        kept = self.kept.get(session_id)
         if kept is None:
-            if not is_known or not len(jar):
+            if not is_known or not jar.kept:
                 return
-            self._jars[session_id] = kept = jar
+            self.kept[session_id] = kept = jar
         elif kept is not jar:
             kept.update(jar)
         size = kept.size + _JAR_OVERHEAD + len(session_id)
         self._size += size - self._sizes.get(session_id, 0)
         self._sizes[session_id] = size
         while self._size > _MAX_JARS:
-            self.forget(next(iter(self._jars)))
+            self.forget(next(iter(self.kept)))
 
     def forget(self, session_id: str) -> None:
         """Forget a session that has ended."""
-        if self._jars.pop(session_id, None) is not None:
+        if self.kept.pop(session_id, None) is not None:
             self._size -= self._sizes.pop(session_id)
 
 

@@ -268,7 +268,7 @@ class HttpClient(RemoteClient):
         lane = self.dial.lane(self._tasks)
         if lane is None or (post.facts is not None and lane.has_mcp_headers):
             return False
-        cookies = lane.cookies.header(lane.path) if lane.cookies else ""
+        cookies = lane.cookies.header(lane.path) if lane.cookies.kept else ""
         try:
             if post.facts is not None:
                 if self._bare_headers != (cookies, lane.url):

@@ -35,7 +35,7 @@ _SWITCHING = 101  # no HTTP follows: to a POST that asked for no upgrade this is
 class Answer:
     """An answer whose headers are here; the part of aiohttp's ClientResponse that its readers use."""
 
-    __slots__ = ("_content", "_line", "_whole", "cookies", "headers", "status")
+    __slots__ = ("_content", "_line", "_whole", "cookies", "headers", "is_plain", "status")
 
     def __init__(
         self, line: Line, message: RawResponseMessage, body: StreamReader | bytes, cookies: Sequence[str] = ()
@@ -45,8 +45,15 @@ class Answer:
         self.status = message.code
         self.headers: CIMultiDictProxy[str] = message.headers
         self._line = line
-        self._whole = body if isinstance(body, bytes) else None
-        self._content = None if isinstance(body, bytes) else body
+        self._whole: bytes | None = None
+        self._content: StreamReader | None = None
+        self.is_plain = True
+        """Whether the body is in no coding of its own: any other is read the ordinary way."""
+        if isinstance(body, bytes):
+            self._whole = body
+        else:
+            self._content = body
+            self.is_plain = CONTENT_ENCODING not in message.headers
 
     @property
     def url(self) -> URL:
@@ -68,11 +75,6 @@ class Answer:
     def is_whole(self) -> bool:
         """Whether the body is here to its end."""
         return self._content is None or self._content.is_eof()
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether the body is in no coding of its own: any other is read the ordinary way."""
-        return CONTENT_ENCODING not in self.headers
 
     @property
     def size(self) -> int:
@@ -172,14 +174,15 @@ class Line(KeptConnection):
         self._content = content
         self.note_hint(message.headers)
         cookies = message.headers.getall("Set-Cookie", ())
+        answer = Answer(self, message, content, cookies)
         reading, self._reading = self._reading, b""
         if reading and content.is_eof():
             body = look_at_body(content)
             self._is_between = is_whole(reading, body, message)
-            # Not where each answer counts: one request less, or cookies whose time begins anew.
-            if not message.should_close and not cookies and self.requests_left is None:
+            # Not where each answer counts (one request less, cookies whose time begins anew), or is to be unpacked.
+            is_simple = answer.is_plain and not cookies and self.requests_left is None
+            if is_simple and not message.should_close:
                 self._known_head = KnownHead.of(reading, body, message)
-        answer = Answer(self, message, content, cookies)
         self._loop.call_soon(on_answer, answer) if not content.is_eof() else on_answer(answer)
 
     def call_when_whole(self, callback: Callable[[], None], content: StreamReader, size: int) -> None:

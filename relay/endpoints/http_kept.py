@@ -58,16 +58,15 @@ class KeptConnection(ResponseHandler):
         value = headers.get("Keep-Alive")
         if self.requests_left is not None:
             self.requests_left = max(0, self.requests_left - 1)
-        if value is None:
-            return
+        if value is not None:
+            self._take(value)
+        if self.keep_for <= 0 or self.requests_left == 0:
+            self.force_close()  # once this answer is read
+
+    def _take(self, value: str) -> None:
         self.keep_for, left = read_hint(value)
         if left is not None:
             self.requests_left = left if self.requests_left is None else min(left, self.requests_left)
-
-    @property
-    def should_close(self) -> bool:
-        """Whether no other request may go over it."""
-        return self.keep_for <= 0 or self.requests_left == 0 or super().should_close
 
 
 class KeepingConnector(aiohttp.TCPConnector):

@@ -176,7 +176,7 @@ class PassThrough:
             lane.checked = None  # the server has moved: the head is made anew with the next request
             return False
         cookies = b""
-        if self._jars:
+        if self._jars.kept:
             if connections.has_cookie_header:
                 return False  # to be one header with ours, which the ordinary way makes
             cookies = self._cookies_of(onward.session_id, connections.path)
@@ -341,7 +341,7 @@ class PassThrough:
                 async with self._until_closed(head):
                     response = await stack.enter_async_context(entering)
                     is_stream = _is_stream(response)
-                    if jar is not None and len(jar):
+                    if jar is not None and jar.kept:
                         self._note_session(_session_of(request, head), response, jar, request.method)
                     self._dial.fault = None
                     if turn is not None and 200 <= response.status < 300:
