@@ -10,6 +10,7 @@ from aiohttp import web
 from relay.auth.origin import OriginPolicy
 from relay.endpoints.http_checks import Checks, Refused
 from relay.endpoints.http_stream import EventStream, Stalled
+from relay.endpoints.refusal_log import RefusalLog
 from relay.frames import replies
 from relay.frames.frame import Head
 from relay.frames.http_rules import EVENT_STREAM, JSON
@@ -42,6 +43,7 @@ class Answers:
         self.last_used = 0.0
         """When a server was asked last by a request that took the ordinary way, by the loop's clock."""
         self.refused = 0
+        self.refusals = RefusalLog()
         self.active_streams = 0
         self.places = Places(limits.max_sessions)
         """Of the sessions, at all servers together."""

@@ -31,6 +31,7 @@ from relay.frames.http_rules import (
     is_modern_version,
     listed,
     media_type,
+    without_bom,
 )
 from relay.frames.lines import KEPT
 from relay.frames.members import TooMany
@@ -201,7 +202,8 @@ class Checks:
         return is_candidate and read_facts(frame) is not None
 
     def check_frame(self, raw: bytes, version: str | None) -> Frame:
-        """See that a body is one frame that may come here. Raises Refused."""
+        """See that a body is one frame that may come here, and leave a byte order mark out. Raises Refused."""
+        raw = without_bom(raw)
         frame = Frame(raw)
         if fault := excess(raw, self._limits.max_json_nodes, self._limits.max_json_values):
             raise Refused(413, fault, code=replies.TOO_LARGE, request_id=_id_at_ends(raw))

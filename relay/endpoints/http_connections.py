@@ -16,6 +16,7 @@ from aiohttp import web
 from relay.endpoints.dead_peers import detect_dead_peer
 from relay.endpoints.http_heads import fault_of_head
 from relay.endpoints.http_server_lane import FastLane, Rules
+from relay.endpoints.refusal_log import RefusalLog
 from relay.frames import replies
 from relay.frames.http_rules import JSON
 from relay.limits import Limits
@@ -34,7 +35,12 @@ class _Request(web.BaseRequest):
 class _Connection(FastLane):
     """A connection that says no in one line of the log and a JSON-RPC error, whatever aiohttp stumbled over."""
 
-    __slots__ = ()
+    __slots__ = ("_refusals",)
+
+    def __init__(self, *args: Any, refusals: RefusalLog, **kwargs: Any) -> None:
+        """Say in ``refusals`` what is refused."""
+        super().__init__(*args, **kwargs)
+        self._refusals = refusals
 
     def handle_error(
         self,
@@ -47,7 +53,8 @@ class _Connection(FastLane):
         large = fault_of_head(exc, self._limits)
         status, said = large or (status, "the request is not proper HTTP")
         if status < 500:
-            logger.info("http: %s: %d %s", request.remote, status, said if large else message or "a malformed request")
+            why = said if large else message or "a malformed request"
+            self._refusals.note(f"{status} of a head", said if large else _kind_of(why), f"http: {status} {why}")
         else:
             logger.error("http: %s %s: unexpected %s", request.method, request.path, type(exc).__name__, exc_info=exc)
         if request.writer.output_size > 0:
@@ -56,6 +63,11 @@ class _Connection(FastLane):
         response = web.Response(status=status, body=replies.error(None, replies.REFUSED, said).raw, content_type=JSON)
         response.force_close()
         return response
+
+
+def _kind_of(fault: str) -> str:
+    """Return what aiohttp says of a malformed head, without the bytes that it shows."""
+    return fault.partition("\n")[0].partition(":")[0]
 
 
 class ConnectionServer(web.Server):
@@ -67,24 +79,30 @@ class ConnectionServer(web.Server):
         rules: Mapping[str, Rules],
         *,
         limits: Limits,
+        refusals: RefusalLog,
         **kwargs: Any,
     ) -> None:
         """Give requests to ``handle``, what a path's ``rules`` admit the fast way; drop a peer long silent."""
         super().__init__(handle, **kwargs)
         self._rules = rules
         self._limits = limits
+        self._refusals = refusals
 
     def _make_request(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
         return _Request(message, payload, protocol, writer, task, self._loop)
 
     def __call__(self) -> web.RequestHandler:
         """Make the protocol of one connection."""
-        return _Connection(self, loop=self._loop, rules=self._rules, limits=self._limits, **self._kwargs)
+        return _Connection(
+            self, loop=self._loop, rules=self._rules, limits=self._limits, refusals=self._refusals, **self._kwargs
+        )
 
     def connection_made(self, handler: Any, transport: asyncio.Transport) -> None:
         """Admit a connection, or turn it away if there are too many."""
         super().connection_made(handler, transport)
         if len(self.connections) > self._limits.max_connections:
+            fault = f"503 {self._limits.max_connections} connections are open already"
+            self._refusals.note("503", fault, f"http: {fault}")
             transport.write(b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
             transport.close()
             return

@@ -41,6 +41,7 @@ logger = logging.getLogger("relay")
 
 MCP_PATH = "/mcp"
 _SHOWN_NAMES = 20
+_SHOWN_PATH = 100  # characters
 _SAFE = "@!$'()*,:;=+&"  # what one segment of a path may have as it is
 
 
@@ -164,6 +165,7 @@ class HttpListener:
             self.handle,
             self._fast,
             limits=limits,
+            refusals=self._answers.refusals,
             handler_cancellation=True,
             lingering_time=limits.close_grace,
             access_log=None,
@@ -288,7 +290,8 @@ class HttpListener:
             response = await self._dispatch(request)
         except Refused as exc:
             self._answers.refused += 1
-            logger.info("http: %s %s: %d %s", request.method, request.path, exc.status, exc)
+            line = f"http: {request.method} {request.path[:_SHOWN_PATH]}: {exc.status} {exc}"
+            self._answers.refusals.note(f"{exc.status}", f"{exc}", line)
             response = self._answers.refusal(exc)
             if holds_body_back(request):  # what comes next may be its body or another request: nobody could tell
                 response.force_close()
@@ -344,6 +347,9 @@ class HttpListener:
     def _preflight(self, request: web.BaseRequest) -> web.Response:
         requested = listed(request.headers, "Access-Control-Request-Headers") or ""
         cors = self._answers.cors(request.headers, requested)
+        if (origin := request.headers.get("Origin")) is not None and not cors:
+            fault = "its browser is not told that it may use this server; --allow-origin adds it"
+            self._answers.refusals.note("preflight", origin, f"http: a page of origin {origin!r} has asked: {fault}")
         return web.Response(status=204, headers=cors or {"Allow": "GET, POST, DELETE, OPTIONS"})
 
     def _asks_for_health(self, path: str, request: web.BaseRequest) -> bool:

@@ -20,6 +20,7 @@ from typing import Literal
 import msgspec
 
 from relay.endpoints.binding import EVERYWHERE, addresses_of, bind
+from relay.endpoints.refusal_log import RefusalLog
 from relay.endpoints.tcp import SocketEndpoint, SocketProtocol, SocketReader, TcpAddress, UnixAddress
 from relay.errors import ConfigError, EndpointClosed
 from relay.frames import replies
@@ -32,6 +33,7 @@ __all__ = ["SocketListener", "TcpListener", "UnixListener"]
 logger = logging.getLogger("relay")
 
 _BACKLOG = 1024
+_CLOSED = "the listener has closed"
 _LOCK_TRIES = 100
 _LOCK_WAIT = 0.01
 _BLANK = b" \t\r\n"
@@ -44,6 +46,7 @@ class _StrangerReader(SocketReader):
 
     on_proven: Callable[[], None]
     on_refused: Callable[[str], None]
+    on_said: Callable[[str], None]
     _blank = 0
     _has_begun = False
     _is_proven = False
@@ -81,7 +84,7 @@ class _StrangerReader(SocketReader):
             self.on_proven()
         for number, piece in enumerate(pieces):
             if isinstance(piece, Frame) and piece.head.kind is Kind.INVALID and _is_garbage(piece):
-                logger.warning("%s: sent a line that is not JSON (%s): closed", self.name, piece.head.fault)
+                self.on_said(f"a line of it is not JSON: {piece.head.fault}")
                 return self._end_with(pieces[: number + 1])
         return super().accept(pieces)
 
@@ -97,7 +100,7 @@ class _StrangerReader(SocketReader):
         fault = 'not a JSON-RPC message: no "jsonrpc":"2.0"'
         self._is_refused = True
         self._writer.write_soon(replies.error(first.head.id, replies.INVALID_REQUEST, fault, delivered="no"))
-        logger.info("%s: closed: its first line is %s", self.name, fault)
+        self.on_said(f"its first line is {fault}")
         assert self._transport is not None, "it has brought a line"
         self._transport.close()
 
@@ -141,6 +144,7 @@ class _StrangerProtocol(SocketProtocol):
         reader = _StrangerReader(name, limits, self.settlement, self.writer)
         reader.on_proven = self._proven
         reader.on_refused = self.refuse
+        reader.on_said = self._say
         return reader
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -156,9 +160,15 @@ class _StrangerProtocol(SocketProtocol):
 
     def refuse(self, why: str) -> None:
         """Close the connection at once."""
-        logger.info("%s: closed: %s", self.endpoint.name, why)
+        self._say(why)
         assert self.transport is not None, "only a connection can be refused"
         self.transport.abort()
+
+    def _say(self, why: str) -> None:
+        if why == _CLOSED:
+            logger.info("%s: closed: %s", self.endpoint.name, why)
+            return
+        self._listener.refusals.note("closed", why.partition(":")[0], f"{self.endpoint.name}: closed: {why}")
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
@@ -188,6 +198,7 @@ class SocketListener:
         self._offered: asyncio.Queue[SocketEndpoint | None] = asyncio.Queue()
         self._is_closed = False
         self._count = 0
+        self.refusals = RefusalLog()
 
     @property
     def connections(self) -> int:
@@ -227,7 +238,7 @@ class SocketListener:
         """Count a connection, or turn it away if there are too many."""
         self._connections.add(protocol)
         if self._is_closed:
-            protocol.refuse("the listener has closed")
+            protocol.refuse(_CLOSED)
         elif len(self._connections) > self._limits.max_connections:
             protocol.refuse(f"{self._limits.max_connections} connections are open; see max_connections")
 
@@ -247,7 +258,7 @@ class SocketListener:
         for server in self._servers:
             server.close()
         for protocol in [one for one in self._connections if not one.is_proven]:
-            protocol.refuse("the listener has closed")
+            protocol.refuse(_CLOSED)
         waiting: list[SocketEndpoint] = []
         while not self._offered.empty():
             endpoint = self._offered.get_nowait()

@@ -35,7 +35,7 @@ from relay.errors import EndpointBroken, EndpointClosed, EndpointUnavailable, Re
 from relay.frames import replies
 from relay.frames.bounds import is_utf8
 from relay.frames.frame import Frame
-from relay.frames.http_rules import listed
+from relay.frames.http_rules import listed, without_bom
 from relay.frames.lines import KEPT, Oversized
 from relay.limits import DEFAULT_LIMITS, Limits
 
@@ -189,6 +189,7 @@ class WebSocketEndpoint(ConnectedEndpoint):
 
     async def _take(self, data: bytes) -> None:
         limit = self._limits.max_frame_bytes
+        data = without_bom(data)
         piece = Frame(data) if len(data) <= limit else Oversized(data[:KEPT], data[-KEPT:], len(data))
         onward, back = self._settlement.take((piece,))
         self._inbox.put(onward)
