@@ -194,13 +194,13 @@ class Sticky(Script):
             self.strangers.append(f"{exchange.request.method} {exchange.request.target}: {cookies!r}")
 
 
-@pytest.mark.parametrize("is_kept", [False, True])
-async def test_session_keeps_its_cookies(is_kept: bool) -> None:
+@pytest.mark.parametrize("kept", [False, True])
+async def test_session_keeps_its_cookies(kept: bool) -> None:
     """What ``initialize`` sets comes back with every request, byte for byte, to an address that is an IP."""
     script = Sticky()
     async with FaultServer.running(script) as server, Direct.to(server.url) as client:
         await client.handshake()
-        if is_kept:
+        if kept:
             await client.warm_up(server)
         for at in range(5):
             assert "result" in await client.call(at)
@@ -365,6 +365,7 @@ async def test_error_page_that_repeats_a_cookie_is_masked() -> None:
         assert "no *** here" in said
 
 
+@pytest.mark.shortcuts
 async def test_server_that_sets_nothing_costs_no_header() -> None:
     """Without a Set-Cookie there is no Cookie, on any way."""
     async with FaultServer.running(Script()) as server:

@@ -28,7 +28,8 @@ from tests.e2e.oracle import request
 from tests.endpoints.test_http_pass import hop
 
 HELLO = Frame(b'{"jsonrpc":"2.0","id":1,"method":"initialize","params":{}}')
-DOORS = ("http", "http kept", "httpx", "sse", "sse post", "ws", "through", "through kept", "test", "test ws")
+KEPT = [pytest.param(door, marks=pytest.mark.shortcuts) for door in ("http kept", "through kept")]
+DOORS = ("http", "httpx", "sse", "sse post", "ws", "through", "test", "test ws", *KEPT)
 PAGE = b"<!DOCTYPE html>\n<html><head><title lang=en>\n 503 &amp; gone </title></head><body>nginx</body></html>"
 
 
@@ -153,7 +154,7 @@ async def test_packed_page_is_read(door: str, coding: str, capsys: pytest.Captur
     assert "503 & gone" in await told_by(door, 503, {"Content-Encoding": coding}, packed, capsys)
 
 
-CALL_DOORS = ("http", "http kept", "httpx", "through", "through kept")
+CALL_DOORS = ("http", "httpx", "through", *KEPT)
 
 
 class Packing(Script):
@@ -236,7 +237,7 @@ async def test_body_with_a_byte_order_mark_is_read(door: str) -> None:
         assert not [line for line in client.lines if bom in line]
 
 
-@pytest.mark.parametrize("door", ["http", "http kept", "through", "through kept"])
+@pytest.mark.parametrize("door", ["http", "through", *KEPT])
 async def test_refusal_with_a_byte_order_mark_is_read(door: str) -> None:
     """A JSON-RPC error with a BOM before it is the request's error, in the server's words."""
     body = b'\xef\xbb\xbf{"jsonrpc":"2.0","id":%b,"error":{"code":-32050,"message":"theirs"}}'
@@ -278,7 +279,7 @@ async def test_redirect_within_the_origin_is_followed_once(door: str, status: in
     assert server.requests[0].body == server.requests[1].body
 
 
-@pytest.mark.parametrize("door", ["http kept", "through kept"])
+@pytest.mark.parametrize("door", KEPT)
 async def test_server_that_moves_meanwhile_is_followed(door: str) -> None:
     """Calls on kept connections that meet the redirect are all answered, each executed once."""
     script = Moved("/mcp/")

@@ -70,6 +70,7 @@ async def test_address_goes_out_as_it_was_written(way: str, login: str) -> None:
         assert logins == ({HEADER} if login else {None})
 
 
+@pytest.mark.shortcuts
 async def test_kept_connections_ask_for_the_same() -> None:
     """The quick ways write the request line as the ordinary ones do."""
     async with FaultServer.running(Script()) as server:

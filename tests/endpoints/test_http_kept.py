@@ -67,7 +67,8 @@ async def _calling(way: str, server: FaultServer) -> AsyncIterator[Callable[[int
         if way == "http":
             client = await stack.enter_async_context(Direct.to(server.url))
             await client.handshake()
-            await client.warm_up(server)
+            for at in range(4):
+                await client.call(f"warm-up {at}", "ping")
 
             async def call(at: int) -> None:
                 assert "result" in await client.call(at)
