@@ -233,10 +233,10 @@ class _Serving:
     def _say_where(self, http: HttpListener) -> None:
         base = http.base_url
         chosen = self._settings.paths
-        paths = ((chosen.mcp, "Streamable HTTP"), (chosen.sse, "HTTP+SSE"))
+        paths = [(chosen.mcp, "Streamable HTTP"), (chosen.sse, "HTTP+SSE")]
         named = self._named.describe() if self._named is not None else ""
         if self._offer is None:
-            paths = ((f"{chosen.servers}/NAME/mcp", "Streamable HTTP"), (f"{chosen.servers}/NAME/sse", "HTTP+SSE"))
+            paths = [(f"{chosen.servers}/NAME{path}" if path else "", kind) for path, kind in paths]
         elif named:
             named = f"the same below {base}{chosen.servers}/NAME, where {named}"
         places = " and ".join(f"{base}{path} ({kind})" for path, kind in paths if path)

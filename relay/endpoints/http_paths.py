@@ -1,7 +1,8 @@
-"""Where on its port an HTTP listener offers the server at its root: the paths, which other tools put elsewhere."""
+"""Where an HTTP listener offers a server: the paths, at the root or behind a name, which other tools put elsewhere."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 __all__ = ["DEFAULT_PATHS", "HttpPaths"]
@@ -26,15 +27,14 @@ class HttpPaths:
     base_url: str = ""
     """What stands before ``messages`` in what a client of HTTP+SSE is told: empty, its own origin."""
 
-    def known_as(self, path: str) -> str:
-        """Return what a path is by default, a path without a server there as ``""``."""
-        if self is DEFAULT_PATHS:
-            return path
+    def places(self, path: str) -> Iterator[tuple[str, str]]:
+        """Yield the prefixes below which a path may be a server's, each with what the path behind it is by default."""
         bare = path.removesuffix("/")
-        for ours, default in ((self.mcp, MCP), (self.messages, MESSAGES)):
-            if ours and bare == ours.removesuffix("/"):
-                return default
-        return SSE if self.sse and path == self.sse else ""
+        for ours, default in ((self.mcp, MCP), (self.messages.removesuffix("/"), MESSAGES)):
+            if ours and bare.endswith(ours):
+                yield bare[: -len(ours)], default
+        if self.sse and path.endswith(self.sse):
+            yield path[: -len(self.sse)], SSE
 
 
 DEFAULT_PATHS = HttpPaths()

@@ -24,7 +24,7 @@ from relay.endpoints.http_checks import Refused
 from relay.endpoints.http_connections import ConnectionServer
 from relay.endpoints.http_expect import holds_body_back, unknown_expectation
 from relay.endpoints.http_mount import AnyEndpoint, Mount, PerRequest
-from relay.endpoints.http_paths import DEFAULT_PATHS, HttpPaths
+from relay.endpoints.http_paths import DEFAULT_PATHS, MCP, SSE, HttpPaths
 from relay.endpoints.http_server_lane import Rules
 from relay.endpoints.http_sse_routes import SseRoutes
 from relay.endpoints.http_streamable import StreamableHttp
@@ -39,7 +39,6 @@ __all__ = ["HttpListener"]
 
 logger = logging.getLogger("relay")
 
-MCP_PATH = "/mcp"
 _SHOWN_NAMES = 20
 _SHOWN_PATH = 100  # characters
 _SAFE = "@!$'()*,:;=+&"  # what one segment of a path may have as it is
@@ -58,6 +57,12 @@ class _Door:
         self.mount = mount
         self.streamable = StreamableHttp(mount)
         self.sse = SseRoutes(mount, paths)
+
+    async def handle(self, place: str, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer a request at a path, which is called as by default. Raises Refused."""
+        if place == MCP:
+            return await self.streamable.handle(request)
+        return await (self.sse.handle_stream(request) if place == SSE else self.sse.handle_message(request))
 
     def knows(self, request: web.BaseRequest) -> bool:
         """Tell whether a request is of one of the sessions here."""
@@ -88,7 +93,7 @@ class HttpListener:
         ``descriptor`` is a socket that listens already, on that address or on a Unix socket. With TLS if a context is
         given.
 
-        ``per_request`` and ``server`` are of the mount at the root (see ``Mount``), if ``has_root``; so are ``paths``.
+        ``per_request`` and ``server`` are of the mount at the root (see ``Mount``), if ``has_root``; ``paths`` of all.
         """
         self._host = host
         self._port = port
@@ -121,13 +126,10 @@ class HttpListener:
 
     def _open(self, prefix: str, quoted: str, *, per_request: PerRequest, server: Dial | None) -> Mount:
         mount = Mount(quoted, self._answers, per_request=per_request, server=server)
-        door = self._doors[prefix] = _Door(prefix, mount, DEFAULT_PATHS if prefix else self._paths)
-        if prefix or self._paths.mcp:
-            self._fast[self._mcp_path(quoted)] = door.streamable
+        door = self._doors[prefix] = _Door(prefix, mount, self._paths)
+        if self._paths.mcp:
+            self._fast[quoted + self._paths.mcp] = door.streamable
         return mount
-
-    def _mcp_path(self, prefix: str) -> str:
-        return prefix + MCP_PATH if prefix else self._paths.mcp
 
     def unmount(self, mount: Mount, seconds: float) -> Coroutine[Any, Any, None]:
         """Offer a server no more: its place is free at once for another of its name.
@@ -137,7 +139,7 @@ class HttpListener:
         """
         door = next(door for door in self._doors.values() if door.mount is mount)
         del self._doors[door.prefix]
-        self._fast.pop(self._mcp_path(mount.prefix), None)
+        self._fast.pop(mount.prefix + self._paths.mcp, None)
         self._leaving.append(door)
         return self._end(door, seconds)
 
@@ -314,19 +316,10 @@ class HttpListener:
                 allowed = "GET, HEAD, OPTIONS"
                 raise Refused(405, f"method {method} is not one of {allowed}", headers={"Allow": allowed})
             return self._report()
-        prefix, _, last = path.removesuffix("/").rpartition("/")
-        if not prefix or (door := self._door(prefix, request)) is None:
-            path = self._paths.known_as(path)
-            prefix, _, last = path.removesuffix("/").rpartition("/")
-            door = self._door(prefix, request)
-        if door is not None:
-            self._answers.last_used = asyncio.get_running_loop().time()
-        if door is not None and last == "mcp":
-            return await door.streamable.handle(request)
-        if door is not None and last == "sse" and path[-1] != "/":
-            return await door.sse.handle_stream(request)
-        if door is not None and last == "messages":
-            return await door.sse.handle_message(request)
+        for prefix, place in self._paths.places(path):
+            if (door := self._door(prefix, request)) is not None:
+                self._answers.last_used = asyncio.get_running_loop().time()
+                return await door.handle(place, request)
         raise Refused(404, f"nothing at {request.path}; {self._what_there_is()}")
 
     def _door(self, prefix: str, request: web.BaseRequest) -> _Door | None:
@@ -338,7 +331,8 @@ class HttpListener:
     def _what_there_is(self) -> str:
         at_root = (("MCP is", self._paths.mcp), ("HTTP+SSE is", self._paths.sse)) if self._root is not None else ()
         places = [f"{what} at {where}" for what, where in at_root if where]
-        named = [door.mount.prefix + MCP_PATH for door in self._doors.values() if door.prefix]
+        path = self._paths.mcp or self._paths.sse
+        named = [door.mount.prefix + path for door in self._doors.values() if door.prefix]
         if named:
             more = f" and {len(named) - _SHOWN_NAMES} more" if len(named) > _SHOWN_NAMES else ""
             places.append(f"servers with names are at {', '.join(named[:_SHOWN_NAMES])}{more}")

@@ -10,30 +10,39 @@ from relay.endpoints.http_paths import DEFAULT_PATHS, HttpPaths
 
 
 @pytest.mark.parametrize(
-    ("path", "known_as"),
+    ("path", "places"),
     [
-        ("/tools/mcp", "/mcp"),
-        ("/tools/mcp/", "/mcp"),
-        ("/events", "/sse"),
-        ("/events/", ""),
-        ("/message", "/messages/"),
-        ("/mcp", ""),
-        ("/sse", ""),
-        ("/messages/", ""),
-        ("", ""),
+        ("/tools/mcp", [("", "/mcp")]),
+        ("/tools/mcp/", [("", "/mcp")]),
+        ("/servers/x/tools/mcp", [("/servers/x", "/mcp")]),
+        ("/events", [("", "/sse")]),
+        ("/servers/x/events", [("/servers/x", "/sse")]),
+        ("/events/", []),
+        ("/message", [("", "/messages/")]),
+        ("/a/b/message/", [("/a/b", "/messages/")]),
+        ("/mcp", []),
+        ("/servers/x/mcp", []),
+        ("/sse", []),
+        ("/messages/", []),
+        ("/xmessage", []),
+        ("/", []),
+        ("", []),
     ],
 )
-def test_a_path_that_was_chosen_stands_for_the_default(path: str, known_as: str) -> None:
-    """And the default one for nothing, unless it was kept."""
+def test_a_path_that_was_chosen_stands_for_the_default(path: str, places: list[tuple[str, str]]) -> None:
+    """At the root and behind every name; the default one for nothing, unless it was kept."""
     paths = HttpPaths(mcp="/tools/mcp", sse="/events", messages="/message")
-    assert paths.known_as(path) == known_as
-    assert DEFAULT_PATHS.known_as(path) == path
+    assert list(paths.places(path)) == places
+    assert list(DEFAULT_PATHS.places("/servers/x/mcp/")) == [("/servers/x", "/mcp")]
+    assert list(DEFAULT_PATHS.places("/messages")) == [("", "/messages/")]
 
 
 def test_what_is_not_offered_is_nowhere() -> None:
     """Neither at its default path nor at the empty one."""
-    assert HttpPaths(mcp="").known_as("/mcp") == HttpPaths(mcp="").known_as("/") == ""
-    assert HttpPaths(sse="").known_as("/sse") == HttpPaths(sse="").known_as("") == ""
+    for place in ("/mcp", "/", "", "/servers/x"):
+        assert list(HttpPaths(mcp="").places(place)) == []
+    for place in ("/sse", "/", "", "/servers/x"):
+        assert list(HttpPaths(sse="").places(place)) == []
 
 
 @pytest.mark.parametrize(

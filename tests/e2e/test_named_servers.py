@@ -350,6 +350,57 @@ async def test_eager_starts_all_and_the_first_session_takes_it(file: File) -> No
                 assert (state["children"], state["started"], state["sessions"]) == (1, 1, 1)
 
 
+async def test_paths_and_the_base_url_hold_behind_every_name() -> None:
+    """A client is told where to POST as it sees the relay from beyond its proxy; the default paths are nowhere then."""
+    paths = ("--mcp-path", "/x/mcp", "--sse-path", "/events", "--message-path", "/said/")
+    words = (*paths, "--base-url", "https://a.example/tools", *named(a=stdio_server(), b=stdio_server()))
+    with run_words(*words, "--", *stdio_server()) as relay:
+        base = relay.base.removesuffix("/x").removesuffix("/servers/NAME")
+        async with Client(base) as client:
+            for prefix in ("", "/servers/a", "/servers/b"):
+                stream = await client.request("GET", f"{prefix}/events", {"accept": "text/event-stream"})
+                address = (await stream.next_event()).data.decode()
+                assert address.startswith(f"https://a.example/tools{prefix}/said/?session_id=")
+                head = {"content-type": "application/json"}
+                posted = await client.request(
+                    "POST", address.removeprefix("https://a.example/tools"), head, initialize()
+                )
+                assert posted.status == 202
+                assert json.loads((await stream.next_event()).data)["id"] == 0
+                both = {**head, "accept": "application/json, text/event-stream"}
+                assert (await client.request("POST", f"{prefix}/x/mcp", both, initialize())).status == 200
+                for gone in ("/mcp", "/sse", "/messages/"):
+                    assert (await client.request("GET", prefix + gone)).status == 404
+
+
+async def test_a_way_that_is_left_out_is_left_out_behind_every_name() -> None:
+    """And is not in what the relay says of itself."""
+    with run_words("--sse-path", "", *named(a=stdio_server())) as relay:
+        async with Named(relay, "a") as client:
+            await client.begin()
+            assert (await client.request("GET", "/servers/a/sse", {"accept": "text/event-stream"})).status == 404
+        assert not any("/sse" in line for line in relay.said if "listening" in line)
+
+
+async def test_options_of_the_root_hold_for_every_server() -> None:
+    """Who may come, what pages may read, how large and how many, and how long a session is kept."""
+    pages = ("--allow-origin", "https://a.example", "--expose-header", "X-One", "--allowed-host", "a.lan")
+    limits = ("--max-frame-bytes", "64k", "--max-sessions", "2", "--session-idle", "1.5")
+    with run_words(*pages, *limits, *named(a=stdio_server(), b=stdio_server())) as relay:
+        async with Named(relay, "a") as a, Named(relay, "b") as b, Named(relay, "b") as third:
+            await a.begin()
+            answer = await b.post(initialize(), origin="https://a.example", host="a.lan")
+            assert answer.headers["access-control-allow-origin"] == "https://a.example"
+            assert "X-One" in answer.headers["access-control-expose-headers"]
+            b.session = answer.headers["mcp-session-id"]
+            assert (await b.post(b" " * (64 * 1024 + 1))).status == 413
+            assert (await third.post(initialize())).status == 429
+            async with asyncio.timeout(30):
+                while (await third.status())["sessions"]:
+                    await asyncio.sleep(0.05)
+            assert (await b.post(request(1, "echo"))).status == 404
+
+
 @pytest.mark.parametrize("share", ["shared", "request", "stateless"])
 async def test_sharing_is_per_server(share: str) -> None:
     """What clients share they share at one server only."""
