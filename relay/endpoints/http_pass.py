@@ -31,11 +31,12 @@ from relay.endpoints.http_client_lane import Answer
 from relay.endpoints.http_dial import Dial, Response
 from relay.endpoints.http_pass_lane import Onward, Passage
 from relay.endpoints.http_server_lane import FastLane
-from relay.endpoints.passing_stream import StreamWatch
+from relay.endpoints.owed_answers import OwedAnswers
+from relay.endpoints.passing_stream import StreamWatch, once_each
 from relay.endpoints.tasks import TaskScope
 from relay.errors import EndpointBroken, EndpointUnavailable, FrameTooLarge
 from relay.frames import replies
-from relay.frames.frame import Frame, Head, Kind
+from relay.frames.frame import Frame, Head, Kind, RequestId
 from relay.frames.http_rules import (
     EVENT_STREAM,
     JSON,
@@ -49,6 +50,7 @@ from relay.frames.http_rules import (
     without_bom,
 )
 from relay.frames.modern import METHOD, NAME, PARAM_PREFIX, is_modern_error
+from relay.frames.sse import encode_event
 from relay.limits import Limits
 
 __all__ = ["Elsewhere", "PassThrough", "Turn"]
@@ -126,6 +128,8 @@ class PassThrough:
         """Whether the server took no POST of a client that began: it may have no GET streams of our kind either."""
         self._dial = dial
         self._jars = SessionJars(dial.new_jar)
+        self._owed = OwedAnswers()
+        self._looking: asyncio.Future[bool] | None = None
         self._limits = limits
         self._checks = checks
         self._large_bodies = asyncio.Semaphore(_LARGE_BODIES)
@@ -356,6 +360,8 @@ class PassThrough:
                 return await self._send(request, answer)
         except EndpointUnavailable as exc:
             self._dial.fault = f"{exc}"
+            if head is None and (owed := self._owed_to(request)):
+                return self._tell_owed(owed, cors, f"the request was lost: the stream broke; {exc}")
             return self._failed(head, cors, replies.UNAVAILABLE, f"{exc}", "no")
         except FrameTooLarge as exc:
             return self._failed(head, cors, replies.TOO_LARGE, f"{exc}", "unknown")
@@ -364,6 +370,16 @@ class PassThrough:
             return self._failed(head, cors, replies.LOST, f"the request was lost: {exc}", "unknown")
         finally:
             self.in_flight -= asks
+
+    def _owed_to(self, request: web.BaseRequest) -> tuple[RequestId, ...]:
+        return self._owed.take(request.headers.get(SESSION_ID), request.headers.get(LAST_EVENT_ID))
+
+    def _tell_owed(self, owed: tuple[RequestId, ...], cors: Mapping[str, str], message: str) -> web.Response:
+        """Answer a client that comes back for the rest of a stream: there will be none."""
+        logger.info("http: %s", message)
+        errors = replies.errors(owed, replies.LOST, message, delivered="unknown")
+        events = b"".join(encode_event(one.line) for one in errors)
+        return web.Response(body=events, headers={**_STREAM_HEADERS, **cors, "Content-Type": EVENT_STREAM})
 
     def _body(self, turn: Turn) -> bytes | BytesPayload:
         frame = turn.frame
@@ -401,6 +417,8 @@ class PassThrough:
             return self._failed(head, cors, replies.UPSTREAM_STATUS, fault, "no")
         kind = media_type(response.headers.get("Content-Type"))
         body = without_bom(await (self._dial.read_body if kind == JSON else self._dial.read_error_body)(response))
+        if kind == JSON:
+            body = once_each(body)
         if head is not None and head.asks and (kind != JSON or not _answers(head, body, response)):
             fault = f"answered with content type {kind or 'none'!r}" if kind != JSON else "the answer is not one to it"
             return self._failed(head, cors, replies.UPSTREAM_STATUS, f"{self._dial.name}: {fault}", "unknown")
@@ -474,8 +492,7 @@ class PassThrough:
             passing.turn.end()
         headers = {**_STREAM_HEADERS, **self._homeward(response, passing.cors), "Content-Type": EVENT_STREAM}
         answer = web.StreamResponse(status=response.status, headers=headers)
-        is_modern = is_modern_version(request.headers.get(PROTOCOL_VERSION))
-        watch = StreamWatch(passing.head, self._limits, can_resume=not is_modern)
+        watch = self._watch(passing)
         try:
             await answer.prepare(request)
             last = await self._copy(passing, response, answer, watch)
@@ -487,28 +504,77 @@ class PassThrough:
             await answer.write_eof()
         except ConnectionError as exc:
             logger.debug("http: a client left its stream: %s", exc)
+        finally:
+            self._end_watch(request, watch)
         return answer
+
+    def _watch(self, passing: _Passing) -> StreamWatch:
+        request = passing.request
+        last_event_id = request.headers.get(LAST_EVENT_ID) if passing.head is None else None
+        return StreamWatch(
+            passing.head,
+            self._limits,
+            can_resume=not is_modern_version(request.headers.get(PROTOCOL_VERSION)),
+            owed=self._owed_to(request) if passing.head is None else (),
+            is_resumed=last_event_id is not None,
+        )
+
+    def _end_watch(self, request: web.BaseRequest, watch: StreamWatch) -> None:
+        if watch.last_event_id is not None and watch.is_owed:
+            self._owed.keep(request.headers.get(SESSION_ID), watch.last_event_id, watch.owed)
+        if watch.dropped:
+            logger.warning(
+                "%s: dropped %d answers that had passed before, or that nobody waits for",
+                self._dial.name,
+                watch.dropped,
+            )
 
     async def _copy(
         self, passing: _Passing, response: Response, answer: web.StreamResponse, watch: StreamWatch
     ) -> bytes | None:
         """Copy events until there are no more; return what is to follow them, None if the stream must not end well."""
         head = passing.head
-        code, fault = replies.LOST, f"{self._dial.name}: the stream ended without an answer"
+        fault = f"{self._dial.name}: the stream ended without an answer"
         try:
             async with self._until_closed(head):
                 async for chunk in self._dial.chunks(response):
-                    watch.feed(chunk)
-                    await self._write(passing.request, answer, chunk)
+                    await self._write(passing.request, answer, watch.feed(chunk))
         except FrameTooLarge as exc:
             return watch.give_up(replies.TOO_LARGE, f"{self._dial.name}: {exc}")
         except EndpointBroken as exc:
-            if head is None or (watch.is_owed and watch.is_resumable):
-                return None
-            if self._is_draining and head.method == _SUBSCRIBE:
+            if self._is_closed or not await self._is_gone(watch):
+                if (head is None and not watch.is_owed) or (watch.is_owed and watch.is_resumable):
+                    return None
+            if self._is_draining and head is not None and head.method == _SUBSCRIBE:
                 return watch.end_subscription()
-            fault = f"{exc}"
-        return b"" if watch.is_resumable else watch.give_up(code, f"the request was lost: {fault}")
+            return watch.give_up(replies.LOST, f"the request was lost: {exc}")
+        return b"" if watch.is_resumable else watch.give_up(replies.LOST, f"the request was lost: {fault}")
+
+    async def _is_gone(self, watch: StreamWatch) -> bool:
+        """Tell whether nobody listens any more where the rest of a stream would be asked for.
+
+        A client that comes back to nobody would have no answer: its requests get their errors while it still listens.
+        """
+        if not (watch.is_owed and watch.is_resumable):
+            return False
+        if self._looking is None:
+            self._looking = asyncio.get_running_loop().create_future()
+            self._tasks.spawn(self._look(self._looking), name=f"{self._dial.name}: look")
+        return await asyncio.shield(self._looking)
+
+    async def _look(self, is_gone: asyncio.Future[bool]) -> None:
+        """Ask for nothing that a server could execute; any answer will do."""
+        try:
+            async with asyncio.timeout(self._limits.close_grace), self._dial.request("OPTIONS", {}):
+                is_gone.set_result(False)
+        except EndpointUnavailable:
+            is_gone.set_result(True)
+        except (EndpointBroken, TimeoutError):
+            pass  # somebody is there, or may be
+        finally:
+            self._looking = None
+            if not is_gone.done():
+                is_gone.set_result(False)
 
     async def _write(self, request: web.BaseRequest, answer: web.StreamResponse, data: bytes) -> None:
         """Write to the client. Raises ConnectionError if it has left, or does not read."""

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from relay.endpoints.passing_stream import once_each
 from relay.errors import EndpointBroken
 from relay.frames.frame import Frame
 from relay.frames.http_rules import JSON, media_type, without_bom
@@ -79,7 +80,7 @@ class Passage:
         if lane is None:
             return  # it has gone on meanwhile, or its client has left
         if answer is not None and (headers := self._plain(answer)) is not None:
-            body = without_bom(answer.whole_body())
+            body = once_each(without_bom(answer.whole_body()))
             if is_answer(body, answer):
                 self._line.release()
                 self._end()

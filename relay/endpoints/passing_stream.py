@@ -7,6 +7,9 @@ kind that no client knows.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+
 from relay.errors import FrameTooLarge
 from relay.frames import replies
 from relay.frames.frame import Frame, Head, Kind, RequestId, salvage_head
@@ -14,22 +17,39 @@ from relay.frames.lines import Oversized
 from relay.frames.sse import SseDecoder, SseEvent, encode_event
 from relay.limits import Limits
 
-__all__ = ["StreamWatch"]
+__all__ = ["StreamWatch", "once_each"]
 
 # The last ``event`` field of an event is the one that counts (WHATWG HTML, "Server-sent events"); clients that find
 # none of theirs there leave its data unread.
 _BROKEN_OFF = b"event: broken-off\n\n"
+_BATCH = re.compile(rb"\s*\[")
+_LINE_END = re.compile(rb"\r\n|\n|\r")
+_BLANK_LINE = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")  # atomic: CRLF alone is one line end, not two
+_LAST_LINE_END = re.compile(rb"(?:\r\n|\n|\r)\Z")
+_MOST_ANSWERS = 1024  # whose ids are remembered in one stream: more than a batch may ask for
 _SLACK = 64  # field names before the data of an unfinished event
 
 
 class StreamWatch:
-    """The requests that a stream has yet to answer, from the events that pass."""
+    """The requests that a stream has yet to answer, from the events that pass; each is answered once."""
 
-    def __init__(self, head: Head | None, limits: Limits, *, can_resume: bool) -> None:
-        """Wait for the answers to ``head``; ``can_resume`` if an event id means that the rest can be had later."""
+    def __init__(
+        self, head: Head | None, limits: Limits, *, can_resume: bool, owed: Iterable[RequestId] = (),
+        is_resumed: bool = False,
+    ) -> None:  # fmt: skip
+        """Wait for the answers to ``head``; ``can_resume`` if an event id means that the rest can be had later.
+
+        Without a head the stream is one that its client has asked for: resumed, where it may owe answers that are
+        known (``owed``), or for what the server says unasked, where no answer may come at all.
+        """
         asked = (one for one in (head.messages if head is not None else ()) if one.kind is Kind.REQUEST)
         self._waiting: dict[RequestId, None] = {one.id: None for one in asked if one.id is not None}
-        self.is_resumable = False
+        self._waiting.update(dict.fromkeys(owed))
+        self._is_unasked = head is None and not is_resumed
+        self._answered: dict[RequestId, None] = {}
+        self.dropped = 0
+        """Answers that did not pass, as they had passed before or belong to no request."""
+        self.last_event_id: str | None = None
         self._can_resume = can_resume
         self._max_frame_bytes = limits.max_frame_bytes
         self._decoder = SseDecoder(limits.buffer_high)
@@ -40,33 +60,97 @@ class StreamWatch:
         """Whether an answer has still to come."""
         return bool(self._waiting)
 
-    def feed(self, chunk: bytes) -> None:
-        """Look at what is about to pass. Raises FrameTooLarge if it must not, with nothing of it taken for passed."""
-        if not self._waiting:
-            return
-        rest_of_half = self._after_half()
-        events = self._decoder.feed(chunk)
-        unfinished = self._decoder.pending - _SLACK
-        size = max([unfinished, *(_size(event) for event in events)])
-        if size > self._max_frame_bytes:
-            self._rest_of_half = rest_of_half
-            raise FrameTooLarge(f"an event of more than {self._max_frame_bytes} bytes; see --max-frame-bytes")
-        for event in events:
-            self.is_resumable = self._can_resume and bool(event.id)
-            self._settle(event)
+    @property
+    def owed(self) -> tuple[RequestId, ...]:
+        """The requests whose answers have still to come."""
+        return tuple(self._waiting)
 
-    def _settle(self, event: SseEvent) -> None:
+    @property
+    def is_resumable(self) -> bool:
+        """Whether the rest can be had with the last event id."""
+        return self.last_event_id is not None
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Take what came; return what is to pass: the same, unless it holds an answer that has passed before.
+
+        Raises FrameTooLarge if it must not pass, with nothing of it taken for passed.
+        """
+        rest_of_half = self._after_half()
+        is_at_line = self._decoder.is_between_lines
+        events = self._decoder.feed(chunk)
+        if self._waiting:
+            unfinished = self._decoder.pending - _SLACK
+            size = max([unfinished, *(_size(event) for event in events)])
+            if size > self._max_frame_bytes:
+                self._rest_of_half = rest_of_half
+                raise FrameTooLarge(f"an event of more than {self._max_frame_bytes} bytes; see --max-frame-bytes")
+        is_changed = False
+        instead: list[bytes | None] = []
+        for event in events:
+            if self._can_resume:
+                self.last_event_id = event.id or None
+            one = self._settle(event)
+            is_changed = is_changed or one is not None
+            instead.append(one)
+        return self._without(chunk, instead, is_at_line=is_at_line) if is_changed else chunk
+
+    def _without(self, chunk: bytes, instead: list[bytes | None], *, is_at_line: bool) -> bytes:
+        """Return bytes without the events that have something else to pass instead.
+
+        Such an event's beginning may have passed, so a last ``event`` field makes it one of a kind that nobody reads.
+        """
+        pieces = _cut(chunk, is_at_line=is_at_line)
+        ends = [bool(SseDecoder(len(piece)).feed(piece)) for piece in pieces]
+        ends[0] = sum(ends[1:]) < len(instead)  # what it ends may have begun before it
+        left = iter(instead)
+        passing = []
+        for piece, is_end in zip(pieces, ends, strict=True):
+            again = next(left, None) if is_end else None
+            if again is not None:
+                end = _LAST_LINE_END.search(piece)
+                at = end.start() if end is not None else len(piece)
+                piece = piece[:at] + b"event: broken-off\n" + piece[at:] + again
+            passing.append(piece)
+        return b"".join(passing)
+
+    def _settle(self, event: SseEvent) -> bytes | None:
+        """Take the answers in an event; None if it passes, else what passes in its place."""
         if isinstance(event.data, Oversized):
             head = salvage_head(event.data.start, event.data.end)
             if head.kind is Kind.INVALID:
                 self._waiting.clear()  # written in no order we know: taken for the answer rather than given a second
-        elif event.data:
+        elif event.data and (b'"result"' in event.data or b'"error"' in event.data):
             head = Frame(event.data).head
         else:
-            return
-        for one in head.messages:
-            if one.kind is Kind.RESPONSE and one.id is not None:
-                self._waiting.pop(one.id, None)
+            return None
+        answers = [one for one in head.messages if one.kind is Kind.RESPONSE and one.id is not None]
+        if not answers:
+            return None
+        fresh: dict[RequestId | None, None] = {}
+        if not self._is_unasked:
+            fresh = dict.fromkeys(one.id for one in answers if one.id not in self._answered)
+        for request_id in fresh:
+            assert request_id is not None, "chosen so"
+            self._waiting.pop(request_id, None)
+            if len(self._answered) < _MOST_ANSWERS:
+                self._answered[request_id] = None
+        if len(fresh) == len(answers):
+            return None
+        self.dropped += len(answers) - len(fresh)
+        return self._without_repeated(event, fresh)
+
+    def _without_repeated(self, event: SseEvent, fresh: dict[RequestId | None, None]) -> bytes:
+        """Return what remains of a batch some of whose answers have passed before, or come twice in it."""
+        if not fresh or not isinstance(event.data, bytes):
+            return b""
+        kept = []
+        for member in Frame(event.data).split():
+            if member.head.kind is Kind.RESPONSE:
+                if member.head.id not in fresh:
+                    continue
+                del fresh[member.head.id]
+            kept.append(encode_event(member.line))
+        return b"".join(kept)
 
     def give_up(self, code: int, message: str) -> bytes:
         """Return what answers every request that waits, after whatever half of an event has passed."""
@@ -88,7 +172,35 @@ class StreamWatch:
         return _BROKEN_OFF if self._decoder.is_between_lines else b"\n" + _BROKEN_OFF
 
 
+def _cut(chunk: bytes, *, is_at_line: bool) -> list[bytes]:
+    """Cut bytes after each blank line, so that a piece holds the end of one event at most."""
+    at = 0
+    pieces: list[bytes] = []
+    if is_at_line and (first := _LINE_END.match(chunk)) is not None:
+        at = first.end()
+        pieces.append(chunk[:at])
+    for found in _BLANK_LINE.finditer(chunk, at):
+        pieces.append(chunk[at : found.end()])
+        at = found.end()
+    if at < len(chunk):
+        pieces.append(chunk[at:])
+    return pieces
+
+
 def _size(event: SseEvent) -> int:
     if event.data is None:
         return 0
     return event.data.size if isinstance(event.data, Oversized) else len(event.data)
+
+
+def once_each(body: bytes) -> bytes:
+    """Leave out of a batch what answers a request for the second time."""
+    if not _BATCH.match(body):
+        return body
+    frame = Frame(body.strip())
+    members = frame.split() if frame.head.kind is Kind.BATCH else []
+    kept: dict[object, bytes] = {}
+    for number, one in enumerate(members):
+        is_answer = one.head.kind is Kind.RESPONSE and one.head.id is not None
+        kept.setdefault((one.head.id,) if is_answer else number, one.raw)
+    return body if len(kept) == len(members) else b"[" + b",".join(kept.values()) + b"]"
