@@ -84,7 +84,7 @@ class ChildTarget:
             name=self.name,
             limits=self._limits,
             stderr=self._stderr.fd,
-            on_noise=self._stderr.show,
+            on_noise=self._stderr.take_noise,
         )
         self.started += 1
         self.children.add(child)

@@ -38,7 +38,7 @@ class ChildWords(ChildStderr):
         """Know that no more will come."""
         self._ended.set()
 
-    def show(self, line: bytes) -> None:
+    def take_noise(self, line: bytes) -> None:
         """Count a line of noise, and keep the first few."""
         self.noise += 1
         if self.noise <= _SHOWN_NOISE:
@@ -59,7 +59,7 @@ class ChildWords(ChildStderr):
     def show_noise(self) -> None:
         """Show the first lines of noise."""
         for line in self._noise:
-            super().show(line)
+            self.show(line)
 
     async def show_last_words(self) -> bool:
         """Show the end of its stderr, once the child has gone; return whether there was any."""
@@ -72,5 +72,5 @@ class ChildWords(ChildStderr):
                 await self._ended.wait()
         lines = [line for line in self._kept.splitlines() if line.strip()]
         for line in lines[-_SHOWN_STDERR:]:
-            super().show(line)
+            self.show(line)
         return bool(lines)

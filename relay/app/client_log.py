@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from relay.app.logs import mask_secrets
+from relay.app.secret_text import mask_secrets, start_of
 from relay.endpoints.base import Endpoint
 from relay.endpoints.own_stdio import OwnStdio
 from relay.errors import RelayError
@@ -101,7 +101,7 @@ class ClientLog(Observer):
             return False
         if not self._wants(_LEVELS.index(level)) or not self._spend():
             return False
-        text = mask_secrets(record.getMessage(), self._secrets)
+        text = mask_secrets(start_of(record.getMessage(), self._secrets, _LONGEST), self._secrets)
         self._client.say(replies.log_message(level, text[:_LONGEST]))
         return True
 

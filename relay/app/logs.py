@@ -10,13 +10,12 @@ import asyncio
 import contextlib
 import logging
 import os
-import re
 import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 
-from relay.app.secret_names import mask_tokens
+from relay.app.secret_text import mask_secrets, printable, printable_bytes, start_of
 from relay.endpoints.base import Endpoint
 from relay.frames import replies
 from relay.frames.frame import Frame
@@ -37,22 +36,11 @@ __all__ = [
 logger = logging.getLogger("relay")
 
 _MAX_BUFFERED = 1024 * 1024
-_CHILD_RATE = 256 * 1024  # bytes a second of children's stderr that are shown: a flood costs nothing but itself
+_CHILD_RATE = 256 * 1024  # bytes a second of what children say that are shown: a flood costs nothing but itself
+_CHILD_LINES = 4096  # lines a second of it: an empty one costs as much as 300 bytes
+_LONGEST_LINE = 8192
+_LONGEST_RECORD = 32 * 1024  # characters: what a peer says may be in it
 _SHOWN_FRAME = 2048
-_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-_SECRET_MEMBERS = re.compile(
-    r'("[^"]*(?:authorization|cookie|token|secret|password|api[-_]?key|code_verifier|client_assertion)[^"]*"\s*:\s*")'
-    r'(?:[^"\\]|\\.)*+"?',  # the closing quote may have been cut off
-    re.IGNORECASE,
-)
-_NAME = r"[^?&=;\s\"'<>\\]{0,64}"  # bounded: two of them in a row must not make the search slow
-_SECRET_PARAMETERS = re.compile(
-    r"((?:[?&;]|\\u0026)"  # as some write & in JSON
-    rf"(?:code|{_NAME}(?:key|sig|pwd|jwt)|{_NAME}(?:token|secret|passw|auth|credential|signature){_NAME})=)"
-    r"[^&#;\s\"'<>\\]+",
-    re.IGNORECASE,
-)
-_PASSWORD_IN_URL = re.compile(r"(://[^/?#@:\s\"]{0,256}:)[^/?#@\s\"]{1,1024}(?=@)")
 
 
 class StderrSink:
@@ -114,7 +102,7 @@ class _Handler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self._sink.write(_escape(self.format(record)).encode("utf-8", "backslashreplace") + b"\n")
+            self._sink.write(printable(self.format(record)).encode("utf-8", "backslashreplace") + b"\n")
         except Exception:
             self.handleError(record)
 
@@ -128,24 +116,13 @@ class _Masking(logging.Formatter):
         self._secrets = sorted({*self._secrets, *secrets}, key=len, reverse=True)
 
     def format(self, record: logging.LogRecord) -> str:
-        return mask_secrets(super().format(record), self._secrets)
+        text = super().format(record)
+        start = start_of(text, self._secrets, _LONGEST_RECORD)
+        return mask_secrets(start, self._secrets) + _more(len(start), len(text), "characters")
 
 
-def mask_secrets(text: str, secrets: Iterable[str]) -> str:
-    """Replace each known secret, what looks like one, and each JSON member or URL parameter that is named so."""
-    for secret in secrets:
-        text = text.replace(secret, "***")
-    text = mask_tokens(text)
-    if "=" in text:
-        text = _SECRET_PARAMETERS.sub(r"\1***", text)
-    if "@" in text:
-        text = _PASSWORD_IN_URL.sub(r"\1***", text)
-    return _SECRET_MEMBERS.sub(r'\1***"', text) if '"' in text else text
-
-
-def _escape(text: str) -> str:
-    """Show control characters instead of sending them to a terminal, or letting them forge a line."""
-    return _UNPRINTABLE.sub(lambda match: f"\\x{ord(match.group()):02x}", text.replace("\n", "\n  "))
+def _more(shown: int, size: int, unit: str) -> str:
+    return f"… ({size} {unit})" if shown < size else ""
 
 
 def set_up_logging(level: int, secrets: Iterable[str], sink: StderrSink) -> None:
@@ -183,17 +160,9 @@ class FrameLog(Observer):
         if not logger.isEnabledFor(logging.DEBUG):
             return
         for frame in frames:
-            raw = frame.raw
-            text = raw[: self._cut(raw)].decode("utf-8", "backslashreplace")
-            more = f"… ({len(raw)} bytes)" if len(raw) > _SHOWN_FRAME else ""
-            logger.debug("%s > %s: %s%s", source, sink, text, more)
-
-    def _cut(self, raw: bytes) -> int:
-        cut = _SHOWN_FRAME
-        for secret in self._secrets:
-            at = raw.find(secret, max(0, _SHOWN_FRAME - len(secret) + 1), _SHOWN_FRAME + len(secret) - 1)
-            cut = min(cut, at) if at >= 0 else cut
-        return cut
+            start = start_of(frame.raw, self._secrets, _SHOWN_FRAME)
+            text = start.decode("utf-8", "backslashreplace") + _more(len(start), len(frame.raw), "bytes")
+            logger.debug("%s > %s: %s", source, sink, text)
 
 
 def frame_log(secrets: Sequence[str]) -> FrameLog | None:
@@ -241,10 +210,12 @@ class ChildStderr(asyncio.Protocol):
         self._name = name
         self._sink = sink
         self._secrets = secrets
+        self._as_bytes = [secret.encode("utf-8", "surrogateescape") for secret in secrets]
         self._rest = b""
-        self._budget = _CHILD_RATE
+        self._budget, self._lines = _CHILD_RATE, _CHILD_LINES
         self._refilled = 0.0
         self._dropped = 0
+        self._is_amid_dropped = False
         self._transport: asyncio.BaseTransport | None = None
         self.fd = -1
         """The write end, for children."""
@@ -257,34 +228,70 @@ class ChildStderr(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Show what fits the rate; the rest is read and dropped, so that a flooding child does not block."""
+        self._refill()
+        if self._is_amid_dropped:  # half a line, from its middle on, might show half a secret
+            end = data.find(b"\n") + 1 or len(data)
+            self._drop(data[:end])
+            data = data[end:]
+        fits = data[: self._budget]
+        self._budget -= len(fits)
+        *lines, self._rest = (self._rest + fits).split(b"\n", self._lines)
+        if len(fits) < len(data) or b"\n" in self._rest:
+            self._drop(self._rest + data[len(fits) :])
+            self._rest = b""
+        while len(self._rest) > _LONGEST_LINE:
+            piece = self._start_of(self._rest)
+            lines.append(piece)
+            self._rest = self._rest[len(piece) :]
+        self._lines -= min(len(lines), self._lines)
+        if lines:
+            self._sink.write(b"".join(map(self._shown, lines)))
+
+    def _refill(self) -> None:
         now = time.monotonic()
         if now - self._refilled >= 1:
-            self._refilled, self._budget = now, _CHILD_RATE
-            if self._dropped:
-                self._sink.write(f"[{self._name}] … {self._dropped} bytes of stderr dropped\n".encode())
-                self._dropped = 0
-        if self._budget <= 0:
+            self._refilled, self._budget, self._lines = now, _CHILD_RATE, _CHILD_LINES
+            self._say_dropped()
+
+    def _drop(self, data: bytes) -> None:
+        if data:
             self._dropped += len(data)
+            self._is_amid_dropped = not data.endswith(b"\n")
+
+    def _say_dropped(self) -> None:
+        dropped, self._dropped = self._dropped, 0
+        if dropped:
+            self._sink.write(f"[{self._name}] … {dropped} bytes of stderr dropped\n".encode())
+
+    def take_noise(self, line: bytes) -> None:
+        """Show a line of a child's stdout that is no message, if the rate admits it."""
+        self._refill()
+        size = min(len(line), _LONGEST_LINE)
+        if self._lines <= 0 or size > self._budget:
+            self._dropped += len(line)
             return
-        shown = data[: self._budget]
-        self._dropped += len(data) - len(shown)
-        self._budget -= len(shown)
-        *lines, self._rest = (self._rest + shown).split(b"\n")
-        if len(self._rest) > 8192:
-            lines.append(self._rest)
-            self._rest = b""
-        for line in lines:
-            self.show(line)
+        self._lines -= 1
+        self._budget -= size
+        self.show(line)
 
     def show(self, line: bytes) -> None:
         """Show one line of a child."""
-        text = mask_secrets(_escape(line[:8192].rstrip(b"\r").decode("utf-8", "backslashreplace")), self._secrets)
-        self._sink.write(f"[{self._name}] {text}\n".encode("utf-8", "backslashreplace"))
+        self._sink.write(self._shown(line))
+
+    def _shown(self, line: bytes) -> bytes:
+        if not line:
+            return f"[{self._name}] \n".encode()
+        text = mask_secrets(printable_bytes(self._start_of(line).rstrip(b"\r")), self._secrets)
+        return f"[{self._name}] {text}\n".encode("utf-8", "backslashreplace")
+
+    def _start_of(self, line: bytes) -> bytes:
+        return start_of(line, self._as_bytes, _LONGEST_LINE)
 
     def close(self) -> None:
         """Close both ends; what children have written is shown first, as far as it has come."""
         if self._rest:
             self.show(self._rest)
+        self._say_dropped()
         if self._transport is not None:
             self._transport.close()
             os.close(self.fd)
@@ -292,5 +299,5 @@ class ChildStderr(asyncio.Protocol):
 
 def say(sink: StderrSink, message: str) -> None:
     """Tell the operator one line, whatever the log level; what looks like a secret in a URL is masked."""
-    sink.write(f"mcp-relay: {_escape(mask_secrets(message, ()))}\n".encode("utf-8", "backslashreplace"))
+    sink.write(f"mcp-relay: {printable(mask_secrets(message, ()))}\n".encode("utf-8", "backslashreplace"))
     sink.flush()

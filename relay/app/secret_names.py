@@ -20,6 +20,9 @@ _TOKENS = re.compile(
     r"(?<![\w-])(?:gh[opsur]_\w{6,}|github_pat_\w{6,}|glpat-[\w-]{6,}|xox[a-z]-[\w-]{6,}|AKIA[A-Z0-9]{12,}"
     r"|eyJ[\w-]{8,}\.[\w-]{4,}(?:\.[\w-]*)?|(?:sk-|secret_)(?=[\w-]*\d)[\w-]{8,})"
 )
+_TOKEN_MARKS = (
+    "ghp_", "gho_", "ghs_", "ghu_", "ghr_", "github_pat_", "glpat-", "xox", "AKIA", "eyJ", "sk-", "secret_",
+)  # fmt: skip
 _LOGINS = re.compile(r"(?<!\w)((?:Bearer|Basic) )(?=[\w.~+/-]*\d)[\w.~+/=-]{8,}")
 _SHORTEST = 6
 _PLAIN = re.compile(r"[\d.,:+-]+|true|false", re.IGNORECASE)
@@ -50,7 +53,9 @@ def is_secret_variable(name: str, value: str) -> bool:
 
 def mask_tokens(text: str) -> str:
     """Replace what looks like a token by ``***``."""
-    return _LOGINS.sub(r"\1***", _TOKENS.sub("***", text))
+    if any(mark in text for mark in _TOKEN_MARKS):
+        text = _TOKENS.sub("***", text)
+    return _LOGINS.sub(r"\1***", text) if "Bearer " in text or "Basic " in text else text
 
 
 def _in_capitals(name: str) -> str:
