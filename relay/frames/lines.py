@@ -1,11 +1,13 @@
 """Split bytes into lines of bounded length, wherever the transport cut them.
 
-Sans-I/O. The pieces of an unfinished line are kept as they came and joined once, when its end is seen: appending to
-one buffer and searching it anew costs 831 ms for a line of 16 MiB in 64 KiB pieces, this costs 4 ms.
+Sans-I/O. Each piece of an unfinished line is searched once and kept in one buffer, which becomes the line: to search
+it anew costs 831 ms for a line of 16 MiB in 64 KiB pieces. A list of pieces, joined at the end, would take the memory
+of the line twice, and of one that comes byte by byte forty times.
 """
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 
 __all__ = ["KEPT", "LineBuffer", "Oversized"]
@@ -29,7 +31,7 @@ class LineBuffer:
     def __init__(self, max_bytes: int) -> None:
         """Accept lines of up to ``max_bytes`` bytes, their LF not counted."""
         self._max_bytes = max_bytes
-        self._pieces: list[bytes] = []
+        self._kept = io.BytesIO()
         self._size = 0
         self._dropping = False
         self._start = b""
@@ -68,11 +70,11 @@ class LineBuffer:
                 self._start = (self._start + piece)[:KEPT]
             self._end = (self._end + piece)[-KEPT:]
             return
-        self._pieces.append(piece)
+        self._kept.write(piece)
         if self._size > self._max_bytes:
-            line = b"".join(self._pieces)
-            self._start, self._end = line[:KEPT], line[-KEPT:]
-            self._pieces.clear()
+            with self._kept.getbuffer() as line:
+                self._start, self._end = bytes(line[:KEPT]), bytes(line[-KEPT:])
+            self._kept = io.BytesIO()
             self._dropping = True
 
     def _finish(self, piece: bytes) -> bytes | Oversized:
@@ -85,8 +87,8 @@ class LineBuffer:
             self._dropping = False
             self._start = self._end = b""
         else:
-            line = b"".join(self._pieces)
-            self._pieces.clear()
+            line = self._kept.getvalue()  # the buffer itself, not a copy of it
+            self._kept = io.BytesIO()
         self._size = 0
         return line
 

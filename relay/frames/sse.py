@@ -6,6 +6,7 @@ calls a line end would cut JSON that holds U+2028. Nothing is decoded: an event'
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 
 from relay.frames.lines import KEPT, LineBuffer, Oversized
@@ -81,7 +82,8 @@ class SseDecoder:
 
     def _reset(self) -> None:
         self._event = ""
-        self._data: list[bytes] = []
+        self._data: bytes | None = None
+        self._lines_of_data: io.BytesIO | None = None  # if there are several: a list would take 17 times their size
         self._size = 0
         self._oversized: Oversized | None = None
         self._retry: int | None = None
@@ -115,6 +117,10 @@ class SseDecoder:
         return events
 
     def _take(self, line: bytes) -> None:
+        if line.startswith(b"data:"):  # first, and with one copy of what may be large
+            self._take_data(line[6 if line.startswith(b" ", 5) else 5 :])
+            self._has_fields = True
+            return
         name, colon, value = line.partition(b":")
         if not name and colon:
             return  # a comment
@@ -139,11 +145,25 @@ class SseDecoder:
         self._size += len(value) + 1
         if self._size > self._max_event_bytes + 1:
             if self._oversized is None:
-                whole = b"\n".join((*self._data, value))
-                self._oversized = Oversized(whole[:KEPT], whole[-KEPT:], self._size - 1)
-                self._data.clear()
+                kept = self._whole_data()
+                before = (b"", b"") if kept is None else (kept[:KEPT] + b"\n", kept[-KEPT:] + b"\n")
+                start, end = before[0] + value[:KEPT], before[1] + value[-KEPT:]
+                self._oversized = Oversized(start[:KEPT], end[-KEPT:], self._size - 1)
+                self._forget_data()
+        elif self._data is None:
+            self._data = value
         else:
-            self._data.append(value)
+            if self._lines_of_data is None:
+                self._lines_of_data = io.BytesIO()
+                self._lines_of_data.write(self._data)
+            self._lines_of_data.write(b"\n")
+            self._lines_of_data.write(value)
+
+    def _whole_data(self) -> bytes | None:
+        return self._data if self._lines_of_data is None else self._lines_of_data.getvalue()
+
+    def _forget_data(self) -> None:
+        self._data = self._lines_of_data = None
 
     def _take_oversized(self, line: Oversized) -> None:
         if line.start.startswith(b"data:"):
@@ -151,13 +171,13 @@ class SseDecoder:
             size = line.size - len(line.start) + len(start)
             self._size += size
             self._oversized = Oversized(start, line.end, size)
-            self._data.clear()
+            self._forget_data()
             self._has_fields = True
 
     def _dispatch(self) -> SseEvent:
         data: bytes | Oversized | None = self._oversized
-        if data is None and self._data:
-            data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
+        if data is None:
+            data = self._whole_data()
         event = SseEvent(self._event or "message", data, self._last_id, self._retry)
         self._reset()
         return event

@@ -21,6 +21,7 @@ LINES = st.sampled_from(
     [
         b"data: {}",
         b"data:x",
+        b"data",
         "data:  ä€\u2028\u0085😀".encode(),
         b"data: \xff\xfe\x00",
         b"data: " + b"y" * 70,
