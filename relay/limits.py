@@ -69,7 +69,14 @@ class Limits:
     """How long a connection may be idle between two requests: above the 60 s for which load balancers keep one, who
     would send a request into our close."""
     body_deadline: float = 30.0
-    """How long a request body may take, plus one second for each 64 KiB."""
+    """How long a request body may take: in a session plus one second for each 64 KiB, before one for each 2 MiB."""
+    max_stranger_bytes: int = MIB
+    """A body before any session, which can only be an ``initialize``; and what counts as small where more may come."""
+    arrival_bytes: int = 8 * MIB
+    """What all bodies that nobody has vouched for may hold while they arrive: the small ones, and the large ones. One
+    of these may go beyond it."""
+    arrival_patience: float = 0.1
+    """How long such a body may stand still while others wait for its room."""
     max_connections: int = 8192
     """Open HTTP connections; one more is answered 503. In HTTP/1.1 every call in flight has one of its own."""
     max_sessions: int = 1024

@@ -64,13 +64,19 @@ class HttpClient:
         if era == "modern":
             self._headers |= MODERN_HEADERS
         elif era == "session":
-            head, _ = self._ask(json.dumps(INITIALIZE).encode())
+            head, _ = self.ask(json.dumps(INITIALIZE).encode())
             for line in head.split(b"\r\n"):
                 if line.lower().startswith(b"mcp-session-id:"):
                     self._headers["Mcp-Session-Id"] = line.partition(b":")[2].strip().decode()
-            self._ask(b'{"jsonrpc":"2.0","method":"notifications/initialized"}')
+            self.ask(b'{"jsonrpc":"2.0","method":"notifications/initialized"}')
 
-    def _ask(self, body: bytes, method: str | None = None) -> tuple[bytes, bytes]:
+    @property
+    def is_modern(self) -> bool:
+        """Whether it speaks 2026-07-28."""
+        return self._era == "modern"
+
+    def ask(self, body: bytes, method: str | None = None) -> tuple[bytes, bytes]:
+        """POST a body; return the head and the body of the answer."""
         headers = self._headers | ({"Mcp-Method": method} if method else {})
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         head = (
@@ -89,13 +95,13 @@ class HttpClient:
             body, method = call(number, "tools/call", name="x", _meta=MODERN_META), "tools/call"
         else:
             body, method = call(number), None
-        head, said = self._ask(body, method)
+        head, said = self.ask(body, method)
         if not head.startswith(b"HTTP/1.1 200"):
             raise RuntimeError(f"{head[:60]!r} {said[:200]!r}")
 
     def attack(self, message: bytes) -> str:
         """Send a message; return the status and the beginning of the body."""
-        head, body = self._ask(modernise(message) if self._era == "modern" else message)
+        head, body = self.ask(modernise(message) if self._era == "modern" else message)
         return f"{head[9:12].decode()} {len(body)} B {_short(body)}" if head else "closed"
 
     def order(self, path: Path) -> str:
@@ -121,7 +127,7 @@ class SseClient(HttpClient):
                 break
         path = seen.partition(b"data: ")[2].split(b"\r")[0].split(b"\n")[0].decode()
         super().__init__(port, "none", path)
-        self._ask(json.dumps(INITIALIZE).encode())
+        self.ask(json.dumps(INITIALIZE).encode())
         _drain(self._stream, SILENCE)
 
     def attack(self, message: bytes) -> str:

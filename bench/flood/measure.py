@@ -16,7 +16,7 @@ from bench.flood.clients import Client
 from bench.flood.doors import Door
 from bench.sockets import connect
 
-__all__ = ["Figures", "measure"]
+__all__ = ["Figures", "Running", "measure", "resident"]
 
 PAUSE = 0.003  # seconds between two calls of the neighbour
 AFTER = 0.15  # seconds for what is still under way once the attacker has its outcome
@@ -39,26 +39,52 @@ class Figures:
 
 def measure(door: Door, message: bytes, program: Sequence[str], place: Path) -> Figures:
     """Start a relay and its server, send the message while a neighbour calls, and end both."""
-    port, far = _free_port(), _free_port()
-    started: list[subprocess.Popen[bytes]] = []
-    try:
-        if door.far:
-            started.append(_start([sys.executable, "-m", "bench.flood.far", door.far, str(far)]))
-            connect(far, lambda: started[0].poll() is not None).close()
-        names = {"port": port, "far": far, "python": sys.executable, "place": place}
-        relay = _start([*program, "--log-level", "error", *(word.format(**names) for word in door.words)])
-        started.append(relay)
-        connect(port, lambda: relay.poll() is not None).close()
-        return _attack(door, message, relay.pid, port, place)
-    finally:
-        for process in reversed(started):
+    with Running(program, door.words, door.far, place) as running:
+        return _attack(door, message, running, place)
+
+
+class Running:
+    """A relay and the server at its other end, until the block is left."""
+
+    def __init__(self, program: Sequence[str], words: Sequence[str], far: str, place: Path) -> None:
+        """Start them; ``words`` are the relay's, ``far`` how the server speaks if it is no child."""
+        self.port, far_port = _free_port(), _free_port()
+        self._place = place
+        self._started: list[subprocess.Popen[bytes]] = []
+        try:
+            if far:
+                self._started.append(_start([sys.executable, "-m", "bench.flood.far", far, str(far_port)]))
+                connect(far_port, lambda: self._started[0].poll() is not None).close()
+            names = {"port": self.port, "far": far_port, "python": sys.executable, "place": place}
+            relay = _start([*program, "--log-level", "error", *(word.format(**names) for word in words)])
+            self._started.append(relay)
+            connect(self.port, lambda: relay.poll() is not None).close()
+        except BaseException:
+            self._end()
+            raise
+        self.pid = relay.pid
+
+    def forget_peak(self) -> None:
+        """Begin anew to note the most that is resident."""
+        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
+
+    def __enter__(self) -> "Running":
+        """Do nothing: they run already."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End both."""
+        self._end()
+
+    def _end(self) -> None:
+        for process in reversed(self._started):
             process.send_signal(signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(5)
             process.kill()
             process.wait()
         with contextlib.suppress(FileNotFoundError):
-            (place / "socket").unlink()
+            (self._place / "socket").unlink()
 
 
 def _start(words: list[str]) -> subprocess.Popen[bytes]:
@@ -70,7 +96,8 @@ def _free_port() -> int:
         return int(made.getsockname()[1])
 
 
-def _attack(door: Door, message: bytes, pid: int, port: int, place: Path) -> Figures:
+def _attack(door: Door, message: bytes, running: Running, place: Path) -> Figures:
+    pid, port = running.pid, running.port
     neighbour, attacker = door.neighbour(port), door.attacker(port, place)
     for number in range(WARM):
         neighbour.call(number + 10)
@@ -84,12 +111,12 @@ def _attack(door: Door, message: bytes, pid: int, port: int, place: Path) -> Fig
         except Exception as exc:  # whatever went wrong is the outcome
             outcome.append(f"{type(exc).__name__}: {exc}")
 
-    before, cpu = _resident(pid), _cpu(pid)
-    Path(f"/proc/{pid}/clear_refs").write_text("5")  # begin anew to note the most that is resident
+    before, cpu = resident(pid), _cpu(pid)
+    running.forget_peak()
     thread = threading.Thread(target=attack, daemon=True)
     thread.start()
     worst = _call_until(neighbour, thread)
-    beyond = _resident(pid, "VmHWM") - before - len(message)
+    beyond = resident(pid, "VmHWM") - before - len(message)
     return Figures(worst * 1e3, (_cpu(pid) - cpu) * 1e3, beyond / 2**20, "".join(outcome)[:140])
 
 
@@ -113,7 +140,8 @@ def _call_until(neighbour: Client, thread: threading.Thread) -> float:
     return worst
 
 
-def _resident(pid: int, key: str = "VmRSS") -> int:
+def resident(pid: int, key: str = "VmRSS") -> int:
+    """Return how many bytes of a process are resident, or were at most (``VmHWM``)."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith(key):
             return int(line.split()[1]) * 1024

@@ -23,6 +23,7 @@ from relay.app.specs import ListenSpec
 from relay.app.wiring import AddressTarget, RemoteTarget, is_url, listen_http
 from relay.endpoints.base import Listener
 from relay.endpoints.binding import everywhere
+from relay.endpoints.bounds import Bounds
 from relay.endpoints.own_stdio import OwnStdio
 
 if TYPE_CHECKING:
@@ -136,6 +137,7 @@ class _Serving:
         self._named = named
         self._sink = sink
         self._http: list[HttpListener] = []
+        self._bounds = Bounds.of(settings.limits)
         self._began, self._began_at = time.monotonic(), datetime.now(UTC)
 
     async def run(self, stopped: asyncio.Event) -> None:
@@ -210,22 +212,24 @@ class _Serving:
                 has_root=self._offer is not None,
                 descriptor=spec.descriptor,
                 paths=settings.paths,
+                bounds=self._bounds,
             )
             self._http.append(listener)
             return listener
         if spec.kind == "stdio":
             from relay.endpoints.stdio_listener import StdioListener
 
+            self._bounds.places.taken += 1  # its one client is here, and stays
             return StdioListener(await OwnStdio.open(limits=settings.limits))
         from relay.endpoints.socket_listener import TcpListener, UnixListener
 
         if spec.kind == "unix":
-            unix = UnixListener(spec.path, limits=settings.limits)
+            unix = UnixListener(spec.path, limits=settings.limits, bounds=self._bounds)
             await unix.start()
             say(self._sink, f"listening on {unix.url}")
             return unix
         context = settings.listen_tls if spec.is_tls else None
-        tcp = TcpListener(spec.host, spec.port, ssl_context=context, limits=settings.limits)
+        tcp = TcpListener(spec.host, spec.port, ssl_context=context, limits=settings.limits, bounds=self._bounds)
         await tcp.start()
         say(self._sink, f"listening on {tcp.url}{everywhere(tcp.addresses)}")
         return tcp

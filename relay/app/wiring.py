@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import httpx
 
     from relay.auth.outbound import Login
+    from relay.endpoints.bounds import Bounds
     from relay.endpoints.http_dial import Dial
     from relay.endpoints.http_login import HttpLogin
     from relay.endpoints.http_mount import PerRequest
@@ -177,13 +178,15 @@ async def listen_http(
     has_root: bool = True,
     descriptor: int | None = None,
     paths: HttpPaths = DEFAULT_PATHS,
+    bounds: Bounds | None = None,
 ) -> HttpListener:
     """Listen for MCP clients by HTTP (``/mcp`` and ``/sse``); iterate over the result for an endpoint per session.
 
     Clients of 2026-07-28 have no sessions: they come as one endpoint. With ``per_request`` every request comes as an
     endpoint of its own: those of the legacy era, or all. A ``server`` that speaks Streamable HTTP is handed requests as
     they come, and only clients of HTTP+SSE become endpoints. With TLS if ``ssl`` is given. ``descriptor`` is a socket
-    that listens there already. Raises ConfigError if the address cannot be had.
+    that listens there already. ``bounds`` are shared with other listeners. Raises ConfigError if the address cannot be
+    had.
     """
     from relay.endpoints.http_server import HttpListener
 
@@ -200,6 +203,7 @@ async def listen_http(
         has_root=has_root,
         descriptor=descriptor,
         paths=paths,
+        bounds=bounds,
     )
     await listener.start()
     return listener

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from aiohttp import web
 
 from relay.auth.origin import OriginPolicy
+from relay.endpoints.bounds import Bounds
 from relay.endpoints.http_checks import Checks, Refused
 from relay.endpoints.http_stream import EventStream, Stalled
 from relay.endpoints.refusal_log import RefusalLog
@@ -16,7 +18,6 @@ from relay.frames.frame import Head
 from relay.frames.http_rules import EVENT_STREAM, JSON
 from relay.frames.sse import KEEP_ALIVE
 from relay.limits import Limits
-from relay.routing.sessions import Places
 
 __all__ = ["Answers"]
 
@@ -33,8 +34,8 @@ _STREAM_HEADERS = {
 class Answers:
     """How one listener answers, whichever of its servers is asked."""
 
-    def __init__(self, limits: Limits, policy: OriginPolicy) -> None:
-        """Admit what ``policy`` admits, within ``limits``."""
+    def __init__(self, limits: Limits, policy: OriginPolicy, bounds: Bounds) -> None:
+        """Admit what ``policy`` admits, within ``limits`` and ``bounds``."""
         self.limits = limits
         self.checks = Checks(limits, policy)
         self.is_draining = False
@@ -45,8 +46,10 @@ class Answers:
         self.refused = 0
         self.refusals = RefusalLog()
         self.active_streams = 0
-        self.places = Places(limits.max_sessions)
+        self.places = bounds.places
         """Of the sessions, at all servers together."""
+        self.strangers = bounds.strangers
+        """What arrives from those whom nobody has vouched for, at all servers together."""
         self._policy = policy
 
     def cors(self, headers: Mapping[str, str], requested: str | None = None) -> dict[str, str]:
@@ -66,10 +69,20 @@ class Answers:
         if self.places.is_full:
             raise Refused(
                 429,
-                f"{self.places.most} sessions are open already; --max-sessions admits more",
+                self.places.refusal,
                 request_id=head.id if head else None,
                 headers={"Retry-After": "5"},
             )
+
+    @contextlib.contextmanager
+    def place(self) -> Iterator[None]:
+        """Hold the place of a connection that is a session. Raises Refused."""
+        self.check_room()
+        self.places.taken += 1
+        try:
+            yield
+        finally:
+            self.places.taken -= 1
 
     async def stream(
         self,

@@ -1,7 +1,7 @@
 """The checks an HTTP request must pass before it is a frame in a session: one set of rules for every way in.
 
 Each check raises Refused, which says the status and the JSON-RPC error of the answer. Host and Origin come first, the
-media types next, the body within its bounds, and last whether it is one JSON-RPC message that may come here.
+media types next, the body within its bounds (http_bodies.py), and last whether it is a message that may come here.
 """
 
 from __future__ import annotations
@@ -10,11 +10,9 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from aiohttp import web
 from multidict import MultiMapping
 
 from relay.auth.origin import OriginPolicy
-from relay.endpoints.http_expect import ask_for_body
 from relay.endpoints.known_server import KnownServer
 from relay.frames import replies
 from relay.frames.bounds import excess, is_utf8
@@ -50,7 +48,6 @@ __all__ = ["Checks", "Refused", "check_single"]
 
 _LONG = 4 * 2**20  # bytes of a frame that it takes 10 ms and more to check
 _BREATH = 0.002  # seconds in which a call of another client comes and goes
-_BODY_CHUNK = 256 * 1024  # of a large body that is being read: at aiohttp's 64 KiB it pauses 8 times in a megabyte
 
 
 _SINGLE = ("Origin", "Authorization", SESSION_ID, LAST_EVENT_ID)
@@ -235,46 +232,10 @@ class Checks:
         if any(member.method == "initialize" for member in head.members):
             raise Refused(400, "initialize must not be part of a batch", code=replies.INVALID_REQUEST)
 
-    async def read_frame(self, request: web.BaseRequest, version: str | None) -> Frame:
-        """Read a body that is one frame that may come here. Raises Refused."""
-        frame = self.check_frame(await self.read_body(request), version)
-        await self.let_others_go_on(frame)
-        return frame
-
     async def let_others_go_on(self, frame: Frame) -> None:
         """Give way to other clients once a large frame has been checked, before more is done with it."""
         if len(frame.raw) > _LONG:
             await asyncio.sleep(_BREATH)
-
-    async def read_body(self, request: web.BaseRequest) -> bytes:
-        """Read a body within its bounds of size and time."""
-        limit = self._limits.max_frame_bytes
-        length = request.content_length
-        if length is not None and length > limit:
-            raise self._too_large(length)
-        ask_for_body(request)
-        pieces: list[bytes] = []
-        size = 0
-        began = asyncio.get_running_loop().time() + self._limits.body_deadline
-        try:
-            async with asyncio.timeout_at(began) as deadline:
-                async for piece in request.content.iter_chunked(_BODY_CHUNK):
-                    size += len(piece)
-                    deadline.reschedule(began + size / 65536)
-                    if size > limit:
-                        raise self._too_large(size)
-                    pieces.append(piece)
-        except TimeoutError:
-            raise Refused(408, "the body took too long", headers={"Connection": "close"}) from None
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-    def _too_large(self, size: int) -> Refused:
-        return Refused(
-            413,
-            f"a body of {size} bytes or more; at most {self._limits.max_frame_bytes}, see --max-frame-bytes",
-            code=replies.TOO_LARGE,
-            headers={"Connection": "close"},
-        )
 
 
 def _id_at_ends(raw: bytes) -> RequestId | None:

@@ -18,6 +18,7 @@ from aiohttp import web
 from multidict import MultiMapping
 
 from relay.endpoints.http_answers import Answers
+from relay.endpoints.http_bodies import STRANGERS_RATE, read_body
 from relay.endpoints.http_checks import Refused
 from relay.endpoints.http_session import ClientSession, HttpSession
 from relay.endpoints.modern_clients import ModernClients
@@ -39,6 +40,8 @@ logger = logging.getLogger("relay")
 AnySession = HttpSession | SseSession | ModernClients
 AnyEndpoint: TypeAlias = "AnySession | WebSocketEndpoint"
 """What a mount yields: an endpoint for each session, and one for all clients that have none."""
+_RATE = 64 * 1024  # bytes a second that a body in a session must come with, after its deadline
+
 PerRequest = Literal["no", "legacy", "all"]
 """Which requests have an endpoint of their own: none, those of the legacy era, or all."""
 
@@ -241,22 +244,42 @@ class Mount:
         self._unclosed.add(endpoint)
         self._offered.put_nowait(endpoint)
 
-    # A body before it is read.
+    # A body.
 
     @contextlib.asynccontextmanager
-    async def turn_to_read(self, session: AnySession | None, request: web.BaseRequest) -> AsyncIterator[None]:
-        """Let only so many small bodies wait for a server that does not read; leave large ones in the network.
+    async def body_of(self, request: web.BaseRequest, session: AnySession | None) -> AsyncIterator[bytes]:
+        """Yield a body once it is whole; raises Refused. Until this is left it counts as waiting for its server.
 
-        A session is None where one is about to begin: it has no server yet that could be slow.
+        Only so many small bodies wait for a server that does not read; large ones stay in the network. ``session`` is
+        None where one may begin: it has no server yet that could be slow.
         """
-        length = request.content_length
-        if session is None:
-            yield
-        elif length is not None and length <= self.answers.limits.buffer_low:
-            if session.waiting >= session.max_in_flight:
-                raise Refused(503, f"{session.waiting} messages wait for the server already")
-            yield
-        else:
-            async with session.large_body:
-                await session.wait_for_room()
-                yield
+        limits, length = self.answers.limits, request.content_length
+        is_small = length is not None and length <= limits.buffer_low
+        if session is not None and is_small and session.waiting >= session.max_in_flight:
+            raise Refused(503, f"{session.waiting} messages wait for the server already")
+        body = await self._read(request, session, is_small=is_small)
+        if session is None or is_small:
+            yield body
+            return
+        size = len(body)
+        session.body_bytes += size
+        try:
+            yield body
+        finally:
+            session.body_bytes -= size
+
+    async def _read(self, request: web.BaseRequest, session: AnySession | None, *, is_small: bool) -> bytes:
+        limits, headers = self.answers.limits, request.headers
+        if session is not None and not isinstance(session, ModernClients):  # whoever knows its id was let in
+            arrival = None if is_small else session.arrivals.begin(request.content_length, session.wants_bodies)
+            return await read_body(request, limits, arrival, rate=_RATE)
+        most = limits.max_frame_bytes
+        if not self.per_request and not self.answers.checks.is_modern(headers):
+            most = min(most, limits.max_stranger_bytes)
+        wants = session.wants_bodies if session is not None and not is_small else _wants
+        arrival = self.answers.strangers.begin(request.content_length, wants)
+        return await read_body(request, limits, arrival, rate=STRANGERS_RATE, most=most)
+
+
+def _wants() -> bool:
+    return True

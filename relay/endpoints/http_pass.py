@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -24,8 +25,10 @@ from aiohttp.abc import AbstractStreamWriter
 from multidict import CIMultiDict, MultiMapping
 
 from relay.busy_poll import BusyPoll
+from relay.endpoints.arrivals import Arrivals
 from relay.endpoints.collapsed_stream import CollapsedStream
 from relay.endpoints.cookies import CookieJar, SessionJars
+from relay.endpoints.http_bodies import STRANGERS_RATE, read_body
 from relay.endpoints.http_checks import Checks, Refused
 from relay.endpoints.http_client_lane import Answer
 from relay.endpoints.http_dial import Dial, Response
@@ -64,7 +67,6 @@ _STREAM_HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering
 _BOTH = f"{JSON}, {EVENT_STREAM}"
 _HOPS = "MCP-Relay-Hops"
 _MAX_HOPS = 4  # a relay that was pointed at itself stops here
-_LARGE_BODIES = 8  # of up to max_frame_bytes each
 _PIECE = 64 * 1024
 _SUBSCRIBE = "subscriptions/listen"
 _INITIALIZE = "initialize"
@@ -75,21 +77,22 @@ class Elsewhere(Exception):
 
 
 class Turn:
-    """A POST's place among those whose bodies are in memory, and its frame for as long as it may be needed."""
+    """The frame of a POST for as long as it may be needed, and its bytes among those that wait for the server."""
 
-    __slots__ = ("_semaphore", "frame")
+    __slots__ = ("frame", "on_end")
 
-    def __init__(self, semaphore: asyncio.Semaphore | None = None) -> None:
-        """Hold a place of ``semaphore``, which has been acquired; a small body needs none."""
-        self._semaphore = semaphore
+    def __init__(self) -> None:
+        """Have no frame yet."""
         self.frame: Frame | None = None
+        self.on_end: Callable[[], None] | None = None
+        """Called once the frame is not needed any more."""
 
     def end(self) -> None:
-        """Let the next one have the place."""
+        """Let go of the frame. Twice is no harm."""
         self.frame = None
-        if self._semaphore is not None:
-            self._semaphore.release()
-            self._semaphore = None
+        on_end, self.on_end = self.on_end, None
+        if on_end is not None:
+            on_end()
 
 
 class _LargeBody(BytesPayload):
@@ -132,7 +135,7 @@ class PassThrough:
         self._looking: asyncio.Future[bool] | None = None
         self._limits = limits
         self._checks = checks
-        self._large_bodies = asyncio.Semaphore(_LARGE_BODIES)
+        self._unsent = 0  # bytes of bodies that are here and not yet on their way
         self._is_draining = False
         self._is_closed = False
         self._open: dict[asyncio.Timeout, bool] = {}  # what waits for the server; True if it is a subscription
@@ -256,20 +259,34 @@ class PassThrough:
             yield response
 
     @contextlib.asynccontextmanager
-    async def turn_to_read(self, request: web.BaseRequest) -> AsyncIterator[Turn]:
-        """Let only so many large bodies be in memory, from their first byte until they are sent; raises Refused."""
+    async def turn_of(self, request: web.BaseRequest, arrivals: Arrivals) -> AsyncIterator[Turn]:
+        """Read a POST's frame and yield its turn, which ends when the frame is sent, or this is left; raises Refused.
+
+        Large ones are left in the network while the server does not take those that are here.
+        """
         if self.in_flight >= self._limits.max_shared_in_flight:
             raise Refused(503, f"{self.in_flight} requests are in flight already")
         length = request.content_length
-        if length is not None and length <= self._limits.buffer_low:
-            yield Turn()
-            return
-        await self._large_bodies.acquire()
-        turn = Turn(self._large_bodies)
+        is_small = length is not None and length <= self._limits.buffer_low
+        arrival = arrivals.begin(length, (lambda: True) if is_small else self._wants_bodies)
+        turn = Turn()
+        turn.frame = self._checks.check_frame(
+            await read_body(request, self._limits, arrival, rate=STRANGERS_RATE), None
+        )
+        await self._checks.let_others_go_on(turn.frame)
+        if not is_small:
+            turn.on_end = functools.partial(self._sent, len(turn.frame.raw))
+            self._unsent += len(turn.frame.raw)
         try:
             yield turn
         finally:
             turn.end()
+
+    def _sent(self, size: int) -> None:
+        self._unsent -= size
+
+    def _wants_bodies(self) -> bool:
+        return self._unsent <= self._limits.max_frame_bytes
 
     def end_subscriptions(self) -> None:
         """Wait no longer for what would never end by itself: the relay takes nothing new."""

@@ -19,6 +19,7 @@ from aiohttp import http_parser, web
 
 from relay.auth.origin import OriginPolicy
 from relay.endpoints.binding import EVERYWHERE, addresses_of, bind
+from relay.endpoints.bounds import Bounds
 from relay.endpoints.http_answers import Answers
 from relay.endpoints.http_checks import Refused
 from relay.endpoints.http_connections import ConnectionServer
@@ -87,6 +88,7 @@ class HttpListener:
         has_root: bool = True,
         descriptor: int | None = None,
         paths: HttpPaths = DEFAULT_PATHS,
+        bounds: Bounds | None = None,
     ) -> None:
         """Listen on ``host``:``port`` (0: a free one) once ``start`` is called; ``status`` adds to ``/status``.
 
@@ -94,13 +96,14 @@ class HttpListener:
         given.
 
         ``per_request`` and ``server`` are of the mount at the root (see ``Mount``), if ``has_root``; ``paths`` of all.
+        ``bounds`` it may share with other listeners.
         """
         self._host = host
         self._port = port
         self._ssl = ssl_context
         self._descriptor = descriptor
         self._limits = limits
-        self._answers = Answers(limits, policy or OriginPolicy(host))
+        self._answers = Answers(limits, policy or OriginPolicy(host), bounds or Bounds.of(limits))
         self._checks = self._answers.checks
         self._status = status or (dict)
         self._paths = paths

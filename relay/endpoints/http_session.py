@@ -12,6 +12,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Sequence
 
+from relay.endpoints.arrivals import Arrivals
 from relay.endpoints.base import Taker
 from relay.endpoints.http_stream import EventStream
 from relay.endpoints.inbox import FrameInbox
@@ -28,6 +29,7 @@ __all__ = ["ClientSession", "Exchange", "HttpSession"]
 
 logger = logging.getLogger("relay")
 
+_PATIENCE = 5.0  # seconds for a body that stands still to hold up others of its own session
 _STANDALONE = 0  # the number of the GET stream
 
 
@@ -44,8 +46,9 @@ class ClientSession:
         self.inbox = FrameInbox(self.name, limits)
         self.waiting = 0
         """Frames whose senders wait for room in the inbox."""
-        self.large_body: asyncio.Lock | asyncio.Semaphore = asyncio.Lock()
-        """Held while a large body is read and until it is accepted: one at a time is in memory."""
+        self.body_bytes = 0
+        """Of large bodies that are whole and wait for room in the inbox."""
+        self._arrivals: Arrivals | None = None
         self.is_closing = False
         self.is_closed = False
         """Set once no answer can reach the client any more."""
@@ -61,6 +64,17 @@ class ClientSession:
     def touch(self) -> None:
         """Restart the idle clock."""
         self._last_used = self._loop.time()
+
+    @property
+    def arrivals(self) -> Arrivals:
+        """The room of large bodies of this session that are arriving."""
+        if self._arrivals is None:
+            self._arrivals = Arrivals(self._limits, capacity=self._limits.buffer_high, patience=_PATIENCE)
+        return self._arrivals
+
+    def wants_bodies(self) -> bool:
+        """Tell whether the server takes more: else large bodies are left in the network."""
+        return self.is_closing or (not self.inbox.is_paused and self.body_bytes <= self._limits.buffer_high)
 
     async def wait_for_room(self, frame: Frame | None = None) -> None:
         """Wait until the upstream takes more; a cancellation need not, for it may be what makes room."""

@@ -57,8 +57,9 @@ class SseRoutes:
             raise Refused(
                 404, f"no such session: its stream has ended, or never was; begin a new one at {self._address}"
             )
-        async with self._mount.turn_to_read(session, request):
-            frame = await self._checks.read_frame(request, None)
+        async with self._mount.body_of(request, session) as body:
+            frame = self._checks.check_frame(body, None)
+            await self._checks.let_others_go_on(frame)
             await session.wait_for_room(frame)
             self._accept(session, frame)
         return web.Response(status=202, text="Accepted", headers=self._answers.cors(request.headers))

@@ -155,17 +155,16 @@ class StreamableHttp:
         headers = request.headers
         self._checks.check_post(headers)
         known, stale = self._known(request)
-        async with self._mount.turn_to_read(known, request):
-            body = await self._checks.read_body(request)
+        async with self._mount.body_of(request, known) as body:
             try:
                 frame = self._checks.check_frame(body, known.version if known else None)
             except Refused as exc:
                 raise stale or exc from None
             if stale is not None and frame.head.method != "initialize":
                 raise stale
-            del body
             await self._checks.let_others_go_on(frame)
             answering = await self._take(request, known, frame)
+            del body, frame  # while it waits for its answer a large request is with the server alone
         return await answering
 
     def _known(self, request: web.BaseRequest) -> tuple[HttpSession | ModernClients | None, Refused | None]:
@@ -249,8 +248,8 @@ class StreamableHttp:
                 return await server.go_on(request, passage, cors)
             return await (await self._take(request, None, passage.frame))
         self._checks.check_post(request.headers)
-        async with server.turn_to_read(request) as turn:
-            turn.frame = await self._checks.read_frame(request, None)
+        async with server.turn_of(request, self._answers.strangers) as turn:
+            assert turn.frame is not None, "read"
             self._checks.check_streamed(request.headers, turn.frame.head)
             if turn.frame.head.asks:  # what is in flight may wait for an answer of the client's
                 self._mount.check_taking(turn.frame.head)
@@ -309,12 +308,12 @@ class StreamableHttp:
     async def _upgrade(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer with a WebSocket, whose end is the session's."""
         self._mount.check_taking()
-        self._answers.check_room()
         from relay.endpoints.websocket import accept_websocket  # 9 ms of start-up, which few need
 
-        endpoint = await accept_websocket(request, self._limits)
-        self._mount.offer(endpoint)
-        return await endpoint.serve()
+        with self._answers.place():
+            endpoint = await accept_websocket(request, self._limits, strangers=self._answers.strangers)
+            self._mount.offer(endpoint)
+            return await endpoint.serve()
 
     def _delete(self, request: web.BaseRequest) -> web.Response:
         session = self._mount.find_session(request.headers)

@@ -28,7 +28,6 @@ logger = logging.getLogger("relay")
 
 _OF_REQUESTS = frozenset(("notifications/cancelled", "notifications/progress"))
 _MOST_PAGES = 20  # of a list of tools
-_LARGE_BODIES = 16  # read at one time: with a lock, one client that sends slowly would hold up all others
 
 
 class ModernClients(ClientSession):
@@ -45,7 +44,6 @@ class ModernClients(ClientSession):
         self.name = "clients of 2026-07-28"
         # A plain answer can say 404 or 400, a stream cannot: wait for as long as connections may be silent.
         self.answer_wait = limits.keep_alive
-        self.large_body = asyncio.Semaphore(_LARGE_BODIES)
         self.server = KnownServer(self._loop.time)
         self._asking = asyncio.Lock()
         self._on_end = on_end

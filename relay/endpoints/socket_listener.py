@@ -19,7 +19,9 @@ from typing import Literal
 
 import msgspec
 
+from relay.endpoints.arrivals import Arrival
 from relay.endpoints.binding import EVERYWHERE, addresses_of, bind
+from relay.endpoints.bounds import Bounds
 from relay.endpoints.refusal_log import RefusalLog
 from relay.endpoints.tcp import SocketEndpoint, SocketProtocol, SocketReader, TcpAddress, UnixAddress
 from relay.errors import ConfigError, EndpointClosed
@@ -44,9 +46,11 @@ _OPENINGS = b"{[\xef"  # an object, a batch, or the byte order mark that Windows
 class _StrangerReader(SocketReader):
     """Reads from a peer that has yet to show that it speaks JSON-RPC."""
 
-    on_proven: Callable[[], None]
+    on_proven: Callable[[], str | None]
+    """Tells why a peer that has proven itself is not taken; None if it is."""
     on_refused: Callable[[str], None]
     on_said: Callable[[str], None]
+    arrival: Arrival
     _blank = 0
     _has_begun = False
     _is_proven = False
@@ -67,6 +71,12 @@ class _StrangerReader(SocketReader):
                 return
             self._has_begun = bool(text)
         super().data_received(data)
+        if self._is_stranger and not self.arrival.grow(len(data)):
+            self.pause()
+
+    @property
+    def _is_stranger(self) -> bool:
+        return not (self._is_proven or self._is_refused)
 
     def accept(self, pieces: list[Frame | Oversized]) -> list[Frame]:
         """Hand on what comes after a first line that is JSON-RPC, and that line."""
@@ -78,10 +88,12 @@ class _StrangerReader(SocketReader):
                 self._refuse("an endless first line" if isinstance(first, Oversized) else first.head.fault)
                 return []
             if not _is_of_2_0(first):
-                self._refuse_politely(first)
+                self._refuse_politely(first, 'not a JSON-RPC message: no "jsonrpc":"2.0"', replies.INVALID_REQUEST)
+                return []
+            if (fault := self.on_proven()) is not None:
+                self._refuse_politely(first, fault, replies.REFUSED)
                 return []
             self._is_proven = True
-            self.on_proven()
         for number, piece in enumerate(pieces):
             if isinstance(piece, Frame) and piece.head.kind is Kind.INVALID and _is_garbage(piece):
                 self.on_said(f"a line of it is not JSON: {piece.head.fault}")
@@ -95,12 +107,14 @@ class _StrangerReader(SocketReader):
         self.finish(None)
         return []
 
-    def _refuse_politely(self, first: Frame) -> None:
-        """Tell one who speaks another JSON-RPC why before the connection is closed: an old client, no web page."""
-        fault = 'not a JSON-RPC message: no "jsonrpc":"2.0"'
+    def _refuse_politely(self, first: Frame, fault: str, code: int) -> None:
+        """Tell one who speaks JSON-RPC, of another version or one too many, why before the connection is closed."""
         self._is_refused = True
-        self._writer.write_soon(replies.error(first.head.id, replies.INVALID_REQUEST, fault, delivered="no"))
-        self.on_said(f"its first line is {fault}")
+        self.arrival.end()
+        asked = [one.id for one in first.head.messages if one.kind is Kind.REQUEST]
+        for request_id in asked or [first.head.id]:
+            self._writer.write_soon(replies.error(request_id, code, fault, delivered="no"))
+        self.on_said(f"its first line is {fault}" if code == replies.INVALID_REQUEST else fault)
         assert self._transport is not None, "it has brought a line"
         self._transport.close()
 
@@ -132,8 +146,8 @@ class _StrangerProtocol(SocketProtocol):
     """A connection that came to us; becomes an endpoint with its first frame."""
 
     def __init__(self, listener: SocketListener, name: str, limits: Limits) -> None:
-        super().__init__(name, limits, peer_serves=False)
         self._listener = listener
+        super().__init__(name, limits, peer_serves=False)
         self._limits = limits
         self.max_silence = limits.stall
         self.endpoint = SocketEndpoint(self, limits)
@@ -145,6 +159,9 @@ class _StrangerProtocol(SocketProtocol):
         reader.on_proven = self._proven
         reader.on_refused = self.refuse
         reader.on_said = self._say
+        reader.arrival = self._arrival = self._listener.strangers.begin(None)
+        self._arrival.on_room = reader.resume
+        self._arrival.on_refused = lambda: self.refuse("its first line stood still, and others had no room")
         return reader
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -153,10 +170,16 @@ class _StrangerProtocol(SocketProtocol):
         self._timer = loop.call_later(self._limits.handshake, self.refuse, "it has sent no line")
         self._listener.connected(self)
 
-    def _proven(self) -> None:
+    def _proven(self) -> str | None:
+        places = self._listener.places
+        if places.is_full:
+            return places.refusal
+        places.taken += 1
         self.is_proven = True
+        self._arrival.end()
         self._stop_timer()
         self._listener.offer(self.endpoint)
+        return None
 
     def refuse(self, why: str) -> None:
         """Close the connection at once."""
@@ -172,6 +195,9 @@ class _StrangerProtocol(SocketProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
+        self._arrival.end()
+        if self.is_proven:
+            self._listener.places.taken -= 1
         self._listener.disconnected(self)
         super().connection_lost(exc)
 
@@ -188,8 +214,13 @@ class _StrangerProtocol(SocketProtocol):
 class SocketListener:
     """What both listeners are: a cap on connections, and a queue of peers that have proven themselves."""
 
-    def __init__(self, name: str, limits: Limits, ssl_context: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, name: str, limits: Limits, bounds: Bounds | None, ssl_context: ssl.SSLContext | None = None
+    ) -> None:
         """Use ``TcpListener`` or ``UnixListener``."""
+        bounds = bounds or Bounds.of(limits)
+        self.places = bounds.places
+        self.strangers = bounds.strangers
         self.name = name
         self._limits = limits
         self._ssl = ssl_context
@@ -280,9 +311,13 @@ class TcpListener(SocketListener):
         *,
         ssl_context: ssl.SSLContext | None = None,
         limits: Limits = DEFAULT_LIMITS,
+        bounds: Bounds | None = None,
     ) -> None:
-        """Listen (port 0: a free one) once ``start`` is called; with TLS if a context is given."""
-        super().__init__(str(TcpAddress(host, port, ssl_context is not None)), limits, ssl_context)
+        """Listen (port 0: a free one) once ``start`` is called; with TLS if a context is given.
+
+        ``bounds`` it may share with other listeners.
+        """
+        super().__init__(str(TcpAddress(host, port, ssl_context is not None)), limits, bounds, ssl_context)
         self._host = host
         self._port = port
         self.addresses: list[tuple[str, int]] = []
@@ -316,9 +351,9 @@ class TcpListener(SocketListener):
 class UnixListener(SocketListener):
     """Listens on a Unix socket that only this user may connect to; the file is removed at the end."""
 
-    def __init__(self, path: str, *, limits: Limits = DEFAULT_LIMITS) -> None:
-        """Listen once ``start`` is called."""
-        super().__init__(str(UnixAddress(path)), limits)
+    def __init__(self, path: str, *, limits: Limits = DEFAULT_LIMITS, bounds: Bounds | None = None) -> None:
+        """Listen once ``start`` is called; ``bounds`` it may share with other listeners."""
+        super().__init__(str(UnixAddress(path)), limits, bounds)
         self._path = os.path.abspath(path)
         self._identity: tuple[int, int] | None = None
         self.addresses: list[str] = []

@@ -18,6 +18,7 @@ from aiohttp import WSMsgType, web
 from multidict import CIMultiDict
 
 from relay.addresses import shown_address
+from relay.endpoints.arrivals import Arrivals
 from relay.endpoints.connected import ConnectedEndpoint
 from relay.endpoints.cookies import CookieJar
 from relay.endpoints.dead_peers import detect_dead_peer
@@ -34,7 +35,7 @@ from relay.endpoints.websocket_masks import MaskedSocket
 from relay.errors import EndpointBroken, EndpointClosed, EndpointUnavailable, RelayError
 from relay.frames import replies
 from relay.frames.bounds import is_utf8
-from relay.frames.frame import Frame
+from relay.frames.frame import Frame, Kind
 from relay.frames.http_rules import listed, without_bom
 from relay.frames.lines import KEPT, Oversized
 from relay.limits import DEFAULT_LIMITS, Limits
@@ -91,12 +92,19 @@ class WebSocketEndpoint(ConnectedEndpoint):
         self._is_closing = False
         self._closed = asyncio.Event()
         self._silent_since: float | None = None
+        self._stranger = socket if isinstance(socket, MaskedSocket) else None
+        """Whoever has yet to send a frame; None if nobody has to."""
+        self._handshake: asyncio.TimerHandle | None = None
 
     def begin(self) -> None:
         """Read from now on, and see that the peer lives."""
         if hasattr(self._protocol, "_data_received_cb"):
             # So that a large message on a slow line is a sign of life too, and not only its end.
             self._protocol._data_received_cb = self._heard
+        if self._stranger is not None:
+            nothing = EndpointBroken(f"{self.name}: has sent no message within {self._limits.handshake:g} s")
+            loop = asyncio.get_running_loop()
+            self._handshake = loop.call_later(self._limits.handshake, self._break, nothing)
         self._tasks.spawn(self._read(), name=f"{self.name}: read")
         self._tasks.spawn(self._keep_alive(), name=f"{self.name}: keep alive")
 
@@ -191,6 +199,8 @@ class WebSocketEndpoint(ConnectedEndpoint):
         limit = self._limits.max_frame_bytes
         data = without_bom(data)
         piece = Frame(data) if len(data) <= limit else Oversized(data[:KEPT], data[-KEPT:], len(data))
+        if self._stranger is not None:
+            self._take_from_stranger(self._stranger, piece)
         onward, back = self._settlement.take((piece,))
         self._inbox.put(onward)
         if back:
@@ -199,6 +209,19 @@ class WebSocketEndpoint(ConnectedEndpoint):
             self._finish_if_settled()
         if self._inbox.is_paused:
             await self._inbox.wait_for_room()
+
+    def _take_from_stranger(self, socket: MaskedSocket, piece: Frame | Oversized) -> None:
+        if isinstance(piece, Oversized) or piece.head.kind is Kind.INVALID:
+            socket.expect_message()
+            return
+        socket.vouch()
+        self._stranger = None
+        self._stop_handshake()
+
+    def _stop_handshake(self) -> None:
+        if self._handshake is not None:
+            self._handshake.cancel()
+            self._handshake = None
 
     def _closed_with(self, code: int, why: str) -> EndpointBroken:
         printable = "".join(c if c.isprintable() else " " for c in why)
@@ -229,6 +252,7 @@ class WebSocketEndpoint(ConnectedEndpoint):
 
     def _end(self, failure: EndpointBroken | None, *, reason: RelayError | None = None) -> None:
         """Take the peer's end: requests it has not answered get errors."""
+        self._stop_handshake()
         self._failure = self._failure or failure
         self._inbox.put(self._settlement.peer_ended(failure or reason))
         self._inbox.finish(failure)
@@ -285,11 +309,16 @@ def is_upgrade(request: web.BaseRequest) -> bool:
 
 
 async def accept_websocket(
-    request: web.BaseRequest, limits: Limits = DEFAULT_LIMITS, *, name: str | None = None
+    request: web.BaseRequest,
+    limits: Limits = DEFAULT_LIMITS,
+    *,
+    name: str | None = None,
+    strangers: Arrivals | None = None,
 ) -> WebSocketEndpoint:
     """Answer an upgrade and return the endpoint; ``return await endpoint.serve()`` from the handler.
 
-    The caller has checked Host, Origin and credentials. Raises Refused if it is no proper upgrade, or offers
+    The caller has checked Host, Origin and credentials. Until its first frame the client shares the room of
+    ``strangers``. Raises Refused if it is no proper upgrade, or offers
     subprotocols without ``mcp``.
     """
     request = _with_one_list(request)
@@ -301,6 +330,7 @@ async def accept_websocket(
         autoping=False,
         compress=False,
         max_msg_size=limits.max_frame_bytes + _SLACK,
+        strangers=strangers,
         timeout=limits.close_grace,
         decode_text=False,
     )

@@ -38,6 +38,11 @@ class Places:
         """Whether no further session is admitted."""
         return self.taken >= self.most
 
+    @property
+    def refusal(self) -> str:
+        """What those hear who find no place."""
+        return f"{self.most} sessions are open already; --max-sessions admits more"
+
 
 class Sessions(Generic[Session]):
     """All sessions of one server of one listener."""

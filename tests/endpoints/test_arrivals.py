@@ -1,0 +1,143 @@
+"""What is still arriving from strangers: who waits, who goes on, who gives way, and how much is held at the most."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from relay.endpoints.arrivals import STEP, Arrival, Arrivals
+from relay.limits import Limits
+
+CAPACITY = 4 * STEP
+FRAME = 64 * STEP
+LIMITS = Limits(arrival_bytes=CAPACITY, max_stranger_bytes=STEP, max_frame_bytes=FRAME, arrival_patience=0.05)
+
+
+class Sender:
+    """Sends a body piece by piece, as far as it is read."""
+
+    def __init__(self, arrivals: Arrivals, size: int | None, *, until: int, on_growth: Callable[[], None]) -> None:
+        self._room = asyncio.Event()
+        self._until = until
+        self._on_growth = on_growth
+        self.is_refused = False
+        self.arrival: Arrival = arrivals.begin(size)
+        self.arrival.on_room = self._room.set
+        self.arrival.on_refused = self._refused
+
+    def _refused(self) -> None:
+        self.is_refused = True
+        self._room.set()
+
+    async def send(self) -> bool:
+        """Send up to where it stops; return whether it came so far."""
+        while self.arrival.held < self._until and not self.is_refused:
+            self._room.clear()
+            if not self.arrival.grow(min(STEP, self._until - self.arrival.held)) and not self.is_refused:
+                await self._room.wait()
+            self._on_growth()
+            await asyncio.sleep(0)
+        if self.arrival.held == self.arrival.size:
+            self.arrival.end()
+        return not self.is_refused
+
+
+class Scene:
+    """Senders, and the most that they held."""
+
+    def __init__(self, limits: Limits = LIMITS) -> None:
+        self.arrivals = Arrivals(limits)
+        self.most = 0
+
+    def sender(self, size: int | None, *, until: int | None = None) -> Sender:
+        assert size is not None or until is not None
+        return Sender(self.arrivals, size, until=until or size or 0, on_growth=self._note)
+
+    def _note(self) -> None:
+        self.most = max(self.most, self.arrivals.held)
+
+
+async def test_who_announces_and_does_not_send_holds_up_nobody() -> None:
+    """A thousand bodies of the largest size with one byte each: the next one is read without a wait."""
+    scene = Scene()
+    for _ in range(1000):
+        assert scene.sender(FRAME, until=1).arrival.grow(1)
+    honest = scene.sender(CAPACITY - 1000)
+    assert honest.arrival.grow(STEP)
+    assert await honest.send()
+
+
+@pytest.mark.parametrize("size", [FRAME, None], ids=["length known", "chunked"])
+async def test_those_who_keep_the_end_back_hold_one_frame_at_the_most(size: int | None) -> None:
+    """However many they are: one after the other goes beyond the room, stands still and gives way."""
+    scene = Scene()
+    holders = [scene.sender(size, until=FRAME - 1) for _ in range(12)]
+    async with asyncio.timeout(40):
+        sent = await asyncio.gather(*(holder.send() for holder in holders))
+    assert any(sent)
+    assert scene.most <= FRAME + 2 * CAPACITY + 24 * STEP
+    assert sum(holder.is_refused for holder in holders) >= 10
+
+
+async def test_one_with_little_to_come_goes_before_those_with_much() -> None:
+    """Though the room is full of bodies that are being sent, and more of them wait."""
+    scene = Scene()
+    async with asyncio.TaskGroup() as group:
+        large = [scene.sender(FRAME) for _ in range(3)]
+        sending = [group.create_task(one.send()) for one in large]
+        while scene.arrivals.held <= CAPACITY:
+            await asyncio.sleep(0)
+        assert await scene.sender(2 * STEP).send()
+        assert not any(task.done() for task in sending)
+    assert all(task.result() for task in sending), "those that are sent to their end all pass"
+    assert scene.arrivals.held == 0
+
+
+async def test_handshakes_do_not_wait_for_uploads() -> None:
+    """Small bodies have a room of their own."""
+    scene = Scene()
+    assert not scene.sender(FRAME, until=CAPACITY + 1).arrival.grow(CAPACITY + 1)
+    small = scene.sender(STEP // 2)
+    assert small.arrival.grow(1)
+    assert await small.send()
+
+
+async def test_one_that_stands_still_is_left_alone_while_nobody_waits() -> None:
+    """A slow client loses nothing by being slow."""
+    scene = Scene()
+    slow = scene.sender(FRAME, until=CAPACITY)
+    assert await slow.send()
+    await asyncio.sleep(3 * LIMITS.arrival_patience)
+    assert await scene.sender(STEP).send(), "small"
+    assert not slow.is_refused
+
+
+async def test_a_body_waits_while_its_server_takes_no_more_and_others_do_not() -> None:
+    """The room is not for one server alone."""
+    scene = Scene()
+    takes = False
+    stuck = scene.arrivals.begin(FRAME, lambda: takes)
+    room = asyncio.Event()
+    stuck.on_room = room.set
+    assert not stuck.grow(STEP)
+    assert await scene.sender(CAPACITY - STEP).send()
+    assert not room.is_set()
+    takes = True
+    async with asyncio.timeout(5):
+        await room.wait()
+
+
+async def test_the_most_waiting_give_way() -> None:
+    """Each has bytes in the buffers of its connection that are not counted: they may not be any number."""
+    scene = Scene()
+    assert not scene.sender(FRAME, until=CAPACITY + 1).arrival.grow(CAPACITY + 1)
+    waiting = [scene.sender(FRAME - number, until=FRAME) for number in range(600)]
+    for one in waiting:
+        assert not one.arrival.grow(1)
+    async with asyncio.timeout(5):
+        while not any(one.is_refused for one in waiting):
+            await asyncio.sleep(0.01)
+    assert sum(one.is_refused for one in waiting) >= 600 - 512
+    assert not waiting[-1].is_refused, "the one with the least to come"
