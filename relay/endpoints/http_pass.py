@@ -7,7 +7,8 @@ come back for the rest with Last-Event-ID. Both eras are alike here, but that no
 
 What does not pass: the client's credentials and cookies, the server's challenges and cookies (who is logged in there
 is the relay, not the client), redirects, and pages that are neither JSON-RPC nor events. The server's cookies are kept
-for each session here, and sent with that session's requests: the one thing of a session that the relay knows.
+for each session here, and sent with that session's requests. Those, and which answers a stream owed when it ended
+(``owed_answers``), are all that the relay knows of a session.
 """
 
 from __future__ import annotations

@@ -1,8 +1,11 @@
 """HTTP+SSE of 2024-11-05, dialling: a GET stream carries everything from the server, POSTs carry the rest.
 
 The session is the stream. When it breaks, the open requests get their errors, and a new stream is opened with the
-recorded handshake, so that the client's next request works. The ``endpoint`` that the server names must be of the
-same origin: a token must not go to another (mcp-remote, CVE-2026-52001).
+recorded handshake, so that the client's next request works. A server may also forget the session while its stream
+looks alive, and refuse the POST: a new session is begun, and the request sent again.
+
+The ``endpoint`` that the server names must be of the same origin: a token must not go to another (mcp-remote,
+CVE-2026-52001).
 """
 
 from __future__ import annotations
