@@ -204,7 +204,7 @@ async def test_a_dialled_path_is_watched(
         assert far.seen and set(far.seen) == {WATCHED}, far.seen
 
 
-@pytest.mark.parametrize("script", [Script, SseScript])
+@pytest.mark.parametrize("script", [pytest.param(Script, marks=pytest.mark.shortcuts), SseScript])
 async def test_every_connection_of_a_session_is_watched(script: type[Script]) -> None:
     """The stream, the POSTs and the kept connections beside them."""
     async with FaultServer.running(script()) as server:
