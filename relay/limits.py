@@ -47,6 +47,9 @@ class Limits:
     close_grace: float = 2.0
     """How long a close may take to flush or to say goodbye, and each step of a child's stop ladder."""
 
+    stray_grace: float = 2.0
+    """How long the only open request may have no answer after one that fits nobody, before it gets that as an error."""
+
     # The HTTP listener.
     answer_wait: float = 0.1
     """How long a POST waits for a plain JSON answer before it becomes an SSE stream."""

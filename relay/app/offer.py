@@ -10,7 +10,8 @@ import contextlib
 import functools
 import logging
 from collections.abc import AsyncIterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
 from relay.app.logs import frame_log
@@ -80,7 +81,7 @@ class Offer:
         ``notes_faults``: look at the frames of a URL for whether it answers, which costs a little.
         """
         self.target = target
-        self.last_used = datetime.now(UTC)
+        self._last_used = monotonic()
         self._settings = settings
         self._notes_faults = notes_faults
         self._pool = self._make_pool() if settings.share in ("shared", "stateless") else None
@@ -93,9 +94,18 @@ class Offer:
     def dial(self) -> Dial | None:
         """The way to a server to which requests are handed on as they come, without keeping sessions."""
         target = self.target
-        if isinstance(target, RemoteTarget) and target.passes_requests and self._settings.share is None:
-            return target.dial
-        return None
+        if not isinstance(target, RemoteTarget) or not target.passes_requests or self._settings.share is not None:
+            return None
+        log = frame_log(self._settings.secrets)
+        target.dial.show = None if log is None else log.show  # no pipe carries what is handed on
+        return target.dial
+
+    @property
+    def last_used(self) -> datetime:
+        """When a session began, or one of those that are no HTTP listener's was used, last."""
+        used = (getattr(session, "last_used", 0.0) for session in self._connections)
+        self._last_used = max(self._last_used, *used, 0.0)
+        return datetime.now(UTC) - timedelta(seconds=monotonic() - self._last_used)
 
     @property
     def per_request(self) -> PerRequest:
@@ -130,6 +140,7 @@ class Offer:
 
     def _forget(self, session: Endpoint, task: asyncio.Task[None]) -> None:
         self._carrying.discard(task)
+        self._last_used = max(self._last_used, getattr(session, "last_used", 0.0))
         self._connections.discard(session)
 
     def _make_pool(self) -> SharedPool:
@@ -157,7 +168,7 @@ class Offer:
 
     async def _carry(self, session: Endpoint, upstream: Endpoint) -> None:
         """Join a session to its server; whatever happens to it stays its own."""
-        self.last_used = datetime.now(UTC)
+        self._last_used = monotonic()
         observer: Observer | None = frame_log(self._settings.secrets)
         if self._notes_faults and isinstance(self.target, RemoteTarget):
             observer = _FaultWatch(self.target, upstream, observer)

@@ -17,12 +17,14 @@ from collections.abc import Callable, Sequence
 from relay.endpoints.balancer import Balancer
 from relay.endpoints.base import Endpoint
 from relay.endpoints.inbox import FrameInbox
+from relay.endpoints.last_resort import give_later
 from relay.endpoints.lazy import Lazy
 from relay.endpoints.tasks import TaskScope
 from relay.errors import ConfigError, EndpointBroken, EndpointClosed, EndpointUnavailable, RelayError, ServerLeftOut
 from relay.frames import replies
 from relay.frames.frame import Frame, Kind, RequestId, each_message
 from relay.frames.modern import read_facts
+from relay.routing.matching import Strays, home_of, only_of
 from relay.routing.renaming import LISTEN
 
 __all__ = ["Choice"]
@@ -165,6 +167,8 @@ class Choice:
         self._owns_balancer = owns_balancer
         self._inbox = FrameInbox(self.name, balancer.limits)
         self._asked: dict[RequestId, _Asked] = {}
+        self._strays = Strays()
+        give_later(self._strays, balancer.limits.stray_grace, self._give)
         self._by_token: dict[RequestId, _Asked] = {}
         self._branches: dict[int, _Branch] = {}
         self._home: _Branch | None = None
@@ -433,35 +437,55 @@ class Choice:
         """Take what a server sent; waits while the client takes no more, unless these are the server's last words."""
         # One at a time: an error of ours for one must not overtake what came before it.
         for one in each_message(frames):
-            if self._take_one(branch, one):
-                self._inbox.put((one,))
+            if (taken := self._take_one(branch, one)) is not None:
+                self._inbox.put((taken,))
         if not self._is_closed and not branch.has_ended:  # who sends must hear of the end, whether or not he reads
             await self._inbox.wait_for_room()
 
-    def _take_one(self, branch: _Branch, frame: Frame) -> bool:
-        """Look at one message of a server; return whether it goes on."""
+    def _take_one(self, branch: _Branch, frame: Frame) -> Frame | None:
+        """Look at one message of a server; return how it goes on, if it does."""
         head = frame.head
-        if head.kind is Kind.RESPONSE and head.id is not None:
-            return self._take_answer(branch, frame, head.id)
+        if head.kind is Kind.RESPONSE:
+            if head.id not in self._asked and (home := self._home_of(branch, frame)) is not None:
+                frame = home
+            if frame.head.id is not None:
+                return self._take_answer(branch, frame, frame.head.id)
+            return None if self._strays.doubts else frame
         branch.is_reached = True
         if head.kind is Kind.REQUEST and branch is not self._home:
             # Of 2026-07-28, whose servers must not ask; and the client's answer would go to its home.
             refusal = replies.error(head.id, replies.METHOD_NOT_FOUND, "no client of 2026-07-28 takes requests")
             branch.outbox.put((refusal,))
-            return False
+            return None
         if head.token is not None and (asked := self._by_token.get(head.token)) is not None:
             self._begin_timer(asked)
-        return True
+        return frame
 
-    def _take_answer(self, branch: _Branch, frame: Frame, request_id: RequestId) -> bool:
+    def _home_of(self, branch: _Branch, frame: Frame) -> Frame | None:
+        """Return an answer that comes under no open request's id as it goes to the request that it is for."""
+        waiting = {request_id: asked for request_id, asked in self._asked.items() if asked.branch is branch}
+        name = self.balancer.targets[branch.place].name
+        home = home_of(frame, waiting, name)
+        if home is None:
+            only = only_of([request_id for request_id, asked in waiting.items() if not asked.is_subscription])
+            self._strays.take(frame, only, name)
+        return home
+
+    def _give(self, outcome: Frame) -> None:
+        asked = self._asked.get(outcome.head.id) if outcome.head.id is not None else None
+        if asked is not None and asked.branch is not None:
+            taken = self._take_one(asked.branch, outcome)
+            self._inbox.put(() if taken is None else (taken,))
+
+    def _take_answer(self, branch: _Branch, frame: Frame, request_id: RequestId) -> Frame | None:
         asked = self._asked.get(request_id)
         if asked is None or asked.branch is not branch:
             self._drop(frame, "an answer for which nobody waits")
-            return False
+            return None
         fault = replies.fault_of(frame)
         if fault is not None and fault.is_undelivered and not self._is_closed:
             self._undelivered(asked, fault.message)
-            return False
+            return None
         branch.is_reached = True
         self._settle(asked)
         if fault is not None and fault.is_failure:
@@ -470,7 +494,7 @@ class Choice:
             self.balancer.answered(branch.place)
         if asked.is_handshake:
             self._handshake_ended(branch, is_greeted=b'"result"' in frame.raw)
-        return True
+        return frame
 
     def _handshake_ended(self, branch: _Branch | None, *, is_greeted: bool) -> None:
         """Let go on what waited; without a session, the next ``initialize`` may go elsewhere."""
@@ -635,6 +659,8 @@ class Choice:
         head = asked.frame.head
         if head.id is not None:
             self._asked.pop(head.id, None)
+            self._strays.note(hash(head.id))
+            self._strays.doubts.pop(head.id, None)
         if self._over is not None:
             self._end_soon()
         if head.token is not None and self._by_token.get(head.token) is asked:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from relay.endpoints.base import Taker
 from relay.endpoints.inbox import FrameInbox
+from relay.endpoints.last_resort import give_later
 from relay.endpoints.settlement import Settlement
 from relay.frames.frame import Frame
 from relay.limits import Limits
@@ -23,6 +24,26 @@ class ConnectedEndpoint:
         self._inbox = inbox
         self._settlement = settlement
         self._sent_eof = False
+        give_later(settlement.strays_from_peer, limits.stray_grace, self._give_on)
+        give_later(settlement.strays_to_peer, limits.stray_grace, self._give_peer)
+
+    def _give_on(self, outcome: Frame) -> None:
+        onward, _ = self._settlement.take((outcome,))
+        self._inbox.put(onward)
+
+    def _give_peer(self, outcome: Frame) -> None:
+        onward, _ = self._settlement.hand_over((outcome,))
+        for frame in onward:
+            self._write_soon(frame)
+
+    def _write_soon(self, frame: Frame) -> None:
+        """Write one small frame to the peer without waiting."""
+        raise NotImplementedError
+
+    @property
+    def last_used(self) -> float:
+        """When the peer said something last, by the monotonic clock."""
+        raise NotImplementedError
 
     @property
     def in_flight(self) -> int:

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import io
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -21,6 +21,7 @@ from relay.endpoints.content_coding import coding_of, decode, is_readable
 from relay.endpoints.error_page import describe_page, page_of
 from relay.endpoints.http_address import join_url
 from relay.errors import FrameTooLarge
+from relay.frames.frame import Frame
 from relay.frames.sse import SseDecoder, SseEvent
 from relay.limits import Limits
 
@@ -71,6 +72,8 @@ class AnyDial:
         self.name = shown_address(str(url))
         self.fault: str | None = None
         """Why the last request that was handed on had no answer; None if it had one."""
+        self.show: Callable[[str, str, Sequence[Frame]], None] | None = None
+        """Told from whom to whom frames are handed on, if somebody looks on: no pipe carries them."""
         self._secrets = secrets
         self._moves: dict[URL, URL] = {}
         """Where the server has sent us from each address."""

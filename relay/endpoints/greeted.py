@@ -66,7 +66,7 @@ class Greeted:
             frames = await self._upstream.receive()
             if not frames:
                 raise EndpointUnavailable("it has ended")
-            answers = [one for one in frames if one.head.kind is Kind.RESPONSE and one.head.id == _ID]
+            answers = [one for one in frames if one.head.kind is Kind.RESPONSE]  # nothing else has been asked
             self._early += [one for one in frames if one not in answers]
             if answers:
                 break

@@ -58,6 +58,7 @@ logger = logging.getLogger("relay")
 _POST_HEADERS = {"Content-Type": JSON, "Accept": f"{JSON}, {EVENT_STREAM}"}
 # Refusals that pass: 409 while the server has not yet seen that the stream before is gone (TypeScript SDK).
 _TRANSIENT = (408, 409, 425, 429)
+_NOT_OF_THE_REQUEST = (401, 403, 404, 407, 410)  # of who asks, or of the session: what is to be done is ours to say
 _LEAST_WAIT = 0.05  # whatever time a server names: one that ends its streams at once must not keep us busy
 _RESUME_TRIES = 3  # failed attempts in a row to get a broken stream back; each success starts the count anew
 
@@ -215,7 +216,7 @@ class HttpClient(RemoteClient):
     def _take_body(self, post: Post, body: bytes) -> None:
         body = without_bom(body).strip()
         if body:
-            self.take(Frame(body, post.frame.head.id))
+            self.take(Frame(body, post.frame.head.id), is_whole=True)
         if post.ids:
             self.fail(post, replies.UPSTREAM_STATUS, f"{self.name}: the answer is not one to this request", "unknown")
 
@@ -240,6 +241,11 @@ class HttpClient(RemoteClient):
             self._probed.set_result(True)
         if is_error and frame.head.id is not None and post.ids == {frame.head.id}:
             self.take(frame)
+            return
+        request_id = post.frame.head.id
+        is_refused = 400 <= status < 500 and status not in _NOT_OF_THE_REQUEST
+        if post.ids and request_id is not None and is_refused and (error := error_for(frame, request_id)) is not None:
+            self.take(error)  # under no id, or one of the server's own
             return
         self._fail_with_status(post, status, self.dial.describe_error_body(body))
 
@@ -490,7 +496,7 @@ class HttpClient(RemoteClient):
             if response.status != 200:
                 said = self.dial.describe_error_body(await self.dial.read_error_body(response))
                 raise EndpointUnavailable(f"{self.name}: HTTP {response.status} to a new initialize {said}".rstrip())
-            version = await self._read_version(response, initialize)
+            version = await self._read_version(response)
         if version is None:
             raise EndpointUnavailable(f"{self.name}: the server refused a new initialize")
         self.version = version
@@ -499,12 +505,13 @@ class HttpClient(RemoteClient):
             await self.dial.read_error_body(response)
         self._after_initialized()
 
-    async def _read_version(self, response: Response, initialize: Frame) -> str | None:
+    async def _read_version(self, response: Response) -> str | None:
         if media_type(response.headers.get("Content-Type")) != EVENT_STREAM:
             return negotiated_version(Frame(without_bom(await self.dial.read_body(response))))
         async for events in self.dial.events(response):
             for event in events:
-                if isinstance(event.data, bytes) and Frame(event.data).head.id == initialize.head.id:
+                # Whatever its id looks like: nothing else has been asked on this stream.
+                if isinstance(event.data, bytes) and Frame(event.data).head.kind in (Kind.RESPONSE, Kind.INVALID):
                     return negotiated_version(Frame(event.data))
         return None
 

@@ -20,7 +20,7 @@ from multidict import MultiMapping
 from relay.endpoints.http_answers import Answers
 from relay.endpoints.http_bodies import STRANGERS_RATE, read_body
 from relay.endpoints.http_checks import Refused
-from relay.endpoints.http_session import ClientSession, HttpSession
+from relay.endpoints.http_session import HttpSession
 from relay.endpoints.modern_clients import ModernClients
 from relay.endpoints.sse_server import SseSession
 from relay.errors import EndpointClosed
@@ -68,11 +68,12 @@ class Mount:
         self._unclosed: weakref.WeakSet[AnyEndpoint] = weakref.WeakSet()
         self._offered: asyncio.Queue[AnyEndpoint | None] = asyncio.Queue()
         self._is_leaving = False
+        self._last_used = 0.0
 
     def _pass_to(self, server: Dial) -> PassThrough:
         from relay.endpoints.http_pass import PassThrough
 
-        return PassThrough(server, self.answers.limits, self.answers.checks)
+        return PassThrough(server, self.answers)
 
     # Life.
 
@@ -94,12 +95,15 @@ class Mount:
 
     @property
     def last_used(self) -> float:
-        """When one of the sessions that live was used last, by the loop's clock; 0 if there is none."""
-        return max((one.last_used for one in self._unclosed if isinstance(one, ClientSession)), default=0.0)
+        """When somebody used the server last, by the loop's clock; 0 if nobody did. Sessions that have ended count."""
+        handed_on = self.passing.last_used if self.passing is not None else 0.0
+        self._last_used = max(self._last_used, handed_on, *(session.last_used for session in self._unclosed), 0.0)
+        return self._last_used
 
     def tidy(self, now: float) -> None:
         """End what has been idle for too long."""
         max_idle = self.answers.limits.session_idle
+        self._last_used = self.last_used  # of sessions too that end now
         for session in self.sessions.expired(now, max_idle):
             logger.info("%s: idle for %g s: closed", session.name, max_idle)
             session.finish()

@@ -20,6 +20,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from aiohttp import BytesPayload, web
 from aiohttp.abc import AbstractStreamWriter
@@ -30,7 +31,7 @@ from relay.endpoints.arrivals import Arrivals
 from relay.endpoints.collapsed_stream import CollapsedStream
 from relay.endpoints.cookies import CookieJar, SessionJars
 from relay.endpoints.http_bodies import STRANGERS_RATE, read_body
-from relay.endpoints.http_checks import Checks, Refused
+from relay.endpoints.http_checks import Refused
 from relay.endpoints.http_client_lane import Answer
 from relay.endpoints.http_dial import Dial, Response
 from relay.endpoints.http_pass_lane import Onward, Passage
@@ -40,6 +41,7 @@ from relay.endpoints.passing_stream import StreamWatch, once_each
 from relay.endpoints.tasks import TaskScope
 from relay.errors import EndpointBroken, EndpointUnavailable, FrameTooLarge
 from relay.frames import replies
+from relay.frames.answers import StandIn, respelled
 from relay.frames.frame import Frame, Head, Kind, RequestId
 from relay.frames.http_rules import (
     EVENT_STREAM,
@@ -54,8 +56,12 @@ from relay.frames.http_rules import (
     without_bom,
 )
 from relay.frames.modern import METHOD, NAME, PARAM_PREFIX, is_modern_error
-from relay.frames.sse import encode_event
-from relay.limits import Limits
+from relay.frames.sse import SseDecoder, encode_event
+from relay.routing.matching import fitting
+from relay.routing.sessions import name_of_session
+
+if TYPE_CHECKING:
+    from relay.endpoints.http_answers import Answers
 
 __all__ = ["Elsewhere", "PassThrough", "Turn"]
 
@@ -125,17 +131,20 @@ class _Passing:
 class PassThrough:
     """A server behind an HTTP listener that hands requests on."""
 
-    def __init__(self, dial: Dial, limits: Limits, checks: Checks) -> None:
-        """Hand requests on through ``dial``, those that pass ``checks``."""
+    def __init__(self, dial: Dial, answers: Answers) -> None:
+        """Hand requests on through ``dial``, those that pass the checks of ``answers``, in whose counts they are."""
         self.in_flight = 0
+        self.last_used = 0.0
+        """When a request was handed on last, by the loop's clock; 0 if none was."""
         self.is_elsewhere = False
         """Whether the server took no POST of a client that began: it may have no GET streams of our kind either."""
         self._dial = dial
         self._jars = SessionJars(dial.new_jar)
         self._owed = OwedAnswers()
         self._looking: asyncio.Future[bool] | None = None
-        self._limits = limits
-        self._checks = checks
+        self._loop = asyncio.get_running_loop()
+        self._answers = answers
+        self._limits = answers.limits
         self._unsent = 0  # bytes of bodies that are here and not yet on their way
         self._is_draining = False
         self._is_closed = False
@@ -150,6 +159,8 @@ class PassThrough:
         headers = self._onward(request.headers, turn.frame)
         headers["Content-Type"] = JSON
         jar = self._jars.find(headers.get(SESSION_ID))
+        if self._dial.show is not None and turn.frame is not None:
+            self._dial.show(_client(request.headers.get(SESSION_ID)), self._dial.name, (turn.frame,))
         entering = self._dial.request("POST", headers, body=self._body(turn), jar=jar)
         return await self._hand_on(request, entering, cors, turn, jar)
 
@@ -204,10 +215,22 @@ class PassThrough:
         self._busy_poll.frames_came()
         lane.expect_passage(passage, self._limits.answer_wait)
 
+        def answer_in(body: bytes, whole: Answer) -> bytes | None:
+            found = _answer_in(head, body, whole)
+            if found is not None:
+                self._dial.fault = None
+                if self._dial.show is not None:
+                    self._dial.show(self._dial.name, _client(onward.session_id), (Frame(found),))
+            return found
+
         def take(answer: Answer | None) -> None:
             if answer is not None and answer.cookies:
                 self._keep_cookies(onward.session_id, answer, connections.path)
-            passage.take(answer, lambda body, whole: _answers(head, body, whole))
+            passage.take(answer, answer_in)
+
+        self.last_used = self._loop.time()
+        if self._dial.show is not None:
+            self._dial.show(_client(onward.session_id), self._dial.name, (frame,))
 
         line.ask(b"%b%bContent-Length: %d\r\n\r\n" % (onward.head, cookies, len(body)), body, take)
         return True
@@ -271,10 +294,10 @@ class PassThrough:
         is_small = length is not None and length <= self._limits.buffer_low
         arrival = arrivals.begin(length, (lambda: True) if is_small else self._wants_bodies)
         turn = Turn()
-        turn.frame = self._checks.check_frame(
+        turn.frame = self._answers.checks.check_frame(
             await read_body(request, self._limits, arrival, rate=STRANGERS_RATE), None
         )
-        await self._checks.let_others_go_on(turn.frame)
+        await self._answers.checks.let_others_go_on(turn.frame)
         if not is_small:
             turn.on_end = functools.partial(self._sent, len(turn.frame.raw))
             self._unsent += len(turn.frame.raw)
@@ -368,24 +391,25 @@ class PassThrough:
                     self._dial.fault = None
                     if turn is not None and 200 <= response.status < 300:
                         self.is_elsewhere = False
-                    if is_stream and asks and not self._checks.takes_streams(request.headers):
+                    if is_stream and asks and not self._answers.checks.takes_streams(request.headers):
                         is_stream = False
                         answer = await self._collapsed(passing, response)
                     elif not is_stream:
                         answer = await self._whole(passing, response)
                 if is_stream:
                     return await self._stream(passing, response)
-                return await self._send(request, answer)
+                return await self._send(request, self._shown(request, answer))
         except EndpointUnavailable as exc:
             self._dial.fault = f"{exc}"
             if head is None and (owed := self._owed_to(request)):
                 return self._tell_owed(owed, cors, f"the request was lost: the stream broke; {exc}")
-            return self._failed(head, cors, replies.UNAVAILABLE, f"{exc}", "no")
+            return self._shown(request, self._failed(head, cors, replies.UNAVAILABLE, f"{exc}", "no"))
         except FrameTooLarge as exc:
-            return self._failed(head, cors, replies.TOO_LARGE, f"{exc}", "unknown")
+            return self._shown(request, self._failed(head, cors, replies.TOO_LARGE, f"{exc}", "unknown"))
         except EndpointBroken as exc:
             self._dial.fault = None if self._is_closed else f"{exc}"
-            return self._failed(head, cors, replies.LOST, f"the request was lost: {exc}", "unknown")
+            lost = f"the request was lost: {exc}"
+            return self._shown(request, self._failed(head, cors, replies.LOST, lost, "unknown"))
         finally:
             self.in_flight -= asks
 
@@ -398,6 +422,12 @@ class PassThrough:
         errors = replies.errors(owed, replies.LOST, message, delivered="unknown")
         events = b"".join(encode_event(one.line) for one in errors)
         return web.Response(body=events, headers={**_STREAM_HEADERS, **cors, "Content-Type": EVENT_STREAM})
+
+    def _shown(self, request: web.BaseRequest, answer: web.Response) -> web.Response:
+        """Let whoever looks on see an answer that goes to a client."""
+        if self._dial.show is not None and isinstance(answer.body, bytes) and answer.body:
+            self._dial.show(self._dial.name, _client(request.headers.get(SESSION_ID)), (Frame(answer.body),))
+        return answer
 
     def _body(self, turn: Turn) -> bytes | BytesPayload:
         frame = turn.frame
@@ -437,9 +467,14 @@ class PassThrough:
         body = without_bom(await (self._dial.read_body if kind == JSON else self._dial.read_error_body)(response))
         if kind == JSON:
             body = once_each(body)
-        if head is not None and head.asks and (kind != JSON or not _answers(head, body, response)):
-            fault = f"answered with content type {kind or 'none'!r}" if kind != JSON else "the answer is not one to it"
-            return self._failed(head, cors, replies.UPSTREAM_STATUS, f"{self._dial.name}: {fault}", "unknown")
+        if head is not None and head.asks:
+            answer = _answer_in(head, body, response) if kind == JSON else None
+            if answer is None:
+                seen = (
+                    f"answered with content type {kind or 'none'!r}" if kind != JSON else "the answer is not one to it"
+                )
+                return self._failed(head, cors, replies.UPSTREAM_STATUS, f"{self._dial.name}: {seen}", "unknown")
+            body = answer
         headers = self._homeward(response, cors)
         if kind != JSON or not body:
             return web.Response(status=status, headers=headers)  # a page is no part of 202, and could be a script
@@ -449,11 +484,23 @@ class PassThrough:
         """Read a stream for a client that takes none, until its answer is there. Raises EndpointBroken."""
         assert passing.head is not None, "a request was answered"
         stream = CollapsedStream(passing.head, self._limits.max_frame_bytes)
-        async for chunk in self._dial.chunks(response):
-            if (body := stream.feed(chunk)) is not None:
-                headers = self._homeward(response, passing.cors)
-                return web.Response(status=response.status, body=body, content_type=JSON, headers=headers)
-        raise EndpointBroken(f"{self._dial.name}: the stream ended without an answer")
+        body: bytes | None = None
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(None) as patience:
+                async for chunk in self._dial.chunks(response):
+                    if (body := stream.feed(chunk)) is not None:
+                        break
+                    self._set_patience(patience, is_doubtful=stream.is_doubtful)
+        if body is None and (body := stream.last_resort()) is None:
+            raise EndpointBroken(f"{self._dial.name}: the stream ended without an answer")
+        return web.Response(
+            status=response.status, body=body, content_type=JSON, headers=self._homeward(response, passing.cors)
+        )
+
+    def _set_patience(self, patience: asyncio.Timeout, *, is_doubtful: bool) -> None:
+        """Wait no longer than a while for the answer of a request that may have had it."""
+        if is_doubtful is (patience.when() is None):
+            patience.reschedule(self._loop.time() + self._limits.stray_grace if is_doubtful else None)
 
     def _refusal(self, passing: _Passing, response: Response, body: bytes) -> web.Response:
         """Pass a refusal on if it is JSON-RPC, else say it so; or find that the server may speak HTTP+SSE."""
@@ -476,10 +523,13 @@ class PassThrough:
             fault = f"{self._dial.name}: HTTP {status}: the server does not accept this relay's credentials"
             return self._failed(head, passing.cors, replies.UPSTREAM_STATUS, fault, "no")
         if is_error:
+            if head is not None and head.id is not None and frame.head.id is None:
+                body = (respelled(frame, head.id) or frame).raw
             return web.Response(status=status, body=body, content_type=JSON, headers=headers)
         said = self._dial.describe_error_body(body)
         fault = f"{self._dial.name}: HTTP {status}{': ' if said else ''}{said}"
         delivered: replies.Delivered = "no" if status < 500 else "unknown"
+        self._dial.fault = fault if status >= 500 else None
         return self._failed(head, headers, replies.UPSTREAM_STATUS, fault, delivered, status)
 
     def _homeward(self, response: Response, cors: Mapping[str, str]) -> dict[str, str]:
@@ -511,6 +561,7 @@ class PassThrough:
         headers = {**_STREAM_HEADERS, **self._homeward(response, passing.cors), "Content-Type": EVENT_STREAM}
         answer = web.StreamResponse(status=response.status, headers=headers)
         watch = self._watch(passing)
+        self._answers.active_streams += 1
         try:
             await answer.prepare(request)
             last = await self._copy(passing, response, answer, watch)
@@ -523,6 +574,7 @@ class PassThrough:
         except ConnectionError as exc:
             logger.debug("http: a client left its stream: %s", exc)
         finally:
+            self._answers.active_streams -= 1
             self._end_watch(request, watch)
         return answer
 
@@ -553,10 +605,17 @@ class PassThrough:
         """Copy events until there are no more; return what is to follow them, None if the stream must not end well."""
         head = passing.head
         fault = f"{self._dial.name}: the stream ended without an answer"
+        look = self._looking_on(passing.request)
         try:
             async with self._until_closed(head):
-                async for chunk in self._dial.chunks(response):
-                    await self._write(passing.request, answer, watch.feed(chunk))
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(None) as patience:
+                        async for chunk in self._dial.chunks(response):
+                            onward = watch.feed(chunk)
+                            if look is not None:
+                                look(onward)
+                            await self._write(passing.request, answer, onward)
+                            self._set_patience(patience, is_doubtful=watch.is_doubtful)
         except FrameTooLarge as exc:
             return watch.give_up(replies.TOO_LARGE, f"{self._dial.name}: {exc}")
         except EndpointBroken as exc:
@@ -565,8 +624,33 @@ class PassThrough:
                     return None
             if self._is_draining and head is not None and head.method == _SUBSCRIBE:
                 return watch.end_subscription()
-            return watch.give_up(replies.LOST, f"the request was lost: {exc}")
-        return b"" if watch.is_resumable else watch.give_up(replies.LOST, f"the request was lost: {fault}")
+            return self._give_up(watch, f"the request was lost: {exc}", look)
+        if watch.is_resumable and not watch.is_doubtful:
+            return b""
+        return self._give_up(watch, f"the request was lost: {fault}", look)
+
+    def _give_up(self, watch: StreamWatch, message: str, look: Callable[[bytes], None] | None) -> bytes:
+        """Return what ends a stream that still owes an answer; the server has failed then."""
+        if watch.is_owed and not watch.is_doubtful and not self._is_closed:
+            self._dial.fault = message
+        last = watch.give_up(replies.LOST, message)
+        if look is not None:
+            look(last)
+        return last
+
+    def _looking_on(self, request: web.BaseRequest) -> Callable[[bytes], None] | None:
+        """Return what shows the events of a stream, as they pass, to whoever looks on; None if nobody does."""
+        show = self._dial.show
+        if show is None:
+            return None
+        decoder, client = SseDecoder(self._limits.max_frame_bytes), _client(request.headers.get(SESSION_ID))
+
+        def look(chunk: bytes) -> None:
+            for event in decoder.feed(chunk):
+                if isinstance(event.data, bytes) and event.data:
+                    show(self._dial.name, client, (Frame(event.data),))
+
+        return look
 
     async def _is_gone(self, watch: StreamWatch) -> bool:
         """Tell whether nobody listens any more where the rest of a stream would be asked for.
@@ -615,16 +699,37 @@ def _session_of(request: web.BaseRequest, head: Head | None) -> str | None:
     return None if is_first else request.headers.get(SESSION_ID)
 
 
+def _client(session_id: str | None) -> str:
+    """Return what the log calls a client."""
+    return "a client" if session_id is None else name_of_session(session_id)
+
+
 def _is_stream(response: Response) -> bool:
     return 200 <= response.status < 300 and media_type(response.headers.get("Content-Type")) == EVENT_STREAM
 
 
-def _answers(head: Head, body: bytes, response: Response) -> bool:
-    """Tell whether a body answers every request."""
+def _answer_in(head: Head, body: bytes, response: Response) -> bytes | None:
+    """Return the body that answers every request, each under its id; None if this one does not."""
     frame = Frame(body.strip())
     # What ends with its connection may have been cut anywhere.
     is_framed = "Content-Length" in response.headers or "Transfer-Encoding" in response.headers
-    answered = {
-        one.id for one in (frame.head if is_framed else frame.read_whole()).messages if one.kind is Kind.RESPONSE
-    }
-    return all(one.id in answered for one in head.messages if one.kind is Kind.REQUEST)
+    is_readable = frame.head.kind is not Kind.INVALID
+    answers = (frame.read_whole() if is_readable and not is_framed else frame.head).messages
+    asked = {one.id: None for one in head.messages if one.kind is Kind.REQUEST and one.id is not None}
+    answered = {one.id for one in answers if one.kind is Kind.RESPONSE}
+    return body if answered.issuperset(asked) else _odd_answer_in(frame, asked, is_batch=head.kind is Kind.BATCH)
+
+
+def _odd_answer_in(frame: Frame, asked: dict[RequestId, None], *, is_batch: bool) -> bytes | None:
+    found: list[bytes] = []
+    settled: set[RequestId] = set()
+    for one in fitting(frame, asked, settled, "the server", is_whole=True):
+        found.append(one.raw)
+        if one.head.kind is Kind.RESPONSE and one.head.id in asked:
+            del asked[one.head.id]
+            settled.add(one.head.id)
+        if isinstance(one, StandIn):
+            return None  # of HTTP the status says that there is no answer
+    if asked or not found:
+        return None
+    return b"[" + b",".join(found) + b"]" if is_batch or len(found) > 1 else found[0]

@@ -62,26 +62,29 @@ class Passage:
         self._has_ended = False
         self._is_given_up = False
 
-    def take(self, answer: Answer | None, is_answer: Callable[[bytes, Answer], bool]) -> None:
-        """Take what the server said, or None if it broke off; answer once it is here, if it is a plain answer."""
+    def take(self, answer: Answer | None, answer_in: Callable[[bytes, Answer], bytes | None]) -> None:
+        """Take what the server said, or None if it broke off; answer once it is here, if it is a plain answer.
+
+        ``answer_in`` returns what of a body answers the request, or None.
+        """
         if self._is_given_up:
             return
         self._answer, self._is_answered = answer, True
         if self._answered is not None:
             self._answered.set()
         if self._lane is not None and answer is not None and not answer.is_whole and _is_json(answer):
-            go_on = functools.partial(self._answer_or_go_on, is_answer)
+            go_on = functools.partial(self._answer_or_go_on, answer_in)
             if answer.call_when_whole(go_on, self._max_bytes):
                 return
-        self._answer_or_go_on(is_answer)
+        self._answer_or_go_on(answer_in)
 
-    def _answer_or_go_on(self, is_answer: Callable[[bytes, Answer], bool]) -> None:
+    def _answer_or_go_on(self, answer_in: Callable[[bytes, Answer], bytes | None]) -> None:
         lane, answer = self._lane, self._answer
         if lane is None:
             return  # it has gone on meanwhile, or its client has left
         if answer is not None and (headers := self._plain(answer)) is not None:
-            body = once_each(without_bom(answer.whole_body()))
-            if is_answer(body, answer):
+            body = answer_in(once_each(without_bom(answer.whole_body())), answer)
+            if body is not None:
                 self._line.release()
                 self._end()
                 lane.answer_passage(headers, body)

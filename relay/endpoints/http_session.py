@@ -8,7 +8,6 @@ decides; the HTTP handlers carry it out. MCP 2025-11-25, Transports, "Streamable
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 from collections.abc import Callable, Sequence
 
@@ -16,6 +15,7 @@ from relay.endpoints.arrivals import Arrivals
 from relay.endpoints.base import Taker
 from relay.endpoints.http_stream import EventStream
 from relay.endpoints.inbox import FrameInbox
+from relay.endpoints.last_resort import give_later
 from relay.errors import EndpointClosed, RelayError
 from relay.frames import replies
 from relay.frames.frame import Frame, Head, Kind, RequestId
@@ -23,7 +23,8 @@ from relay.frames.http_rules import SESSION_ID, has_priming, negotiated_version
 from relay.limits import Limits
 from relay.routing.event_log import Kept, parse_event_id
 from relay.routing.exchanges import Exchanges
-from relay.routing.sessions import new_session_id
+from relay.routing.matching import answers_in
+from relay.routing.sessions import name_of_session, new_session_id
 
 __all__ = ["ClientSession", "Exchange", "HttpSession"]
 
@@ -40,8 +41,7 @@ class ClientSession:
 
     def __init__(self, limits: Limits) -> None:
         self.id = new_session_id()
-        # The id is a secret: logs name the session by a hash of it.
-        self.name = f"session {hashlib.sha256(self.id.encode()).hexdigest()[:8]}"
+        self.name = name_of_session(self.id)
         self.version: str | None = None
         self.inbox = FrameInbox(self.name, limits)
         self.waiting = 0
@@ -84,6 +84,12 @@ class ClientSession:
                 await self.inbox.wait_for_room()
             finally:
                 self.waiting -= 1
+
+    def take_refused(self, body: bytes) -> None:
+        """Give the server an error in place of its client's answer, if that was in a body that is refused: it waits."""
+        if not self.is_closing:
+            answers = answers_in(Frame(body), "the client", is_server=False)
+            self.inbox.put([one for one in answers if one.head.kind is Kind.RESPONSE and one.head.id is not None])
 
     async def receive(self) -> Sequence[Frame]:
         """Return what the client has POSTed; ``()`` once it has ended the session."""
@@ -171,6 +177,7 @@ class HttpSession(ClientSession):
         self._on_ready = on_ready
         self._on_end = on_end
         self.exchanges: Exchanges[Exchange] = Exchanges()
+        give_later(self.exchanges.strays, limits.stray_grace, lambda outcome: self._push((outcome,)))
         self._initialize_id: RequestId | None = None
         self.is_initialized = False
         self._streams: dict[int, EventStream] = {}
@@ -357,6 +364,8 @@ class HttpSession(ClientSession):
             return self._settle(frame, head.id)
         if head.kind is Kind.BATCH:
             return self._route_batch(frame)
+        if head.kind is Kind.INVALID:
+            return self._route_invalid(frame)
         exchange = self.exchanges.related(head, frame.belongs_to)
         if exchange is None and not self._standalone.has_reader:
             # Better on the stream of another call than where nobody looks: a server may wait for the answer.
@@ -384,8 +393,18 @@ class HttpSession(ClientSession):
             stream = self._route(member) or stream
         return stream
 
+    def _route_invalid(self, frame: Frame) -> EventStream | None:
+        """Put what an invalid frame was meant to be on its stream, if it was an answer."""
+        stream = None
+        for one in answers_in(frame):
+            stream = self._route(one) or stream
+        return stream
+
     def _settle(self, frame: Frame, request_id: RequestId | None) -> EventStream | None:
         exchange = self.exchanges.settle(request_id)
+        if exchange is None and (home := self.exchanges.home_of(frame, "the server")) is not None:
+            frame, request_id = home, home.head.id
+            exchange = self.exchanges.settle(request_id)
         if exchange is None or request_id is None:
             self.dropped += 1
             logger.warning("%s: dropped an answer to %r, for which nobody waits", self.name, request_id)

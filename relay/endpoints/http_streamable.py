@@ -25,7 +25,7 @@ from relay.errors import EndpointClosed
 from relay.frames import replies
 from relay.frames.frame import Frame, Kind
 from relay.frames.http_rules import EVENT_STREAM, JSON, LAST_EVENT_ID, SESSION_ID
-from relay.frames.modern import read_facts
+from relay.frames.modern import RequestFacts, read_facts
 from relay.frames.rename import Unnameable
 from relay.routing.exchanges import IdInUse
 
@@ -88,13 +88,14 @@ class StreamableHttp:
             if session is None:
                 return False
             frame = self._checks.check_frame(body, session.version)
+            facts = None
             if isinstance(session, ModernClients):
                 facts = self._checks.check_modern(headers, frame, session.server)
                 if facts is not None and session.server.question(frame.head.method, facts) is not None:
                     return False
             if session.inbox.is_paused:
                 return self._wait_for_room(lane, session, frame)
-            exchange = self._accept(session, frame, lane.answered)
+            exchange = self._accept(session, frame, lane.answered, facts)
         except Refused:
             return False
         if lane.checked is None and isinstance(session, HttpSession):
@@ -159,6 +160,8 @@ class StreamableHttp:
             try:
                 frame = self._checks.check_frame(body, known.version if known else None)
             except Refused as exc:
+                if isinstance(known, HttpSession):
+                    known.take_refused(body)  # it may have been an answer for which the server waits
                 raise stale or exc from None
             if stale is not None and frame.head.method != "initialize":
                 raise stale
@@ -190,7 +193,8 @@ class StreamableHttp:
             return self._accepted(request)
         self._checks.check_streamed(headers, frame.head)
         session = mount.session_for(known, headers, frame)
-        if isinstance(session, ModernClients) and (facts := read_facts(frame)) is not None:
+        facts = read_facts(frame) if isinstance(session, ModernClients) else None
+        if isinstance(session, ModernClients) and facts is not None:
             if await session.find_out(frame.head.method, facts):
                 session = mount.session_for(known, headers, frame)  # and checked again
         await session.wait_for_room(frame)
@@ -202,7 +206,7 @@ class StreamableHttp:
             if not outcome.cancelled():  # else the client has left, and its task will say so when it runs
                 outcome.set_result(decided)
 
-        exchange = self._accept(session, frame, decide, takes_stream=self._checks.takes_streams(headers))
+        exchange = self._accept(session, frame, decide, facts, takes_stream=self._checks.takes_streams(headers))
         return self._accepted(request) if exchange is None else self._answer(request, session, exchange, outcome)
 
     def _check_untold(self, headers: MultiMapping[str], frame: Frame) -> None:
@@ -221,6 +225,7 @@ class StreamableHttp:
         session: HttpSession | ModernClients,
         frame: Frame,
         on_outcome: Callable[[Frame | EventStream], None],
+        facts: RequestFacts | None,
         *,
         takes_stream: bool = True,
     ) -> Exchange | None:
@@ -228,6 +233,9 @@ class StreamableHttp:
         if head.kind is not Kind.NOTIFICATION and head.kind is not Kind.RESPONSE:
             self._mount.check_load(session, head)
         try:
+            if isinstance(session, ModernClients):
+                has_log = facts is not None and facts.has_log
+                return session.accept(frame, on_outcome, takes_stream=takes_stream, has_log=has_log)
             return session.accept(frame, on_outcome, takes_stream=takes_stream)
         except (IdInUse, Unnameable) as exc:
             raise Refused(400, str(exc), code=replies.INVALID_REQUEST, request_id=head.id) from exc

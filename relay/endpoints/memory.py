@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from relay.endpoints.base import Taker
 from relay.endpoints.inbox import FrameInbox
+from relay.endpoints.last_resort import give_later
 from relay.endpoints.open_ids import OpenIds
 from relay.errors import EndpointBroken, EndpointClosed, RelayError
 from relay.frames.frame import Frame
@@ -22,7 +23,8 @@ class MemoryEndpoint:
         self.name = name
         self._inbox = FrameInbox(name, limits)
         self._other = self
-        self._open = OpenIds()
+        self._open = OpenIds(name)
+        give_later(self._open.strays, limits.stray_grace, lambda outcome: self._put((outcome,)))
         self._sent_eof = False
         self._closed = False
 
@@ -63,7 +65,7 @@ class MemoryEndpoint:
         return True
 
     def _put(self, frames: Sequence[Frame]) -> None:
-        self._open.note_answered(frames)
+        frames = self._open.answered(frames)
         self._other._open.note_asked(frames)
         self._other._inbox.put(frames)
 

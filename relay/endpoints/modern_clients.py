@@ -14,12 +14,14 @@ from collections.abc import Callable, Mapping, Sequence
 from relay.endpoints.http_session import ClientSession, Exchange
 from relay.endpoints.http_stream import EventStream
 from relay.endpoints.known_server import KnownServer, next_cursor
+from relay.endpoints.last_resort import give_later
 from relay.errors import EndpointClosed
 from relay.frames import replies
 from relay.frames.frame import Frame, Kind, each_message
 from relay.frames.http_rules import is_foreign_error, status_of
 from relay.frames.modern import MODERN_VERSION, RequestFacts
 from relay.limits import Limits
+from relay.routing.matching import answers_in
 from relay.routing.renaming import Renamed, Renaming
 
 __all__ = ["ModernClients"]
@@ -48,6 +50,7 @@ class ModernClients(ClientSession):
         self._asking = asyncio.Lock()
         self._on_end = on_end
         self._requests: Renaming[Exchange] = Renaming()
+        give_later(self._requests.strays, limits.stray_grace, self._route)
         self._numbers: dict[Exchange, int] = {}
         self.dropped = 0
         self.takes_one = False
@@ -68,11 +71,17 @@ class ModernClients(ClientSession):
     # What the HTTP handlers ask for.
 
     def accept(
-        self, frame: Frame, on_outcome: Callable[[Frame | EventStream], None], *, takes_stream: bool = True
+        self,
+        frame: Frame,
+        on_outcome: Callable[[Frame | EventStream], None],
+        *,
+        takes_stream: bool = True,
+        has_log: bool = False,
     ) -> Exchange | None:
         """Take a frame a client has POSTed; return the exchange that waits for its answer, if it is a request.
 
-        ``on_outcome`` is told how that exchange is answered: never as a stream, unless it takes one. Raises Unnameable,
+        ``on_outcome`` is told how that exchange is answered: never as a stream, unless it takes one. ``has_log``: the
+        request asks for log messages. Raises Unnameable and
         EndpointClosed.
         """
         self._check_taking()
@@ -83,7 +92,7 @@ class ModernClients(ClientSession):
                 self.inbox.put((frame,))
             return None
         exchange = Exchange(on_outcome, takes_stream=takes_stream)
-        renamed, outward = self._requests.open(exchange, frame)
+        renamed, outward = self._requests.open(exchange, frame, has_log=has_log)
         exchange.ids.add(renamed.id)
         self._numbers[exchange] = renamed.number
         self.inbox.put((outward,))
@@ -202,7 +211,10 @@ class ModernClients(ClientSession):
 
     def _route(self, frame: Frame) -> None:
         kind = frame.head.kind
-        if kind is Kind.RESPONSE:
+        if kind is Kind.INVALID:
+            for one in answers_in(frame):
+                self._route(one)
+        elif kind is Kind.RESPONSE:
             answered = self._requests.answered(frame)
             if answered is None:
                 self._drop(frame, "an answer for which nobody waits")

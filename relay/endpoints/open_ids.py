@@ -5,34 +5,54 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from relay.errors import RelayError
 from relay.frames import replies
 from relay.frames.frame import Frame, Head, Kind, RequestId
+from relay.routing.matching import Strays, alike, answers_in, home_of, only_of
 
 __all__ = ["OpenIds"]
+
+logger = logging.getLogger("relay")
+
+_LISTEN = "subscriptions/listen"
+_MOST_CANCELLED = 128
 
 
 class OpenIds:
     """What the peer has asked and we have not answered."""
 
-    def __init__(self) -> None:
-        """Start with none."""
+    def __init__(self, name: str) -> None:
+        """Start with none; ``name`` is what the log calls the peer."""
+        self._name = name
         self._ids: set[RequestId] = set()
+        self._subscriptions: set[RequestId] = set()
+        """Those that were opened to stay open: an answer that fits nobody is none of theirs."""
+        self._cancelled: dict[RequestId, None] = {}
+        """Those that nobody waits for any more, and that may still be answered."""
+        self.strays = Strays()
+        self.dropped = 0
+        """Answers nobody waited for."""
 
     def __len__(self) -> int:
         """Count them."""
         return len(self._ids)
 
-    def note_asked(self, frames: Sequence[Frame]) -> None:
-        """Note the requests in what the peer sent; to note them twice changes nothing."""
+    def note_asked(self, frames: Sequence[Frame]) -> bool:
+        """Note the requests in what the peer sent; to note them twice changes nothing. False if one is no message."""
+        is_sound = True
         for frame in frames:  # kept short: 0.2 us a request, a table that counts and measures takes 2
             head = frame.head
             if head.kind is Kind.REQUEST and head.id is not None:
                 self._ids.add(head.id)
+                if head.method == _LISTEN:
+                    self._subscriptions.add(head.id)
             elif head.kind is not Kind.RESPONSE:
                 self._note(head)
+                is_sound = is_sound and head.kind is not Kind.INVALID
+        return is_sound
 
     def _note(self, head: Head) -> None:
         """Note the requests of a batch, and that nobody waits any more for one that is cancelled."""
@@ -41,19 +61,94 @@ class OpenIds:
                 self._ids.add(message.id)
             elif message.method == "notifications/cancelled" and message.target is not None:
                 self._ids.discard(message.target)
+                self._subscriptions.discard(message.target)
+                self._cancelled[message.target] = None
+                if len(self._cancelled) > _MOST_CANCELLED:
+                    del self._cancelled[next(iter(self._cancelled))]
 
-    def note_answered(self, frames: Sequence[Frame]) -> None:
-        """Note the answers in what the peer is sent."""
-        for frame in frames:
+    def _settle(self, request_id: RequestId) -> None:
+        self._ids.discard(request_id)
+        self._subscriptions.discard(request_id)
+        self.strays.note(hash(request_id))
+        if self.strays.doubts:
+            self.strays.doubts.pop(request_id, None)
+
+    def answered(self, frames: Sequence[Frame]) -> Sequence[Frame]:
+        """Note the answers in what the peer is sent; return that, each answer under the id of its request.
+
+        An answer for which nobody waits is dropped.
+        """
+        ids, strays = self._ids, self.strays
+        for number, frame in enumerate(frames):
             head = frame.head
-            if head.kind is Kind.RESPONSE and head.id is not None:
-                self._ids.discard(head.id)
-            elif head.kind is Kind.BATCH:
-                self._ids.difference_update(message.id for message in head.members if message.id is not None)
+            if head.kind is Kind.RESPONSE:
+                if head.id not in ids:
+                    return [*frames[:number], *self._find_homes(frames[number:])]
+                ids.discard(head.id)
+                strays.note(hash(head.id))
+                if strays.doubts:
+                    strays.doubts.pop(head.id, None)
+            elif head.kind is Kind.BATCH or head.kind is Kind.INVALID:
+                return [*frames[:number], *self._find_homes(frames[number:])]
+        return frames
+
+    def _find_homes(self, frames: Sequence[Frame]) -> list[Frame]:
+        """Do the same for frames one of which is more than an answer to what was asked."""
+        found: list[Frame] = []
+        for frame in frames:
+            kind = frame.head.kind
+            if kind is Kind.RESPONSE:
+                found += self._find_home(frame)
+            elif kind is Kind.BATCH and not self._is_batch_of_answers_due(frame.head):
+                found += self._find_homes(frame.split())
+            elif kind is Kind.INVALID:
+                found += self._find_homes(answers_in(frame))
+            else:
+                found.append(frame)
+        return found
+
+    def _find_home(self, frame: Frame) -> list[Frame]:
+        said = frame.head.id
+        if said is None or said not in self._ids:
+            if self._was_cancelled(said):
+                return [frame]
+            home = home_of(frame, self._ids, "the server")
+            if home is None:
+                only = only_of(self._ids - self._subscriptions if self._subscriptions else self._ids)
+                self.strays.take(frame, only, "the server")
+                if said is None and not self.strays.doubts:
+                    return [frame]  # an error that belongs to no request
+                self.dropped += 1
+                logger.warning("%s: dropped an answer to %r, for which nobody waits", self._name, said)
+                return []
+            frame = home
+        assert frame.head.id is not None, "found by it"
+        self._settle(frame.head.id)
+        return [frame]
+
+    def _was_cancelled(self, said: RequestId | None) -> bool:
+        cancelled = said if said in self._cancelled else alike(said, self._cancelled)
+        if cancelled is None or alike(said, self._ids) is not None:
+            return False
+        del self._cancelled[cancelled]
+        self.strays.note(hash(cancelled))
+        return True
+
+    def _is_batch_of_answers_due(self, head: Head) -> bool:
+        """Take a batch whose answers are all waited for, which goes on as it came."""
+        answered = [message.id for message in head.members if message.kind is Kind.RESPONSE]
+        if len(set(answered)) != len(answered) or not all(one in self._ids for one in answered):
+            return False
+        for one in answered:
+            assert one is not None, "an id is in the set"
+            self._settle(one)
+        return True
 
     def end(self, reason: RelayError | None) -> list[Frame]:
         """Return the errors for those that will not be answered any more, the last thing the peer hears."""
         end = replies.end_by(reason, "the other side has ended")
         answers = [end.answer(request_id) for request_id in self._ids]
         self._ids.clear()
+        self._subscriptions.clear()
+        self.strays.doubts.clear()
         return answers

@@ -13,10 +13,12 @@ import queue
 import stat
 import threading
 from collections.abc import Callable, Sequence
+from time import monotonic
 from typing import Any
 
 from relay.endpoints.base import Taker
 from relay.endpoints.byte_stream import FrameReader, FrameWriter
+from relay.endpoints.last_resort import give_later
 from relay.endpoints.open_ids import OpenIds
 from relay.endpoints.pipes import widen_pipe
 from relay.errors import EndpointBroken, EndpointClosed, RelayError
@@ -63,7 +65,10 @@ class OwnStdio:
         self._read_transport: asyncio.ReadTransport | None = None
         self._thread: _ReadingThread | None = None
         self._writer: FrameWriter | _WritingThread
-        self._open = OpenIds()
+        self._open = OpenIds(self.name)
+        give_later(self._open.strays, limits.stray_grace, self._give)
+        self.last_used = monotonic()
+        """When the client wrote something last, by the monotonic clock."""
         self._closed = False
 
     @classmethod
@@ -99,16 +104,37 @@ class OwnStdio:
 
     async def receive(self) -> Sequence[Frame]:
         """Return what the client wrote; ``()`` once it has closed our stdin."""
-        frames = await self._reader.inbox.receive()
-        self._open.note_asked(frames)
-        return frames
+        while True:
+            frames = await self._reader.inbox.receive()
+            self.last_used = monotonic()
+            if self._open.note_asked(frames):
+                return frames
+            if sound := self._answer_unsound(frames):
+                return sound
+
+    def _answer_unsound(self, frames: Sequence[Frame]) -> list[Frame]:
+        """Return what goes on, and tell the client what is wrong with the rest: no server is to choke on that."""
+        from relay.frames.answers import sift
+
+        onward: list[Frame] = []
+        for frame in frames:
+            if frame.head.kind is not Kind.INVALID:
+                onward.append(frame)
+                continue
+            sifted = sift(frame, self.name, is_server=False)
+            self._open.note_asked(sifted.onward)
+            onward += sifted.onward
+            if not self.is_held_back:  # who sends noise and does not read what is wrong with it is told no more
+                for refusal in sifted.back:
+                    self._writer.write_soon(refusal)
+        return onward
 
     def offer_to(self, taker: Taker) -> None:
         """Offer what the client writes to ``taker``; see ``Immediate``."""
 
         def offer(frames: Sequence[Frame]) -> bool:
-            self._open.note_asked(frames)
-            return taker(frames)
+            self.last_used = monotonic()
+            return self._open.note_asked(frames) and taker(frames)
 
         self._reader.inbox.offer_to(offer)
 
@@ -118,15 +144,16 @@ class OwnStdio:
 
     async def send(self, frames: Sequence[Frame]) -> None:
         """Write to stdout; waits while the client does not read. Raises EndpointBroken once nobody reads."""
-        self._open.note_answered(frames)
-        await self._writer.send(frames)
+        if frames := self._open.answered(frames):
+            await self._writer.send(frames)
 
     def send_at_once(self, frames: Sequence[Frame]) -> bool:
         """Write to stdout, unless that would wait or fail."""
-        if not self._writer.send_at_once(frames):
-            return False
-        self._open.note_answered(frames)
-        return True
+        return self._writer.can_send and self._writer.send_at_once(self._open.answered(frames))
+
+    def _give(self, outcome: Frame) -> None:
+        for frame in self._open.answered((outcome,)):
+            self._writer.write_soon(frame)
 
     def say(self, frame: Frame) -> None:
         """Write one small frame of the relay's own, without waiting."""
@@ -278,10 +305,15 @@ class _WritingThread:
 
     def send_at_once(self, frames: Sequence[Frame]) -> bool:
         """Queue frames as lines, unless that would wait or fail."""
-        if self._failure is not None or self._sent_eof or self._unwritten > self._high:
+        if not self.can_send:
             return False
         self._put(encode_lines(frames))
         return True
+
+    @property
+    def can_send(self) -> bool:
+        """Whether ``send`` would neither wait nor fail."""
+        return self._failure is None and not self._sent_eof and self._unwritten <= self._high
 
     def write_soon(self, frame: Frame) -> None:
         """Write one small frame without waiting: an answer of our own, from a callback."""

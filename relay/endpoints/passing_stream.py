@@ -16,6 +16,7 @@ from relay.frames.frame import Frame, Head, Kind, RequestId, salvage_head
 from relay.frames.lines import Oversized
 from relay.frames.sse import SseDecoder, SseEvent, encode_event
 from relay.limits import Limits
+from relay.routing.matching import Strays, fitting, only_of
 
 __all__ = ["StreamWatch", "once_each"]
 
@@ -47,6 +48,8 @@ class StreamWatch:
         self._waiting.update(dict.fromkeys(owed))
         self._is_unasked = head is None and not is_resumed
         self._answered: dict[RequestId, None] = {}
+        self._strays = Strays()
+        self._strays.on_doubt = lambda _: None  # whoever copies the stream looks at ``is_doubtful``
         self.dropped = 0
         """Answers that did not pass, as they had passed before or belong to no request."""
         self.last_event_id: str | None = None
@@ -59,6 +62,11 @@ class StreamWatch:
     def is_owed(self) -> bool:
         """Whether an answer has still to come."""
         return bool(self._waiting)
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether an answer has come that fits nobody, and none for the only request that waits."""
+        return bool(self._strays.doubts)
 
     @property
     def owed(self) -> tuple[RequestId, ...]:
@@ -76,6 +84,7 @@ class StreamWatch:
         Raises FrameTooLarge if it must not pass, with nothing of it taken for passed.
         """
         rest_of_half = self._after_half()
+        has_begun = not self._decoder.is_between_events
         is_at_line = self._decoder.is_between_lines
         events = self._decoder.feed(chunk)
         if self._waiting:
@@ -92,21 +101,23 @@ class StreamWatch:
             one = self._settle(event)
             is_changed = is_changed or one is not None
             instead.append(one)
-        return self._without(chunk, instead, is_at_line=is_at_line) if is_changed else chunk
+        return self._without(chunk, instead, has_begun=has_begun, is_at_line=is_at_line) if is_changed else chunk
 
-    def _without(self, chunk: bytes, instead: list[bytes | None], *, is_at_line: bool) -> bytes:
+    def _without(self, chunk: bytes, instead: list[bytes | None], *, has_begun: bool, is_at_line: bool) -> bytes:
         """Return bytes without the events that have something else to pass instead.
 
-        Such an event's beginning may have passed, so a last ``event`` field makes it one of a kind that nobody reads.
+        Of an event whose beginning has passed, a last ``event`` field makes one of a kind that nobody reads.
         """
         pieces = _cut(chunk, is_at_line=is_at_line)
         ends = [bool(SseDecoder(len(piece)).feed(piece)) for piece in pieces]
         ends[0] = sum(ends[1:]) < len(instead)  # what it ends may have begun before it
         left = iter(instead)
         passing = []
-        for piece, is_end in zip(pieces, ends, strict=True):
+        for number, (piece, is_end) in enumerate(zip(pieces, ends, strict=True)):
             again = next(left, None) if is_end else None
-            if again is not None:
+            if again is not None and (number or not has_begun):
+                piece = _position_in(piece) + (again or b"\n")
+            elif again is not None:
                 end = _LAST_LINE_END.search(piece)
                 at = end.start() if end is not None else len(piece)
                 piece = piece[:at] + b"event: broken-off\n" + piece[at:] + again
@@ -119,8 +130,11 @@ class StreamWatch:
             head = salvage_head(event.data.start, event.data.end)
             if head.kind is Kind.INVALID:
                 self._waiting.clear()  # written in no order we know: taken for the answer rather than given a second
-        elif event.data and (b'"result"' in event.data or b'"error"' in event.data):
-            head = Frame(event.data).head
+        elif event.data and self._may_answer(event.data):
+            frame = Frame(event.data)
+            head = frame.head
+            if event.event == "message" and self._is_odd(head):
+                return self._settle_odd(frame)
         else:
             return None
         answers = [one for one in head.messages if one.kind is Kind.RESPONSE and one.id is not None]
@@ -132,12 +146,45 @@ class StreamWatch:
         for request_id in fresh:
             assert request_id is not None, "chosen so"
             self._waiting.pop(request_id, None)
+            self._strays.doubts.pop(request_id, None)
             if len(self._answered) < _MOST_ANSWERS:
                 self._answered[request_id] = None
         if len(fresh) == len(answers):
             return None
         self.dropped += len(answers) - len(fresh)
         return self._without_repeated(event, fresh)
+
+    def _may_answer(self, data: bytes) -> bool:
+        return b'"result"' in data or b'"error"' in data or (bool(self._waiting) and b'"method"' not in data)
+
+    def _is_odd(self, head: Head) -> bool:
+        """Tell whether somebody waits and an answer is not sound, or not under the id of a request that is known."""
+        answers = (one.id for one in head.messages if one.kind is Kind.RESPONSE)
+        is_sound = head.kind is not Kind.INVALID and all(
+            one in self._waiting or one in self._answered for one in answers
+        )
+        return bool(self._waiting) and not is_sound
+
+    def _settle_odd(self, frame: Frame) -> bytes:
+        """Take what is not what an answer should be; return what passes in its place."""
+        passing: list[bytes] = []
+        for one in fitting(frame, self._waiting, self._answered, "the server", is_whole=False):
+            said = one.head.id
+            if one.head.kind is not Kind.RESPONSE:
+                pass
+            elif said is not None and said in self._waiting:
+                del self._waiting[said]
+                self._answered[said] = None
+                self._strays.doubts.pop(said, None)
+            elif said in self._answered:
+                self.dropped += 1
+                continue
+            else:
+                self._strays.take(one, only_of(self._waiting), "the server", known=self._answered)
+                if self._strays.doubts:
+                    continue  # it may be what is to be said later
+            passing.append(encode_event(one.line))
+        return b"".join(passing)
 
     def _without_repeated(self, event: SseEvent, fresh: dict[RequestId | None, None]) -> bytes:
         """Return what remains of a batch some of whose answers have passed before, or come twice in it."""
@@ -154,7 +201,10 @@ class StreamWatch:
 
     def give_up(self, code: int, message: str) -> bytes:
         """Return what answers every request that waits, after whatever half of an event has passed."""
-        errors = replies.errors(self._waiting, code, message, delivered="unknown")
+        errors = [
+            self._strays.doubts.get(one) or replies.error(one, code, message, delivered="unknown")
+            for one in self._waiting
+        ]
         return self._after_half() + b"".join(encode_event(one.line) for one in errors) if errors else b""
 
     def end_subscription(self) -> bytes:
@@ -185,6 +235,12 @@ def _cut(chunk: bytes, *, is_at_line: bool) -> list[bytes]:
     if at < len(chunk):
         pieces.append(chunk[at:])
     return pieces
+
+
+def _position_in(event: bytes) -> bytes:
+    """Return the fields of an event that say where the stream stands, for one in its place."""
+    fields = [line for line in _LINE_END.split(event) if line.startswith((b"id", b"retry"))]
+    return b"".join(line + b"\n" for line in fields)
 
 
 def _size(event: SseEvent) -> int:

@@ -13,10 +13,12 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from relay.endpoints.dial import AnyDial
 from relay.endpoints.inbox import FrameInbox
+from relay.endpoints.last_resort import give_later
 from relay.endpoints.lost_session import SessionLoss
 from relay.endpoints.tasks import TaskScope
 from relay.errors import EndpointClosed, EndpointUnavailable, FrameTooLarge, RelayError
 from relay.frames import replies
+from relay.frames.answers import Sifted, sift
 from relay.frames.frame import Frame, Head, Kind, RequestId, salvage_head
 from relay.frames.http_rules import negotiated_version
 from relay.frames.lines import Oversized
@@ -99,6 +101,7 @@ class RemoteClient:
         self._limits = dial.limits
         self._tasks = TaskScope()
         self._exchanges: Exchanges[Post] = Exchanges()
+        give_later(self._exchanges.strays, dial.limits.stray_grace, self.take)
         self._taken_places = 0
         self._has_place = asyncio.Event()
         self._subscriptions: set[Post] = set()
@@ -164,13 +167,18 @@ class RemoteClient:
     async def _send_in_turn(self, frame: Frame) -> None:
         head = frame.head
         if head.kind is Kind.INVALID:
-            fault = replies.error(head.id, replies.code_of(head), f"not a JSON-RPC message: {head.fault}")
-            self.inbox.put((fault,))
+            await self._send_sifted(sift(frame, "the client", is_server=False))
             return
         facts = self._facts_of(frame)
         if head.kind is not Kind.RESPONSE and facts is None:
             await self._ready.wait()
         await self._send_one(Post(frame, facts))
+
+    async def _send_sifted(self, sifted: Sifted) -> None:
+        """Send on what an invalid frame of the client's was meant to be; what was a request is refused."""
+        self.inbox.put(sifted.back)
+        for one in sifted.onward:
+            await self._send_in_turn(one)
 
     def refuse_unsent(self, frames: Sequence[Frame]) -> None:
         """Give requests that will not be sent any more their errors."""
@@ -347,44 +355,65 @@ class RemoteClient:
         if not post.ids:
             logger.warning("%s: %s was not accepted: %s", self.name, _describe(post.frame.head), message)
         for request_id in tuple(post.ids):
+            stray = self._exchanges.strays.doubts.get(request_id)
             if self._exchanges.settle(request_id) is not None:
                 logger.info("%s: request %r: %s", self.name, request_id, message)
-                self.inbox.put((replies.error(request_id, code, message, delivered=delivered, **data),))
+                error = replies.error(request_id, code, message, delivered=delivered, **data)
+                self.inbox.put((stray or error,))  # it says more than that no other has come
         post.ids.clear()
 
-    def take(self, frame: Frame) -> None:
-        """Take one frame from the server: an answer goes on once, to whom waits for it; all else goes on."""
+    def take(self, frame: Frame, *, is_whole: bool = False) -> None:
+        """Take one frame from the server: an answer goes on once, to whom waits for it; all else goes on.
+
+        ``is_whole``: it is all that comes for the request that it belongs to.
+        """
         head = frame.head
         if head.kind is Kind.BATCH:
             self.inbox.put(self._take_batch(frame))
             return
         if head.kind is Kind.INVALID:
-            logger.warning("%s: sent a message that is not JSON-RPC (%s): dropped", self.name, head.fault)
-            return
-        if head.kind is Kind.RESPONSE:
-            post = self._settle(frame, head.id)
-            if post is None:
-                return
-            if post.facts is not None:
-                frame = self._take_modern(post, frame)
-        self.inbox.put((frame,))
+            self._take_invalid(frame, is_whole=is_whole)
+        elif head.kind is Kind.RESPONSE:
+            if (answer := self._answer(frame, is_whole=is_whole)) is not None:
+                self.inbox.put((answer,))
+        else:
+            self.inbox.put((frame,))
+
+    def _take_invalid(self, frame: Frame, *, is_whole: bool) -> None:
+        """Take what an invalid frame was meant to be; a request of the server is answered with what is wrong."""
+        sifted = sift(frame, self.name, is_server=True)
+        if sifted.is_noise:
+            logger.warning("%s: sent a message that is not JSON-RPC (%s): dropped", self.name, frame.head.fault)
+        for one in sifted.onward:
+            self.take(one, is_whole=is_whole)
+        for refusal in sifted.back:
+            self._refuse(refusal)
+
+    def _refuse(self, refusal: Frame) -> None:
+        self._tasks.spawn(self._run(Post(refusal)), name=f"{self.name}: POST refusal of {refusal.head.id!r}")
 
     def _take_batch(self, frame: Frame) -> list[Frame]:
         """Return the batch as it came, or what is left of it without the answers nobody waits for."""
         members = frame.split()
-        kept = [one for one in members if one.head.kind is not Kind.RESPONSE or self._settle(one, one.head.id)]
-        return [frame] if len(kept) == len(members) else kept
+        taken = [one if one.head.kind is not Kind.RESPONSE else self._answer(one) for one in members]
+        if all(one is was for one, was in zip(taken, members, strict=True)):
+            return [frame]
+        return [one for one in taken if one is not None]
 
-    def _settle(self, frame: Frame, request_id: RequestId | None) -> Post | None:
-        post = self._exchanges.settle(request_id)
-        if post is None or request_id is None:
+    def _answer(self, frame: Frame, *, is_whole: bool = False) -> Frame | None:
+        """Take an answer; return how it goes on, under the id of its request, or None if nobody waits for it."""
+        post = self._exchanges.settle(frame.head.id)
+        if post is None and (home := self._exchanges.home_of(frame, self.name, is_whole=is_whole)):
+            frame = home
+            post = self._exchanges.settle(frame.head.id)
+        if post is None or frame.head.id is None:
             self.dropped += 1
-            logger.warning("%s: dropped an answer to %r, for which nobody waits", self.name, request_id)
+            logger.warning("%s: dropped an answer to %r, for which nobody waits", self.name, frame.head.id)
             return None
-        post.ids.discard(request_id)
+        post.ids.discard(frame.head.id)
         if post.is_handshake:
             self._take_handshake(frame)
-        return post
+        return frame if post.facts is None else self._take_modern(post, frame)
 
     def _take_handshake(self, answer: Frame) -> None:
         self.version = negotiated_version(answer)
@@ -444,15 +473,11 @@ class RemoteClient:
         head = salvage_head(piece.start, piece.end)
         message = f"{self.name}: a frame of {piece.size} bytes; --max-frame-bytes is {self._limits.max_frame_bytes}"
         logger.warning("%s: dropped", message)
-        if head.kind is Kind.RESPONSE and head.id is not None:
-            owner = self._exchanges.find(head.id)
-            if owner is not None:
-                self._exchanges.settle(head.id)
-                owner.ids.discard(head.id)
-                self.inbox.put((replies.error(head.id, replies.TOO_LARGE, message, delivered="unknown"),))
+        if head.kind is Kind.RESPONSE:
+            error = replies.error(head.id, replies.TOO_LARGE, message, delivered="unknown")
+            self.take(Frame(error.raw, post.frame.head.id if post is not None else None))
         elif head.kind is Kind.REQUEST and head.id is not None:
-            refusal = Post(replies.error(head.id, replies.TOO_LARGE, message, delivered="no"))
-            self._tasks.spawn(self._run(refusal), name=f"{self.name}: POST refusal of {head.id!r}")
+            self._refuse(replies.error(head.id, replies.TOO_LARGE, message, delivered="no"))
         elif post is not None and head.kind is Kind.INVALID:
             self.fail(post, replies.TOO_LARGE, message, "unknown")
 

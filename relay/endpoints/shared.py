@@ -18,12 +18,14 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from relay.endpoints.inbox import FrameInbox
+from relay.endpoints.last_resort import give_later
 from relay.errors import EndpointBroken, EndpointClosed, RelayError
 from relay.frames import replies
 from relay.frames.frame import UNREADABLE, Frame, Kind, RequestId, each_message, read_text
 from relay.frames.http_rules import LEGACY_VERSIONS
 from relay.frames.rename import Unnameable, with_id, with_target
 from relay.limits import Limits
+from relay.routing.matching import alike, answers_in
 from relay.routing.renaming import Renaming
 
 __all__ = ["Member", "SharedPool", "SharedSessions"]
@@ -177,6 +179,7 @@ class SharedSessions:
         self._limits = limits
         self._is_kept = is_kept
         self._requests: Renaming[Member | None] = Renaming()
+        give_later(self._requests.strays, limits.stray_grace, self._route)
         self._asked: dict[RequestId, Member] = {}
         self._greeting: int | None = None
         self._greeted: Frame | None = None
@@ -194,11 +197,7 @@ class SharedSessions:
             elif not self._is_answered_here(member, frame):
                 self._ask(member, frame)
         elif head.kind is Kind.RESPONSE and head.id is not None:
-            if self._asked.get(head.id) is member:
-                del self._asked[head.id]
-                self.inbox.put((frame,))
-            else:
-                self._drop(frame, "an answer to a request that its session was not asked")
+            self._take_answer(member, frame, head.id)
         elif head.method == "notifications/cancelled":
             self._cancel(member, frame)
         elif head.method == "notifications/initialized":
@@ -207,6 +206,16 @@ class SharedSessions:
                 self.inbox.put((frame,))
         else:
             self.inbox.put((frame,))
+
+    def _take_answer(self, member: Member, frame: Frame, request_id: RequestId) -> None:
+        """Take a session's answer to what the server has asked it, under the server's id."""
+        if request_id not in self._asked and (asked := alike(request_id, self._asked)) is not None:
+            frame, request_id = with_id(frame, asked), asked
+        if self._asked.get(request_id) is member:
+            del self._asked[request_id]
+            self.inbox.put((frame,))
+        else:
+            self._drop(frame, "an answer to a request that its session was not asked")
 
     def _cancel(self, member: Member, frame: Frame) -> None:
         target = frame.head.target
@@ -320,7 +329,10 @@ class SharedSessions:
 
     def _route(self, frame: Frame) -> None:
         kind = frame.head.kind
-        if kind is Kind.RESPONSE:
+        if kind is Kind.INVALID:
+            for one in answers_in(frame):
+                self._route(one)
+        elif kind is Kind.RESPONSE:
             self._route_answer(frame)
         elif kind is Kind.REQUEST:
             self._route_request(frame)

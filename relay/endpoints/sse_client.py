@@ -23,9 +23,10 @@ from relay.endpoints.inbox import FrameInbox
 from relay.endpoints.remote_client import Post, RemoteClient
 from relay.errors import EndpointBroken, EndpointUnavailable, RelayError
 from relay.frames import replies
-from relay.frames.frame import Frame
+from relay.frames.frame import Frame, Kind
 from relay.frames.http_rules import EVENT_STREAM, JSON, PROTOCOL_VERSION, media_type, negotiated_version
 from relay.frames.sse import SseEvent
+from relay.routing.matching import answers_in
 
 __all__ = ["SseClient"]
 
@@ -217,7 +218,7 @@ class SseClient(RemoteClient):
         if session.repeated is None or self._initialize is None or not isinstance(event.data, bytes):
             return False
         frame = Frame(event.data)
-        if frame.head.id != self._initialize.head.id or frame.head.method is not None:
+        if frame.head.kind is not Kind.RESPONSE and not answers_in(frame):  # nothing else has been asked on this stream
             return False
         if not session.repeated.done():
             session.repeated.set_result(frame)

@@ -5,16 +5,21 @@ One stream carries everything to the client, POSTs carry the rest; the session i
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 
 from relay.endpoints.http_session import ClientSession
 from relay.endpoints.http_stream import EventStream
+from relay.endpoints.last_resort import give_later
 from relay.frames import replies
-from relay.frames.frame import Frame, Kind
+from relay.frames.frame import Frame, Head, Kind
 from relay.limits import Limits
 from relay.routing.exchanges import Exchanges
+from relay.routing.matching import answers_in
 
 __all__ = ["SseSession"]
+
+logger = logging.getLogger("relay")
 
 
 class SseSession(ClientSession):
@@ -27,8 +32,11 @@ class SseSession(ClientSession):
         self.max_in_flight = limits.max_in_flight
         self.stream = EventStream(0, limits, has_ids=False)
         self.exchanges: Exchanges[SseSession] = Exchanges()
+        give_later(self.exchanges.strays, limits.stray_grace, self._push)
         self._began = self._last_used
         self.is_initialized = False
+        self.dropped = 0
+        """Answers nobody waited for."""
 
     @property
     def is_listening(self) -> bool:
@@ -65,13 +73,36 @@ class SseSession(ClientSession):
         """Write frames to the stream; waits while the client does not read. Raises EndpointClosed after its end."""
         self._check_taking()
         for frame in frames:
-            for message in frame.head.messages:
-                if message.kind is Kind.RESPONSE:
-                    self.exchanges.settle(message.id)
-            self.stream.push(frame.line)
+            self._push(frame)
         if self.stream.is_full:
             await self.stream.wait_for_room()
             self._check_taking()
+
+    def _push(self, frame: Frame) -> None:
+        """Write a frame; an answer under its request's id, unless nobody waits for it."""
+        kind = frame.head.kind
+        if kind is Kind.BATCH and not all(self._is_due(message) for message in frame.head.members):
+            for member in frame.split():
+                self._push(member)
+            return
+        if kind is Kind.INVALID:
+            for answer in answers_in(frame):
+                self._push(answer)
+            return
+        if kind is Kind.RESPONSE and not self._is_due(frame.head):
+            home = self.exchanges.home_of(frame, "the server")
+            if home is None and (frame.head.id is not None or self.exchanges.strays.doubts):
+                self.dropped += 1
+                logger.warning("%s: dropped an answer to %r, for which nobody waits", self.name, frame.head.id)
+                return
+            frame = home or frame
+        for message in frame.head.messages:
+            if message.kind is Kind.RESPONSE:
+                self.exchanges.settle(message.id)
+        self.stream.push(frame.line)
+
+    def _is_due(self, message: Head) -> bool:
+        return message.kind is not Kind.RESPONSE or self.exchanges.find(message.id) is not None
 
     def finish(self) -> None:
         """Take no more from the client and let its stream end."""

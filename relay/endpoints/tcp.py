@@ -13,6 +13,7 @@ import socket
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from time import monotonic
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -95,6 +96,8 @@ class SocketReader(FrameReader):
         self._writer = writer
         self._discarding = False
         self.is_encrypted = False
+        self.last_heard = monotonic()
+        """When the peer said something last."""
         self.ended = asyncio.Event()
         """Set once the peer has said its end, or the connection is lost."""
         self.after_frames: Callable[[], None] = lambda: None
@@ -102,6 +105,7 @@ class SocketReader(FrameReader):
     def data_received(self, data: bytes) -> None:
         """Take what was read, unless nobody wants it any more."""
         if not self._discarding:
+            self.last_heard = monotonic()
             super().data_received(data)
             self.after_frames()
 
@@ -216,6 +220,11 @@ class SocketEndpoint(ConnectedEndpoint):
         self._writer = protocol.writer
         self._closed = False
 
+    @property
+    def last_used(self) -> float:
+        """When the peer sent something last, by the monotonic clock."""
+        return self._reader.last_heard
+
     async def send(self, frames: Sequence[Frame]) -> None:
         """Write frames as lines; waits while the peer does not read. Raises EndpointBroken, EndpointClosed."""
         self._writer.check()
@@ -234,6 +243,9 @@ class SocketEndpoint(ConnectedEndpoint):
             return False  # ``send`` finds the same, and says it
         self._inbox.put(back)
         return not onward or self._writer.send_at_once(onward)
+
+    def _write_soon(self, frame: Frame) -> None:
+        self._writer.write_soon(frame)
 
     async def send_eof(self) -> None:
         """Answer what of the peer's is still open with errors and shut down our half; late answers still come."""

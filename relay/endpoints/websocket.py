@@ -11,6 +11,7 @@ import contextlib
 import logging
 import ssl
 from collections.abc import Mapping, Sequence
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import aiohttp
@@ -33,7 +34,6 @@ from relay.endpoints.tasks import TaskScope
 from relay.endpoints.upgrade_refusal import explaining
 from relay.endpoints.websocket_masks import MaskedSocket
 from relay.errors import EndpointBroken, EndpointClosed, EndpointUnavailable, RelayError
-from relay.frames import replies
 from relay.frames.bounds import is_utf8
 from relay.frames.frame import Frame, Kind
 from relay.frames.http_rules import listed, without_bom
@@ -95,6 +95,7 @@ class WebSocketEndpoint(ConnectedEndpoint):
         self._stranger = socket if isinstance(socket, MaskedSocket) else None
         """Whoever has yet to send a frame; None if nobody has to."""
         self._handshake: asyncio.TimerHandle | None = None
+        self._last_used = monotonic()
 
     def begin(self) -> None:
         """Read from now on, and see that the peer lives."""
@@ -116,12 +117,7 @@ class WebSocketEndpoint(ConnectedEndpoint):
             raise self._failure
         if self._inbox.is_finished:
             raise EndpointBroken(f"{self.name}: the peer has closed the connection")
-        readable = [frame for frame in frames if is_utf8(frame.raw)]
-        for frame in frames:
-            if not is_utf8(frame.raw):
-                fault = "the message is not valid UTF-8"
-                self._inbox.put([replies.error(frame.head.id, replies.PARSE_ERROR, fault, delivered="no")])
-        onward, back = self._settlement.hand_over(readable)
+        onward, back = self._settlement.hand_over(frames)
         self._inbox.put(back)
         await self._write(onward)
 
@@ -195,7 +191,20 @@ class WebSocketEndpoint(ConnectedEndpoint):
             elif kind is not WSMsgType.PONG:  # the connection is gone, by us or without a word
                 return None if self._is_closing else self._closed_with(_LOST, "the connection was lost")
 
+    def _write_soon(self, frame: Frame) -> None:
+        self._tasks.spawn(self._write_quietly(frame), name=f"{self.name}: last resort")
+
+    async def _write_quietly(self, frame: Frame) -> None:
+        with contextlib.suppress(EndpointBroken):
+            await self._write((frame,))
+
+    @property
+    def last_used(self) -> float:
+        """When the peer sent a message last, by the monotonic clock."""
+        return self._last_used
+
     async def _take(self, data: bytes) -> None:
+        self._last_used = monotonic()
         limit = self._limits.max_frame_bytes
         data = without_bom(data)
         piece = Frame(data) if len(data) <= limit else Oversized(data[:KEPT], data[-KEPT:], len(data))

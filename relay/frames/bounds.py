@@ -84,9 +84,12 @@ def is_utf8(raw: bytes) -> bool:
     """Tell whether all of a frame is UTF-8, without the whole as text: that may be four times as large."""
     if raw.isascii():
         return True
-    decode = codecs.getincrementaldecoder("utf-8")().decode
     whole = memoryview(raw)
     try:
+        if len(raw) <= _WINDOW:
+            raw.decode()  # 0.2 us for a small frame, piece by piece 2
+            return True
+        decode = codecs.getincrementaldecoder("utf-8")().decode
         for start in range(0, len(raw), _WINDOW):
             decode(whole[start : start + _WINDOW])
         decode(b"", final=True)

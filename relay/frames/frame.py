@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from relay.frames.bounds import BUILT, MOST_MESSAGES, MOST_NAME, excess, may_hold
+from relay.frames.bounds import BUILT, MOST_MESSAGES, MOST_NAME, excess, is_utf8, may_hold
 from relay.frames.members import Malformed, Span, Text, TooMany, elements, find_members
 
 __all__ = ["UNREADABLE", "Frame", "Head", "Kind", "RequestId", "each_message", "read_name", "read_text"]
@@ -144,7 +144,9 @@ class Frame:
         """Kind, id, method and progress token; ``Kind.INVALID``, with the reason, if this is no JSON-RPC message."""
         head = self._head
         if head is None:
-            head = self._head = _read_head(self.raw)
+            raw = self.raw
+            # msgspec does not look at what it skips. 0.03 us for 100 B, 3.5 for 100 kB.
+            head = self._head = _read_head(raw) if raw.isascii() or is_utf8(raw) else _NOT_UTF8
         return head
 
     def read_whole(self) -> Head:
@@ -178,6 +180,9 @@ def each_message(frames: Iterable[Frame]) -> Iterator[Frame]:
             yield from frame.split()
         else:
             yield frame
+
+
+_NOT_UTF8 = Head(Kind.INVALID, fault="it is not UTF-8", is_json=False)
 
 
 def _read_head(raw: Text) -> Head:
@@ -419,7 +424,7 @@ def _repeated_key_in(text: Text) -> str | None:
     return None
 
 
-_SCALAR = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|-?\d++|null'
+_SCALAR = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|-?\d++(?:\.\d++)?+(?:[eE][+-]?\d++)?+|null'
 # A scalar that the cut may have shortened is none: what follows it must be there.
 _LEADING_MEMBER = re.compile(
     rb'\s*[{,]\s*"(jsonrpc|id|method|params|result|error)"\s*:\s*(?:(' + _SCALAR + rb")(?=\s*[,}]))?"
@@ -444,8 +449,13 @@ def _peek_at_answer(raw: Text) -> Head | None:
             if (message_id := _decode_id(usual.group(1))) is not None:
                 return Head(Kind.RESPONSE, message_id)
         return None
-    head = salvage_head(raw, raw[-256:])
-    return head if head.kind is Kind.RESPONSE and head.id is not None else None
+    kind, token = _look_at_ends(raw, raw[-256:])
+    if kind is not Kind.RESPONSE or token is None or b'"method"' in raw[:256]:
+        return None
+    with contextlib.suppress(*UNREADABLE):
+        if (message_id := _decode_id(token)) is not None:
+            return Head(Kind.RESPONSE, message_id)
+    return None
 
 
 def salvage_head(start: Text, end: Text) -> Head:
@@ -453,22 +463,49 @@ def salvage_head(start: Text, end: Text) -> Head:
 
     Good for the member orders that real SDKs write (id before or after the payload); else ``Kind.INVALID``.
     """
+    kind, token = _look_at_ends(start, end)
+    if kind is Kind.INVALID:
+        return Head(Kind.INVALID, fault="its envelope is neither at its start nor at its end")
+    message_id = None if token is None else read_id(token)
+    if message_id is None and token not in (None, b"null"):
+        return Head(Kind.INVALID, fault="its id is neither a string nor a number that can be kept")
+    if kind is Kind.RESPONSE:
+        return Head(kind, message_id)
+    return Head(Kind.REQUEST if message_id is not None else Kind.NOTIFICATION, message_id)
+
+
+def _look_at_ends(start: Text, end: Text) -> tuple[Kind, bytes | None]:
+    """Return what a message is (a notification is a request here), and how its id is written there."""
     leading = _leading_members(start)
     is_answer = "result" in leading or "error" in leading
-    if is_answer == ("method" in leading):
-        return Head(Kind.INVALID, fault="its envelope is neither at its start nor at its end")
+    if is_answer == (leading.get("method", b"null") != b"null"):
+        return Kind.INVALID, None
     token = leading.get("id")
     if "id" not in leading and (last := _LAST_MEMBERS.search(end, max(len(end) - _ENDS, 0))) is not None:
         token = last.group(1)
-    message_id: RequestId | None = None
-    if token is not None:
-        try:
-            message_id = _decode_id(token)
-        except UNREADABLE:
-            return Head(Kind.INVALID, fault="its id is neither a string nor a number that can be kept")
-    if is_answer:
-        return Head(Kind.RESPONSE, message_id)
-    return Head(Kind.REQUEST if message_id is not None else Kind.NOTIFICATION, message_id)
+    return Kind.RESPONSE if is_answer else Kind.REQUEST, token
+
+
+_FRACTION = re.compile(rb"(-?)(\d{1,40})(?:\.(\d{1,40}))?(?:[eE]([+-]?\d{1,3}))?")
+
+
+def read_id(token: bytes) -> RequestId | None:
+    """Return what a JSON value names as an id: a string, or an integer, also one that is written as a fraction."""
+    if len(token) > MOST_NAME:
+        return None
+    with contextlib.suppress(*UNREADABLE):
+        named: RequestId | None = _decode_id(token)
+        return named
+    found = _FRACTION.fullmatch(token.strip())
+    if found is None:
+        return None
+    sign, whole, fraction, exponent = found.groups()
+    digits, shift = whole + (fraction or b""), int(exponent or 0) - len(fraction or b"")
+    if not digits.strip(b"0"):
+        return 0
+    if shift > 40 or (shift < 0 and digits[shift:].strip(b"0")):
+        return None
+    return int(sign + (digits + b"0" * shift if shift >= 0 else digits[:shift] or b"0"))
 
 
 def _leading_members(start: Text) -> dict[str, bytes | None]:

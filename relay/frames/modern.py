@@ -75,6 +75,8 @@ class RequestFacts(msgspec.Struct, frozen=True, gc=False):
     """What ``Mcp-Name`` mirrors: the tool, prompt or resource; None for other methods, and if it is no string."""
     arguments: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     """The arguments of a ``tools/call``; looked into only if the tool is annotated."""
+    has_log: bool = False
+    """Whether ``_meta`` asks for log messages, by their level."""
 
 
 class _Object(msgspec.Struct, gc=False):
@@ -87,6 +89,9 @@ class _Meta(msgspec.Struct, gc=False):
     )
     capabilities: _Object | msgspec.UnsetType = msgspec.field(
         name="io.modelcontextprotocol/clientCapabilities", default=msgspec.UNSET
+    )
+    level: msgspec.Raw | msgspec.UnsetType = msgspec.field(
+        name="io.modelcontextprotocol/logLevel", default=msgspec.UNSET
     )
 
 
@@ -110,6 +115,7 @@ _MaybeRaw = msgspec.Raw | msgspec.UnsetType
 class _BareMeta(msgspec.Struct, gc=False):
     version: _MaybeRaw = msgspec.field(name="io.modelcontextprotocol/protocolVersion", default=msgspec.UNSET)
     capabilities: _MaybeRaw = msgspec.field(name="io.modelcontextprotocol/clientCapabilities", default=msgspec.UNSET)
+    level: _MaybeRaw = msgspec.field(name="io.modelcontextprotocol/logLevel", default=msgspec.UNSET)
 
 
 class _BareParams(msgspec.Struct, gc=False):
@@ -168,7 +174,9 @@ def read_facts(frame: Frame) -> RequestFacts | None:
         return None
     named_by = _NAMED_BY.get(frame.head.method or "")
     name = None if named_by is None else params.name if named_by == "name" else params.uri
-    return RequestFacts(params.meta.version, params.meta.capabilities is not msgspec.UNSET, name, params.arguments)
+    has_capabilities = params.meta.capabilities is not msgspec.UNSET
+    has_log = params.meta.level is not msgspec.UNSET
+    return RequestFacts(params.meta.version, has_capabilities, name, params.arguments, has_log)
 
 
 def _is_escaped(raw: bytes) -> bool:
@@ -188,7 +196,8 @@ def _read_bare_facts(frame: Frame) -> RequestFacts | None:
         return None
     named_by = _NAMED_BY.get(frame.head.method or "")
     name = None if named_by is None else read_text(params.name if named_by == "name" else params.uri)
-    return RequestFacts(read_text(meta.version), _is_object(meta.capabilities), name, params.arguments)
+    has_log = meta.level is not msgspec.UNSET
+    return RequestFacts(read_text(meta.version), _is_object(meta.capabilities), name, params.arguments, has_log)
 
 
 def _read_odd_params(raw: bytes) -> tuple[_BareParams, _BareMeta]:

@@ -35,6 +35,7 @@ __all__ = [
     "error",
     "errors",
     "fault_of",
+    "is_about_nothing",
     "log_message",
     "request",
     "result",
@@ -201,3 +202,13 @@ def fault_of(answer: Frame) -> Fault | None:
     undelivered = found.code == UNAVAILABLE and found.data.delivered == "no"
     failed = found.code == LOST or (found.code == UPSTREAM_STATUS and found.data.status >= 500)
     return Fault(found.message, found.code, undelivered, undelivered or failed)
+
+
+def is_about_nothing(answer: Frame) -> bool:
+    """Tell whether an error without an id is a relay's word on a frame that was no request: it answers none."""
+    if len(answer.raw) > _LONGEST or b'"delivered"' not in answer.raw:
+        return False
+    try:
+        return _decode_our_error(answer.raw).error.data.delivered == "no"
+    except UNREADABLE:
+        return False

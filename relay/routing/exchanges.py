@@ -10,9 +10,12 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 from typing import Generic, TypeVar
 
-from relay.frames.frame import Head, Kind, RequestId
+from relay.frames.frame import Frame, Head, Kind, RequestId
+from relay.routing.matching import Strays, home_of, last_resort, only_of
 
 __all__ = ["Exchanges", "IdInUse"]
+
+_LISTEN = "subscriptions/listen"
 
 Waiter = TypeVar("Waiter", bound=Hashable)
 
@@ -34,6 +37,8 @@ class Exchanges(Generic[Waiter]):
         self._by_id: dict[RequestId, Waiter] = {}
         self._by_token: dict[RequestId, Waiter] = {}
         self._token_of: dict[RequestId, RequestId] = {}
+        self._subscriptions: set[RequestId] = set()
+        self.strays = Strays()
 
     def __len__(self) -> int:
         """Count the requests that wait for an answer."""
@@ -56,6 +61,8 @@ class Exchanges(Generic[Waiter]):
                 raise IdInUse(head.id)
             ids.append(head.id)
             self._by_id[head.id] = waiter
+            if head.method == _LISTEN:
+                self._subscriptions.add(head.id)
             if head.token is not None:
                 tokens.append((head.id, head.token))
         for request_id, token in tokens:  # only now: a refused batch takes no token from another
@@ -72,11 +79,34 @@ class Exchanges(Generic[Waiter]):
         if request_id is None:
             return None
         waiter = self._by_id.pop(request_id, None)
-        if waiter is not None and self._token_of:
+        if waiter is None:
+            return None
+        self.strays.note(hash(request_id))
+        if self.strays.doubts:
+            self.strays.doubts.pop(request_id, None)
+        if self._subscriptions:
+            self._subscriptions.discard(request_id)
+        if self._token_of:
             token = self._token_of.pop(request_id, None)
             if token is not None and self._by_token.get(token) is waiter:
                 del self._by_token[token]
         return waiter
+
+    def home_of(self, answer: Frame, name: str, *, is_whole: bool = False) -> Frame | None:
+        """Return an answer of ``name`` that comes under no open id as it goes to whom it is for; None if to nobody.
+
+        ``is_whole``: it is all that the request it belongs to will get. Else whoever may wait for it is told later.
+        """
+        home = home_of(answer, self._by_id, name)
+        if home is not None:
+            return home
+        only = answer.belongs_to  # it came on that request's own stream
+        if only is None or only not in self._by_id:
+            only = only_of(self._by_id.keys() - self._subscriptions if self._subscriptions else self._by_id)
+        if is_whole and only is not None:
+            return last_resort(answer, only, self.strays, name)
+        self.strays.take(answer, only, name)
+        return None
 
     def related(self, head: Head, belongs_to: RequestId | None) -> Waiter | None:
         """Return the exchange that a request or notification from upstream is part of, if it can be told.
@@ -109,4 +139,6 @@ class Exchanges(Generic[Waiter]):
         self._by_id.clear()
         self._by_token.clear()
         self._token_of.clear()
+        self._subscriptions.clear()
+        self.strays.doubts.clear()
         return left

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from relay.frames import replies
-from relay.frames.frame import Frame, Kind, RequestId
+from relay.frames.frame import Frame, Kind, RequestId, read_id
 from relay.frames.rename import (
     Unnameable,
     subscription_of,
@@ -22,12 +22,14 @@ from relay.frames.rename import (
     with_target,
     with_token,
 )
+from relay.routing.matching import Strays, home_of, only_of
 
 __all__ = ["LISTEN", "Renamed", "Renaming"]
 
 LISTEN = "subscriptions/listen"
 """The request that stays open for as long as a client wants to hear of changes (2026-07-28, "Subscriptions")."""
 
+_LOG = "notifications/message"
 _NEVER_GUESSED = frozenset(
     (
         "notifications/progress",
@@ -70,6 +72,9 @@ class Renaming(Generic[Owner]):
         """Start with none."""
         self._open: dict[int, Renamed[Owner]] = {}
         self._abandoned: dict[int, Owner] = {}
+        self._logging: dict[int, None] = {}
+        """Those, open or abandoned, that have asked for log messages."""
+        self.strays = Strays()
         self._last = 0
         self._subscriptions = 0
 
@@ -81,9 +86,10 @@ class Renaming(Generic[Owner]):
         """Go over a copy: requests end while one looks."""
         return iter(list(self._open.values()))
 
-    def open(self, owner: Owner, frame: Frame) -> tuple[Renamed[Owner], Frame]:
+    def open(self, owner: Owner, frame: Frame, *, has_log: bool = False) -> tuple[Renamed[Owner], Frame]:
         """Take a request of ``owner``; return what is known of it, and the frame as the server shall see it.
 
+        ``has_log``: it asks for log messages (2026-07-28, "Logging").
         Raises Unnameable, and opens nothing, if its progress token is no string or integer.
         """
         head = frame.head
@@ -93,33 +99,43 @@ class Renaming(Generic[Owner]):
         self._last = number
         renamed = self._open[number] = Renamed(owner, number, head.id, head.token, head.method)
         self._subscriptions += renamed.is_subscription
+        if has_log and not renamed.is_subscription:
+            self._logging[number] = None
         return renamed, outward
 
-    def find(self, number: object) -> Renamed[Owner] | None:
+    def find(self, number: RequestId | None) -> Renamed[Owner] | None:
         """Return the open request of that number."""
         return self._open.get(number) if isinstance(number, int) else None
 
-    def settle(self, number: object) -> Renamed[Owner] | None:
+    def settle(self, number: RequestId | None) -> Renamed[Owner] | None:
         """Forget a request that is answered."""
         renamed = self._open.pop(number, None) if isinstance(number, int) else None
         if renamed is not None:
             self._subscriptions -= renamed.is_subscription
+            if self._logging:
+                self._logging.pop(renamed.number, None)
+            if self.strays.doubts:
+                self.strays.doubts.pop(renamed.number, None)
         return renamed
 
     def abandon(self, number: int) -> Renamed[Owner] | None:
         """Forget a request for which nobody waits any more. Until it is answered, or ``let_go``, its server may still
         speak of it: what does not say whose it is could be its own.
         """
+        has_log = number in self._logging
         renamed = self.settle(number)
         if renamed is not None and not renamed.is_subscription:
             self._abandoned[number] = renamed.owner
+            if has_log:
+                self._logging[number] = None
             if len(self._abandoned) > _MOST_ABANDONED:
-                del self._abandoned[next(iter(self._abandoned))]
+                self.let_go(next(iter(self._abandoned)))
         return renamed
 
     def let_go(self, number: int) -> None:
         """Take it that the server says no more of an abandoned request."""
         self._abandoned.pop(number, None)
+        self._logging.pop(number, None)
 
     def answered(self, frame: Frame) -> tuple[Renamed[Owner], Frame] | None:
         """Take an answer; return whose it is and how it reads there, or None if nobody waits for it (any more)."""
@@ -127,7 +143,7 @@ class Renaming(Generic[Owner]):
         if renamed is None:
             if isinstance(frame.head.id, int):
                 self.let_go(frame.head.id)
-            return None
+            return self._answered_oddly(frame)
         try:
             home = with_id(frame, renamed.id)
         except Unnameable as exc:
@@ -138,11 +154,27 @@ class Renaming(Generic[Owner]):
                 home = with_subscription(home, renamed.id)
         return renamed, home
 
+    def _answered_oddly(self, frame: Frame) -> tuple[Renamed[Owner], Frame] | None:
+        """Do the same for an answer that is under no open request's number as we write it."""
+        home = home_of(frame, self._open, "the server")
+        if home is not None:
+            return self.answered(home)
+        calls = [one.number for one in self._open.values() if not one.is_subscription] if len(self) == 1 else []
+        only = frame.belongs_to if frame.belongs_to in self._open else only_of(calls)
+        self.strays.take(frame, only, "the server", known=self)
+        return None
+
+    def __contains__(self, request_id: object) -> bool:
+        """Tell whether a number has been given to a request, open or not."""
+        number = read_id(request_id.encode()[:128]) if isinstance(request_id, str) else request_id
+        return isinstance(number, int) and 0 < number <= self._last
+
     def related(self, frame: Frame) -> tuple[Renamed[Owner], Frame] | None:
         """Say which open request a notification is part of, and how it reads there; None if that cannot be told.
 
         In order: its progress token; its subscription; the subscription it ends; the request the transport tied it
-        to; the only request that is open, unless it could be of one that was abandoned.
+        to; of log messages, the only request that has asked for them; the only request that is open, unless it could
+        be of one that was abandoned.
         """
         head = frame.head
         try:
@@ -166,6 +198,9 @@ class Renaming(Generic[Owner]):
             return None
         if frame.belongs_to is not None:
             renamed = self.find(frame.belongs_to)
+        elif head.method == _LOG and self._logging:
+            # The server's log is for who has asked; what a client abandoned may still be spoken of.
+            renamed = self._open.get(next(iter(self._logging))) if len(self._logging) == 1 else None
         else:
             renamed = None if head.method in _NEVER_GUESSED else self._only()
         return None if renamed is None else (renamed, frame)
@@ -190,5 +225,7 @@ class Renaming(Generic[Owner]):
         left = list(self._open.values())
         self._open.clear()
         self._abandoned.clear()
+        self._logging.clear()
+        self.strays.doubts.clear()
         self._subscriptions = 0
         return left

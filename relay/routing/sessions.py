@@ -6,11 +6,17 @@ found by its id only once ``initialize`` has succeeded.
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import Iterator
 from typing import Generic, Protocol, TypeVar
 
-__all__ = ["Places", "Sessions", "Tracked"]
+__all__ = ["Places", "Sessions", "Tracked", "name_of_session"]
+
+
+def name_of_session(session_id: str) -> str:
+    """Return what logs call a session: by a hash of its id, which is a secret."""
+    return f"session {hashlib.sha256(session_id.encode()).hexdigest()[:8]}"
 
 
 class Tracked(Protocol):

@@ -199,9 +199,9 @@ async def test_answers_nobody_waits_for_are_dropped(way: str, loop_name: str) ->
         async def call(self, exchange: Exchange) -> None:
             await exchange.open_stream()
             await exchange.event(error(4711, message="nobody asked"))
-            await exchange.event(error("1", message="the text 1 is not the number 1"))
             await exchange.event(result(exchange.message, {"first": True}))
             await exchange.event(result(exchange.message, {"first": False}))
+            await exchange.event(error("1", message="the text 1 is the number 1 once more"))
             await exchange.end()
 
         async def get(self, exchange: Exchange) -> None:

@@ -286,7 +286,7 @@ async def test_redirects_are_refused(status: int) -> None:
         (None, b'{"jsonrpc":"2.0","id":1,"result":{}}'),
         (JSON, b""),
         (JSON, b'{"jsonrpc":"2.0","id":2,"result":{}}'),
-        (JSON, b'{"jsonrpc":"2.0","id":"1","result":{}}'),
+        (JSON, b'{"jsonrpc":"2.0","id":null,"result":{}}'),
         (JSON, b'{"jsonrpc":"2.0","id":1,"resu'),
         (JSON, b'{"detail":"hm"}'),
     ],

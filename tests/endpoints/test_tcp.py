@@ -434,7 +434,7 @@ async def test_nobody_gets_two_answers(
     null = Frame(b'{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"what?"}}')
     batch = Frame(b'[{"jsonrpc":"2.0","id":1,"result":{}}, {"jsonrpc":"2.0","method":"x"}]')
     async with make("tcp", QUICK) as (near, far):
-        await near.send([request(1), request(2)])
+        await near.send([request(1), request(2), request(3)])
         await far.send([answer(1), answer(1), answer(7), null, batch, HELLO])
         frames = await take(near, 4)
         assert [frame.raw for frame in frames] == [
@@ -555,7 +555,7 @@ async def test_later_faults_are_answered_and_not_handed_on(family: str) -> None:
         await far.send_bytes(b"\n".join([*faulty, request(2).raw, b""]))
         assert [frame.head.id for frame in await take(near, 1)] == [2]
         codes = [error_of(frame)[:2] for frame in await take(far, 3)]
-        assert codes == [(None, -32600), (None, -32600), (None, -32700)]
+        assert codes == [(None, -32600), (None, -32600), (7, -32700)]
         assert near.noise == 3
 
 
