@@ -245,9 +245,9 @@ def test_brackets_around_an_address_to_listen_on(jobs: list[Settings]) -> None:
 
 
 def test_secrets_in_the_url_are_known(jobs: list[Settings]) -> None:
-    """A password and the values of parameters that are named like secrets; not the others."""
+    """A password and the values of parameters that are named like secrets, as spelt and as meant; not the others."""
     settings = bridging(jobs, "https://me:pass%40word@h/mcp?api_key=canary&page=second&Sig=s%2Fign")
-    assert set(settings.secrets) == {"pass@word", "canary", "s/ign"}
+    assert set(settings.secrets) == {"pass@word", "pass%40word", "canary", "s/ign", "s%2Fign"}
 
 
 @pytest.mark.parametrize("flag", ["--host", "--sse-host"])
@@ -354,7 +354,7 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["--cwd", "/no/such/dir", "--", PYTHON], "working directory '/no/such/dir' does not exist"),
     (["http://"], "'http://' is not a URL"),
     (["http://[::1/mcp"], "is not a URL"),
-    (["http:///mcp?api_key=canary"], "'http:///mcp?api_key=***' is not a URL"),
+    (["http:///mcp?api_key=canary"], "'http:///mcp' is not a URL"),
     (["--host", "192.0.2.1", "--insecure-no-auth", "--", PYTHON], "--host must be an address of this machine"),
     (["--host", "x.invalid", "--insecure-no-auth", "--", PYTHON], "--host must be an address of this machine"),
     (["evil\x1b[31m\nname"], "evil\\x1b[31m"),

@@ -408,8 +408,10 @@ def secrets_in(env: Iterable[tuple[str, str]], headers: Mapping[str, str], url: 
     if url is not None:
         with contextlib.suppress(ValueError):  # what is no URL is said later
             parts = urlsplit(url)
-            named += parse_qsl(parts.query)
-            # Both as it stands there and as it is sent; a user without a password is a token.
+            # Both as it stands there, which a server sees and may repeat, and as it is meant.
+            spelt = (part.partition("=") for part in parts.query.split("&"))
+            named += [*parse_qsl(parts.query), *((unquote(name), value) for name, _, value in spelt)]
+            # A user without a password is a token.
             login = [parts.username or ""] if parts.password is None else [parts.password]
             values += [*login, *map(unquote, login)]
     values += [value.partition(" ")[2] for value in values]
