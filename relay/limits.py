@@ -92,6 +92,9 @@ class Limits:
     """What the ids of unanswered requests may hold on a TCP, Unix or WebSocket connection: 65,536 numbers."""
     session_idle: float = 1800.0
     """A session without a request or an open stream for so long is closed."""
+    shared_idle: float | None = None
+    """How long a server that clients share is kept once the last has left: it may only be starting again. None: 10; and
+    ``session_idle`` after the last request of clients that have no session, who leave without a word."""
     handshake: float = 30.0
     """How long a session may take from its first byte to a successful ``initialize``."""
     replay_bytes: int = 4 * MIB

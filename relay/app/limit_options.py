@@ -15,6 +15,7 @@ _FIELDS = {
     "max_frame_bytes": "max_frame_bytes",
     "max_sessions": "max_sessions",
     "session_idle": "session_idle",
+    "shared_idle": "shared_idle",
     "keep_alive": "idle_connection",
     "drain_delay": "drain_delay",
     "drain_timeout": "drain",
@@ -29,6 +30,11 @@ def add_limits(group: Any) -> None:
     group.add_argument(
         "--session-idle", type=seconds, metavar="S", help="a session nobody uses ends after so long (default 1800)"
     )
+    group.add_argument(
+        "--shared-idle", type=seconds, metavar="S",
+        help="a server that clients share ends so long after the last has left (default 10; --session-idle after the "
+        "last request of clients without sessions)",
+    )  # fmt: skip
     add_http_limits(group)
     add_drain_timeout(group)
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from relay.app.logs import frame_log
 from relay.app.settings import ServeSettings
-from relay.app.wiring import RemoteTarget
+from relay.app.wiring import AddressTarget, RemoteTarget
 from relay.endpoints.base import Endpoint
 from relay.endpoints.modern_clients import ModernClients
 from relay.endpoints.tasks import TaskScope
@@ -144,12 +144,18 @@ class Offer:
         self._connections.discard(session)
 
     def _make_pool(self) -> SharedPool:
-        from relay.endpoints.shared import SharedPool
+        from relay.endpoints.shared import IDLE, SharedPool
+
+        limits = self._settings.limits
+        # Who has no session leaves without a word: each request may be the last, or another may build on it.
+        unsaid = limits.session_idle if self._settings.share == "stateless" else IDLE
+        idle = unsaid if limits.shared_idle is None else limits.shared_idle
+        is_there_once = isinstance(self.target, AddressTarget) and self.target.is_there_once
 
         def begin(shared: SharedSessions) -> None:
             self._join(shared, self.target.endpoint(is_shared=True), f"shared server {shared.name}")
 
-        return SharedPool(self.target.name, self._settings.limits, begin)
+        return SharedPool(self.target.name, limits, begin, idle=None if is_there_once else idle)
 
     def _upstream(self, session: Endpoint) -> Endpoint:
         """Return what one session is joined to: a server of its own, or its share of one."""

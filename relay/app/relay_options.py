@@ -92,6 +92,7 @@ FOR_A_COMMAND = {
     "insecure_no_auth": "--insecure-no-auth",
     "max_sessions": "--max-sessions",
     "session_idle": "--session-idle",
+    "shared_idle": "--shared-idle",
     "keep_alive": "--keep-alive",
     "drain_delay": "--drain-delay",
     "share": "--share",

@@ -10,7 +10,7 @@ from relay.app.wiring import connect
 from relay.endpoints.base import Endpoint
 from relay.endpoints.lazy import Lazy
 from relay.endpoints.modern_clients import ModernClients
-from relay.endpoints.shared import SharedPool, SharedSessions
+from relay.endpoints.shared import IDLE, SharedPool, SharedSessions
 from relay.endpoints.tasks import TaskScope
 from relay.errors import EndpointClosed, EndpointUnavailable
 from relay.limits import DEFAULT_LIMITS, Limits
@@ -34,19 +34,21 @@ def shared(
             group.create_task(relay.pipe(client, server.session(client)))
 
     ``target`` is what ``connect`` takes, a function that returns an endpoint, or an endpoint. The server is started
-    with the first ``initialize`` of each protocol version, whose answer serves the later ones. Requests get ids of the
-    relay's own and are named back. Close it with ``aclose``.
+    with the first ``initialize`` of each protocol version, whose answer serves the later ones, and ends 10 seconds
+    after the last of its clients has left (``Limits.shared_idle``), to be started again when it is needed. Requests get
+    ids of the relay's own and are named back. Close it with ``aclose``.
 
     An endpoint is there once: it serves the clients of one protocol version, and none after its end; others get an
     error. A function makes one whenever it is needed: ``lambda: relay.fallback(…)``.
     """
     if isinstance(target, Endpoint):
-        return Shared(target.name, _Once(target).take, limits, spare=target)
+        return Shared(target.name, _Once(target).take, limits, spare=target, idle=None)
     if callable(target):
         return Shared("shared server", target, limits)
     limits_of_server = dataclasses.replace(limits, max_in_flight=limits.max_shared_in_flight)
     name = connect(target, headers=headers).name  # raises ConfigError now, not when it is used
-    return Shared(name, lambda: connect(target, headers=headers, limits=limits_of_server), limits)
+    idle = None if target == "stdio:" else IDLE  # which is there once, too
+    return Shared(name, lambda: connect(target, headers=headers, limits=limits_of_server), limits, idle=idle)
 
 
 class _Once:
@@ -74,14 +76,25 @@ class Shared:
     """One server, or one for each protocol version, and the pipes that join clients to it."""
 
     def __init__(
-        self, name: str, make: Callable[[], Endpoint], limits: Limits, *, spare: Endpoint | None = None
+        self,
+        name: str,
+        make: Callable[[], Endpoint],
+        limits: Limits,
+        *,
+        spare: Endpoint | None = None,
+        idle: float | None = IDLE,
     ) -> None:
-        """Connect with ``make`` when a client needs it; ``spare`` is closed with it, in case it was never used."""
+        """Connect with ``make`` when a client needs it; ``spare`` is closed with it, in case it was never used.
+
+        Unless ``limits`` say when, what was connected to ends ``idle`` seconds after the last client has left.
+        """
         self._make = make
         self._spare = spare
         self._limits = limits
         self._tasks = TaskScope()
-        self._pool = SharedPool(name, limits, self._begin)
+        self._pool = SharedPool(
+            name, limits, self._begin, idle=idle if limits.shared_idle is None else limits.shared_idle
+        )
         self._is_closed = False
 
     def session(self, client: Endpoint | None = None) -> Endpoint:

@@ -304,9 +304,14 @@ class AddressTarget:
     def endpoint(self, *, is_shared: bool = False) -> Endpoint:
         """Return an endpoint that connects when first used."""
         self.started += 1
-        if self._address == "stdio:" and self.started > 1:
+        if self.is_there_once and self.started > 1:
             return Lazy(self.name, self._refuse)
         return Lazy(self.name, self._connect)
+
+    @property
+    def is_there_once(self) -> bool:
+        """Whether it cannot be connected to again once it was let go."""
+        return self._address == "stdio:"
 
     async def _connect(self) -> Endpoint:
         """Connect, or return what says why not."""

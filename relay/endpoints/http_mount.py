@@ -109,8 +109,9 @@ class Mount:
             session.finish()
         for session in self.sessions:
             session.tidy(now)
-        modern = self.modern
-        if modern is not None and (since := modern.idle_since()) is not None and now - since >= max_idle:
+        modern, kept = self.modern, self.answers.limits.shared_idle
+        kept = max_idle if kept is None else kept
+        if modern is not None and (since := modern.idle_since()) is not None and now - since >= kept:
             modern.finish()
 
     async def drain(self, seconds: float) -> None:

@@ -28,7 +28,7 @@ from relay.limits import Limits
 from relay.routing.matching import alike, answers_in
 from relay.routing.renaming import Renaming
 
-__all__ = ["Member", "SharedPool", "SharedSessions"]
+__all__ = ["IDLE", "Member", "SharedPool", "SharedSessions"]
 
 logger = logging.getLogger("relay")
 
@@ -39,6 +39,8 @@ _TO_ALL = frozenset(
         "notifications/resources/list_changed",
     )
 )
+IDLE = 10.0
+"""Seconds after which a server that nobody shares any more has ended, or is on the way: stubborn ones take 10 more."""
 _UPDATED = "notifications/resources/updated"
 
 
@@ -75,10 +77,16 @@ def _is_error(frame: Frame) -> bool:
 class SharedPool:
     """The shared servers of one command or URL: one for each protocol version that sessions ask for."""
 
-    def __init__(self, name: str, limits: Limits, start: Callable[[SharedSessions], None]) -> None:
-        """Call ``start`` with the clients' side of each new server, to be joined to one."""
+    def __init__(
+        self, name: str, limits: Limits, start: Callable[[SharedSessions], None], *, idle: float | None = IDLE
+    ) -> None:
+        """Call ``start`` with the clients' side of each new server, to be joined to one.
+
+        A server ends ``idle`` seconds after its last session has left; None: never.
+        """
         self.name = name
         self.limits = limits
+        self._idle = idle
         self._start = start
         self._shared: dict[str, SharedSessions] = {}
 
@@ -91,8 +99,8 @@ class SharedPool:
         shared = self._shared.get(version)
         if shared is None or shared.inbox.is_finished:
             # Any text may stand for a version: only servers of those there are outlive their sessions.
-            is_kept = version in LEGACY_VERSIONS
-            shared = SharedSessions(f"{self.name} ({version})", self.limits, is_kept=is_kept)
+            idle = self._idle if version in LEGACY_VERSIONS else 0
+            shared = SharedSessions(f"{self.name} ({version})", self.limits, idle=idle)
             self._shared[version] = shared
             self._start(shared)
         return shared
@@ -144,7 +152,7 @@ class Member:
                     self.inbox.put((replies.error(frame.head.id, replies.INVALID_REQUEST, fault, delivered="no"),))
                 return
             self._shared = self._pool.of_version(read_text(_params(frame).protocolVersion) or "")
-            self._shared.members.append(self)
+            self._shared.add(self)
         self._shared.take(self, frame)
 
     async def send_eof(self) -> None:
@@ -170,14 +178,15 @@ class Member:
 class SharedSessions:
     """All sessions of one version, as one client of their server."""
 
-    def __init__(self, name: str, limits: Limits, *, is_kept: bool = True) -> None:
-        """Have no member; unless ``is_kept``, end when the last has left."""
+    def __init__(self, name: str, limits: Limits, *, idle: float | None = IDLE) -> None:
+        """Have no member; end ``idle`` seconds after the last has left (None: never)."""
         self.name = name
         self.inbox = FrameInbox(name, limits)
         self.members: list[Member] = []
         self.dropped = 0
         self._limits = limits
-        self._is_kept = is_kept
+        self._idle = idle
+        self._ending: asyncio.TimerHandle | None = None
         self._requests: Renaming[Member | None] = Renaming()
         give_later(self._requests.strays, limits.stray_grace, self._route)
         self._asked: dict[RequestId, Member] = {}
@@ -187,6 +196,21 @@ class SharedSessions:
         self._waiting: list[tuple[Member, Frame]] = []
 
     # From the sessions.
+
+    def add(self, member: Member) -> None:
+        """Let a session join."""
+        self._stay()
+        self.members.append(member)
+
+    def _stay(self) -> None:
+        if self._ending is not None:
+            self._ending.cancel()
+            self._ending = None
+
+    def _end_unused(self) -> None:
+        if not self.inbox.is_finished:
+            logger.info("%s: ended, nobody has used it for %g s", self.name, self._idle)
+            self.inbox.finish()
 
     def take(self, member: Member, frame: Frame) -> None:
         """Take a frame of one session for the server."""
@@ -307,7 +331,12 @@ class SharedSessions:
             if not any(uri in other.subscribed for other in self.members):
                 _, outward = self._requests.open(None, replies.request(0, "resources/unsubscribe", {"uri": uri}))
                 self.inbox.put((outward,))
-        if not self.members and not self._is_kept:
+        if self.members or self._idle is None:
+            return
+        self._stay()
+        if self._idle:
+            self._ending = asyncio.get_running_loop().call_later(self._idle, self._end_unused)
+        else:
             self.inbox.finish()
 
     # The endpoint that is joined to the server.
@@ -434,3 +463,4 @@ class SharedSessions:
         self.inbox.finish()
         for member in tuple(self.members):
             await member.aclose(reason)
+        self._stay()

@@ -7,7 +7,9 @@ import dataclasses
 import json
 from typing import Any
 
-from relay.endpoints.shared import Member, SharedPool, SharedSessions
+import pytest
+
+from relay.endpoints.shared import IDLE, Member, SharedPool, SharedSessions
 from relay.errors import EndpointBroken, EndpointClosed
 from relay.frames.frame import Frame
 from relay.limits import Limits
@@ -21,10 +23,10 @@ INITIALIZED = notification("notifications/initialized")
 class Office:
     """A pool whose servers are the test."""
 
-    def __init__(self, limits: Limits | None = None) -> None:
+    def __init__(self, limits: Limits | None = None, *, idle: float | None = IDLE) -> None:
         self.limits = limits or Limits()
         self.started: list[SharedSessions] = []
-        self.pool = SharedPool("server", self.limits, self.started.append)
+        self.pool = SharedPool("server", self.limits, self.started.append, idle=idle)
         self.listening: set[Member] = set()
 
     def member(self) -> Member:
@@ -167,6 +169,41 @@ async def test_each_version_has_a_server_of_its_own() -> None:
         assert (await come(member))[0]["result"]["protocolVersion"] == version
         await member.send_eof()
     assert [shared.inbox.is_finished for shared in office.started] == [False, False, True]
+
+
+async def test_a_server_ends_some_time_after_its_last_session_has_left() -> None:
+    """Not before, and not if another comes in time; who comes after that has a new one."""
+    assert IDLE <= 10, "its stop may take as long again"
+    office = Office(idle=0.2)
+    shared, (one, other) = await office.greeted(2)
+    await one.send_eof()
+    await other.send_eof()
+    third = office.member()
+    await say(third, GREETING)
+    assert (await come(third))[0]["result"], "from the first one's answer"
+    await asyncio.sleep(0.3)
+    assert not shared.inbox.is_finished, "one is there"
+    assert not shared.inbox.waiting_bytes, "and nobody is greeted anew"
+    began = asyncio.get_running_loop().time()
+    await third.aclose()
+    assert not shared.inbox.is_finished
+    async with asyncio.timeout(20):
+        assert len(await shared.receive()) == 0
+    assert asyncio.get_running_loop().time() - began >= 0.19
+    await say(office.member(), GREETING)
+    assert len(office.started) == 2
+
+
+@pytest.mark.parametrize(("idle", "is_finished"), [(0, True), (None, False), (IDLE, False)])
+async def test_a_server_may_end_at_once_or_never(idle: float | None, is_finished: bool) -> None:
+    """As its pool says."""
+    office = Office(idle=idle)
+    shared, (one,) = await office.greeted(1)
+    await one.send_eof()
+    assert shared.inbox.is_finished == is_finished
+    assert (shared._ending is None) == (idle in (0, None))
+    await office.pool.aclose()
+    assert shared._ending is None, "nothing is left behind"
 
 
 async def test_before_initialize_nothing_passes() -> None:
