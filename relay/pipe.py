@@ -198,6 +198,7 @@ class _Direction:
                     batch = frames[start : start + _BATCH] if len(frames) > _BATCH else frames
                     await send(batch)
                     self._count(batch)
+                frames = batch = ()  # not kept until the next ones come
             except RelayError as exc:
                 self.sink_failed = exc
                 return

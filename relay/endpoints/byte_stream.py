@@ -23,6 +23,7 @@ __all__ = ["FrameReader", "FrameWriter", "OnOversized"]
 
 logger = logging.getLogger("relay")
 
+_LARGE = 256 * 1024  # bytes of a frame that is not joined with others to one write
 _GATHER = 50e-6  # seconds after a write in which frames wait for more of them: a call alone takes longer than that
 
 OnOversized = Callable[[Head, Oversized], None]
@@ -149,8 +150,16 @@ class FrameWriter(asyncio.BaseProtocol):
         self._flush()
         await self._wait_for_room()
         assert self._transport is not None, "attached before anything is sent"
-        self._transport.write(encode_lines(frames))
+        self._write(self._transport, frames)
         await self._wait_for_room()
+
+    def _write(self, transport: asyncio.WriteTransport, frames: Sequence[Frame]) -> None:
+        """Write frames as lines: together, but a large one as it is, for a copy of it is what a burst may hold."""
+        for frame in frames:
+            if len(frame.raw) > _LARGE:
+                transport.writelines([part for one in frames for part in (one.line, b"\n")])
+                return
+        transport.write(encode_lines(frames))
 
     async def _wait_for_room(self) -> None:
         if not self._may_write.is_set():
@@ -173,7 +182,7 @@ class FrameWriter(asyncio.BaseProtocol):
                 self._gathered_bytes += len(frame.raw)
         else:
             assert self._transport is not None, "attached"
-            self._transport.write(encode_lines(frames))
+            self._write(self._transport, frames)
             self._last_written = monotonic()
         return True
 
@@ -182,7 +191,7 @@ class FrameWriter(asyncio.BaseProtocol):
         if self._gathered:
             frames, self._gathered, self._gathered_bytes = self._gathered, [], 0
             if self._transport is not None and not self._transport.is_closing():
-                self._transport.write(encode_lines(frames))
+                self._write(self._transport, frames)
                 self._last_written = monotonic()
 
     @property

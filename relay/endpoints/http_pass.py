@@ -35,6 +35,7 @@ from relay.endpoints.http_checks import Refused
 from relay.endpoints.http_client_lane import Answer
 from relay.endpoints.http_dial import Dial, Response
 from relay.endpoints.http_pass_lane import Onward, Passage
+from relay.endpoints.http_pieces import abort, pieces_of, send_whole, write
 from relay.endpoints.http_server_lane import FastLane
 from relay.endpoints.owed_answers import OwedAnswers
 from relay.endpoints.passing_stream import StreamWatch, once_each
@@ -74,7 +75,6 @@ _STREAM_HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering
 _BOTH = f"{JSON}, {EVENT_STREAM}"
 _HOPS = "MCP-Relay-Hops"
 _MAX_HOPS = 4  # a relay that was pointed at itself stops here
-_PIECE = 64 * 1024
 _SUBSCRIBE = "subscriptions/listen"
 _INITIALIZE = "initialize"
 
@@ -111,10 +111,10 @@ class _LargeBody(BytesPayload):
         self._on_sent = on_sent
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
-        body, self._value = memoryview(self._value), b""
-        for at in range(0, len(body), _PIECE):
-            await writer.write(body[at : at + _PIECE])
-        del body
+        body, self._value = self._value, b""
+        for piece in pieces_of(body):
+            await writer.write(piece)
+        del body, piece
         self._on_sent()
 
 
@@ -398,7 +398,7 @@ class PassThrough:
                         answer = await self._whole(passing, response)
                 if is_stream:
                     return await self._stream(passing, response)
-                return await self._send(request, self._shown(request, answer))
+                return await send_whole(request, self._shown(request, answer), self._limits)
         except EndpointUnavailable as exc:
             self._dial.fault = f"{exc}"
             if head is None and (owed := self._owed_to(request)):
@@ -535,22 +535,6 @@ class PassThrough:
     def _homeward(self, response: Response, cors: Mapping[str, str]) -> dict[str, str]:
         return {**cors, **{name: response.headers[name] for name in _HOMEWARD if name in response.headers}}
 
-    async def _send(self, request: web.BaseRequest, whole: web.Response) -> web.StreamResponse:
-        """Answer; a client that does not read a large answer loses it."""
-        body = whole.body
-        if not isinstance(body, bytes) or len(body) <= self._limits.buffer_low:
-            return whole
-        answer = web.StreamResponse(status=whole.status, headers=whole.headers)
-        answer.content_length = len(body)
-        try:
-            await answer.prepare(request)
-            for at in range(0, len(body), _PIECE):
-                await self._write(request, answer, body[at : at + _PIECE])
-            await answer.write_eof()
-        except ConnectionError as exc:
-            logger.debug("http: a client left before its answer: %s", exc)
-        return answer
-
     # Streams.
 
     async def _stream(self, passing: _Passing, response: Response) -> web.StreamResponse:
@@ -566,10 +550,10 @@ class PassThrough:
             await answer.prepare(request)
             last = await self._copy(passing, response, answer, watch)
             if last is None:
-                self._abort(request)  # as the server did: its client comes back with Last-Event-ID
+                abort(request)  # as the server did: its client comes back with Last-Event-ID
                 return answer
             if last:
-                await self._write(request, answer, last)
+                await write(request, answer, last, self._limits)
             await answer.write_eof()
         except ConnectionError as exc:
             logger.debug("http: a client left its stream: %s", exc)
@@ -614,7 +598,7 @@ class PassThrough:
                             onward = watch.feed(chunk)
                             if look is not None:
                                 look(onward)
-                            await self._write(passing.request, answer, onward)
+                            await write(passing.request, answer, onward, self._limits)
                             self._set_patience(patience, is_doubtful=watch.is_doubtful)
         except FrameTooLarge as exc:
             return watch.give_up(replies.TOO_LARGE, f"{self._dial.name}: {exc}")
@@ -677,20 +661,6 @@ class PassThrough:
             self._looking = None
             if not is_gone.done():
                 is_gone.set_result(False)
-
-    async def _write(self, request: web.BaseRequest, answer: web.StreamResponse, data: bytes) -> None:
-        """Write to the client. Raises ConnectionError if it has left, or does not read."""
-        try:
-            async with asyncio.timeout(self._limits.stall):
-                await answer.write(data)
-        except TimeoutError:
-            logger.warning("http: a client left its answer unread for %g s: connection closed", self._limits.stall)
-            self._abort(request)
-            raise ConnectionResetError("it does not read") from None
-
-    def _abort(self, request: web.BaseRequest) -> None:
-        if request.transport is not None:
-            request.transport.abort()
 
 
 def _session_of(request: web.BaseRequest, head: Head | None) -> str | None:

@@ -12,6 +12,7 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 
+from relay.endpoints.http_pieces import pieces_of
 from relay.frames.sse import KEEP_ALIVE, encode_event
 from relay.limits import Limits
 from relay.routing.event_log import EventLog, Kept
@@ -99,7 +100,7 @@ class EventStream:
             self._room.clear()
             await self._room.wait()
 
-    async def feed(self, write: Callable[[bytes], Awaitable[None]], *, after: int | None = None) -> None:
+    async def feed(self, write: Callable[[bytes | memoryview], Awaitable[None]], *, after: int | None = None) -> None:
         """Write events to a connection until the stream ends or another connection takes it over.
 
         ``after`` is the number of the last event the client has seen. Raises Stalled if it does not read, or the
@@ -116,7 +117,8 @@ class EventStream:
             while self._reader is reader:
                 data = self._take()
                 if data:
-                    await self._write(write, data)
+                    for piece in pieces_of(data):
+                        await self._write(write, piece)
                     self.log.trim(has_reader=True)
                     self._room.set()
                 elif self.is_cut:
@@ -153,7 +155,7 @@ class EventStream:
                 return True
         return False
 
-    async def _write(self, write: Callable[[bytes], Awaitable[None]], data: bytes) -> None:
+    async def _write(self, write: Callable[[bytes | memoryview], Awaitable[None]], data: bytes | memoryview) -> None:
         try:
             async with asyncio.timeout(self._limits.stall):
                 await write(data)

@@ -17,6 +17,7 @@ from multidict import MultiMapping
 
 from relay.endpoints.http_checks import Refused
 from relay.endpoints.http_mount import Mount
+from relay.endpoints.http_pieces import send_whole
 from relay.endpoints.http_server_lane import Checked, FastLane
 from relay.endpoints.http_session import Exchange, HttpSession
 from relay.endpoints.http_stream import EventStream
@@ -284,7 +285,9 @@ class StreamableHttp:
         if not isinstance(outcome, Frame):
             return await self._stream_answer(request, session, exchange, outcome)
         headers = {**self._cors(request), **session.answer_headers}
-        return web.Response(status=session.status_of(outcome), body=outcome.raw, content_type=JSON, headers=headers)
+        status = session.status_of(outcome)
+        answer = web.Response(status=status, body=outcome.raw, content_type=JSON, headers=headers)
+        return await send_whole(request, answer, self._limits)
 
     async def _stream_answer(
         self, request: web.BaseRequest, session: HttpSession | ModernClients, exchange: Exchange, stream: EventStream

@@ -1,0 +1,58 @@
+"""Write a large answer to a client piece by piece: of what it has not read no more than a piece is there twice."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator
+
+from aiohttp import web
+
+from relay.limits import Limits
+
+__all__ = ["abort", "pieces_of", "send_whole", "write"]
+
+logger = logging.getLogger("relay")
+
+_PIECE = 256 * 1024
+
+
+def pieces_of(data: bytes) -> Iterator[memoryview]:
+    """Yield data in pieces that are no copies."""
+    whole = memoryview(data)
+    for at in range(0, len(data), _PIECE):
+        yield whole[at : at + _PIECE]
+
+
+async def send_whole(request: web.BaseRequest, whole: web.Response, limits: Limits) -> web.StreamResponse:
+    """Answer; a client that does not read a large answer loses it."""
+    body = whole.body
+    if not isinstance(body, bytes) or len(body) <= limits.buffer_low:
+        return whole
+    answer = web.StreamResponse(status=whole.status, headers=whole.headers)
+    answer.content_length = len(body)
+    try:
+        await answer.prepare(request)
+        for piece in pieces_of(body):
+            await write(request, answer, piece, limits)
+        await answer.write_eof()
+    except ConnectionError as exc:
+        logger.debug("http: a client left before its answer: %s", exc)
+    return answer
+
+
+async def write(request: web.BaseRequest, answer: web.StreamResponse, data: bytes | memoryview, limits: Limits) -> None:
+    """Write to the client. Raises ConnectionError if it has left, or does not read."""
+    try:
+        async with asyncio.timeout(limits.stall):
+            await answer.write(data)
+    except TimeoutError:
+        logger.warning("http: a client left its answer unread for %g s: connection closed", limits.stall)
+        abort(request)
+        raise ConnectionResetError("it does not read") from None
+
+
+def abort(request: web.BaseRequest) -> None:
+    """End the client's connection, in the middle of whatever it gets."""
+    if request.transport is not None:
+        request.transport.abort()
