@@ -76,6 +76,8 @@ class _Http:
             return await self._get(request)
         body = await request.content.read()
         said, order = answer(body)
+        if self._mode == "sse" and "session" not in request.query:
+            return web.Response(status=405)
         if self._mode == "sse":
             stream = self._streams[int(request.query["session"])]
             for one in (order, said):

@@ -33,6 +33,7 @@ from relay.endpoints.settlement import Settlement
 from relay.endpoints.tasks import TaskScope
 from relay.endpoints.upgrade_refusal import explaining
 from relay.endpoints.websocket_masks import MaskedSocket
+from relay.endpoints.websocket_sending import send_masked
 from relay.errors import EndpointBroken, EndpointClosed, EndpointUnavailable, RelayError
 from relay.frames.bounds import is_utf8
 from relay.frames.frame import Frame, Kind
@@ -124,7 +125,10 @@ class WebSocketEndpoint(ConnectedEndpoint):
     async def _write(self, frames: Sequence[Frame]) -> None:
         try:
             for frame in frames:
-                await self._socket.send_frame(frame.raw, WSMsgType.TEXT)
+                if self._peer_serves:
+                    await send_masked(self._socket._writer, frame.raw)
+                else:
+                    await self._socket.send_frame(frame.raw, WSMsgType.TEXT)
         except _FAILURES as exc:
             raise self._failure or EndpointBroken(f"{self.name}: {_describe(exc)}") from exc
         except asyncio.CancelledError:
