@@ -15,7 +15,7 @@ from relay.frames.lines import LineBuffer, Oversized
 __all__ = ["LineSplitter", "encode_lines"]
 
 _MUCH = 4096  # bytes of a read in which there may be very many lines
-_BLANK_LINES = re.compile(rb"(?:\r?\n){2,}+")
+_BLANK_LINES = re.compile(rb"\n(?:\r?\n)++")
 _BOM = b"\xef\xbb\xbf"
 
 

@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relay.frames import ndjson
 from relay.frames.frame import Frame
 from relay.frames.lines import LineBuffer, Oversized
 from relay.frames.ndjson import LineSplitter, encode_lines
+from relay.frames.sse import encode_event
 from tests.frames.chunking import cuttings, each_cutting, fed
 
 Seen = list[bytes | tuple[bytes, bytes, int]]
@@ -139,3 +141,28 @@ def test_lines_come_back_as_they_were_written(raws: list[bytes]) -> None:
 def test_a_frame_with_newlines_is_written_on_one_line() -> None:
     """Pretty-printed JSON, as HTTP may carry it, becomes one line (X-02)."""
     assert encode_lines([Frame(b'{\r\n  "id": 1\n}'), Frame(b"{}")]) == b'{    "id": 1 }\n{}\n'
+
+
+@given(
+    st.lists(st.sampled_from([b"\n", b"\r\n", b"\r", b"{}", b'{"a":1}\n', b"x\r\n", b" "]), max_size=30),
+    st.integers(0, 60),
+)
+def test_blank_lines_skipped_in_a_run_change_nothing(parts: list[bytes], cut: int) -> None:
+    """However many there are, and wherever the stream was cut: the same frames."""
+    stream = b"".join(parts)
+    expected = [line.removesuffix(b"\r") for line in (stream + b"\n").split(b"\n")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ndjson, "_MUCH", 0)
+        splitter = LineSplitter(1000)
+        pieces = splitter.feed(stream[:cut]) + splitter.feed(stream[cut:]) + splitter.finish()
+    assert [piece.raw for piece in pieces if isinstance(piece, Frame)] == [line for line in expected if line]
+
+
+def test_an_event_of_a_large_line_is_one_copy() -> None:
+    """A second would be held for as long as a client takes to read the first."""
+    line = b"x" * 2**20
+    tracemalloc.start()
+    encode_event(line, event_id=b"1-1")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1.2 * len(line)
