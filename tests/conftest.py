@@ -253,6 +253,15 @@ def _open_descriptors(loop_name: str) -> list[str]:
 
 def _child_processes() -> list[str]:
     """List direct children, zombies too, by process id."""
+    try:  # 0.1 ms, where a look at every process of the machine takes 3 ms, some ten thousand times
+        return [
+            child for task in Path("/proc/self/task").iterdir() for child in (task / "children").read_text().split()
+        ]
+    except OSError:  # a thread that ended meanwhile, or a kernel without these files
+        return _children_among_all()
+
+
+def _children_among_all() -> list[str]:
     found = []
     for status in Path("/proc").glob("[0-9]*/stat") if sys.platform == "linux" else ():
         try:

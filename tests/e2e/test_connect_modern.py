@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import os
-import sys
-from collections.abc import AsyncIterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests import peers
-from tests.e2e.conversation import PROXIES, Program, note, request
+from tests.e2e.conversation import Program, note, request
+from tests.e2e.modern_sdks import Servers, program, run
 
-HERE = Path(__file__).parent / "modern"
 VERSION = "2026-07-28"
 META = {
     "io.modelcontextprotocol/protocolVersion": VERSION,
@@ -25,119 +21,77 @@ META = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="module")
 def installed() -> None:
     """Install the SDKs, once."""
     peers.install("py1", "py2", "node", "ts2")
 
 
-def program(role: str, sdk: str) -> list[str]:
-    """Return the argv of a program here."""
-    if sdk == "ts2":
-        return [*peers.node_command(), str(HERE / f"{role}_ts2.mjs")]
-    return [str(peers.python("py2")), str(HERE / f"{role}_py2.py")]
+@pytest.fixture(scope="module")
+def servers(installed: None) -> Iterator[Servers]:
+    with contextlib.ExitStack() as things:
+        yield Servers(things)
 
 
-@contextlib.asynccontextmanager
-async def serving(command: list[str]) -> AsyncIterator[str]:
-    """Run a server while the block lasts; yield its URL."""
-    process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
-    assert process.stderr is not None, "a pipe"
-    try:
-        while not (line := await process.stderr.readline()).startswith(b"listening "):
-            assert line, "the server has ended"
-        url = line.decode().split()[1]
-        async with asyncio.TaskGroup() as group:
-            group.create_task(process.stderr.read(), name="its stderr")
-            try:
-                yield url
-            finally:
-                process.kill()
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-        process._transport.close()  # type: ignore[attr-defined]  # uvloop keeps the pipe's descriptor until then
+@pytest.fixture
+def url(request: pytest.FixtureRequest, servers: Servers) -> str:
+    """Where the server of this test is, which runs before the test begins."""
+    parameters = request.node.callspec.params
+    return servers.url(parameters["server"], parameters.get("transport"))
 
 
-async def run(client: list[str], mode: str, url: str, loop: str) -> tuple[dict[str, Any], str]:
-    """Run a client to its end before `mcp-relay URL`; return what it saw, and what was said on stderr."""
-    relay = [sys.executable, "-m", "relay", url]
-    process = await asyncio.create_subprocess_exec(
-        *client,
-        mode,
-        *relay,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={**peers_environment(), "MCP_RELAY_LOOP": loop},
-    )
-    try:
-        out, err = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-        process._transport.close()  # type: ignore[attr-defined]  # as above
-    assert process.returncode == 0, err.decode()
-    seen: dict[str, Any] = json.loads(out)
-    return seen, err.decode()
-
-
-def peers_environment() -> dict[str, str]:
-    """Return an environment without proxies."""
-    return {name: value for name, value in os.environ.items() if name not in PROXIES}
-
-
+LOOPS = ("asyncio", "uvloop")
 LISTED = ["cancelled", "change", "echo", "grüße", "region", "slow"]
 
 
 @pytest.mark.async_timeout(60)
+@pytest.mark.only_loop("asyncio")  # the client is told of the relay's
 @pytest.mark.parametrize("server", ["py2", "ts2"])
 @pytest.mark.parametrize("client", ["py2", "ts2"])
-async def test_a_dual_era_client_speaks_the_new_era(client: str, server: str, loop_name: str) -> None:
+async def test_a_dual_era_client_speaks_the_new_era(client: str, server: str, url: str) -> None:
     """Discovery, mirrored headers, an invalid tool left out, cancellation, two subscriptions at once."""
-    async with serving(program("server", server)) as url:
-        seen, err = await run(program("client", client), "auto", url, loop_name)
-    assert seen == {
-        "version": VERSION,
-        "echo": "né\u2028",
-        "tools": LISTED,
-        "unicode": "x",
-        "region": " é 42",
-        "cancelled": "1",
-        "events": seen["events"],
-        "many": [str(number) for number in range(50)],
-    }
-    assert seen["events"] in (2, ["ToolsListChanged"] * 2)
-    assert ("left out the tool 'invalid'" in err) == (server == "py2")
+    every, err = await run(program("client", client), "auto", url, *LOOPS)
+    for seen in every:
+        assert seen == {
+            "version": VERSION,
+            "echo": "né\u2028",
+            "tools": LISTED,
+            "unicode": "x",
+            "region": " é 42",
+            "cancelled": "1",
+            "events": seen["events"],
+            "many": [str(number) for number in range(50)],
+        }
+        assert seen["events"] in (2, ["ToolsListChanged"] * 2)
+    left_out = err.count("left out the tool 'invalid'")
+    assert left_out >= len(LOOPS) if server == "py2" else left_out == 0
 
 
 @pytest.mark.async_timeout(60)
+@pytest.mark.only_loop("asyncio")  # the client is told of the relay's
 @pytest.mark.parametrize("server", ["py2", "ts2"])
 @pytest.mark.parametrize("client", ["py2", "ts2"])
-async def test_a_legacy_client_of_a_dual_era_server_works(client: str, server: str, loop_name: str) -> None:
+async def test_a_legacy_client_of_a_dual_era_server_works(client: str, server: str, url: str) -> None:
     """By the handshake; no tool is left out in that era, and its own way of cancelling holds."""
-    async with serving(program("server", server)) as url:
-        seen, _ = await run(program("client", client), "legacy", url, loop_name)
-    assert seen["version"] == "2025-11-25"
-    assert seen["region"] == " é 42"
-    assert ("invalid" in seen["tools"]) == (server == "py2")
-    assert seen["many"] == [str(number) for number in range(50)]
+    every, _ = await run(program("client", client), "legacy", url, *LOOPS)
+    for seen in every:
+        assert seen["version"] == "2025-11-25"
+        assert seen["region"] == " é 42"
+        assert ("invalid" in seen["tools"]) == (server == "py2")
+        assert seen["many"] == [str(number) for number in range(50)]
 
 
 @pytest.mark.async_timeout(60)
+@pytest.mark.only_loop("asyncio")  # as above
 @pytest.mark.parametrize(("server", "transport"), [("py1", "http"), ("ts", "http"), ("ts", "sse"), ("py2", "sse")])
 @pytest.mark.parametrize("client", ["py2", "ts2"])
-async def test_a_dual_era_client_of_a_legacy_server_works(
-    client: str, transport: str, server: str, loop_name: str
-) -> None:
+async def test_a_dual_era_client_of_a_legacy_server_works(client: str, transport: str, server: str, url: str) -> None:
     """It finds out by itself, over Streamable HTTP with sessions and over HTTP+SSE."""
-    command = peers.server_command(server, **{transport: peers.free_port()})
-    async with serving(command) as url:
-        seen, _ = await run(program("client", client), "auto", url, loop_name)
-    assert seen["version"] == "2025-11-25"
-    assert seen["echo"] == "né\u2028"
-    assert seen["many"] == [str(number) for number in range(50)]
+    every, _ = await run(program("client", client), "auto", url, *LOOPS)
+    for seen in every:
+        assert seen["version"] == "2025-11-25"
+        assert seen["echo"] == "né\u2028"
+        assert seen["many"] == [str(number) for number in range(50)]
 
 
 def modern(request_id: object, method: str = "tools/call", **params: object) -> dict[str, Any]:
@@ -147,12 +101,9 @@ def modern(request_id: object, method: str = "tools/call", **params: object) -> 
 
 @pytest.mark.async_timeout(60)
 @pytest.mark.parametrize("server", ["py2", "ts2"])
-async def test_errors_of_a_modern_server_are_the_answers(server: str, loop_name: str) -> None:
+async def test_errors_of_a_modern_server_are_the_answers(server: str, url: str, loop_name: str) -> None:
     """400 and 404 with a JSON-RPC error, by hand: unknown method, unsupported version, stale schemas mended."""
-    async with (
-        serving(program("server", server)) as url,
-        Program.running(url, loop=loop_name) as relay,
-    ):
+    async with Program.running(url, loop=loop_name) as relay:
         await relay.send(modern("discover", "server/discover"))
         assert VERSION in (await relay.answer("discover"))["result"]["supportedVersions"]
         await relay.send(modern("method", "no/such"))
@@ -172,12 +123,9 @@ async def test_errors_of_a_modern_server_are_the_answers(server: str, loop_name:
 
 @pytest.mark.async_timeout(60)
 @pytest.mark.parametrize("server", ["py2", "ts2"])
-async def test_a_client_that_leaves_its_subscriptions_open(server: str, loop_name: str) -> None:
+async def test_a_client_that_leaves_its_subscriptions_open(server: str, url: str, loop_name: str) -> None:
     """The program ends at once when its stdin does, and the subscriptions have their answers."""
-    async with (
-        serving(program("server", server)) as url,
-        Program.running(url, loop=loop_name) as relay,
-    ):
+    async with Program.running(url, loop=loop_name) as relay:
         await relay.send(
             *(modern(at, "subscriptions/listen", notifications={"toolsListChanged": True}) for at in range(3))
         )

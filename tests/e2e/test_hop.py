@@ -14,8 +14,9 @@ import pytest
 
 from tests import peers
 from tests.e2e.fault_server import Exchange, FaultServer, Script, Sized, SseScript, note, result
+from tests.e2e.modern_sdks import Servers, program, run
 from tests.e2e.oracle import Client, Oracle, Relay, request, run_relay, run_words, stdio_server
-from tests.e2e.test_connect_modern import LISTED, program, run, serving
+from tests.e2e.test_connect_modern import LISTED
 from tests.endpoints.modern_house import ask, headers_for
 
 CALL = request(1, "tools/call", name="x")
@@ -340,15 +341,20 @@ async def test_before_a_server_of_http_sse(options: tuple[str, ...]) -> None:
 # -- real peers -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("server", ["py2", "ts2"])
+@pytest.fixture(params=["py2", "ts2"])
+def modern_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Where a server of 2026-07-28 is, which runs before the test begins."""
+    peers.install("py1", "py2", "node", "ts2")
+    with contextlib.ExitStack() as things:
+        yield Servers(things).url(request.param, None)
+
+
 @pytest.mark.only_loop("uvloop")
 @pytest.mark.async_timeout(60)
-async def test_the_modern_era_through_two_relays(server: str, loop_name: str) -> None:
+async def test_the_modern_era_through_two_relays(modern_url: str, loop_name: str) -> None:
     """A modern SDK client by stdio, a relay, a hop, a modern SDK server: the same as with one relay."""
-    peers.install("py1", "py2", "node", "ts2")
-    async with serving(program("server", server)) as url:
-        with hop(url) as relay:
-            seen, _ = await run(program("client", "py2"), "auto", f"{relay.base}/mcp", loop_name)
+    with hop(modern_url) as relay:
+        (seen,), _ = await run(program("client", "py2"), "auto", f"{relay.base}/mcp", loop_name)
     assert seen["version"] == "2026-07-28" and seen["tools"] == LISTED
     assert seen["region"] == " é 42" and seen["cancelled"] == "1"
     assert seen["many"] == [str(number) for number in range(50)]

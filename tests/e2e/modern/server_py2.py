@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
+from collections import Counter
 from typing import Any
 
 import mcp_types as types
@@ -20,12 +21,13 @@ TOOLS: dict[str, dict[str, Any]] = {
     "grüße": {"text": TEXT},
     "region": {"region": {**TEXT, "x-mcp-header": "Region"}, "zone": {"type": "integer", "x-mcp-header": "Zone"}},
     "invalid": {"x": {"type": "number", "x-mcp-header": "X"}},
-    "slow": {},
-    "cancelled": {},
+    "slow": {"text": TEXT},
+    "cancelled": {"text": TEXT},
     "change": {},
 }
 bus = InMemorySubscriptionBus()
-cancelled = 0
+cancelled: Counter[str] = Counter()
+"""By the text that a call names: each client names its own."""
 
 
 async def list_tools(context: Any, params: Any) -> Any:
@@ -36,7 +38,6 @@ async def list_tools(context: Any, params: Any) -> Any:
 
 async def call_tool(context: Any, params: Any) -> Any:
     """Answer tools/call."""
-    global cancelled
     given = params.arguments or {}
     text = str(given.get("text"))
     if params.name == "region":
@@ -45,10 +46,10 @@ async def call_tool(context: Any, params: Any) -> Any:
         try:
             await asyncio.sleep(60)
         except asyncio.CancelledError:
-            cancelled += 1
+            cancelled[text] += 1
             raise
     elif params.name == "cancelled":
-        text = str(cancelled)
+        text = str(cancelled[text])
     elif params.name == "change":
         await bus.publish(ToolsListChanged())
     return types.CallToolResult(content=[types.TextContent(text=text)])

@@ -12,16 +12,19 @@ const TOOLS = {
   echo: { text: string },
   'grüße': { text: string },
   region: { region: { ...string, 'x-mcp-header': 'Region' }, zone: { type: 'integer', 'x-mcp-header': 'Zone' } },
-  slow: {},
-  cancelled: {},
+  slow: { text: string },
+  cancelled: { text: string },
   change: {},
 };
-let cancelled = 0;
+const cancelled = {}; // by the text that a call names: each client names its own
 
 async function call(name, given, ctx) {
   if (name === 'region') return `${given.region} ${given.zone}`;
-  if (name === 'slow') await sleep(60_000, null, { signal: ctx.mcpReq.signal }).catch((error) => { cancelled += 1; throw error; });
-  if (name === 'cancelled') return String(cancelled);
+  if (name === 'slow') await sleep(60_000, null, { signal: ctx.mcpReq.signal }).catch((error) => {
+    cancelled[given.text] = (cancelled[given.text] ?? 0) + 1;
+    throw error;
+  });
+  if (name === 'cancelled') return String(cancelled[given.text] ?? 0);
   if (name === 'change') handler.notify.toolsChanged();
   return String(given.text);
 }
