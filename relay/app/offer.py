@@ -18,6 +18,7 @@ from relay.app.logs import frame_log
 from relay.app.settings import ServeSettings
 from relay.app.wiring import AddressTarget, RemoteTarget
 from relay.endpoints.base import Endpoint
+from relay.endpoints.hops import following
 from relay.endpoints.modern_clients import ModernClients
 from relay.endpoints.tasks import TaskScope
 from relay.errors import EndpointBroken, EndpointClosed, ServerLeftOut
@@ -124,7 +125,8 @@ class Offer:
 
     async def _accept(self, listener: AsyncIterable[Endpoint], *, looks_after: bool) -> None:
         async for session in listener:
-            self._join(session, self._upstream(session), f"session {session.name}")
+            with following(self, getattr(session, "trail", None)):
+                self._join(session, self._upstream(session), f"session {session.name}")
             if not looks_after:
                 self._connections.add(session)
 

@@ -224,12 +224,19 @@ class _Serving:
         from relay.endpoints.socket_listener import TcpListener, UnixListener
 
         if spec.kind == "unix":
-            unix = UnixListener(spec.path, limits=settings.limits, bounds=self._bounds)
+            unix = UnixListener(spec.path, limits=settings.limits, bounds=self._bounds, owner=self._offer)
             await unix.start()
             say(self._sink, f"listening on {unix.url}")
             return unix
         context = settings.listen_tls if spec.is_tls else None
-        tcp = TcpListener(spec.host, spec.port, ssl_context=context, limits=settings.limits, bounds=self._bounds)
+        tcp = TcpListener(
+            spec.host,
+            spec.port,
+            ssl_context=context,
+            limits=settings.limits,
+            bounds=self._bounds,
+            owner=self._offer,
+        )
         await tcp.start()
         say(self._sink, f"listening on {tcp.url}{everywhere(tcp.addresses)}")
         return tcp

@@ -6,12 +6,14 @@ need not pay.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import dataclasses
 import logging
 import os
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
 from relay.addresses import fault_of_url, shown_address
@@ -41,6 +43,8 @@ __all__ = ["AddressTarget", "RemoteTarget", "connect", "is_url", "listen_http", 
 
 logger = logging.getLogger("relay")
 
+_MOST_UNANSWERED = 64
+_PERIOD = 0.02  # seconds between two looks at those
 SCHEMES = ("http://", "https://")
 _KNOWN = (
     "known are http(s)://host/path, ws(s)://host/path, tcp://host:port, tls://host:port, unix:/path, stdio:, "
@@ -278,6 +282,17 @@ class RemoteTarget:
         await self.dial.aclose()
 
 
+@runtime_checkable
+class _MayBeSilent(Endpoint, Protocol):
+    """A connection that tells whether it was ever answered: TCP and Unix sockets, where nothing says who is behind."""
+
+    @property
+    def is_unheard(self) -> bool: ...
+
+    @property
+    def owes_answers(self) -> bool: ...
+
+
 class AddressTarget:
     """A WebSocket, TCP, TLS or Unix socket address that is connected to for each session; or own stdio, for one."""
 
@@ -300,6 +315,7 @@ class AddressTarget:
         self.started = 0
         self.fault: str | None = None
         """Why the last connection could not be made; None if it could."""
+        self._unheard: set[_MayBeSilent] = set()
 
     def endpoint(self, *, is_shared: bool = False) -> Endpoint:
         """Return an endpoint that connects when first used."""
@@ -315,6 +331,12 @@ class AddressTarget:
 
     async def _connect(self) -> Endpoint:
         """Connect, or return what says why not."""
+        if not await self._has_turn():
+            self.fault = (
+                f"{self.name}: {_MOST_UNANSWERED} connections to it wait for their first answer: "
+                "does it lead back to this relay?"
+            )
+            return Refusing(self.name, self.fault)
         endpoint = connect(self._address, headers=self._headers, ssl=self._ssl, limits=self._limits, login=self._login)
         assert isinstance(endpoint, Lazy), "nothing is connected before it is used"
         try:
@@ -323,7 +345,20 @@ class AddressTarget:
             self.fault = str(exc)
             return Refusing(self.name, self.fault)
         self.fault = None
+        if isinstance(opened, _MayBeSilent):
+            self._unheard.add(opened)
         return opened
+
+    async def _has_turn(self) -> bool:
+        """Wait while too many connections have been asked and never answered, which is all that a loop does."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._limits.find_out):
+                while True:
+                    self._unheard = {one for one in self._unheard if one.is_unheard}
+                    if sum(one.owes_answers for one in self._unheard) < _MOST_UNANSWERED:
+                        return True
+                    await asyncio.sleep(_PERIOD)
+        return False
 
     async def _refuse(self) -> Endpoint:
         raise EndpointUnavailable("the server on stdio has a client already; --share shared lets others join it")

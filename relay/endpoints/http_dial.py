@@ -25,6 +25,7 @@ from relay.addresses import without_logins
 from relay.endpoints.cookies import CookieJar
 from relay.endpoints.dead_peers import open_socket
 from relay.endpoints.dial import AnyDial, secrets_in
+from relay.endpoints.hops import own_headers
 from relay.endpoints.http_address import parse_url
 from relay.endpoints.http_client_lane import Answer, Lane, end_body
 from relay.endpoints.http_kept import KeepingConnector
@@ -108,6 +109,7 @@ class Dial(AnyDial):
         self.proxy = proxy_for(address)
         logins = {} if self.proxy is None else {"": self.proxy.authorization or ""}
         super().__init__(address, limits, secrets_in({**self._headers, **logins}))
+        self._hops = own_headers()
         self.has_login = login is not None or any(name.lower() == "authorization" for name in self._headers)
         self._login = login
         self._ssl = ssl_context
@@ -122,7 +124,7 @@ class Dial(AnyDial):
 
     @property
     def _all_headers(self) -> CIMultiDict[str]:
-        headers = CIMultiDict({"Accept-Encoding": "identity", "User-Agent": "mcp-relay"})
+        headers = CIMultiDict({"Accept-Encoding": "identity", "User-Agent": "mcp-relay", **self._hops})
         headers.update(self._headers)
         if self.proxy is not None:
             headers.update(self.proxy.headers_for(self.url))

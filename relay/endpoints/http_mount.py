@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from aiohttp import web
 from multidict import MultiMapping
 
+from relay.endpoints.hops import Trail, new_mark
 from relay.endpoints.http_answers import Answers
 from relay.endpoints.http_bodies import STRANGERS_RATE, read_body
 from relay.endpoints.http_checks import Refused
@@ -62,6 +63,7 @@ class Mount:
         self.per_request = per_request != "no"
         self._is_modern_per_request = per_request == "all"
         self.sessions: Sessions[AnySession] = Sessions(answers.places)
+        self._mark = new_mark()
         self.passing = self._pass_to(server) if server is not None else None
         self.modern: ModernClients | None = None
         # Those too that have ended and may still give late answers.
@@ -73,7 +75,7 @@ class Mount:
     def _pass_to(self, server: Dial) -> PassThrough:
         from relay.endpoints.http_pass import PassThrough
 
-        return PassThrough(server, self.answers)
+        return PassThrough(server, self.answers, self._mark)
 
     # Life.
 
@@ -152,6 +154,8 @@ class Mount:
     def known(self, headers: Mapping[str, str]) -> HttpSession | ModernClients | None:
         """Return what a POST belongs to as far as its headers tell; None if its body will."""
         if self.answers.checks.is_modern(headers):
+            if self.modern is not None:
+                self._follow(self.modern.trail, headers)
             return self.modern
         return self.find_session(headers) if SESSION_ID in headers and not self.per_request else None
 
@@ -178,10 +182,14 @@ class Mount:
         checks = self.answers.checks
         if checks.is_modern(headers) or checks.is_modern_frame(headers, frame):
             checks.check_modern(headers, frame, self.modern.server if self.modern else None)
-            return self._for_one(frame.head) if self._is_modern_per_request else self._modern_clients(frame.head)
+            return (
+                self._for_one(frame.head, headers)
+                if self._is_modern_per_request
+                else self._modern_clients(frame.head, headers)
+            )
         if self.per_request:
-            return self._for_one(frame.head, headers.get(PROTOCOL_VERSION, "2025-03-26"))
-        return self._begin_session(frame.head)
+            return self._for_one(frame.head, headers, headers.get(PROTOCOL_VERSION, "2025-03-26"))
+        return self._begin_session(frame.head, headers)
 
     def check_load(self, session: AnySession, head: Head) -> None:
         """See that a session may have one more request open. Raises Refused."""
@@ -199,13 +207,25 @@ class Mount:
             request_id = head.id if head is not None else None
             raise Refused(404, "this server is offered no more; begin a new session", request_id=request_id)
 
+    def trail_of(self, headers: Mapping[str, str], head: Head | None = None) -> Trail:
+        """Return the way that a client has come. Raises Refused if it has been here."""
+        trail = Trail(self._mark)
+        self._follow(trail, headers, head)
+        return trail
+
+    def _follow(self, trail: Trail | None, headers: Mapping[str, str], head: Head | None = None) -> None:
+        if trail is not None and (fault := trail.lead_here(headers)) is not None:
+            raise Refused(508, fault, request_id=head.id if head is not None else None)
+
     # What begins.
 
-    def _modern_clients(self, head: Head) -> ModernClients:
+    def _modern_clients(self, head: Head, headers: Mapping[str, str]) -> ModernClients:
         """Return the endpoint of all clients of 2026-07-28."""
         if self.modern is None or self.modern.is_closing:
             self.check_taking(head)
+            trail = self.trail_of(headers, head)
             self.modern = ModernClients(self.answers.limits, self._forget_modern)
+            self.modern.trail = trail
             self.offer(self.modern)
         return self.modern
 
@@ -213,32 +233,38 @@ class Mount:
         if self.modern is modern:
             self.modern = None
 
-    def _for_one(self, head: Head, version: str | None = None) -> ModernClients:
+    def _for_one(self, head: Head, headers: Mapping[str, str], version: str | None = None) -> ModernClients:
         """Return an endpoint for one request; ``version`` is that of a request whose server must be greeted first."""
         self.check_taking(head)
         self.answers.check_room(head)
+        trail = self.trail_of(headers, head)
         session = ModernClients(self.answers.limits, self.sessions.remove)
+        session.trail = trail
         session.takes_one = True
         session.greeting = None if head.method == "initialize" else version
         self.sessions.add(session)
         self.offer(session)
         return session
 
-    def _begin_session(self, head: Head) -> HttpSession:
+    def _begin_session(self, head: Head, headers: Mapping[str, str]) -> HttpSession:
         if head.method != "initialize" or head.kind is not Kind.REQUEST:
             raise Refused(400, f"no {SESSION_ID} header; a session begins with initialize", request_id=head.id)
         self.check_taking(head)
         self.answers.check_room(head)
+        trail = self.trail_of(headers, head)
         session = HttpSession(self.answers.limits, self.sessions.publish, self.sessions.remove)
+        session.trail = trail
         self.sessions.add(session)
         self.offer(session)
         return session
 
-    def begin_sse(self) -> SseSession:
+    def begin_sse(self, headers: Mapping[str, str]) -> SseSession:
         """Begin a session of HTTP+SSE, which is offered with its first frame. Raises Refused."""
         self.check_taking()
         self.answers.check_room()
+        trail = self.trail_of(headers)
         session = SseSession(self.answers.limits, self.sessions.remove)
+        session.trail = trail
         self.sessions.add(session)
         self._unclosed.add(session)
         self.sessions.publish(session)

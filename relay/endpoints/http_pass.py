@@ -30,6 +30,7 @@ from relay.busy_poll import BusyPoll
 from relay.endpoints.arrivals import Arrivals
 from relay.endpoints.collapsed_stream import CollapsedStream
 from relay.endpoints.cookies import CookieJar, SessionJars
+from relay.endpoints.hops import Trail
 from relay.endpoints.http_bodies import STRANGERS_RATE, read_body
 from relay.endpoints.http_checks import Refused
 from relay.endpoints.http_client_lane import Answer
@@ -73,8 +74,6 @@ _ONWARD = (SESSION_ID, PROTOCOL_VERSION, LAST_EVENT_ID, METHOD, NAME, "Tracepare
 _HOMEWARD = (SESSION_ID, "Retry-After", "Allow", "Cache-Control", "X-Accel-Buffering")
 _STREAM_HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
 _BOTH = f"{JSON}, {EVENT_STREAM}"
-_HOPS = "MCP-Relay-Hops"
-_MAX_HOPS = 4  # a relay that was pointed at itself stops here
 _SUBSCRIBE = "subscriptions/listen"
 _INITIALIZE = "initialize"
 
@@ -131,8 +130,12 @@ class _Passing:
 class PassThrough:
     """A server behind an HTTP listener that hands requests on."""
 
-    def __init__(self, dial: Dial, answers: Answers) -> None:
-        """Hand requests on through ``dial``, those that pass the checks of ``answers``, in whose counts they are."""
+    def __init__(self, dial: Dial, answers: Answers, mark: str) -> None:
+        """Hand requests on through ``dial``, those that pass the checks of ``answers``, in whose counts they are.
+
+        Each bears ``mark`` from here on.
+        """
+        self._mark = mark
         self.in_flight = 0
         self.last_used = 0.0
         """When a request was handed on last, by the loop's clock; 0 if none was."""
@@ -358,12 +361,10 @@ class PassThrough:
         # Who takes no stream gets the answer out of it (``CollapsedStream``): servers want to hear both.
         is_plain = frame is not None and not accepts(accept, EVENT_STREAM)
         headers["Accept"] = _BOTH if accept is None or is_plain else accept
-        said = client_headers.get(_HOPS, "0")
-        hops = int(said) if said.isascii() and said.isdigit() and len(said) < 4 else 0
-        if hops >= _MAX_HOPS:
-            fault = f"the request has come through {hops} relays: does one of them lead to itself?"
+        trail = Trail(self._mark)
+        if (fault := trail.lead_here(client_headers, may_return=True)) is not None:
             raise Refused(508, fault, request_id=frame.head.id if frame is not None else None)
-        headers[_HOPS] = str(hops + 1)
+        headers.update(trail.headers)
         return headers
 
     async def _hand_on(

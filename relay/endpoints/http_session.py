@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 
 from relay.endpoints.arrivals import Arrivals
 from relay.endpoints.base import Taker
+from relay.endpoints.hops import Trail
 from relay.endpoints.http_stream import EventStream
 from relay.endpoints.inbox import FrameInbox
 from relay.endpoints.last_resort import give_later
@@ -49,6 +50,8 @@ class ClientSession:
         self.body_bytes = 0
         """Of large bodies that are whole and wait for room in the inbox."""
         self._arrivals: Arrivals | None = None
+        self.trail: Trail | None = None
+        """The relays that the client has come through."""
         self.is_closing = False
         self.is_closed = False
         """Set once no answer can reach the client any more."""

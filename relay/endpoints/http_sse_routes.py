@@ -34,7 +34,7 @@ class SseRoutes:
         if request.method != "GET":
             raise Refused(405, f"method {request.method} is not one of GET, OPTIONS", headers={"Allow": "GET, OPTIONS"})
         self._checks.check_accept(request.headers, EVENT_STREAM)
-        session = self._mount.begin_sse()
+        session = self._mount.begin_sse(request.headers)
         address = f"{self._messages}?session_id={session.id}".encode()
         first = encode_event(address, event=b"endpoint")
         try:

@@ -321,8 +321,10 @@ class StreamableHttp:
         self._mount.check_taking()
         from relay.endpoints.websocket import accept_websocket  # 9 ms of start-up, which few need
 
+        trail = self._mount.trail_of(request.headers)
         with self._answers.place():
             endpoint = await accept_websocket(request, self._limits, strangers=self._answers.strangers)
+            endpoint.trail = trail
             self._mount.offer(endpoint)
             return await endpoint.serve()
 

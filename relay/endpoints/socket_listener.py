@@ -22,6 +22,7 @@ import msgspec
 from relay.endpoints.arrivals import Arrival
 from relay.endpoints.binding import EVERYWHERE, addresses_of, bind
 from relay.endpoints.bounds import Bounds
+from relay.endpoints.hops import comes_from_itself
 from relay.endpoints.refusal_log import RefusalLog
 from relay.endpoints.tcp import SocketEndpoint, SocketProtocol, SocketReader, TcpAddress, UnixAddress
 from relay.errors import ConfigError, EndpointClosed
@@ -171,6 +172,9 @@ class _StrangerProtocol(SocketProtocol):
         self._listener.connected(self)
 
     def _proven(self) -> str | None:
+        assert self.transport is not None, "it has brought a line"
+        if self._listener.leads_to_itself(self.transport):
+            return "this relay was pointed at itself: what it connects to is this address"
         places = self._listener.places
         if places.is_full:
             return places.refusal
@@ -215,9 +219,16 @@ class SocketListener:
     """What both listeners are: a cap on connections, and a queue of peers that have proven themselves."""
 
     def __init__(
-        self, name: str, limits: Limits, bounds: Bounds | None, ssl_context: ssl.SSLContext | None = None
+        self,
+        name: str,
+        limits: Limits,
+        bounds: Bounds | None,
+        owner: object,
+        ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         """Use ``TcpListener`` or ``UnixListener``."""
+        self._owner = owner
+        self._path = ""
         bounds = bounds or Bounds.of(limits)
         self.places = bounds.places
         self.strangers = bounds.strangers
@@ -277,6 +288,10 @@ class SocketListener:
         """Forget a connection."""
         self._connections.discard(protocol)
 
+    def leads_to_itself(self, transport: asyncio.Transport) -> bool:
+        """Tell whether a connection was dialled for those who get what comes here."""
+        return self._owner is not None and comes_from_itself(transport, self._owner, self._path)
+
     def offer(self, endpoint: SocketEndpoint) -> None:
         """Put a peer before whoever iterates."""
         self._offered.put_nowait(endpoint)
@@ -312,12 +327,13 @@ class TcpListener(SocketListener):
         ssl_context: ssl.SSLContext | None = None,
         limits: Limits = DEFAULT_LIMITS,
         bounds: Bounds | None = None,
+        owner: object = None,
     ) -> None:
         """Listen (port 0: a free one) once ``start`` is called; with TLS if a context is given.
 
-        ``bounds`` it may share with other listeners.
+        ``bounds`` it may share with other listeners. Peers are for ``owner``: what that has dialled is refused.
         """
-        super().__init__(str(TcpAddress(host, port, ssl_context is not None)), limits, bounds, ssl_context)
+        super().__init__(str(TcpAddress(host, port, ssl_context is not None)), limits, bounds, owner, ssl_context)
         self._host = host
         self._port = port
         self.addresses: list[tuple[str, int]] = []
@@ -351,9 +367,11 @@ class TcpListener(SocketListener):
 class UnixListener(SocketListener):
     """Listens on a Unix socket that only this user may connect to; the file is removed at the end."""
 
-    def __init__(self, path: str, *, limits: Limits = DEFAULT_LIMITS, bounds: Bounds | None = None) -> None:
-        """Listen once ``start`` is called; ``bounds`` it may share with other listeners."""
-        super().__init__(str(UnixAddress(path)), limits, bounds)
+    def __init__(
+        self, path: str, *, limits: Limits = DEFAULT_LIMITS, bounds: Bounds | None = None, owner: object = None
+    ) -> None:
+        """Listen once ``start`` is called; ``bounds`` and ``owner`` as of ``TcpListener``."""
+        super().__init__(str(UnixAddress(path)), limits, bounds, owner)
         self._path = os.path.abspath(path)
         self._identity: tuple[int, int] | None = None
         self.addresses: list[str] = []

@@ -24,6 +24,7 @@ from relay.endpoints.binding import LOOPBACK
 from relay.endpoints.byte_stream import FrameReader, FrameWriter
 from relay.endpoints.connected import ConnectedEndpoint
 from relay.endpoints.dead_peers import SERVER_SILENCE, detect_dead_peer
+from relay.endpoints.hops import note_dialled
 from relay.endpoints.settlement import Settlement
 from relay.endpoints.tls import default_context, describe_tls
 from relay.errors import ConfigError, EndpointBroken, EndpointUnavailable, RelayError
@@ -55,6 +56,11 @@ class UnixAddress:
     """``unix:/path``."""
 
     path: str
+
+    @property
+    def absolute(self) -> str:
+        """The path from the root."""
+        return os.path.abspath(self.path)
 
     def __str__(self) -> str:
         """Return it as a user writes it."""
@@ -98,12 +104,15 @@ class SocketReader(FrameReader):
         self.is_encrypted = False
         self.last_heard = monotonic()
         """When the peer said something last."""
+        self.has_spoken = False
+        """Whether anything has come."""
         self.ended = asyncio.Event()
         """Set once the peer has said its end, or the connection is lost."""
         self.after_frames: Callable[[], None] = lambda: None
 
     def data_received(self, data: bytes) -> None:
         """Take what was read, unless nobody wants it any more."""
+        self.has_spoken = True
         if not self._discarding:
             self.last_heard = monotonic()
             super().data_received(data)
@@ -174,6 +183,8 @@ class SocketProtocol(asyncio.Protocol):
         self.reader = self.make_reader(name, limits)
         self.transport: asyncio.Transport | None = None
         self.max_silence = SERVER_SILENCE
+        self.forget: Callable[[], None] = lambda: None
+        """Called at the end of a connection that was dialled."""
 
     def make_reader(self, name: str, limits: Limits) -> SocketReader:
         """Make the reading half."""
@@ -197,6 +208,7 @@ class SocketProtocol(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell both halves."""
+        self.forget()
         self.writer.connection_lost(exc)
         self.reader.connection_lost(exc)
 
@@ -224,6 +236,16 @@ class SocketEndpoint(ConnectedEndpoint):
     def last_used(self) -> float:
         """When the peer sent something last, by the monotonic clock."""
         return self._reader.last_heard
+
+    @property
+    def is_unheard(self) -> bool:
+        """Whether the peer is there and has never said anything."""
+        return not self._reader.has_spoken and not self._inbox.is_finished
+
+    @property
+    def owes_answers(self) -> bool:
+        """Whether the peer has been asked something that it has not answered."""
+        return not self._settlement.is_settled
 
     async def send(self, frames: Sequence[Frame]) -> None:
         """Write frames as lines; waits while the peer does not read. Raises EndpointBroken, EndpointClosed."""
@@ -318,6 +340,7 @@ async def _open_unix(address: UnixAddress, limits: Limits) -> SocketProtocol:
     _, protocol = await loop.create_unix_connection(
         lambda: SocketProtocol(str(address), limits, peer_serves=True), address.path
     )
+    protocol.forget = note_dialled(address.absolute)
     return protocol
 
 
@@ -328,6 +351,7 @@ async def _open_tcp(address: TcpAddress, ssl_context: ssl.SSLContext | None, lim
         info for host in (LOOPBACK if is_local else (address.host,)) for info in await _resolve(host, address.port)
     ]
     sock = await aiohappyeyeballs.start_connection(found, happy_eyeballs_delay=_NEXT_ADDRESS, loop=loop)
+    local = sock.getsockname()[:2]
     try:
         _, protocol = await loop.create_connection(
             lambda: SocketProtocol(str(address), limits, peer_serves=True),
@@ -339,6 +363,7 @@ async def _open_tcp(address: TcpAddress, ssl_context: ssl.SSLContext | None, lim
     except BaseException:
         sock.close()
         raise
+    protocol.forget = note_dialled(local)
     return protocol
 
 

@@ -24,6 +24,7 @@ from relay.endpoints.connected import ConnectedEndpoint
 from relay.endpoints.cookies import CookieJar
 from relay.endpoints.dead_peers import detect_dead_peer
 from relay.endpoints.dial import secrets_in
+from relay.endpoints.hops import Trail, own_headers
 from relay.endpoints.http_address import parse_url
 from relay.endpoints.http_checks import Refused
 from relay.endpoints.http_dial import describe_failure, describe_unreached, keeping, new_connector
@@ -93,6 +94,8 @@ class WebSocketEndpoint(ConnectedEndpoint):
         self._is_closing = False
         self._closed = asyncio.Event()
         self._silent_since: float | None = None
+        self.trail: Trail | None = None
+        """The relays that a client has come through."""
         self._stranger = socket if isinstance(socket, MaskedSocket) else None
         """Whoever has yet to send a frame; None if nobody has to."""
         self._handshake: asyncio.TimerHandle | None = None
@@ -381,7 +384,7 @@ async def dial_websocket(
 
     Raises ConfigError if it is no such address, EndpointUnavailable if there is no WebSocket within ``limits.connect``.
     """
-    address, sent = parse_url(url, {"User-Agent": "mcp-relay", **(headers or {})}, ("ws", "wss"))
+    address, sent = parse_url(url, {"User-Agent": "mcp-relay", **own_headers(), **(headers or {})}, ("ws", "wss"))
     name = shown_address(str(address))
     own = next((value for header, value in sent.items() if header.lower() == "cookie"), "")
     # For the handshake alone, which a login may send twice: the connection that follows has no headers.
