@@ -26,6 +26,7 @@ from tests.endpoints.modern_house import (
     frames_from,
     headers_for,
     listen,
+    meta,
     modern_house,
 )
 
@@ -770,3 +771,41 @@ async def test_a_server_of_the_legacy_era_is_found_out_by_discover() -> None:
         assert [frame.head.method for frame in await session.receive()] == ["initialize"]
         await session.send([initialized()])
         assert (await legacy).status == 200
+
+
+# -- the log ----------------------------------------------------------------------------------------------------------
+
+LOG_LEVEL = META + "logLevel"
+
+
+def asking_for_log(request_id: object) -> bytes:
+    """Make a call that asks for log messages."""
+    params = {"_meta": meta(None, **{LOG_LEVEL: "info"})}
+    return json.dumps({"jsonrpc": "2.0", "id": request_id, "method": "x/echo", "params": params}).encode()
+
+
+def said(number: int) -> Frame:
+    return Frame(notification("notifications/message", level="info", data=number))
+
+
+@both_ways
+async def test_log_messages_are_for_the_only_open_call_that_asked(path: str) -> None:
+    """Whatever other clients' calls are open; while two have asked, or one has asked and left, for nobody."""
+    async with modern_house(path) as opened:
+        _, server = await opened.warm()
+        silent, number = await opened.posted(opened.client("silent"), server, ask(1))
+        asking, asked = await opened.posted(opened.client("asking"), server, asking_for_log(1))
+        await server.send([said(1)])
+        also_client = opened.client("also")
+        also, also_asked = await opened.posted(also_client, server, asking_for_log(1))
+        await server.send([said(2)])  # could be of either
+        also_client.close()
+        assert [one["params"]["requestId"] for one in await frames_from(server, 1)] == [also_asked]
+        await server.send([said(3)])  # of the one that has gone, perhaps
+        await server.send([answer(also_asked)])
+        await server.send([said(4)])
+        await server.send([answer(asked), answer(number)])
+        *logged, last = [json.loads(one) for one in await (await asking).frames()]
+        assert [one["params"]["data"] for one in logged] == [1, 4] and last == {"jsonrpc": "2.0", "id": 1, "result": {}}
+        assert [json.loads(one) for one in await (await silent).frames()] == [last], "it has not asked"
+        also.cancel()

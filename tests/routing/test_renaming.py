@@ -148,6 +148,25 @@ def test_what_says_nothing_of_itself_is_for_the_only_one_that_waits() -> None:
     assert table.related(LOG) is None
 
 
+def test_log_messages_are_for_the_only_one_that_has_asked() -> None:
+    """Whoever else waits; two that have asked, or one that has left meanwhile, may both be meant."""
+    table: Renaming[str] = Renaming()
+    table.open("silent", request(1))
+    asked = table.open("a", request(1), has_log=True)[0]
+    assert read(table.related(LOG))[0] == "a"
+    assert table.related(notice("notifications/other")) is None, "only log messages can be asked for"
+    other = table.open("b", request(1), has_log=True)[0]
+    assert table.related(LOG) is None
+    table.abandon(other.number)
+    assert table.related(LOG) is None
+    table.let_go(other.number)
+    assert read(table.related(LOG))[0] == "a"
+    table.open("s", request(1, LISTEN), has_log=True)
+    assert read(table.related(LOG))[0] == "a", "a subscription brings no log"
+    table.answered(answer(asked.number))
+    assert read(table.related(LOG))[0] == "silent", "nobody has asked, and one call is open"
+
+
 @pytest.mark.parametrize(
     "method",
     [
