@@ -184,6 +184,8 @@ def _run(test: AsyncTest, item: pytest.Function, *args: object, **kwargs: object
             told = "\n  ".join(f"{context['message']}: {context.get('exception')!r}" for context in unhandled)
             pytest.fail(f"reached the loop's exception handler:\n  {told}")
 
+    # Debug mode keeps where each handle was made: one line of it, where ten would take half of a test's time.
+    asyncio.constants.DEBUG_STACK_DEPTH = 1  # type: ignore[attr-defined]  # has no types
     # uvloop's own debug mode only warns of slow callbacks, at the price of a traceback for every handle.
     with asyncio.Runner(debug=loop_name == "asyncio", loop_factory=_loop_factory(loop_name)) as runner:
         runner.run(bounded())

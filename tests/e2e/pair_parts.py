@@ -69,7 +69,8 @@ def ours(listener: str, target: str) -> Parts | None:
     """Return the ends that are ours, or None where a pair makes no sense: own stdio is there once."""
     if target == "stdio":
         return None if listener == "stdio" else own_parts(1)
-    return own_parts()
+    # Each client at own stdio has a relay for itself: what eight would share is at the target, as with two.
+    return own_parts(2) if listener == "stdio" else own_parts()
 
 
 def theirs(listener: str, target: str) -> Parts | None:

@@ -14,14 +14,17 @@ from tests.e2e.pairs import LISTENERS, TARGETS, far_end, run_pairs
 @pytest.mark.only_loop("uvloop")
 @pytest.mark.parametrize("target", TARGETS)
 async def test_every_listener_before(target: str) -> None:
-    """8 clients with the same ids, 1,000 calls a pair: progress, requests of the server, cancelling, idle, 16 MiB."""
+    """8 clients with the same ids, 400 calls a pair: progress, requests of the server, cancelling, idle, 16 MiB.
+
+    `make soak` makes 10,000, and CI 1,000.
+    """
     with tempfile.TemporaryDirectory() as folder:  # pytest's own are too deep for the path of a socket
         async with far_end(Path(folder)) as far:
-            rows = [row async for row in run_pairs(target, Path(folder), far, 1000)]
+            rows = [row async for row in run_pairs(target, Path(folder), far, 400)]
     assert [row.listener for row in rows] == [one for one in LISTENERS if (one, target) != ("stdio", "stdio")]
     for row in rows:
         assert not row.faults, row
-        assert row.answered >= 1000
+        assert row.answered >= 400
 
 
 @pytest.mark.async_timeout(100)
