@@ -153,6 +153,11 @@ class LineClient:
         if not _read_line(self._socket):
             raise RuntimeError("closed")
 
+    def call_large(self, fill: str) -> None:
+        """Call with so much, and wait for the answer."""
+        self._socket.sendall(call(7, fill=fill) + b"\n")
+        _read_line(self._socket)
+
     def attack(self, message: bytes) -> str:
         """Send a line; return the beginning of what came within a moment."""
         with contextlib.suppress(ConnectionError):

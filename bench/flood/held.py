@@ -126,8 +126,8 @@ def _large_call(client: Client) -> float:
         client.ask(body, "tools/call")
     elif isinstance(client, HttpClient):
         client.ask(call(7, fill=LARGE))
-    else:
-        client.attack(call(7, fill=LARGE))
+    elif isinstance(client, LineClient):
+        client.call_large(LARGE)
     return time.monotonic() - began
 
 

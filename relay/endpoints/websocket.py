@@ -176,6 +176,8 @@ class WebSocketEndpoint(ConnectedEndpoint):
         while True:
             message = await self._socket.receive()
             self._heard()
+            if message.type is WSMsgType.BINARY and isinstance(self._socket, MaskedSocket):
+                message = self._socket.large_for(message)
             kind, data = message.type, message.data
             if kind is WSMsgType.TEXT:
                 if not is_utf8(data):

@@ -90,6 +90,9 @@ class _Parser:
         """Take what was read, as aiohttp's parser does."""
         if self._is_broken:
             return True, data
+        if self._arrival is None and self._is_small_and_whole(data):  # 2 us for what takes 9 below
+            self._is_broken, tail = self._parser.feed_data(data)
+            return self._is_broken, tail
         try:
             self._take(self._head + data if self._head else data)
         except WebSocketError as exc:
@@ -98,6 +101,15 @@ class _Parser:
             self._is_crowded = True
             self._look()
         return self._is_broken, b""
+
+    def _is_small_and_whole(self, data: bytes) -> bool:
+        """Tell whether this is one masked frame that is a message, no more and no less: as most reads bring."""
+        if len(data) < 6 or self._left or self._head or self._message is not None:
+            return False
+        short = data[1] - _MASKED  # less than 0 if it is not masked
+        if short < 0 or data[0] & (_FIN | _RESERVED) != _FIN or short == 127:
+            return False
+        return len(data) == (6 + short if short < 126 else 8 + (data[2] << 8 | data[3]))
 
     def feed_eof(self) -> None:
         """Take the end of the connection."""
@@ -233,11 +245,10 @@ class MaskedSocket(web.WebSocketResponse[Any]):
         if early:
             self._ours.feed_data(early)
 
-    async def receive(self, timeout: float | None = None) -> Any:  # noqa: ASYNC109 - as aiohttp has it
-        """Return the next message, as aiohttp's does."""
-        message = await super().receive(timeout)
+    def large_for(self, message: Any) -> Any:
+        """Return the large message in whose place this binary one was received, or this one."""
         ours = self._ours
-        if message.type is WSMsgType.BINARY and ours is not None and ours.large and message.data == ours.mark:
+        if ours is not None and ours.large and message.data == ours.mark:
             return ours.take_large()
         return message
 
