@@ -78,17 +78,25 @@ class OpenIds:
 
         An answer for which nobody waits is dropped.
         """
-        ids, strays = self._ids, self.strays
+        remove, note, doubts, subscriptions = (
+            self._ids.remove,
+            self.strays.note,
+            self.strays.doubts,
+            self._subscriptions,
+        )
         for number, frame in enumerate(frames):
             head = frame.head
-            if head.kind is Kind.RESPONSE:
-                if head.id not in ids:
+            kind, said = head.kind, head.id
+            if kind is Kind.RESPONSE and said is not None:
+                try:
+                    remove(said)
+                except KeyError:
                     return [*frames[:number], *self._find_homes(frames[number:])]
-                ids.discard(head.id)
-                strays.note(hash(head.id))
-                if strays.doubts:
-                    strays.doubts.pop(head.id, None)
-            elif head.kind is Kind.BATCH or head.kind is Kind.INVALID:
+                note(hash(said))
+                if doubts or subscriptions:
+                    doubts.pop(said, None)
+                    subscriptions.discard(said)
+            elif kind is not Kind.NOTIFICATION and kind is not Kind.REQUEST:
                 return [*frames[:number], *self._find_homes(frames[number:])]
         return frames
 

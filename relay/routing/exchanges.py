@@ -39,6 +39,7 @@ class Exchanges(Generic[Waiter]):
         self._token_of: dict[RequestId, RequestId] = {}
         self._subscriptions: set[RequestId] = set()
         self.strays = Strays()
+        self._note, self._doubts = self.strays.note, self.strays.doubts
 
     def __len__(self) -> int:
         """Count the requests that wait for an answer."""
@@ -81,9 +82,9 @@ class Exchanges(Generic[Waiter]):
         waiter = self._by_id.pop(request_id, None)
         if waiter is None:
             return None
-        self.strays.note(hash(request_id))
-        if self.strays.doubts:
-            self.strays.doubts.pop(request_id, None)
+        self._note(hash(request_id))
+        if self._doubts:
+            self._doubts.pop(request_id, None)
         if self._subscriptions:
             self._subscriptions.discard(request_id)
         if self._token_of:
