@@ -24,6 +24,7 @@ from relay.frames import replies
 from relay.frames.frame import Frame, Kind, RequestId
 from relay.frames.modern import read_facts
 from relay.pipe import Observer, PipeReport
+from relay.routing.matching import alike
 
 __all__ = ["ClientLog"]
 
@@ -172,8 +173,11 @@ class ClientLog(Observer):
         head = frame.head
         if head.kind is not Kind.RESPONSE or head.id is None:
             return
-        self._asking.pop(head.id, None)  # nothing after the answer
-        if head.id == self._handshake and not self._is_answered:
+        said = head.id if head.id in self._asking else alike(head.id, self._asking)
+        if said is not None:
+            del self._asking[said]  # nothing after the answer
+        is_handshake = self._handshake is not None and self._handshake in (head.id, alike(head.id, (self._handshake,)))
+        if is_handshake and not self._is_answered:
             self._is_answered = _message(frame).error is None
 
 

@@ -19,6 +19,7 @@ from relay.endpoints.base import Endpoint
 from relay.errors import EndpointBroken, RelayError
 from relay.frames import replies
 from relay.frames.frame import Frame, Kind, each_message
+from relay.routing.matching import alike
 
 __all__ = ["Answer", "Conversation"]
 
@@ -102,9 +103,11 @@ class Conversation:
             is_ping = head.method == "ping"
             refusal = replies.error(head.id, replies.METHOD_NOT_FOUND, "mcp-relay test has nothing to offer")
             await self._send(replies.result(head.id) if is_ping else refusal)
-        elif head.kind is Kind.RESPONSE and isinstance(head.id, int) and head.id in self._sent:
-            result, error = _read(message.raw)
-            self._answers[head.id] = Answer(result, error, time.monotonic() - self._sent[head.id])
+        elif head.kind is Kind.RESPONSE:
+            number = head.id if head.id in self._sent else alike(head.id, self._sent)
+            if isinstance(number, int):
+                result, error = _read(message.raw)
+                self._answers[number] = Answer(result, error, time.monotonic() - self._sent[number])
 
 
 def _read(raw: bytes) -> tuple[Json | None, Json]:
