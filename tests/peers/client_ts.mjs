@@ -3,6 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
+import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { sdk, sdkVersion } from './sdk.mjs';
@@ -339,18 +340,29 @@ function usage(problem) {
 }
 
 const text = { type: 'string' };
-const { values, positionals } = parseArgs({ options: { http: text, sse: text, only: text, clients: text }, allowPositionals: true });
-const target = { http: values.http, sse: values.sse, command: positionals.length > 0 ? positionals : undefined };
-if (Object.values(target).filter(Boolean).length !== 1) usage('give exactly one of --http URL, --sse URL, -- COMMAND ARG...');
+const options = { http: text, sse: text, only: text, clients: text, each: { type: 'boolean' } };
+const { values, positionals } = parseArgs({ options, allowPositionals: true });
+const given = { http: values.http, sse: values.sse, command: positionals.length > 0 ? positionals : undefined };
+if (Object.values({ ...given, each: values.each }).filter(Boolean).length !== 1) usage('give exactly one of --http URL, --sse URL, --each, -- COMMAND ARG...');
 const only = values.only?.split(',') ?? NAMES;
 const unknown = only.filter((name) => !NAMES.includes(name));
 if (unknown.length > 0) usage(`unknown checks ${unknown}; known: ${NAMES}`);
 
-const began = Date.now();
-const reports = await Promise.all(Array.from({ length: Number(values.clients ?? 1) }, () => runBounded(target, only)));
-const { server, protocol, passed, failed, skipped } = merge(reports);
-const transport = target.http ? 'http' : target.sse ? 'sse' : 'stdio';
-const seconds = (Date.now() - began) / 1000;
-const found = { sdk: 'ts', version: await sdkVersion(), transport, server, protocol, clients: reports.length, seconds, passed, failed, skipped };
-process.exitCode = Object.keys(failed).length > 0 ? 1 : 0;
-process.stdout.write(`${JSON.stringify(found)}\n`, () => process.exit()); // a step that timed out may still hold the loop
+/** Run the scenario before one target; return the report. */
+async function runTarget(target) {
+  const began = Date.now();
+  const reports = await Promise.all(Array.from({ length: Number(values.clients ?? 1) }, () => runBounded(target, only)));
+  const { server, protocol, passed, failed, skipped } = merge(reports);
+  const transport = target.http ? 'http' : target.sse ? 'sse' : 'stdio';
+  const seconds = (Date.now() - began) / 1000;
+  if (Object.keys(failed).length > 0) process.exitCode = 1;
+  return { sdk: 'ts', version: await sdkVersion(), transport, server, protocol, clients: reports.length, seconds, passed, failed, skipped };
+}
+
+const say = (report) => new Promise((written) => { process.stdout.write(`${JSON.stringify(report)}\n`, written); });
+if (values.each) { // one JSON object a line
+  for await (const line of createInterface({ input: process.stdin })) await say(await runTarget(JSON.parse(line)));
+} else {
+  await say(await runTarget(given));
+}
+process.exit(); // a step that timed out may still hold the loop

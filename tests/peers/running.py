@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.parse
 import uuid
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
@@ -34,7 +35,21 @@ class Report:
 def main(sdk: Sdk) -> int:
     """Do what the command line says; 0 if nothing failed."""
     options = parse(sdk.name)
-    target = Target(http=options.http, sse=options.sse, ws=options.ws, command=tuple(options.command))
+    if options.each:
+        return max((run_target(sdk, options, **json.loads(line)) for line in sys.stdin), default=0)
+    return run_target(sdk, options, http=options.http, sse=options.sse, ws=options.ws, command=options.command)
+
+
+def run_target(
+    sdk: Sdk,
+    options: argparse.Namespace,
+    http: str | None = None,
+    sse: str | None = None,
+    ws: str | None = None,
+    command: Sequence[str] = (),
+) -> int:
+    """Run the scenario before one target and report; 0 if nothing failed."""
+    target = Target(http=http, sse=sse, ws=ws, command=tuple(command))
     began = time.monotonic()
     reports = asyncio.run(run_all(sdk, target, options.only, options.clients))
     report = merge(reports)
@@ -51,6 +66,7 @@ def main(sdk: Sdk) -> int:
         "skipped": report.skipped,
     }
     sys.stdout.write(json.dumps(found) + "\n")
+    sys.stdout.flush()
     return 1 if report.failed else 0
 
 
@@ -62,10 +78,11 @@ def parse(name: str) -> argparse.Namespace:
     parser.add_argument("--ws", metavar="URL", help="WebSocket endpoint (SDK 1.x)")
     parser.add_argument("--only", metavar="NAME,NAME", help=f"of: {', '.join(NAMES)}")
     parser.add_argument("--clients", type=int, default=1, metavar="N", help="whole scenarios at the same time")
+    parser.add_argument("--each", action="store_true", help="read targets from stdin, one JSON object a line")
     parser.add_argument("command", nargs="*", metavar="-- COMMAND ARG", help="a server to start and speak to on stdio")
     options = parser.parse_args()
-    if sum(map(bool, (options.http, options.sse, options.ws, options.command))) != 1:
-        parser.error("give exactly one of --http URL, --sse URL, --ws URL, -- COMMAND ARG...")
+    if sum(map(bool, (options.http, options.sse, options.ws, options.command, options.each))) != 1:
+        parser.error("give exactly one of --http URL, --sse URL, --ws URL, --each, -- COMMAND ARG...")
     options.only = tuple(options.only.split(",")) if options.only else NAMES
     if unknown := set(options.only) - set(NAMES):
         parser.error(f"unknown checks {sorted(unknown)}; known: {', '.join(NAMES)}")
