@@ -75,7 +75,7 @@ class Limits:
     """How long a request body may take: in a session plus one second for each 64 KiB, before one for each 2 MiB."""
     max_stranger_bytes: int = MIB
     """A body before any session, which can only be an ``initialize``; and what counts as small where more may come."""
-    arrival_bytes: int = 8 * MIB
+    arrival_bytes: int = 4 * MIB
     """What all bodies that nobody has vouched for may hold while they arrive: the small ones, and the large ones. One
     of these may go beyond it."""
     arrival_patience: float = 0.1

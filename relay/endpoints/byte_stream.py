@@ -93,6 +93,7 @@ class FrameReader(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End the inbox: finished if the peer ended it, broken if the connection failed."""
         self._deliver([] if exc else self._splitter.finish())
+        self._splitter.forget()  # what is left of it would stay until the garbage collector looks at all of this
         self.inbox.finish(EndpointBroken(f"{self.name}: {exc}") if exc else None)
 
 

@@ -157,6 +157,7 @@ class SocketReader(FrameReader):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Take the end of the connection: broken unless the peer, or we, had ended it in order."""
+        self._splitter.forget()
         self.finish(EndpointBroken(f"{self.name}: {describe(exc)}") if exc else None)
         self.ended.set()
 

@@ -63,6 +63,12 @@ class LineBuffer:
         """Return the unfinished line, if any: the stream has ended."""
         return self._finish(b"") if self._size else None
 
+    def forget(self) -> None:
+        """Let go of the unfinished line: nobody will ask for it."""
+        self._kept = io.BytesIO()
+        self._size = 0
+        self._dropping = False
+
     def _add(self, piece: bytes) -> None:
         self._size += len(piece)
         if self._dropping:

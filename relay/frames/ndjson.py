@@ -50,6 +50,10 @@ class LineSplitter:
                 frames.append(Frame(line))
         return frames
 
+    def forget(self) -> None:
+        """Let go of the unfinished line: nobody will ask for it."""
+        self._lines.forget()
+
     def finish(self) -> list[Frame | Oversized]:
         """Return the last line if the stream ended without a newline after it."""
         return self.feed(b"\n") if self._lines.pending else []

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import tempfile
+import tracemalloc
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
@@ -294,3 +296,26 @@ async def test_a_large_request_without_a_session_passes() -> None:
             while len(sizes) < 2:
                 sizes += [len(frame.raw) for frame in await endpoint.receive()]
         assert sizes == [len(body)] * 2
+
+
+@pytest.mark.parametrize("door", ["tcp", "unix"])
+async def test_what_a_refused_stranger_sent_is_let_go_of_at_once(door: str) -> None:
+    """Not when the garbage collector comes by: reader, endpoint and callbacks hold each other."""
+    gc.collect()
+    gc.disable()
+    try:
+        async with relay(Limits(close_grace=0.2, handshake=0.3)) as there:
+            tracemalloc.start()
+            guests = [await there.open(door) for _ in range(4)]
+            for guest in guests:
+                guest.writer.write(b'{"x":"' + b"x" * MIB)
+            async with asyncio.timeout(10):
+                for guest in guests:
+                    with contextlib.suppress(ConnectionError):
+                        assert await guest.reader.read() == b""
+            here, most = tracemalloc.get_traced_memory()
+            assert most > 4 * MIB
+            assert here < 2 * MIB, f"{here / MIB:.1f} MiB"
+    finally:
+        tracemalloc.stop()
+        gc.enable()
