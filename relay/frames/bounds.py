@@ -12,7 +12,7 @@ import codecs
 from relay.frames.members import Text
 from relay.limits import DEFAULT_LIMITS
 
-__all__ = ["BUILT", "MOST_MESSAGES", "MOST_NAME", "excess", "is_utf8", "may_hold"]
+__all__ = ["BUILT", "MOST_ESCAPES", "MOST_MESSAGES", "MOST_NAME", "excess", "is_utf8", "may_hold"]
 
 MOST_MESSAGES = 1000
 """Messages in a batch, by whatever way it comes; over HTTP ``Limits.max_batch`` allows fewer."""
@@ -21,9 +21,9 @@ MOST_NAME = 256 * 1024
 BUILT = 64 * 1024
 """Bytes of a frame of which anything is built, or looked at one by one, before it is known how much that will be."""
 
-_MOST_ESCAPES = (
-    100_000  # that are looked through for some: to find two bytes among such as are like them takes 4 ns each
-)
+MOST_ESCAPES = 100_000
+"""Escapes that are looked through for some: to find two bytes among such as are like them takes 4 ns for each."""
+
 _FEW = 100  # of what is counted: so many are looked for one by one
 _MOST_STRINGS = 250_000  # told from what is outside them: 0.1 us each
 _WINDOW = 64 * 1024  # bytes looked at together: what is made of them is no more
@@ -75,7 +75,7 @@ def may_hold(raw: Text, *escapes: bytes) -> bool:
     """Tell whether one of these escapes may be in a frame: a key can be spelt with them. Of very many, one may be."""
     if b"\\" not in raw:  # one byte first: it is found 40 times faster
         return False
-    if len(raw) > BUILT and raw.count(b"\\") > _MOST_ESCAPES:
+    if len(raw) > BUILT and raw.count(b"\\") > MOST_ESCAPES:
         return True
     return any(escape in raw for escape in escapes)
 

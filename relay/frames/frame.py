@@ -111,6 +111,7 @@ _NEWLINES = bytes.maketrans(b"\r\n", b"  ")
 _ESCAPE = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
 )
+_MOST_MENDED = 500_000  # escapes of a message with half a surrogate pair: 3 MB of them
 _HALF = re.compile("\ufffd")
 _BLUNTED = re.compile("[\uf000-\uffff]")
 _ENVELOPE_KEY = re.compile(rb'"(jsonrpc|id|method|params|result|error)"\s*:')
@@ -197,6 +198,9 @@ def _read_whole_head(raw: Text) -> Head:
     except UNREADABLE as exc:
         if (raw[:64].lstrip() or raw.lstrip())[:1] == b"[":
             return _read_batch(raw)
+        if _has_too_many_escapes(raw):
+            fault = f"half a surrogate pair among more than {_MOST_MENDED} escapes, or {exc}"
+            return Head(Kind.INVALID, fault=fault, is_excessive=True)
         if (mended := _mend(raw)) is not raw:
             return _see_to_names(_read_whole_head(mended), mended)
         return _unreadable(exc)
@@ -246,11 +250,16 @@ def _mend(raw: Text) -> Text:
     every escape of a surrogate is replaced, those of whole pairs too: to tell them apart takes 0.3 us each.
     """
     if len(raw) > BUILT:
-        return _blunt(raw)
+        return raw if _has_too_many_escapes(raw) else _blunt(raw)
     if b"\\u" not in raw:
         return raw
     mended = _ESCAPE.sub(_mend_escape, raw)
     return raw if mended == raw else mended
+
+
+def _has_too_many_escapes(raw: Text) -> bool:
+    """Tell whether to mend a message, and to read what is mended, would hold up others."""
+    return len(raw) > 6 * _MOST_MENDED and raw.count(b"\\u") > _MOST_MENDED
 
 
 def _mend_escape(escape: re.Match[bytes]) -> bytes:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 import msgspec
 
-from relay.frames.bounds import BUILT, MOST_NAME, excess, may_hold
+from relay.frames.bounds import BUILT, MOST_ESCAPES, MOST_NAME, excess
 from relay.frames.frame import UNREADABLE, Frame, RequestId, _mend, read_text
 from relay.frames.http_rules import PROTOCOL_VERSION
 from relay.frames.members import Span, Text, TooMany, elements, find_members
@@ -180,7 +180,10 @@ def read_facts(frame: Frame) -> RequestFacts | None:
 
 
 def _is_escaped(raw: bytes) -> bool:
-    return may_hold(raw, b"\\u00") and (len(raw) > BUILT or _ESCAPED_KEY.search(raw) is not None)
+    """Tell whether the key may be spelt with escapes. Among very many it must be plain, as all write it."""
+    if len(raw) > BUILT:
+        return raw.count(b"\\") <= MOST_ESCAPES and b"\\u00" in raw
+    return _ESCAPED_KEY.search(raw) is not None
 
 
 def _read_bare_facts(frame: Frame) -> RequestFacts | None:

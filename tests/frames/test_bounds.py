@@ -200,6 +200,16 @@ def test_mending_works_across_its_pieces(at: int, escape: bytes) -> None:
     )
 
 
+def test_half_a_pair_among_very_many_escapes_is_refused() -> None:
+    """Of an answer, which is known by its ends, nothing need be read; text without such halves has no bound."""
+    escapes = rb"\u4e2d\u6587" * 300_000
+    request = b'{"jsonrpc":"2.0","id":1,"method":"m","params":{"text":"%b"}}'
+    assert Frame(request % escapes).read_whole().kind is Kind.REQUEST
+    refused = Frame(request % (escapes + rb"\ud800")).read_whole()
+    assert refused.kind is Kind.INVALID and code_of(refused) == TOO_LARGE
+    assert Frame(b'{"jsonrpc":"2.0","id":1,"result":{"text":"%b\\ud800"}}' % escapes).head.kind is Kind.RESPONSE
+
+
 # -- what is counted ---------------------------------------------------------------------------------------------------
 
 texts = st.text(st.sampled_from('ab,{}[]"\\\n😀'), max_size=12)
