@@ -383,9 +383,12 @@ def _request_token(params: msgspec.Raw) -> RequestId | None:
 
 def _name_of(value: msgspec.Raw | _Unset) -> RequestId | None:
     """Return what names a request; None if it is anything else, or too large."""
-    with contextlib.suppress(*UNREADABLE):
-        return None if isinstance(value, _Unset) else read_name(value)
-    return None
+    if value is msgspec.UNSET:
+        return None
+    try:
+        return read_name(value)
+    except UNREADABLE:
+        return None
 
 
 def repeated_key(frame: Frame) -> str | None:
