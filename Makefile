@@ -5,8 +5,8 @@ PYTHON ?= python3
 VENV ?= .venv
 ARGS =
 ONCE =
-# Most of the time of a test is waiting: more of them at once than there are CPUs. 0 is none but pytest itself.
-WORKERS ?= 3
+# Much of the time of a test is waiting: more of them at once than there are CPUs. 0 is none but pytest itself.
+WORKERS ?= 4
 
 BIN = $(VENV)/bin
 
@@ -55,7 +55,7 @@ peers: setup
 	$(BIN)/python tests/peers/install.py
 
 test: peers
-	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 
 conformance: peers
 	$(BIN)/python -m tests.conformance $(ARGS)
