@@ -21,7 +21,7 @@ from yarl import URL
 from relay.endpoints.content_coding import CONTENT_ENCODING
 from relay.endpoints.cookies import CookieJar
 from relay.endpoints.dead_peers import SERVER_SILENCE, detect_dead_peer
-from relay.endpoints.http_kept import KeptConnection
+from relay.endpoints.http_kept import KeptConnection, ServerHint
 from relay.endpoints.http_known_head import KnownHead, is_whole, look_at_body
 from relay.endpoints.tasks import TaskScope
 from relay.limits import DEFAULT_LIMITS
@@ -117,7 +117,7 @@ class Line(KeptConnection):
 
     def __init__(self, loop: asyncio.AbstractEventLoop, lane: Lane) -> None:
         """Belong to ``lane``."""
-        super().__init__(loop)
+        super().__init__(loop, lane.hint)
         self.lane = lane
         self.url = lane.url
         self._on_answer: OnAnswer | None = None
@@ -163,7 +163,7 @@ class Line(KeptConnection):
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
         """Take an answer from the parser; called by ``data_received`` for each."""
         message, content = data
-        if message.code < 200 and message.code != _SWITCHING:
+        if 100 <= message.code < 200 and message.code != _SWITCHING:
             return  # 100 Continue, 103 Early Hints: the answer follows
         on_answer, self._on_answer = self._on_answer, None
         if on_answer is None:
@@ -225,10 +225,13 @@ class Line(KeptConnection):
 class Lane:
     """The kept connections to one server."""
 
-    def __init__(self, url: URL, headers: Mapping[str, str], cookies: CookieJar, tasks: TaskScope) -> None:
-        """POST to ``url`` with ``headers``; nothing is opened before ``grow``."""
+    def __init__(
+        self, url: URL, headers: Mapping[str, str], cookies: CookieJar, tasks: TaskScope, hint: ServerHint
+    ) -> None:
+        """POST to ``url`` with ``headers``; opened by ``grow``, and kept as ``hint`` says."""
         self.move(url)
         self._headers = dict(headers)
+        self.hint = hint
         self._tasks = tasks
         self._idle: list[Line] = []
         self._lines: set[Line] = set()

@@ -28,7 +28,7 @@ from relay.endpoints.dial import AnyDial, secrets_in
 from relay.endpoints.hops import own_headers
 from relay.endpoints.http_address import parse_url
 from relay.endpoints.http_client_lane import Answer, Lane, end_body
-from relay.endpoints.http_kept import KeepingConnector
+from relay.endpoints.http_kept import KeepingConnector, ServerHint
 from relay.endpoints.http_proxy import Proxy, proxy_for
 from relay.endpoints.tasks import TaskScope
 from relay.endpoints.tls import default_context, describe_tls, is_refusal
@@ -77,9 +77,12 @@ class Resolver(AbstractResolver):
         await self._default.close()
 
 
-def new_connector(ssl_context: ssl.SSLContext | None, *, is_tls: bool) -> aiohttp.TCPConnector:
+def new_connector(
+    ssl_context: ssl.SSLContext | None, *, is_tls: bool, hint: ServerHint | None = None
+) -> aiohttp.TCPConnector:
     """Make what opens the connections of a session of aiohttp's; every session that the relay dials with has one."""
     return KeepingConnector(
+        hint,
         limit=0,
         resolver=Resolver(),
         socket_factory=open_socket,
@@ -115,6 +118,7 @@ class Dial(AnyDial):
         self._ssl = ssl_context
         self._session: aiohttp.ClientSession | None = None
         self._lane: Lane | None = None
+        self._hint = ServerHint()
         self.cookies = self.new_jar()
 
     def new_jar(self) -> CookieJar:
@@ -134,7 +138,7 @@ class Dial(AnyDial):
         if self._session is None:
             is_tls = "https" in (self.url.scheme, self.proxy and self.proxy.url.scheme)
             self._session = aiohttp.ClientSession(
-                connector=new_connector(self._ssl, is_tls=is_tls),
+                connector=new_connector(self._ssl, is_tls=is_tls, hint=self._hint),
                 # aiohttp puts a session's headers into CONNECT, too: a proxy must not see what is for the server.
                 headers=self._all_headers if self.proxy is None else None,
                 auto_decompress=False,  # nothing but what was asked for is read here: see content_coding
@@ -208,7 +212,7 @@ class Dial(AnyDial):
         if self._login is not None or self.proxy is not None:
             return None
         if self._lane is None and self.url.scheme == "http":
-            self._lane = Lane(self.where(self.url), self._all_headers, self.cookies, tasks)
+            self._lane = Lane(self.where(self.url), self._all_headers, self.cookies, tasks, self._hint)
         return None if self._session is None else self._lane
 
     def moved(self) -> None:

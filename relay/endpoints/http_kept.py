@@ -6,6 +6,7 @@ closed here first: after four seconds, for many servers wait five; sooner if the
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import re
 import time
@@ -17,7 +18,7 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import RawResponseMessage
 from aiohttp.streams import StreamReader
 
-__all__ = ["KEEP_IDLE", "KeepingConnector", "KeptConnection", "read_hint"]
+__all__ = ["KEEP_IDLE", "KeepingConnector", "KeptConnection", "ServerHint", "read_hint"]
 
 KEEP_IDLE = 4.0
 # The server's clock started when it had written its answer, and stops when it has read our request: both take time.
@@ -40,13 +41,31 @@ def read_hint(value: str) -> tuple[float, int | None]:
     return max(0.0, min(KEEP_IDLE, seconds - max(_LEAST_MARGIN, seconds * _MARGIN))), left
 
 
+class ServerHint:
+    """What a server has said last of how long it keeps connections: it counts before the first answer on one, too."""
+
+    __slots__ = ("keep_for",)
+
+    def __init__(self) -> None:
+        self.keep_for = KEEP_IDLE
+
+
 class KeptConnection(ResponseHandler):
     """One connection to a server that knows how long it may be kept."""
 
-    keep_for = KEEP_IDLE
-    """Seconds that it may be idle."""
     requests_left: int | None = None
     """How many requests the server takes on it yet; None: it has not said."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, hint: ServerHint) -> None:
+        """Keep it as ``hint`` says, until an answer on it says otherwise."""
+        super().__init__(loop)
+        self._hint = hint
+        self._keep_for: float | None = None
+
+    @property
+    def keep_for(self) -> float:
+        """Seconds that it may be idle."""
+        return self._hint.keep_for if self._keep_for is None else self._keep_for
 
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
         """Take an answer from the parser, which calls this for each."""
@@ -64,7 +83,8 @@ class KeptConnection(ResponseHandler):
             self.force_close()  # once this answer is read
 
     def _take(self, value: str) -> None:
-        self.keep_for, left = read_hint(value)
+        self._keep_for, left = read_hint(value)
+        self._hint.keep_for = self._keep_for
         if left is not None:
             self.requests_left = left if self.requests_left is None else min(left, self.requests_left)
 
@@ -72,10 +92,11 @@ class KeptConnection(ResponseHandler):
 class KeepingConnector(aiohttp.TCPConnector):
     """aiohttp's pool of connections, each kept for as long as its server wants it."""
 
-    def __init__(self, **options: Any) -> None:
-        """Take aiohttp's options."""
+    def __init__(self, hint: ServerHint | None = None, **options: Any) -> None:
+        """Take aiohttp's options, and what is known of the server."""
         super().__init__(**{"keepalive_timeout": KEEP_IDLE, **options})
-        self._factory = cast("functools.partial[ResponseHandler]", functools.partial(KeptConnection, loop=self._loop))
+        factory = functools.partial(KeptConnection, self._loop, hint or ServerHint())
+        self._factory = cast("functools.partial[ResponseHandler]", factory)
 
     def _release(self, key: Any, protocol: ResponseHandler, *, should_close: bool = False) -> None:
         super()._release(key, protocol, should_close=should_close)

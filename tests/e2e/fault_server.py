@@ -60,6 +60,8 @@ class Exchange:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     is_chunked: bool = False
+    opened_at: float = 0.0
+    """When the connection was made, by the loop's clock."""
 
     @property
     def message(self) -> Message:
@@ -354,14 +356,14 @@ class FaultServer:
         assert task is not None, "called in one"
         self._open[task] = writer
         self.connections += 1
-        connection = self.connections
+        connection, opened_at = self.connections, asyncio.get_running_loop().time()
         try:
             while (request := await _read_request(reader, connection)) is not None:
                 self.requests.append(request)
                 if self.on_request is not None:
                     self.on_request(request)
                 await self.tell()
-                exchange = Exchange(request, reader, writer)
+                exchange = Exchange(request, reader, writer, opened_at=opened_at)
                 await self.script.answer(exchange)
                 if exchange.is_chunked or writer.transport.is_closing():
                     return

@@ -61,13 +61,13 @@ class Hinting(Script):
 
 
 @contextlib.asynccontextmanager
-async def _calling(way: str, server: FaultServer) -> AsyncIterator[Callable[[int], Awaitable[None]]]:
+async def _calling(way: str, server: FaultServer, warm: int = 4) -> AsyncIterator[Callable[[int], Awaitable[None]]]:
     """Yield what makes a call by one way; it returns a coroutine that fails if the call has no result."""
     async with contextlib.AsyncExitStack() as stack:
         if way == "http":
             client = await stack.enter_async_context(Direct.to(server.url))
             await client.handshake()
-            for at in range(4):
+            for at in range(warm):
                 await client.call(f"warm-up {at}", "ping")
 
             async def call(at: int) -> None:
@@ -94,6 +94,35 @@ async def test_connection_is_not_used_when_its_server_may_close_it(way: str) -> 
         await asyncio.sleep(0.8)
         await call(4)
         assert len(server.posted("tools/call")) == 5
+
+
+class Impatient(Hinting):
+    """Cuts a connection, too, whose first request comes later than it said."""
+
+    def __init__(self, hint: str, idle: float) -> None:
+        super().__init__(hint, idle)
+        self.met: set[int] = set()
+
+    async def answer(self, exchange: Exchange) -> None:
+        connection = exchange.request.connection
+        if connection not in self.met and asyncio.get_running_loop().time() - exchange.opened_at > self.idle:
+            exchange.cut()
+            return
+        self.met.add(connection)
+        await super().answer(exchange)
+
+
+@pytest.mark.shortcuts
+@pytest.mark.parametrize("way", ["http", "through"])
+async def test_connection_that_was_opened_ahead_is_kept_no_longer(way: str) -> None:
+    """What a server has said on one connection is true of another that has carried nothing yet."""
+    async with FaultServer.running(Impatient("timeout=1", idle=0.7)) as server, _calling(way, server, warm=0) as call:
+        at = 0
+        while server.connections == len({one.connection for one in server.requests}):
+            await call(at)  # which opens another in the background
+            at += 1
+        await asyncio.sleep(0.8)
+        await call(at)
 
 
 @pytest.mark.parametrize("way", ["http", "through"])

@@ -18,6 +18,7 @@ from yarl import URL
 from relay.endpoints.cookies import CookieJar
 from relay.endpoints.http_client_lane import Answer, Lane
 from relay.endpoints.http_client_lane import Line as ClientLine
+from relay.endpoints.http_kept import ServerHint
 from relay.endpoints.http_known_head import KnownHead
 from relay.endpoints.http_server_lane import FastLane
 from relay.endpoints.tasks import TaskScope
@@ -314,7 +315,7 @@ async def lane_to(far: Far) -> AsyncIterator[Lane]:
     server = await asyncio.start_server(far.serve, "127.0.0.1", 0)
     tasks = TaskScope()
     port = server.sockets[0].getsockname()[1]
-    lane = Lane(URL(f"http://127.0.0.1:{port}/mcp"), {}, CookieJar("127.0.0.1", is_secure=False), tasks)
+    lane = Lane(URL(f"http://127.0.0.1:{port}/mcp"), {}, CookieJar("127.0.0.1", is_secure=False), tasks, ServerHint())
     lane.set_headers({"Content-Type": "application/json"})
     try:
         await grown(lane)
