@@ -136,10 +136,10 @@ class StreamWatch:
             if event.event == "message" and self._is_odd(head):
                 return self._settle_odd(frame)
         else:
-            return None
+            return _without_bom(event)
         answers = [one for one in head.messages if one.kind is Kind.RESPONSE and one.id is not None]
         if not answers:
-            return None
+            return _without_bom(event)
         fresh: dict[RequestId | None, None] = {}
         if not self._is_unasked:
             fresh = dict.fromkeys(one.id for one in answers if one.id not in self._answered)
@@ -150,7 +150,7 @@ class StreamWatch:
             if len(self._answered) < _MOST_ANSWERS:
                 self._answered[request_id] = None
         if len(fresh) == len(answers):
-            return None
+            return _without_bom(event)
         self.dropped += len(answers) - len(fresh)
         return self._without_repeated(event, fresh)
 
@@ -241,6 +241,13 @@ def _position_in(event: bytes) -> bytes:
     """Return the fields of an event that say where the stream stands, for one in its place."""
     fields = [line for line in _LINE_END.split(event) if line.startswith((b"id", b"retry"))]
     return b"".join(line + b"\n" for line in fields)
+
+
+def _without_bom(event: SseEvent) -> bytes | None:
+    """Return what passes in place of an event that has a byte order mark before its message; None if it has none."""
+    if not event.has_bom or event.event != "message" or not isinstance(event.data, bytes):
+        return None
+    return encode_event(Frame(event.data).line)
 
 
 def _size(event: SseEvent) -> int:

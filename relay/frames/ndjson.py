@@ -25,7 +25,6 @@ class LineSplitter:
     def __init__(self, max_frame_bytes: int) -> None:
         """Frames of up to ``max_frame_bytes`` bytes; a longer line comes out as an ``Oversized``."""
         self._lines = LineBuffer(max_frame_bytes)
-        self._started = False
 
     @property
     def pending(self) -> int:
@@ -43,9 +42,8 @@ class LineSplitter:
                 continue
             if line[-1:] == b"\r":
                 line = line[:-1]
-            if not self._started:
-                self._started = True
-                line = line.removeprefix(_BOM)  # Windows programs write one; JSON has none
+            if line.startswith(_BOM):
+                line = line[len(_BOM) :]  # Windows programs write one, some before each line; JSON has none
             if line:
                 frames.append(Frame(line))
         return frames

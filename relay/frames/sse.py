@@ -33,6 +33,8 @@ class SseEvent:
     """The last event id of the stream, with or before this event."""
     retry: int | None
     """Milliseconds to wait before reconnecting, if this event said so."""
+    has_bom: bool = False
+    """Whether a byte order mark stood before ``data``, which no JSON has and few clients can read."""
 
 
 class SseLines:
@@ -88,6 +90,7 @@ class SseDecoder:
         self._oversized: Oversized | None = None
         self._retry: int | None = None
         self._has_fields = False
+        self._has_bom = False
 
     @property
     def pending(self) -> int:
@@ -142,6 +145,8 @@ class SseDecoder:
         self._has_fields = True
 
     def _take_data(self, value: bytes) -> None:
+        if not self._size and value.startswith(_BOM):
+            self._has_bom, value = True, value[len(_BOM) :]
         self._size += len(value) + 1
         if self._size > self._max_event_bytes + 1:
             if self._oversized is None:
@@ -178,7 +183,7 @@ class SseDecoder:
         data: bytes | Oversized | None = self._oversized
         if data is None:
             data = self._whole_data()
-        event = SseEvent(self._event or "message", data, self._last_id, self._retry)
+        event = SseEvent(self._event or "message", data, self._last_id, self._retry, self._has_bom)
         self._reset()
         return event
 

@@ -57,6 +57,17 @@ def test_one_outcome_wherever_a_stream_is_cut(line_end: bytes, step: int) -> Non
     assert outcomes == {True, False}
 
 
+@pytest.mark.parametrize("step", range(1, 40))
+def test_no_byte_order_mark_passes(step: int) -> None:
+    """What stands before a message is no part of it, wherever the stream is cut, and no client could read it."""
+    bom = b"data: \xef\xbb\xbf"
+    stream = STREAM.replace(b"data:", bom).replace(bom + b" ", bom)
+    watch = watching()
+    passed = b"".join(watch.feed(stream[at : at + step]) for at in range(0, len(stream), step))
+    assert messages_in(passed) == messages_in(STREAM) and b"\nretry: 5\n" in passed
+    assert not watch.is_owed and not watch.dropped
+
+
 @pytest.mark.parametrize("size", [99, 100, 101])
 @pytest.mark.parametrize("step", [1, 7, 50, 10_000])
 def test_a_frame_of_the_largest_size_passes_and_no_larger(size: int, step: int) -> None:

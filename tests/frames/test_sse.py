@@ -106,6 +106,14 @@ def test_no_bytes_raise_and_no_cutting_matters(case: tuple[bytes, list[bytes]]) 
         (b"data: 1\r\n\r\n", [SseEvent("message", b"1", None, None)]),
         (b"\xef\xbb\xbfdata: 1\n\n", [SseEvent("message", b"1", None, None)]),
         (b"data: 1\n\xef\xbb\xbfdata: 2\n\n", [SseEvent("message", b"1", None, None)]),
+        (b"data: \xef\xbb\xbf1\n\n", [SseEvent("message", b"1", None, None, has_bom=True)]),
+        (
+            b"data:\xef\xbb\xbf1\ndata: \xef\xbb\xbf2\n\ndata: 3\n\n",
+            [
+                SseEvent("message", b"1\n\xef\xbb\xbf2", None, None, has_bom=True),
+                SseEvent("message", b"3", None, None),
+            ],
+        ),
         (b"data: a\ndata: b\ndata\n\n", [SseEvent("message", b"a\nb\n", None, None)]),
         (b"event: endpoint\ndata: /m\n\n", [SseEvent("endpoint", b"/m", None, None)]),
         (b"id: 1\ndata:\nretry: 250\n\n", [SseEvent("message", b"", "1", 250)]),
