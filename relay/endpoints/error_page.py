@@ -23,6 +23,10 @@ __all__ = ["ErrorPage", "describe_page", "is_redirect", "page_of"]
 
 _SHOWN_VALUE = 200
 _TITLE = re.compile(r"<title[^<>]{0,200}>([^<]{1,1000})", re.IGNORECASE)
+_CHARSET = re.compile(  # those of pages; Python knows others, some of which take long to read
+    r"^text/(?:html|plain)\s*;\s*charset=\"?((?:iso-8859|windows|koi8|euc|gb|big5|shift_jis|latin)[\w-]{0,8})\b",
+    re.IGNORECASE,
+)
 _REDIRECTS = (301, 302, 303, 307, 308)
 
 
@@ -55,6 +59,10 @@ def is_redirect(status: int) -> bool:
 
 def page_of(response: _Response, body: bytes, asked: URL) -> ErrorPage:
     """Return what ``asked`` was answered with."""
+    charset = _CHARSET.search(response.headers.get("Content-Type") or "")
+    if charset is not None:
+        with contextlib.suppress(LookupError, UnicodeError):  # of a charset that nobody knows
+            body = body.decode(charset[1], "replace").encode()
     page = ErrorPage(without_bom(body))
     page.is_redirect = is_redirect(response.status)
     page.notes = tuple(_notes(response, asked))
@@ -63,8 +71,8 @@ def page_of(response: _Response, body: bytes, asked: URL) -> ErrorPage:
 
 def _notes(response: _Response, asked: URL) -> list[str]:
     headers, notes = response.headers, []
-    if is_redirect(response.status):
-        location = headers.get("Location")
+    location = headers.get("Location")
+    if is_redirect(response.status) or (location is not None and 300 <= response.status < 400):
         where = "" if location is None else f"this one leads to {_shown_location(location, asked)}: "
         notes.append(f"redirects are not followed; {where}give the address it leads to")
     if (wait := headers.get("Retry-After")) is not None:

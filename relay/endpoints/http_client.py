@@ -263,8 +263,7 @@ class HttpClient(RemoteClient):
         elif status == 401:
             detail += "; it wants a token, in the header Authorization: Bearer … (there is no login by browser yet)"
         message = f"{self.name}: HTTP {status}{': ' if detail else ''}{detail.lstrip('; ')}"
-        delivered: replies.Delivered = "no" if 300 <= status < 500 else "unknown"
-        self.fail(post, replies.UPSTREAM_STATUS, message, delivered, status=status)
+        self.fail(post, replies.UPSTREAM_STATUS, message, replies.delivered_by(status), status=status)
 
     # POST without a task.
 

@@ -463,17 +463,17 @@ class PassThrough:
         if not 200 <= status < 300:
             said = self._dial.describe_error_body(await self._dial.read_error_body(response))
             fault = f"{self._dial.name}: HTTP {status}{': ' if said else ''}{said}"
-            return self._failed(head, cors, replies.UPSTREAM_STATUS, fault, "no")
+            return self._failed(head, cors, replies.UPSTREAM_STATUS, fault, replies.delivered_by(status))
         kind = media_type(response.headers.get("Content-Type"))
-        body = without_bom(await (self._dial.read_body if kind == JSON else self._dial.read_error_body)(response))
+        body = await (self._dial.read_body if kind == JSON else self._dial.read_error_body)(response)
         if kind == JSON:
-            body = once_each(body)
+            body = once_each(without_bom(body))
         if head is not None and head.asks:
             answer = _answer_in(head, body, response) if kind == JSON else None
             if answer is None:
-                seen = (
-                    f"answered with content type {kind or 'none'!r}" if kind != JSON else "the answer is not one to it"
-                )
+                said = self._dial.describe_error_body(body) if kind != JSON else ""
+                seen = f"answered with content type {kind or 'none'!r} {said}".rstrip()
+                seen = seen if kind != JSON else "the answer is not one to it"
                 return self._failed(head, cors, replies.UPSTREAM_STATUS, f"{self._dial.name}: {seen}", "unknown")
             body = answer
         headers = self._homeward(response, cors)
@@ -529,9 +529,8 @@ class PassThrough:
             return web.Response(status=status, body=body, content_type=JSON, headers=headers)
         said = self._dial.describe_error_body(body)
         fault = f"{self._dial.name}: HTTP {status}{': ' if said else ''}{said}"
-        delivered: replies.Delivered = "no" if status < 500 else "unknown"
         self._dial.fault = fault if status >= 500 else None
-        return self._failed(head, headers, replies.UPSTREAM_STATUS, fault, delivered, status)
+        return self._failed(head, headers, replies.UPSTREAM_STATUS, fault, replies.delivered_by(status), status)
 
     def _homeward(self, response: Response, cors: Mapping[str, str]) -> dict[str, str]:
         return {**cors, **{name: response.headers[name] for name in _HOMEWARD if name in response.headers}}

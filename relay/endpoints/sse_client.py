@@ -242,10 +242,9 @@ class SseClient(RemoteClient):
             self._renew(session, repeat_handshake=self._initialize is not None and not post.is_handshake)
             await self._deliver(post)
             return
-        delivered: replies.Delivered = "no" if status < 500 else "unknown"
         detail = self.dial.describe_error_body(body)
         fault = f"{self.name}: HTTP {status}{': ' if detail else ''}{detail}"
-        self.fail(post, replies.UPSTREAM_STATUS, fault, delivered, status=status)
+        self.fail(post, replies.UPSTREAM_STATUS, fault, replies.delivered_by(status), status=status)
 
     async def _post(self, url: URL, frame: Frame) -> tuple[int, bytes]:
         """POST; return the status, and the body of a refusal."""

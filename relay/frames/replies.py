@@ -31,6 +31,7 @@ __all__ = [
     "SessionOver",
     "cancelled",
     "code_of",
+    "delivered_by",
     "end_by",
     "error",
     "errors",
@@ -60,6 +61,11 @@ CANCELLED: Final = -32005
 """The client cancelled the request and the peer did not answer it any more."""
 
 Delivered = Literal["no", "unknown"]
+
+
+def delivered_by(status: int) -> Delivered:
+    """Tell whether an answer of this status, which is none of success, may mean that the request was executed."""
+    return "no" if 300 <= status < 500 else "unknown"
 
 
 def error(

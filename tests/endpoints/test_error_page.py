@@ -122,6 +122,14 @@ async def test_page_and_retry_after_are_told(door: str, capsys: pytest.CaptureFi
     assert "nginx" not in said
 
 
+@pytest.mark.parametrize("door", ["http", "httpx", "through", *KEPT])
+async def test_page_in_place_of_an_answer_is_told(door: str) -> None:
+    """A login page comes with 200."""
+    said = await told_by(door, 200, {}, PAGE)
+    assert "content type 'text/html' 503 & gone" in said
+    assert "nginx" not in said
+
+
 @pytest.mark.parametrize("door", DOORS)
 async def test_where_a_redirect_leads_is_told(door: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The Location stands in the error, without a login and without its query."""
@@ -371,8 +379,18 @@ class _Answer:
         (500, {}, b"<title>" + b"x" * 999 + b"</title>", "x" * 200),
         (500, {}, b'\xef\xbb\xbf{"error":{"message":"theirs"}}', "theirs"),
         (500, {}, b"first\nsecond", "first"),
+        (500, {"Content_Type": "text/html; charset=iso-8859-1"}, b"<title>zu f\xfcr</title>", "zu f\u00fcr"),
+        (500, {"Content_Type": 'Text/HTML;charset="Windows-1251"'}, b"<title>\xc4\xe0</title>", "\u0414\u0430"),
+        (500, {"Content_Type": "text/html; charset=windows-1"}, b"<title>\xc3\xa4</title>", "\u00e4"),
+        (500, {"Content_Type": "text/html; charset=punycode"}, b"<title>\xc3\xa4</title>", "\u00e4"),
         (429, {"Retry_After": "Fri, 01 Jan 2027 00:00:00 GMT"}, b"", "Retry-After: Fri, 01 Jan 2027 00:00:00 GMT"),
         (429, {"Retry_After": "\x1b[2J" + "9" * 999}, b"", "Retry-After:  [2J" + "9" * 196),
+        (
+            300,
+            {"Location": "/d"},
+            b"choose",
+            "choose; redirects are not followed; this one leads to http://h/d: give the address it leads to",
+        ),
         (302, {}, b"<title>Found</title>", "redirects are not followed; give the address it leads to"),
         (
             302,
