@@ -53,8 +53,8 @@ class _Connection(FastLane):
         large = fault_of_head(exc, self._limits)
         status, said = large or (status, "the request is not proper HTTP")
         if status < 500:
-            why = said if large else message or "a malformed request"
-            self._refusals.note(f"{status} of a head", said if large else _kind_of(why), f"http: {status} {why}")
+            why = said if large else _kind_of(message or "a malformed request")
+            self._refusals.note(f"{status} of a head", why, f"http: {status} {why}")
         else:
             logger.error("http: %s %s: unexpected %s", request.method, request.path, type(exc).__name__, exc_info=exc)
         if request.writer.output_size > 0:
@@ -66,7 +66,7 @@ class _Connection(FastLane):
 
 
 def _kind_of(fault: str) -> str:
-    """Return what aiohttp says of a malformed head, without the bytes that it shows."""
+    """Return what aiohttp says of a malformed head, without the bytes that it shows: they may be a secret."""
     return fault.partition("\n")[0].partition(":")[0]
 
 

@@ -1,7 +1,7 @@
-"""Tell the operator of what a listener refuses: the first of each kind as a warning, the others at INFO.
+"""Tell the operator of what clients do wrong: the first of each kind as a warning, the others at INFO.
 
 A refusal is often the operator's to mend: a name that ``--allowed-host`` lacks, a page that ``--allow-origin`` does.
-Strangers choose hosts, origins and paths, though: so many kinds are named at once, then one a minute.
+Strangers choose hosts, origins, paths and how they leave, though: so many kinds are named at once, then one a minute.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _AT_ONCE = 10  # of one status, before they are named one a minute
 _PERIOD = 60.0
 _REMEMBERED = 256  # kinds of one status
 _SHOWN = 300  # characters of a line
-_LOGIN = re.compile(r"//[^/\s'\"]*@")
+_LOGIN = re.compile(r"(//|')[^/\s'\"]*@")
 
 
 class _Budget:
@@ -43,7 +43,7 @@ class _Budget:
 
 
 class RefusalLog:
-    """What one listener has refused."""
+    """What the clients of one listener, or of one server, have done."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """Count minutes by ``clock``, in seconds."""
@@ -76,5 +76,5 @@ class RefusalLog:
 
 def _printable(line: str) -> str:
     """Return a line without line breaks and logins that a stranger has put in it, and not too long."""
-    line = _LOGIN.sub("//…@", line[:_SHOWN])
+    line = _LOGIN.sub(r"\1…@", line[:_SHOWN])
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in line)

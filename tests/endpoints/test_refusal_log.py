@@ -89,6 +89,34 @@ REFUSED: dict[str, tuple[int, str, str, dict[str, str], bytes | None]] = {
 }
 
 
+MALFORMED = {
+    "a header's value": b"Cookie: sid=hunter2\x01\r\n\r\n",
+    "a header's name": b"Authorization : Bearer hunter2\r\n\r\n",
+    "a header without a colon": b"Authorization hunter2\r\n\r\n",
+    "a length": b"Content-Length: hunter2\r\n\r\n",
+    "a chunk": b"Transfer-Encoding: chunked\r\n\r\nhunter2\r\n",
+    "a host with a login": b"Host: me:hunter2@evil.example\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("case", [*MALFORMED, "a query", "a version", "a method"])
+async def test_what_is_no_proper_http_is_told_without_its_bytes(case: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A secret may be among them, and none of it looks like one."""
+    caplog.set_level(logging.INFO, "relay")
+    lines = {"a query": b"POST /mcp?t=hunter2\x01 HTTP/1.1", "a version": b"POST /mcp?t=hunter2 HTTP/9.9"}
+    line = lines.get(case, b"hunter2 hunter2" if case == "a method" else b"POST /mcp HTTP/1.1")
+    rest = MALFORMED.get(case, b"\r\n")
+    async with house() as there:
+        wire = await Wire.open(there.base)
+        host = b"" if rest.startswith(b"Host") else b"Host: localhost\r\n"
+        types = b"Content-Type: application/json\r\nAccept: */*\r\n"
+        wire.writer.write(line + b"\r\n" + host + types + rest)
+        assert (await wire.response()).status in (400, 421)
+        wire.close()
+    assert len(warned(caplog)) == 1
+    assert not any("hunter2" in record.getMessage() for record in caplog.records)
+
+
 @pytest.mark.parametrize("case", REFUSED)
 async def test_a_refusal_is_a_warning_the_first_time(case: str, caplog: pytest.LogCaptureFixture) -> None:
     """One line that names what was refused, with its status; the same again is none."""
