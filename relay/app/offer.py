@@ -20,8 +20,9 @@ from relay.app.wiring import AddressTarget, RemoteTarget
 from relay.endpoints.base import Endpoint
 from relay.endpoints.hops import following
 from relay.endpoints.modern_clients import ModernClients
+from relay.endpoints.refusal_log import RefusalLog
 from relay.endpoints.tasks import TaskScope
-from relay.errors import EndpointBroken, EndpointClosed, ServerLeftOut
+from relay.errors import EndpointBroken, EndpointClosed, RelayError, ServerLeftOut
 from relay.frames import replies
 from relay.frames.frame import Frame
 from relay.pipe import Observer, pipe
@@ -90,6 +91,7 @@ class Offer:
         self._starting: asyncio.Task[None] | None = None
         self._carrying: set[asyncio.Task[None]] = set()
         self._connections: set[Endpoint] = set()
+        self._endings = RefusalLog()
 
     @property
     def dial(self) -> Dial | None:
@@ -190,8 +192,17 @@ class Offer:
         finally:
             self.target.forget(upstream)
         if report.failure is not None:
-            is_said = isinstance(report.failure, ServerLeftOut)
-            logger.log(logging.INFO if is_said else logging.WARNING, "%s: ended: %s", session.name, report.failure)
+            self._say_end(session, report.failure)
+
+    def _say_end(self, session: Endpoint, failure: RelayError) -> None:
+        """Say why a session has ended: each time if the server did it, of clients each way to leave once."""
+        by_client = f"{session.name}: "
+        if (why := str(failure)).startswith(by_client):
+            why = why.removeprefix(by_client)
+            self._endings.note("ended", why, f"{session.name}: ended: {why}")
+        else:
+            is_said = isinstance(failure, ServerLeftOut)
+            logger.log(logging.INFO if is_said else logging.WARNING, "%s: ended: %s", session.name, why)
 
     async def drain(self, seconds: float) -> None:
         """Let what is in flight on connections be answered, for at most ``seconds``."""

@@ -323,7 +323,9 @@ class StreamableHttp:
 
         trail = self._mount.trail_of(request.headers)
         with self._answers.place():
-            endpoint = await accept_websocket(request, self._limits, strangers=self._answers.strangers)
+            endpoint = await accept_websocket(
+                request, self._limits, strangers=self._answers.strangers, refusals=self._answers.refusals
+            )
             endpoint.trail = trail
             self._mount.offer(endpoint)
             return await endpoint.serve()

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from relay.errors import EndpointBroken, RelayError
 from relay.frames import replies
@@ -18,6 +19,9 @@ from relay.frames.frame import Frame, Head, Kind, RequestId, salvage_head
 from relay.frames.lines import Oversized
 from relay.limits import Limits
 from relay.routing.matching import Strays, home_of, only_of
+
+if TYPE_CHECKING:
+    from relay.endpoints.refusal_log import RefusalLog
 
 __all__ = ["Settlement"]
 
@@ -104,11 +108,15 @@ def _cost(request_id: RequestId) -> int:
 class Settlement:
     """What crosses one connection, and who waits for what on it."""
 
-    def __init__(self, name: str, limits: Limits, *, peer_serves: bool) -> None:
-        """``peer_serves``: we dialled the peer. Its noise is skipped; a client is told what is wrong with its own."""
+    def __init__(self, name: str, limits: Limits, *, peer_serves: bool, refusals: RefusalLog | None = None) -> None:
+        """``peer_serves``: we dialled the peer. Its noise is skipped; a client is told what is wrong with its own.
+
+        ``refusals`` tell the operator of it, once for all clients of a listener.
+        """
         self._name = name
         self._limits = limits
         self._peer_serves = peer_serves
+        self._refusals = refusals
         self._other = "the client" if peer_serves else "the server"
         self._ours = _OpenRequests()
         self._theirs = _OpenRequests()
@@ -162,7 +170,7 @@ class Settlement:
     def _take_oversized(self, piece: Oversized, onward: list[Frame], back: list[Frame]) -> None:
         head = salvage_head(piece.start, piece.end)
         message = f"{self._name}: a frame of {piece.size} bytes; --max-frame-bytes is {self._limits.max_frame_bytes}"
-        logger.warning("%s: dropped", message)
+        self._warn("too large", f"{message}: dropped")
         if head.kind is Kind.RESPONSE:
             error = replies.error(head.id, replies.TOO_LARGE, message, delivered="unknown")
             self._take(Frame(error.raw), onward)
@@ -177,9 +185,15 @@ class Settlement:
             self.noise += 1
             if self.noise == 1:
                 fault = frame.head.fault
-                logger.warning("%s: sent what is not JSON-RPC (%s); such lines are dropped", self._name, fault)
+                self._warn(f"{fault}", f"{self._name}: sent what is not JSON-RPC ({fault}); such lines are dropped")
         onward += self._note_sifted(sifted.onward, self._theirs, self._ours, self._name)
         back += sifted.back
+
+    def _warn(self, what: str, line: str) -> None:
+        if self._refusals is None:
+            logger.warning("%s", line)
+        else:
+            self._refusals.note("dropped", what, line)
 
     # To the peer.
 

@@ -148,7 +148,7 @@ class _StrangerProtocol(SocketProtocol):
 
     def __init__(self, listener: SocketListener, name: str, limits: Limits) -> None:
         self._listener = listener
-        super().__init__(name, limits, peer_serves=False)
+        super().__init__(name, limits, peer_serves=False, refusals=listener.refusals)
         self._limits = limits
         self.max_silence = limits.stall
         self.endpoint = SocketEndpoint(self, limits)

@@ -14,7 +14,7 @@ import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic
-from typing import cast
+from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 import aiohappyeyeballs
@@ -31,6 +31,9 @@ from relay.errors import ConfigError, EndpointBroken, EndpointUnavailable, Relay
 from relay.frames.frame import Frame
 from relay.frames.lines import Oversized
 from relay.limits import DEFAULT_LIMITS, Limits
+
+if TYPE_CHECKING:
+    from relay.endpoints.refusal_log import RefusalLog
 
 __all__ = ["SocketEndpoint", "TcpAddress", "UnixAddress", "dial", "parse_address"]
 
@@ -177,9 +180,9 @@ class SocketWriter(FrameWriter):
 class SocketProtocol(asyncio.Protocol):
     """One connection, for the loop: hands its events to the two halves."""
 
-    def __init__(self, name: str, limits: Limits, *, peer_serves: bool) -> None:
+    def __init__(self, name: str, limits: Limits, *, peer_serves: bool, refusals: RefusalLog | None = None) -> None:
         """Make both halves and their settlement."""
-        self.settlement = Settlement(name, limits, peer_serves=peer_serves)
+        self.settlement = Settlement(name, limits, peer_serves=peer_serves, refusals=refusals)
         self.writer = SocketWriter(name, limits)
         self.reader = self.make_reader(name, limits)
         self.transport: asyncio.Transport | None = None

@@ -44,6 +44,7 @@ from relay.limits import DEFAULT_LIMITS, Limits
 
 if TYPE_CHECKING:
     from relay.endpoints.http_login import HttpLogin
+    from relay.endpoints.refusal_log import RefusalLog
 
 __all__ = ["SUBPROTOCOL", "WebSocketEndpoint", "accept_websocket", "dial_websocket", "is_upgrade"]
 
@@ -80,9 +81,10 @@ class WebSocketEndpoint(ConnectedEndpoint):
         *,
         peer_serves: bool,
         session: aiohttp.ClientSession | None = None,
+        refusals: RefusalLog | None = None,
     ) -> None:
         """Take over a WebSocket whose handshake is done."""
-        settlement = Settlement(name, limits, peer_serves=peer_serves)
+        settlement = Settlement(name, limits, peer_serves=peer_serves, refusals=refusals)
         super().__init__(name, limits, FrameInbox(name, limits), settlement)
         self._socket = socket
         self._transport = transport
@@ -332,12 +334,13 @@ async def accept_websocket(
     *,
     name: str | None = None,
     strangers: Arrivals | None = None,
+    refusals: RefusalLog | None = None,
 ) -> WebSocketEndpoint:
     """Answer an upgrade and return the endpoint; ``return await endpoint.serve()`` from the handler.
 
     The caller has checked Host, Origin and credentials. Until its first frame the client shares the room of
-    ``strangers``. Raises Refused if it is no proper upgrade, or offers
-    subprotocols without ``mcp``.
+    ``strangers``; ``refusals`` tell the operator what it does wrong. Raises Refused if it is no proper upgrade, or
+    offers subprotocols without ``mcp``.
     """
     request = _with_one_list(request)
     offered = [word.strip() for word in request.headers.get(_PROTOCOLS, "").split(",") if word.strip()]
@@ -360,7 +363,9 @@ async def accept_websocket(
     detect_dead_peer(transport.get_extra_info("socket"), limits.stall)
     await socket.prepare(request)
     bytewise = cast("web.WebSocketResponse[Literal[False]]", socket)  # decode_text says so, not to mypy
-    endpoint = WebSocketEndpoint(name or f"websocket {request.remote}", bytewise, transport, limits, peer_serves=False)
+    endpoint = WebSocketEndpoint(
+        name or f"websocket {request.remote}", bytewise, transport, limits, peer_serves=False, refusals=refusals
+    )
     endpoint.begin()
     return endpoint
 

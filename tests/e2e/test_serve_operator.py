@@ -7,12 +7,14 @@ import json
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from tests.e2e.oracle import Client, Wire, initialize, request, run_relay, stdio_server
+from tests.e2e.oracle import Client, Wire, initialize, request, run_relay, run_words, stdio_server
 
 pytestmark = pytest.mark.only_loop("asyncio")
 
@@ -155,6 +157,47 @@ async def test_max_sessions_and_max_frame_bytes_from_the_command_line() -> None:
             assert (await first.post(b" " * (64 * 1024 + 1))).status == 413
             await first.end()
             await third.begin()
+
+
+def _text(message: bytes) -> bytes:
+    """Return a WebSocket frame, masked with zeros."""
+    return b"\x81\xfe" + len(message).to_bytes(2, "big") + bytes(4) + message
+
+
+async def _leave_badly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, said: bytes, answer: bytes) -> None:
+    writer.write(said)
+    await reader.readuntil(answer)
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+
+
+async def test_clients_that_leave_badly_do_not_fill_the_log(tmp_path: Path) -> None:
+    """By a reset, after what is no message, by each way in: once for each reason, not for each client."""
+    where = ("http://127.0.0.1:0/mcp", "tcp://127.0.0.1:0", f"unix:{tmp_path}/s")
+    words = [word for spec in where for word in ("--listen", spec)]
+    lines = initialize() + b"\n7\n"
+    upgrade = b"GET /mcp HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\nUpgrade: websocket\r\n"
+    upgrade += b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    frames = upgrade + _text(initialize()) + _text(b"7")
+    with run_words(*words, "--share", "shared", "--", *stdio_server()) as relay:
+        (port,) = (int(line.rpartition(":")[2]) for line in relay.said if "tcp://" in line)
+        async with Client(relay.base) as client:
+            for _ in range(6):
+                await _leave_badly(*await asyncio.open_connection("127.0.0.1", port), lines, b"-32600")
+                await _leave_badly(*await asyncio.open_unix_connection(f"{tmp_path}/s"), lines, b"-32600")
+                wire = await Wire.open(relay.base)
+                await _leave_badly(wire.reader, wire.writer, frames, b"-32600")
+            async with asyncio.timeout(20):
+                while (await client.status())["sessions"]:
+                    await asyncio.sleep(0.01)
+                assert (await client.request("GET", "/mcp", {"host": "last.example"})).status == 421
+                while not any("last.example" in line for line in relay.said):
+                    await asyncio.sleep(0.01)
+        ends = [line for line in relay.said if ": ended: " in line]
+        noise = [line for line in relay.said if "not JSON-RPC" in line]
+    assert 1 <= len(ends) <= 4, ends
+    doors = sorted(line.split("WARNING ")[1].split(" ")[0].split(":")[0] for line in noise)
+    assert doors == ["tcp", "unix", "websocket"], noise
 
 
 async def test_status_counts_what_there_is() -> None:
