@@ -1,6 +1,7 @@
 """One message by one way in, to a relay of its own: the longest wait of a neighbour, CPU time, and memory."""
 
 import contextlib
+import math
 import os
 import signal
 import socket
@@ -39,8 +40,11 @@ class Figures:
 
 def measure(door: Door, message: bytes, program: Sequence[str], place: Path) -> Figures:
     """Start a relay and its server, send the message while a neighbour calls, and end both."""
-    with Running(program, door.words, door.far, place) as running:
-        return _attack(door, message, running, place)
+    try:
+        with Running(program, door.words, door.far, place) as running:
+            return _attack(door, message, running, place)
+    except RuntimeError as exc:  # before the attack, on a machine that is too busy
+        return Figures(math.nan, math.nan, math.nan, f"not measured: {exc}")
 
 
 class Running:
