@@ -609,7 +609,8 @@ class PassThrough:
             if self._is_draining and head is not None and head.method == _SUBSCRIBE:
                 return watch.end_subscription()
             return self._give_up(watch, f"the request was lost: {exc}", look)
-        if watch.is_resumable and not watch.is_doubtful:
+        may_come_back = _is_framed(response) or not await self._is_gone(watch)
+        if watch.is_resumable and not watch.is_doubtful and may_come_back:
             return b""
         return self._give_up(watch, f"the request was lost: {fault}", look)
 
@@ -678,13 +679,16 @@ def _is_stream(response: Response) -> bool:
     return 200 <= response.status < 300 and media_type(response.headers.get("Content-Type")) == EVENT_STREAM
 
 
+def _is_framed(response: Response) -> bool:
+    """Tell whether an answer says where it ends: what ends with its connection may have been cut anywhere."""
+    return "Content-Length" in response.headers or "Transfer-Encoding" in response.headers
+
+
 def _answer_in(head: Head, body: bytes, response: Response) -> bytes | None:
     """Return the body that answers every request, each under its id; None if this one does not."""
     frame = Frame(body.strip())
-    # What ends with its connection may have been cut anywhere.
-    is_framed = "Content-Length" in response.headers or "Transfer-Encoding" in response.headers
     is_readable = frame.head.kind is not Kind.INVALID
-    answers = (frame.read_whole() if is_readable and not is_framed else frame.head).messages
+    answers = (frame.read_whole() if is_readable and not _is_framed(response) else frame.head).messages
     asked = {one.id: None for one in head.messages if one.kind is Kind.REQUEST and one.id is not None}
     answered = {one.id for one in answers if one.kind is Kind.RESPONSE}
     return body if answered.issuperset(asked) else _odd_answer_in(frame, asked, is_batch=head.kind is Kind.BATCH)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from typing import Any
 
@@ -32,15 +33,30 @@ class Holding(Script):
         await exchange.hold()
 
 
+class HoldingUnframed(Script):
+    """The same on a stream that ends with its connection: whether it was cut, nothing says."""
+
+    async def call(self, exchange: Exchange) -> None:
+        number = exchange.message["id"]
+        await exchange.raw(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
+        await exchange.raw(sse_event(event_id=f"{number}-1"))
+        await exchange.raw(sse_event(note("notifications/progress", progress=1), event_id=f"{number}-2"))
+        with contextlib.suppress(asyncio.CancelledError):
+            await exchange.hold()
+        exchange.writer.close()  # the end that a killed process leaves
+        await exchange.writer.wait_closed()
+
+
 async def open_call(client: Client, number: int) -> Response:
     response = await client.post(request(number, "tools/call", name="x"))
     assert (await response.next_event()).id == f"{number}-2"
     return response
 
 
-async def test_a_server_that_dies_with_resumable_streams_open() -> None:
+@pytest.mark.parametrize("script", [Holding, HoldingUnframed])
+async def test_a_server_that_dies_with_resumable_streams_open(script: type[Script]) -> None:
     """Nobody is there to ask for the rest: each of 32 requests has its error, with its id, on its stream."""
-    async with hop_to(Holding()) as (opened, server):
+    async with hop_to(script()) as (opened, server):
         clients = [opened.client() for _ in range(STREAMS)]
         responses = await asyncio.gather(*(open_call(client, number) for number, client in enumerate(clients)))
         await server.stop()
