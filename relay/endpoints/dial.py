@@ -77,6 +77,8 @@ class AnyDial:
         self._secrets = secrets
         self._moves: dict[URL, URL] = {}
         """Where the server has sent us from each address."""
+        self.is_settled = False
+        """Whether the last POST was answered where it was sent: the next will hardly have to be sent elsewhere."""
 
     # For subclasses to say.
 
@@ -112,19 +114,22 @@ class AnyDial:
         """Send one request and yield its answer once its headers are here; cookies are those of ``jar``, or ours.
 
         A POST that is redirected with 307 or 308, which says that it was not executed, within the origin goes there,
-        once; so do all that follow. Raises EndpointUnavailable if no connection was made, EndpointBroken if it failed
-        after that, here or while the caller reads.
+        once, if its body is still here; so do all that follow. Raises EndpointUnavailable if no connection was made,
+        EndpointBroken if it failed after that, here or while the caller reads.
         """
         asked = self.url if url is None else url
         sent_to = self.where(asked)
-        may_follow = may_follow and method == "POST" and (body is None or isinstance(body, bytes))
+        may_follow = may_follow and method == "POST"
         async with self.exchange(method, sent_to, headers, body, jar) as response:
-            if not (may_follow and self.learn_move(response, asked, sent_to)):
+            has_moved = may_follow and self.learn_move(response, asked, sent_to)
+            if not has_moved or not (body is None or isinstance(body, bytes)):
                 if method == "POST":
                     self._forget_move(response, asked)
+                    self.is_settled = not has_moved
                 yield response
                 return
         async with self.exchange(method, self.where(asked), headers, body, jar) as response:
+            self.is_settled = response.status not in _MOVED
             yield response
 
     def where(self, url: URL) -> URL:

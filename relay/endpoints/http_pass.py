@@ -433,7 +433,8 @@ class PassThrough:
     def _body(self, turn: Turn) -> bytes | BytesPayload:
         frame = turn.frame
         assert frame is not None, "read"
-        if len(frame.raw) <= self._limits.buffer_low or frame.head.method == _INITIALIZE or self._dial.may_resend:
+        is_small = len(frame.raw) <= self._limits.buffer_low
+        if is_small or frame.head.method == _INITIALIZE or self._dial.may_resend or not self._dial.is_settled:
             return frame.raw
         return _LargeBody(frame.raw, turn.end)
 

@@ -263,9 +263,10 @@ class Moved(Script):
         super().__init__()
         self.location, self.status = location, status
         self.is_moved = True
+        self.old = "/mcp"
 
     async def answer(self, exchange: Exchange) -> None:
-        if self.is_moved and exchange.request.method == "POST" and exchange.request.target == "/mcp":
+        if self.is_moved and exchange.request.method == "POST" and exchange.request.target == self.old:
             await exchange.reply(self.status, headers={"Location": self.location})
         else:
             await super().answer(exchange)
@@ -302,6 +303,25 @@ async def test_server_that_moves_meanwhile_is_followed(door: str) -> None:
         assert {one.target for one in server.requests[before:]} == {"/mcp/"}
         executed = [one.message["id"] for one in server.posted("tools/call") if one.target == "/mcp/"]
         assert sorted(executed) == sorted({*executed}), "none was executed twice"
+
+
+async def test_large_request_is_sent_where_the_server_is() -> None:
+    """HTTP to HTTP, where its bytes are dropped as they are sent: not before it is known where the server is."""
+    script = Moved("/mcp/")
+    async with FaultServer.running(script) as server, hop(server.url) as opened:
+        asking = opened.client(None)
+
+        async def call(at: int) -> dict[str, object]:
+            response = await asking.post(request(at, "tools/call", text="x" * 300_000))
+            return dict(json.loads(await response.body()))
+
+        for at in range(2):
+            assert "result" in await call(at)
+        script.old, script.location = "/mcp/", "/mcp/new"
+        assert "error" in await call(2)  # too late for this one
+        assert "result" in await call(3)
+        executed = [one.message["id"] for one in server.posted("tools/call") if one.target != "/mcp"]
+        assert executed == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("door", CALL_DOORS)
