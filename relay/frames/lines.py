@@ -8,12 +8,14 @@ of the line twice, and of one that comes byte by byte forty times.
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import dataclass
 
 __all__ = ["KEPT", "LineBuffer", "Oversized"]
 
 KEPT = 4096
 """Bytes of a line too long to keep, at either end: enough for every envelope seen."""
+_BLANK_LINES = re.compile(rb"(?:\r?\n)++")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +30,13 @@ class Oversized:
 class LineBuffer:
     """Cut a byte stream at LF; a line longer than ``max_bytes`` becomes an ``Oversized`` and costs no memory."""
 
-    def __init__(self, max_bytes: int) -> None:
-        """Accept lines of up to ``max_bytes`` bytes, their LF not counted."""
+    def __init__(self, max_bytes: int, *, keeps_blank: bool = True) -> None:
+        """Accept lines of up to ``max_bytes`` bytes, their LF not counted; skip runs of blank ones if they are no use.
+
+        A stranger may send millions: to skip a run is one step.
+        """
         self._max_bytes = max_bytes
+        self._keeps_blank = keeps_blank
         self._kept = io.BytesIO()
         self._size = 0
         self._dropping = False
@@ -52,6 +58,9 @@ class LineBuffer:
         lines: list[bytes | Oversized] = [self._finish(data[:end])]
         start = end + 1
         while (end := data.find(b"\n", start)) >= 0:
+            if end - start < 2 and not self._keeps_blank and (blank := _BLANK_LINES.match(data, start)) is not None:
+                start = blank.end()
+                continue
             line = data[start:end]
             lines.append(line if len(line) <= self._max_bytes else _oversized(line))
             start = end + 1

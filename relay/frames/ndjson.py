@@ -6,7 +6,6 @@ MCP, Transports, "stdio": messages are delimited by newlines and must not contai
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 from relay.frames.frame import Frame
@@ -14,8 +13,6 @@ from relay.frames.lines import LineBuffer, Oversized
 
 __all__ = ["LineSplitter", "encode_lines"]
 
-_MUCH = 4096  # bytes of a read in which there may be very many lines
-_BLANK_LINES = re.compile(rb"\n(?:\r?\n)++")
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -24,7 +21,7 @@ class LineSplitter:
 
     def __init__(self, max_frame_bytes: int) -> None:
         """Frames of up to ``max_frame_bytes`` bytes; a longer line comes out as an ``Oversized``."""
-        self._lines = LineBuffer(max_frame_bytes)
+        self._lines = LineBuffer(max_frame_bytes, keeps_blank=False)
 
     @property
     def pending(self) -> int:
@@ -34,8 +31,6 @@ class LineSplitter:
     def feed(self, data: bytes) -> list[Frame | Oversized]:
         """Take what the transport read; return the frames it completed."""
         frames: list[Frame | Oversized] = []
-        if len(data) > _MUCH and data.count(b"\n") > len(data) // 16:
-            data = _BLANK_LINES.sub(b"\n", data)  # a stranger may send millions
         for line in self._lines.feed(data):
             if isinstance(line, Oversized):
                 frames.append(line)
