@@ -59,7 +59,7 @@ from relay.frames.http_rules import (
 )
 from relay.frames.modern import METHOD, NAME, PARAM_PREFIX, is_modern_error
 from relay.frames.sse import SseDecoder, encode_event
-from relay.routing.matching import fitting
+from relay.routing.matching import alike, fitting, is_again
 from relay.routing.sessions import name_of_session
 
 if TYPE_CHECKING:
@@ -692,19 +692,20 @@ def _answer_in(head: Head, body: bytes, response: Response) -> bytes | None:
     answers = (frame.read_whole() if is_readable and not _is_framed(response) else frame.head).messages
     asked = {one.id: None for one in head.messages if one.kind is Kind.REQUEST and one.id is not None}
     answered = {one.id for one in answers if one.kind is Kind.RESPONSE}
-    return body if answered.issuperset(asked) else _odd_answer_in(frame, asked, is_batch=head.kind is Kind.BATCH)
+    is_plain = answered.issuperset(asked) and all(one in asked or alike(one, asked) is None for one in answered)
+    return body if is_plain else _odd_answer_in(frame, asked, is_batch=head.kind is Kind.BATCH)
 
 
 def _odd_answer_in(frame: Frame, asked: dict[RequestId, None], *, is_batch: bool) -> bytes | None:
     found: list[bytes] = []
     settled: set[RequestId] = set()
     for one in fitting(frame, asked, settled, "the server", is_whole=True):
+        if isinstance(one, StandIn) or (one.head.kind is Kind.RESPONSE and is_again(one.head.id, asked, settled)):
+            continue  # of HTTP the status says that there is no answer
         found.append(one.raw)
         if one.head.kind is Kind.RESPONSE and one.head.id in asked:
             del asked[one.head.id]
             settled.add(one.head.id)
-        if isinstance(one, StandIn):
-            return None  # of HTTP the status says that there is no answer
     if asked or not found:
         return None
     return b"[" + b",".join(found) + b"]" if is_batch or len(found) > 1 else found[0]

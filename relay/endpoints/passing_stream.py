@@ -16,7 +16,7 @@ from relay.frames.frame import Frame, Head, Kind, RequestId, salvage_head
 from relay.frames.lines import Oversized
 from relay.frames.sse import SseDecoder, SseEvent, encode_event
 from relay.limits import Limits
-from relay.routing.matching import Strays, fitting, only_of
+from relay.routing.matching import Strays, fitting, is_again, only_of
 
 __all__ = ["StreamWatch", "once_each"]
 
@@ -142,7 +142,7 @@ class StreamWatch:
             return _without_bom(event)
         fresh: dict[RequestId | None, None] = {}
         if not self._is_unasked:
-            fresh = dict.fromkeys(one.id for one in answers if one.id not in self._answered)
+            fresh = dict.fromkeys(one.id for one in answers if not is_again(one.id, self._waiting, self._answered))
         for request_id in fresh:
             assert request_id is not None, "chosen so"
             self._waiting.pop(request_id, None)
@@ -158,12 +158,11 @@ class StreamWatch:
         return b'"result"' in data or b'"error"' in data or (bool(self._waiting) and b'"method"' not in data)
 
     def _is_odd(self, head: Head) -> bool:
-        """Tell whether somebody waits and an answer is not sound, or not under the id of a request that is known."""
+        """Tell whether an answer is not sound, or while somebody waits not under the id of a request that is known."""
+        if not self._waiting:
+            return head.kind is Kind.INVALID and (self._is_unasked or bool(self._answered))
         answers = (one.id for one in head.messages if one.kind is Kind.RESPONSE)
-        is_sound = head.kind is not Kind.INVALID and all(
-            one in self._waiting or one in self._answered for one in answers
-        )
-        return bool(self._waiting) and not is_sound
+        return head.kind is Kind.INVALID or not all(one in self._waiting or one in self._answered for one in answers)
 
     def _settle_odd(self, frame: Frame) -> bytes:
         """Take what is not what an answer should be; return what passes in its place."""
@@ -176,7 +175,7 @@ class StreamWatch:
                 del self._waiting[said]
                 self._answered[said] = None
                 self._strays.doubts.pop(said, None)
-            elif said in self._answered:
+            elif self._is_unasked or is_again(said, self._waiting, self._answered):
                 self.dropped += 1
                 continue
             else:

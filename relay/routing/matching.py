@@ -11,13 +11,13 @@ Pure, and never asked about an answer whose id is found as it is.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Container
+from collections.abc import Callable, Collection, Container, Iterator
 
 from relay.frames import replies
 from relay.frames.bounds import is_utf8
 from relay.frames.frame import Frame, Kind, RequestId, read_id
 
-__all__ = ["Strays", "alike", "answers_in", "fitting", "home_of", "last_resort", "only_of"]
+__all__ = ["Strays", "alike", "answers_in", "fitting", "home_of", "is_again", "last_resort", "only_of"]
 
 _REMEMBERED = 128
 _LARGEST = 10**40  # an id beyond is compared as it is: Python's str() of it would take its time
@@ -73,6 +73,13 @@ def alike(request_id: RequestId | None, waiting: Container[RequestId]) -> Reques
     return next((spelling for spelling in _spellings(request_id) if spelling in waiting), None)
 
 
+def is_again(request_id: RequestId | None, waiting: Container[RequestId], settled: Container[RequestId]) -> bool:
+    """Tell whether an answer is one more to a request that had its own, in whatever spelling, and to no open one."""
+    if request_id is None or request_id in waiting:
+        return False
+    return request_id in settled or alike(request_id, settled) is not None
+
+
 def only_of(waiting: Collection[RequestId]) -> RequestId | None:
     """Return the only request that is open."""
     return next(iter(waiting)) if len(waiting) == 1 else None
@@ -93,7 +100,7 @@ def last_resort(frame: Frame, only: RequestId, settled: Container[RequestId], na
     from relay.frames.answers import is_error, respelled
 
     said = frame.head.id
-    if said in settled if said is not None else replies.is_about_nothing(frame):
+    if is_again(said, (), settled) if said is not None else replies.is_about_nothing(frame):
         return None
     own_words = respelled(frame, only) if said is None and is_error(frame) else None
     return own_words or _in_place_of(frame, only, name)
@@ -117,19 +124,20 @@ def answers_in(frame: Frame, name: str = "the server", *, is_server: bool = True
 
 def fitting(
     frame: Frame, waiting: Collection[RequestId], settled: Container[RequestId], name: str, *, is_whole: bool
-) -> list[Frame]:
-    """Return what goes on of a frame that came where just these requests wait: answers under their ids, all else as is.
+) -> Iterator[Frame]:
+    """Yield what goes on of a frame that came where just these requests wait: answers under their ids, all else as is.
 
-    ``is_whole``: nothing else will come, so what fits nobody is for the only one. What is no message, and is no answer
-    either, goes on if it can be read as text.
+    Whoever settles a request takes it out of ``waiting`` before the next. ``is_whole``: nothing else will come, so what
+    fits nobody is for the only one. What is no message, and is no answer either, goes on if it can be read as text.
     """
     if frame.head.kind is Kind.INVALID:
         members = answers_in(frame, name)
-        if not members:
-            return [frame] if frame.raw.isascii() or is_utf8(frame.raw) else []
+        if not members and (frame.raw.isascii() or is_utf8(frame.raw)):
+            members = [frame]
     else:
         members = frame.split() if frame.head.kind is Kind.BATCH else [frame]
-    return [_fitting_one(one, waiting, settled, name, is_whole=is_whole) for one in members]
+    for one in members:
+        yield _fitting_one(one, waiting, settled, name, is_whole=is_whole)
 
 
 def _fitting_one(

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from relay.limits import Limits
 from tests.e2e.fault_server import JSON, SSE, Exchange, Script, note, result, sse_event
 from tests.e2e.oracle import Client, Event, Response, initialize, request
 from tests.endpoints.test_http_pass import CALL, LOST, PRIMING, Doing, events_of, hop_to, sees
@@ -16,6 +17,13 @@ from tests.endpoints.test_http_pass import CALL, LOST, PRIMING, Doing, events_of
 STREAMS = 32
 AGAIN = sse_event(result(json.loads(CALL), "again"), event_id="8")
 FIRST = sse_event(result(json.loads(CALL), "first"), event_id="7")
+SPELT = ["1", '"1"', "1.0", "1e0", '"\\u0031"']
+
+
+def spelt(event: bytes, request_id: str) -> bytes:
+    """Return what a server writes that has its own way with the id 1."""
+    assert event.count(b'"id": 1,') == 1
+    return event.replace(b'"id": 1,', b'"id": ' + request_id.encode() + b",")
 
 
 def answers_in(events: list[Event]) -> list[dict[str, Any]]:
@@ -120,10 +128,11 @@ async def test_a_server_that_dies_while_a_resumed_stream_is_open() -> None:
 
 @pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"])
 @pytest.mark.parametrize("step", [1, 7, 10_000])
-async def test_a_second_answer_does_not_pass(step: int, line_end: bytes) -> None:
-    """On one stream, wherever the bytes were cut; what else comes does."""
-    news = sse_event(note("notifications/message"))
-    stream = (PRIMING + FIRST + AGAIN + news + AGAIN).replace(b"\n", line_end)
+@pytest.mark.parametrize("request_id", SPELT)
+async def test_a_second_answer_does_not_pass(request_id: str, step: int, line_end: bytes) -> None:
+    """On one stream, wherever the bytes were cut and however the id is spelt; what else comes does."""
+    news, again = sse_event(note("notifications/message")), spelt(AGAIN, request_id)
+    stream = (PRIMING + FIRST + again + news + again).replace(b"\n", line_end)
     steps = [stream[at : at + step] for at in range(0, len(stream), step)]
     async with hop_to(Doing(*steps, "end")) as (opened, _):
         body = await (await opened.client().post(CALL)).body()
@@ -139,20 +148,42 @@ def _read(body: bytes) -> list[dict[str, object]]:
     return [json.loads(one.data) for one in events if one is not None and one.event == "message" and one.data]
 
 
+@pytest.mark.parametrize("request_id", SPELT)
+async def test_a_second_answer_is_not_that_of_the_other_request(request_id: str) -> None:
+    """Of a batch, whose other request has its own answer later than a stray would be taken for it."""
+    late = sse_event(result({"id": 2}, "late"))
+
+    class Slow(Script):
+        async def post(self, exchange: Exchange) -> None:
+            await exchange.open_stream()
+            await exchange.chunk(FIRST + spelt(AGAIN, request_id))
+            await asyncio.sleep(0.3)
+            await exchange.chunk(late)
+            await exchange.end()
+
+    async with hop_to(Slow(), limits=Limits(stray_grace=0.05)) as (opened, _):
+        calls = [json.loads(CALL), json.loads(request(2, "tools/call", name="x"))]
+        body = await (await opened.client().post(json.dumps(calls).encode())).body()
+        assert [one.get("result") for one in _read(body)] == ["first", "late"]
+
+
 @pytest.mark.parametrize("kept", [False, True])
-async def test_a_batch_with_a_second_answer(kept: bool) -> None:
-    """In a JSON body, and in one event."""
+@pytest.mark.parametrize("request_id", SPELT)
+async def test_a_batch_with_a_second_answer(request_id: str, kept: bool) -> None:
+    """In a JSON body, and in one event, however the second one spells the id."""
     first, again = result(json.loads(CALL), "first"), result(json.loads(CALL), "again")
+    again_spelt = spelt(json.dumps(again).encode(), request_id)
+    news = json.dumps(note("n")).encode()
+    batch = b"[" + b", ".join([json.dumps(first).encode(), again_spelt, news]) + b"]"
 
     class Twice(Script):
         async def call(self, exchange: Exchange) -> None:
             if exchange.message["params"].get("how") == "event":
                 await exchange.open_stream()
-                await exchange.event([first, again, note("n")])
-                await exchange.event([again])
+                await exchange.chunk(b"data: " + batch + b"\n\ndata: [" + again_spelt + b"]\n\n")
                 await exchange.end()
             else:
-                await exchange.reply(200, b" " + json.dumps([first, again, note("n")]).encode(), kind=JSON)
+                await exchange.reply(200, b" " + batch, kind=JSON)
 
     async with hop_to(Twice()) as (opened, server):
         client = opened.client()
