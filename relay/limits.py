@@ -75,11 +75,14 @@ class Limits:
     """How long a request body may take: in a session plus one second for each 64 KiB, before one for each 2 MiB."""
     max_stranger_bytes: int = MIB
     """A body before any session, which can only be an ``initialize``; and what counts as small where more may come."""
-    arrival_bytes: int = 4 * MIB
+    arrival_bytes: int = 8 * MIB
     """What all bodies that nobody has vouched for may hold while they arrive: the small ones, and the large ones. One
     of these may go beyond it."""
-    arrival_patience: float = 0.1
-    """How long such a body may stand still while others wait for its room."""
+    arrival_turn: float = 0.1
+    """How long such a body may stand still before others go on in its place."""
+    arrival_patience: float = 2.0
+    """How long it may stand still while others wait for its room, which a phone or a lost packet does; one that holds
+    more than ``arrival_bytes`` no longer than ``arrival_turn``, nor anyone while as much again is held."""
     max_connections: int = 8192
     """Open HTTP connections; one more is answered 503. In HTTP/1.1 every call in flight has one of its own."""
     max_sessions: int = 1024

@@ -2,7 +2,8 @@
 
 A place for each would be held by whoever announces a body and does not send it. So bytes are counted, and only those
 that are here. While all of them fit, nobody waits. Beyond that one goes on at a time, the one with the fewest bytes to
-come; one that stands still gives way when others wait. So a relay holds a fixed room and, beyond it, one frame.
+come. One that stands still loses its turn at once when others wait, and its place if it goes on so, or holds much. So a
+relay holds twice a fixed room and, beyond it, one frame.
 """
 
 from __future__ import annotations
@@ -94,13 +95,15 @@ class Arrivals:
     def __init__(self, limits: Limits, *, capacity: int | None = None, patience: float | None = None) -> None:
         """Hold ``capacity`` bytes of small and as many of large bodies, and one of ``limits.max_frame_bytes``.
 
-        One that stands still for ``patience`` seconds may have to give way. By default both are ``limits.arrival_…``.
+        One that stands still for ``patience`` seconds loses its turn and may have to give way. By default these are
+        ``limits.arrival_bytes``, ``arrival_turn`` and ``arrival_patience``.
         """
         self.max_bytes = limits.max_frame_bytes
         self.capacity = limits.arrival_bytes if capacity is None else capacity
+        self.turn = limits.arrival_turn if patience is None else patience
         self.patience = limits.arrival_patience if patience is None else patience
         self.least = self.capacity // 1024
-        """Bytes within ``patience`` below which a body stands still: one byte now and then is no sign of life."""
+        """Bytes within ``turn`` below which a body stands still: one byte now and then is no sign of life."""
         self._max_small = limits.max_stranger_bytes
         self._small, self._large = _Hall(self), _Hall(self)
 
@@ -160,10 +163,10 @@ class _Hall:
         self._is_settling = False
         if not self._waiting:
             return
-        now, patience = monotonic(), self._arrivals.patience
-        halt = now - self._due  # of the whole relay: nobody was heard meanwhile, whatever they have sent
-        silent = {one for one in self.members if one not in self._waiting and one.silence(now) > patience + halt}
-        self._make_room(sorted(silent, key=lambda one: one.held, reverse=True))
+        now = monotonic()
+        heard = self._due  # what came while the whole relay stood still was not heard, whatever was sent
+        silent = {one for one in self.members if one not in self._waiting and one.silence(heard) > self._arrivals.turn}
+        self._make_room(sorted(silent, key=lambda one: one.held, reverse=True), heard)
         for one in self._next(silent):
             if one in self._waiting:
                 del self._waiting[one]
@@ -173,11 +176,14 @@ class _Hall:
             self._due = now + _PERIOD
             asyncio.get_running_loop().call_later(_PERIOD, self._settle)
 
-    def _make_room(self, silent: list[Arrival]) -> None:
+    def _make_room(self, silent: list[Arrival], heard: float) -> None:
         """Refuse of those that stand still, the largest first, as many as it takes; none if that is of no use."""
         capacity = self._arrivals.capacity
         if not any(one.is_wanted for one in self._waiting):
             silent = []  # it is not for room that others wait
+        if self.held <= 2 * capacity:
+            patience = self._arrivals.patience
+            silent = [one for one in silent if one.held > capacity or one.silence(heard) > patience]
         standing = sum(one.held for one in silent)
         for one in silent:
             excess = self.held - capacity

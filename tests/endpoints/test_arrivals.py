@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -12,7 +13,9 @@ from relay.limits import Limits
 
 CAPACITY = 4 * STEP
 FRAME = 64 * STEP
-LIMITS = Limits(arrival_bytes=CAPACITY, max_stranger_bytes=STEP, max_frame_bytes=FRAME, arrival_patience=0.05)
+LIMITS = Limits(
+    arrival_bytes=CAPACITY, max_stranger_bytes=STEP, max_frame_bytes=FRAME, arrival_patience=0.05, arrival_turn=0.05
+)
 
 
 class Sender:
@@ -20,7 +23,7 @@ class Sender:
 
     def __init__(self, arrivals: Arrivals, size: int | None, *, until: int, on_growth: Callable[[], None]) -> None:
         self._room = asyncio.Event()
-        self._until = until
+        self.until = until
         self._on_growth = on_growth
         self.is_refused = False
         self.arrival: Arrival = arrivals.begin(size)
@@ -33,9 +36,9 @@ class Sender:
 
     async def send(self) -> bool:
         """Send up to where it stops; return whether it came so far."""
-        while self.arrival.held < self._until and not self.is_refused:
+        while self.arrival.held < self.until and not self.is_refused:
             self._room.clear()
-            if not self.arrival.grow(min(STEP, self._until - self.arrival.held)) and not self.is_refused:
+            if not self.arrival.grow(min(STEP, self.until - self.arrival.held)) and not self.is_refused:
                 await self._room.wait()
             self._on_growth()
             await asyncio.sleep(0)
@@ -112,6 +115,29 @@ async def test_one_that_stands_still_is_left_alone_while_nobody_waits() -> None:
     await asyncio.sleep(3 * LIMITS.arrival_patience)
     assert await scene.sender(STEP).send(), "small"
     assert not slow.is_refused
+
+
+async def test_one_that_pauses_loses_its_turn_and_not_its_place() -> None:
+    """As a phone does, or whoever has lost a packet: others go on meanwhile, then it does."""
+    scene = Scene(replace(LIMITS, arrival_patience=60))
+    pausing = scene.sender(CAPACITY, until=CAPACITY - STEP)
+    assert await pausing.send()
+    async with asyncio.timeout(20):
+        assert await scene.sender(CAPACITY).send()
+        pausing.until = CAPACITY
+        assert await pausing.send()
+    assert scene.arrivals.held == 0
+
+
+async def test_those_that_pause_hold_twice_the_room_at_the_most() -> None:
+    """Each holds little and has much patience left: the room is no larger for all of them."""
+    scene = Scene(replace(LIMITS, arrival_patience=60))
+    pausing = [scene.sender(CAPACITY, until=CAPACITY - STEP) for _ in range(12)]
+    async with asyncio.timeout(40):
+        sent = await asyncio.gather(*(one.send() for one in pausing))
+    assert any(sent)
+    assert scene.most <= 3 * CAPACITY + 12 * STEP, "and one body, and what is read before a body waits"
+    assert any(one.is_refused for one in pausing)
 
 
 async def test_a_body_waits_while_its_server_takes_no_more_and_others_do_not() -> None:

@@ -169,7 +169,7 @@ async def test_one_bound_counts_who_comes_by_any_door(first: str, second: str) -
 KIB, MIB = 2**10, 2**20
 ROOM = Limits(
     arrival_bytes=256 * KIB, max_stranger_bytes=64 * KIB, max_frame_bytes=2 * MIB, arrival_patience=0.05,
-    close_grace=0.2, answer_wait=30,
+    arrival_turn=0.05, close_grace=0.2, answer_wait=30,
 )  # fmt: skip
 HEAVY = 2 * MIB - 1
 MODERN_HEADERS = {name: value for name, value in headers_for(ask(1)).items() if value and name.startswith("mcp")}
