@@ -109,9 +109,7 @@ class WebSocketEndpoint(ConnectedEndpoint):
             # So that a large message on a slow line is a sign of life too, and not only its end.
             self._protocol._data_received_cb = self._heard
         if self._stranger is not None:
-            nothing = EndpointBroken(f"{self.name}: has sent no message within {self._limits.handshake:g} s")
-            loop = asyncio.get_running_loop()
-            self._handshake = loop.call_later(self._limits.handshake, self._break, nothing)
+            self._wait_for_message(self._stranger, monotonic())
         self._tasks.spawn(self._read(), name=f"{self.name}: read")
         self._tasks.spawn(self._keep_alive(), name=f"{self.name}: keep alive")
 
@@ -237,6 +235,17 @@ class WebSocketEndpoint(ConnectedEndpoint):
         socket.vouch()
         self._stranger = None
         self._stop_handshake()
+
+    def _wait_for_message(self, socket: MaskedSocket, since: float) -> None:
+        """Let who sends nothing stay as long as an idle connection, and a message take as long as a handshake."""
+        limits, begun = self._limits, socket.begun_at
+        allowed = max(limits.handshake, limits.idle_connection) if begun is None else limits.handshake
+        left = (since if begun is None else begun) + allowed - monotonic()
+        if left <= 0:
+            self._break(EndpointBroken(f"{self.name}: has sent no message within {allowed:g} s"))
+            return
+        loop = asyncio.get_running_loop()
+        self._handshake = loop.call_later(min(left, limits.handshake), self._wait_for_message, socket, since)
 
     def _stop_handshake(self) -> None:
         if self._handshake is not None:

@@ -14,6 +14,7 @@ import io
 import secrets
 from collections import deque
 from collections.abc import Callable
+from time import monotonic
 from typing import Any, NamedTuple
 
 from aiohttp import WebSocketError, WSMsgType, web
@@ -85,6 +86,8 @@ class _Parser:
         self._is_last = False
         self._is_broken = False
         self._arrival: Arrival | None = None
+        self.begun_at: float | None = None
+        """Since when a stranger's message has been on its way, if one is."""
 
     def feed_data(self, data: bytes) -> tuple[bool, bytes]:
         """Take what was read, as aiohttp's parser does."""
@@ -97,9 +100,12 @@ class _Parser:
             self._take(self._head + data if self._head else data)
         except WebSocketError as exc:
             self.fail(exc)
-        if self._arrival is not None and not self._arrival.grow(len(data)):
-            self._is_crowded = True
-            self._look()
+        if self._arrival is not None:
+            is_within = bool(self._left or self._head or self._message is not None)
+            self.begun_at = (self.begun_at or monotonic()) if is_within else None
+            if not self._arrival.grow(len(data)):
+                self._is_crowded = True
+                self._look()
         return self._is_broken, b""
 
     def _is_small_and_whole(self, data: bytes) -> bool:
@@ -251,6 +257,11 @@ class MaskedSocket(web.WebSocketResponse[Any]):
         if ours is not None and ours.large and message.data == ours.mark:
             return ours.take_large()
         return message
+
+    @property
+    def begun_at(self) -> float | None:
+        """Since when the first message has been on its way, by the monotonic clock; None while none is."""
+        return None if self._ours is None else self._ours.begun_at
 
     def expect_message(self) -> None:
         """Count what comes from now on anew: what came was no frame."""
