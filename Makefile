@@ -55,7 +55,7 @@ peers: setup
 	$(BIN)/python tests/peers/install.py
 
 test: peers
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
 conformance: peers
 	$(BIN)/python -m tests.conformance $(ARGS)

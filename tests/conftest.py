@@ -31,6 +31,7 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadScopeScheduling
 
 import relay
 
@@ -45,6 +46,15 @@ ORDINARY_WAY = Path(__file__).with_name("ordinary_way")
 
 TEST_TIMEOUT = 50.0  # nothing a test waits for takes longer on a loaded CI machine, unless it says so
 CLEAN_UP = 40.0  # what a test that was given up may take to end its processes
+TOGETHER = (
+    "tests/app/test_completion.py",  # a shell
+    "tests/dropins/test_examples.py",  # servers of an SDK
+    "tests/e2e/test_check.py",  # a relay
+    "tests/e2e/test_connect_modern.py",  # servers of the SDKs
+    "tests/e2e/test_sdk_matrix.py",  # the first of these tests starts what all of them want
+    "tests/e2e/test_serve_answers.py",  # two relays
+)
+"""Files whose tests share what takes seconds to start."""
 LEAK_GRACE = 2.0  # closing takes a few turns of the loop, a killed child until it is reaped
 
 settings.register_profile("default", deadline=None)  # a busy machine is no failure
@@ -91,6 +101,27 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 def pytest_sessionstart() -> None:
     """Compile the package as an installer does: hundreds of relays are started, each 60 ms sooner with bytecode."""
     compileall.compile_dir(Path(relay.__file__).parent, quiet=1)
+
+
+# -- which tests, in which worker -------------------------------------------------------------------------------------
+
+
+class Shares(LoadScopeScheduling):  # type: ignore[misc]  # has no types
+    """Shares the tests out among pytest-xdist's workers: what has something costly in common stays in one of them."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        """Name what a test has in common with others."""
+        file = nodeid.partition("::")[0]
+        if file in TOGETHER:
+            return file
+        # The end-to-end tests take long and have little in common; of the others a function has what it sets up.
+        return nodeid if file.startswith("tests/e2e/") else nodeid.partition("[")[0]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Shares | None:
+    """Use ours, unless the command line names another with `--dist`."""
+    return Shares(config, log) if config.getvalue("dist") == "load" else None
 
 
 # -- which tests, on which loop ---------------------------------------------------------------------------------------

@@ -13,8 +13,6 @@ from tests import peers
 from tests.e2e.conversation import Program, note, request
 from tests.e2e.modern_sdks import Servers, program, run
 
-pytestmark = pytest.mark.xdist_group("modern sdks")  # in one worker: they share servers
-
 VERSION = "2026-07-28"
 META = {
     "io.modelcontextprotocol/protocolVersion": VERSION,

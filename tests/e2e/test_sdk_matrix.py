@@ -40,10 +40,7 @@ NO_TERMINATION = {
     "ws": {"termination": "a WebSocket has no session termination"},
 }
 
-pytestmark = [
-    pytest.mark.timeout(300),  # the first test waits for its turn among all others
-    pytest.mark.xdist_group("sdk matrix"),  # in one worker: each that had one of these would start them all
-]
+pytestmark = pytest.mark.timeout(300)  # the first test waits for its turn among all others
 
 
 @dataclass(frozen=True, slots=True)
