@@ -345,7 +345,7 @@ def _head_of(envelope: _Envelope, raw: Text) -> Head:
     if message_id is None:
         return Head(Kind.INVALID, fault="a request whose id is null")
     token = None
-    if envelope.params is not msgspec.UNSET and (b"progressToken" in raw or may_hold(raw, b"\\u00")):
+    if envelope.params is not msgspec.UNSET and (b"progressToken" in raw or (b"\\" in raw and may_hold(raw, b"\\u00"))):
         if len(raw) > BUILT and (fault := excess(raw)):
             return Head(Kind.INVALID, message_id, fault=fault, is_excessive=True)
         token = _request_token(envelope.params)
