@@ -81,13 +81,14 @@ def meant_by(frame: Frame, *, is_server: bool) -> Head:
     """Return the kind and the id that an invalid frame was meant to have, as far as that can be told.
 
     Whoever looks for the side that waits must not take any frame for a request. An id alone is a server's answer, and
-    a client's request.
+    a client's request; so is a frame with both a method and a result.
     """
     loose = _read_loosely(frame.raw) if frame.head.is_json else None
     if loose is None:
         return salvage_head(frame.raw[:KEPT], frame.raw[-KEPT:])
     message_id = read_id(_start_of(loose.id, MOST_NAME + 1)) if isinstance(loose.id, msgspec.Raw) else None
-    if loose.has_answer or (is_server and not loose.has_method and loose.id is not msgspec.UNSET):
+    has_answer = loose.has_answer and (is_server or not loose.has_method)
+    if has_answer or (is_server and not loose.has_method and loose.id is not msgspec.UNSET):
         return Head(Kind.RESPONSE, message_id)
     if loose.id is not msgspec.UNSET:
         return Head(Kind.REQUEST, message_id)
