@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from relay.errors import RelayError
 from relay.frames import replies
 from relay.frames.frame import Frame, Head, Kind, RequestId
-from relay.routing.matching import Strays, alike, answers_in, home_of, only_of
+from relay.routing.matching import Strays, alike, home_of, meant_or_itself, only_of
 
 __all__ = ["OpenIds"]
 
@@ -110,7 +110,8 @@ class OpenIds:
             elif kind is Kind.BATCH and not self._is_batch_of_answers_due(frame.head):
                 found += self._find_homes(frame.split())
             elif kind is Kind.INVALID:
-                found += self._find_homes(answers_in(frame))
+                meant = meant_or_itself(frame, "the server")
+                found += meant if meant == [frame] else self._find_homes(meant)
             else:
                 found.append(frame)
         return found
@@ -122,6 +123,8 @@ class OpenIds:
                 return [frame]
             home = home_of(frame, self._ids, "the server")
             if home is None:
+                if not self._ids and said not in self.strays:
+                    return [frame]  # nobody could be hurt by it: bytes pass
                 only = only_of(self._ids - self._subscriptions if self._subscriptions else self._ids)
                 self.strays.take(frame, only, "the server")
                 if said is None and not self.strays.doubts:

@@ -17,7 +17,17 @@ from relay.frames import replies
 from relay.frames.bounds import is_utf8
 from relay.frames.frame import Frame, Kind, RequestId, read_id
 
-__all__ = ["Strays", "alike", "answers_in", "fitting", "home_of", "is_again", "last_resort", "only_of"]
+__all__ = [
+    "Strays",
+    "alike",
+    "answers_in",
+    "fitting",
+    "home_of",
+    "is_again",
+    "last_resort",
+    "meant_or_itself",
+    "only_of",
+]
 
 _REMEMBERED = 128
 _LARGEST = 10**40  # an id beyond is compared as it is: Python's str() of it would take its time
@@ -122,6 +132,11 @@ def answers_in(frame: Frame, name: str = "the server", *, is_server: bool = True
     return sift(frame, name, is_server=is_server).onward if frame.head.kind is Kind.INVALID else []
 
 
+def meant_or_itself(frame: Frame, name: str) -> list[Frame]:
+    """Return what goes on of an invalid frame: the answers in it; without any the frame, if it can be read as text."""
+    return answers_in(frame, name) or ([frame] if is_utf8(frame.raw) else [])
+
+
 def fitting(
     frame: Frame, waiting: Collection[RequestId], settled: Container[RequestId], name: str, *, is_whole: bool
 ) -> Iterator[Frame]:
@@ -131,9 +146,7 @@ def fitting(
     fits nobody is for the only one. What is no message, and is no answer either, goes on if it can be read as text.
     """
     if frame.head.kind is Kind.INVALID:
-        members = answers_in(frame, name)
-        if not members and (frame.raw.isascii() or is_utf8(frame.raw)):
-            members = [frame]
+        members = meant_or_itself(frame, name)
     else:
         members = frame.split() if frame.head.kind is Kind.BATCH else [frame]
     for one in members:

@@ -83,8 +83,8 @@ async def test_json_rpc_error_is_no_reason_for_sse(status: int) -> None:
         assert server.methods() == ["initialize"]
 
 
-async def test_json_rpc_error_without_an_id_is_passed_on_in_one_with_ours() -> None:
-    """A JSON-RPC error with id null refuses the request all the same: the client sees its words under its own id."""
+async def test_json_rpc_error_without_an_id_is_the_request_s_own() -> None:
+    """A JSON-RPC error with id null refuses the request: the client gets it, code and words, under its own id."""
 
     class Refusing(Script):
         async def initialize(self, exchange: Exchange) -> None:
@@ -93,8 +93,7 @@ async def test_json_rpc_error_without_an_id_is_passed_on_in_one_with_ours() -> N
     async with FaultServer.running(Refusing()) as server, Direct.to(server.url) as client:
         await client.send(INITIALIZE)
         answer = await client.answer("init")
-        assert "unsupported version" in answer["error"]["message"]
-        assert answer["error"]["data"] == {"delivered": "no", "status": 400}
+        assert answer["error"] == error(None, message="unsupported version")["error"]
         assert server.methods() == ["initialize"]
 
 
