@@ -561,7 +561,7 @@ async def test_the_server_s_end_is_an_error_for_each_request_and_the_next_begins
 
 async def test_a_request_that_waits_for_room_is_the_next_server_s() -> None:
     """Its server takes no more and ends: it is neither lost nor answered with 404."""
-    limits = dataclasses.replace(PATIENT, buffer_high=1000, buffer_low=100)
+    limits = dataclasses.replace(PATIENT, buffer_high=1000, buffer_low=500)
     async with modern_house(limits=limits) as there:
         client, server = await there.warm()
         first = asyncio.get_running_loop().create_task(there.post(there.client(), ask(1, fill="x" * 2000)))
