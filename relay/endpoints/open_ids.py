@@ -124,7 +124,7 @@ class OpenIds:
             home = home_of(frame, self._ids, "the server")
             if home is None:
                 if not self._ids and said not in self.strays:
-                    return [frame]  # nobody could be hurt by it: bytes pass
+                    return [frame]  # no open request can be taken for its own: pass the bytes
                 only = only_of(self._ids - self._subscriptions if self._subscriptions else self._ids)
                 self.strays.take(frame, only, "the server")
                 if said is None and not self.strays.doubts:

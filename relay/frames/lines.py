@@ -31,9 +31,9 @@ class LineBuffer:
     """Cut a byte stream at LF; a line longer than ``max_bytes`` becomes an ``Oversized`` and costs no memory."""
 
     def __init__(self, max_bytes: int, *, keeps_blank: bool = True) -> None:
-        """Accept lines of up to ``max_bytes`` bytes, their LF not counted; skip runs of blank ones if they are no use.
+        """Accept lines of up to ``max_bytes`` bytes, their LF not counted.
 
-        A stranger may send millions: to skip a run is one step.
+        A stranger may send millions of blank lines: with ``keeps_blank=False`` the buffer skips a run in one step.
         """
         self._max_bytes = max_bytes
         self._keeps_blank = keeps_blank
