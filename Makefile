@@ -84,7 +84,7 @@ schemas: setup
 	$(BIN)/python -m relay config schema relay > relay/schemas/relay.json
 
 demo: $(VENV)/.package
-	@once='$(ONCE)'; exec $(BIN)/python -m relay.app.demo $${once:+--once} $(ARGS)
+	@once='$(ONCE)'; exec $(BIN)/python -m relay.demo $${once:+--once} $(ARGS)
 
 fix: setup
 	$(BIN)/ruff check --fix

@@ -18,18 +18,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from relay.app.wiring import connect
+from relay.app.run.wiring import connect
 from relay.endpoints.base import Endpoint, Listener
-from relay.endpoints.memory import memory_pair
+from relay.endpoints.core.memory import memory_pair
 from relay.errors import RelayError
 from relay.frames.frame import Frame
 from relay.limits import Limits
 from relay.pipe import Observer, PipeReport, pipe
 
 if TYPE_CHECKING:
-    from relay.app.choosing import balance, fallback
-    from relay.app.listening import listen
-    from relay.app.sharing import shared
+    from relay.app.run.failover import balance, fallback
+    from relay.app.run.listening import listen
+    from relay.app.run.sharing import shared
 
 __all__ = [
     "Endpoint",
@@ -52,10 +52,10 @@ __all__ = [
 
 # Where the names are that few ask for: importlib.metadata costs 20 ms, the choice between servers 10.
 _LATE = {
-    "balance": "relay.app.choosing",
-    "fallback": "relay.app.choosing",
-    "listen": "relay.app.listening",
-    "shared": "relay.app.sharing",
+    "balance": "relay.app.run.failover",
+    "fallback": "relay.app.run.failover",
+    "listen": "relay.app.run.listening",
+    "shared": "relay.app.run.sharing",
 }
 
 

@@ -15,10 +15,10 @@ import sys
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from relay.app import relay_command
-from relay.app.logs import StderrSink, say
-from relay.app.orphans import reap_orphans
-from relay.app.process import (
+from relay.app.commands import relay as relay_command
+from relay.app.log.logs import StderrSink, say
+from relay.app.run.orphans import reap_orphans
+from relay.app.run.process import (
     collect_less_often,
     flush_stdout,
     loop_factory,
@@ -34,31 +34,31 @@ _OWN_NAMES = ("mcp-relay", "__main__.py")  # else the name of a link or a copy, 
 
 
 def _test(words: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
-    from relay.app.check import command
+    from relay.app.doctor.cli import command
 
     return command(words, sink)
 
 
 def _notification_demo(words: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
-    from relay.app.notification_demo import command
+    from relay.app.commands.notification_demo import command
 
     return command(words, sink)
 
 
 def _proxy(words: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
-    from relay.app.proxy_commands import proxy
+    from relay.app.commands.proxy import proxy
 
     return proxy(words, sink)
 
 
 def _load_balance(words: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
-    from relay.app.proxy_commands import load_balance
+    from relay.app.commands.proxy import load_balance
 
     return load_balance(words, sink)
 
 
 def _reset(words: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
-    from relay.app.reset import command
+    from relay.app.commands.reset import command
 
     return command(words, sink)
 
@@ -74,7 +74,7 @@ _SUBCOMMANDS: dict[str, Callable[[Sequence[str], StderrSink], Coroutine[Any, Any
 
 
 def _install(words: Sequence[str], sink: StderrSink) -> int:
-    from relay.app.install import command
+    from relay.app.install.command import command
 
     return command(words, sink)
 
@@ -86,7 +86,7 @@ def _completion(words: Sequence[str], sink: StderrSink) -> int:
 
 
 def _config(words: Sequence[str], sink: StderrSink) -> int:
-    from relay.app.config.command import command
+    from relay.app.commands.config import command
 
     return command(words, sink)
 

@@ -9,15 +9,15 @@ import pytest
 
 from relay import balance, connect, fallback
 from relay.addresses import fault_of_url, shown_address, without_logins
-from relay.app.choosing import ChoiceTarget
-from relay.app.connect_words import parse_target
-from relay.app.options import secrets_in
+from relay.app.options.common import secrets_in
+from relay.app.options.connect_args import parse_target
+from relay.app.run.failover import ChoiceTarget
+from relay.app.run.wiring import AddressTarget, RemoteTarget
 from relay.app.settings import BridgeSettings, CheckSettings, ChoiceSettings, NamedServer
 from relay.app.specs import parse_listen
-from relay.app.wiring import AddressTarget, RemoteTarget
 from relay.auth.outbound import check_token_url
-from relay.endpoints.balancer import Retry
-from relay.endpoints.tcp import parse_address
+from relay.endpoints.combined.pool import Retry
+from relay.endpoints.socket.tcp import parse_address
 from relay.errors import ConfigError, RelayError
 from relay.frames.frame import Frame
 from relay.limits import DEFAULT_LIMITS

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
 
-from relay.endpoints.memory import MemoryEndpoint, memory_pair
+from relay.endpoints.core.memory import MemoryEndpoint, memory_pair
 from relay.errors import RelayError
 from relay.frames.frame import Frame
 from relay.limits import Limits

@@ -15,10 +15,10 @@ import pytest
 
 import relay
 from relay import cli
-from relay.app import bridge as bridge_module
-from relay.app import serve as serve_module
-from relay.app.logs import StderrSink
-from relay.app.process import loop_factory
+from relay.app.log.logs import StderrSink
+from relay.app.run import bridge as bridge_module
+from relay.app.run import serve as serve_module
+from relay.app.run.process import loop_factory
 from relay.app.settings import BridgeSettings, ServeSettings
 from relay.app.specs import ListenSpec
 from relay.errors import ConfigError, EndpointUnavailable, RelayError

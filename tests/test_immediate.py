@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from relay.endpoints.base import Endpoint
-from relay.endpoints.lazy import Lazy
-from relay.endpoints.memory import MemoryEndpoint, memory_pair
+from relay.endpoints.core.lazy import Lazy
+from relay.endpoints.core.memory import MemoryEndpoint, memory_pair
 from relay.errors import EndpointClosed
 from relay.frames.frame import Frame
 from relay.limits import Limits

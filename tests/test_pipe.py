@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from relay.endpoints.base import Endpoint
-from relay.endpoints.memory import MemoryEndpoint, memory_pair
+from relay.endpoints.core.memory import MemoryEndpoint, memory_pair
 from relay.errors import EndpointBroken, RelayError
 from relay.frames.frame import Frame
 from relay.limits import Limits

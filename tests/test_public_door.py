@@ -62,7 +62,8 @@ def test_no_module_of_the_common_path_needs_posix() -> None:
     """Windows and macOS install the same wheel: nothing at import asks for what only POSIX has."""
     ended = python(
         "import sys\nfor name in ('fcntl', 'pwd', 'grp', 'termios', 'resource', 'uvloop'): sys.modules[name] = None\n"
-        "import relay.cli, relay.app.serve, relay.app.wiring, relay.endpoints.remote, relay.endpoints.http_server"
+        "import relay.cli, relay.app.run.serve, relay.app.run.wiring\n"
+        "import relay.endpoints.http.client.remote, relay.endpoints.http.server.listener"
     )
     assert (ended.returncode, ended.stderr) == (0, "")
 

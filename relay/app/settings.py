@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from relay.app.specs import ListenSpec
-from relay.endpoints.balancer import Retry
-from relay.endpoints.http_paths import DEFAULT_PATHS, HttpPaths
+from relay.endpoints.combined.pool import Retry
+from relay.endpoints.http.paths import DEFAULT_PATHS, HttpPaths
 from relay.limits import DEFAULT_LIMITS, Limits
-from relay.routing.rota import Strategy
+from relay.routing.schedule import Strategy
 
 if TYPE_CHECKING:
-    from relay.app.servers_source import ServersSource
+    from relay.app.config.servers_source import ServersSource
     from relay.auth.outbound import Login
 
 __all__ = ["BridgeSettings", "CheckSettings", "ChoiceSettings", "LogTo", "NamedServer", "ServeSettings", "Share"]

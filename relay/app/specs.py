@@ -44,7 +44,7 @@ def is_address(target: str) -> bool:
 class ListenSpec:
     """One address to listen on. ``ws://`` is ``http``: a WebSocket is an upgraded request at the same address.
 
-    ``https://`` and ``tls://`` are ``http`` and ``tcp`` with TLS.
+    ``https://`` and ``tls://`` are ``http`` and ``socket/tcp`` with TLS.
     """
 
     kind: Literal["stdio", "http", "tcp", "unix"]
@@ -72,7 +72,7 @@ def parse_listen(text: str, mcp_path: str | None = None) -> ListenSpec:
     if text.lower() in ("stdio:", "stdio"):
         return ListenSpec("stdio")
     if text[:3].lower() == "fd:":
-        from relay.app.inherited import spec_of_descriptor
+        from relay.app.systemd.sockets import spec_of_descriptor
 
         return spec_of_descriptor(text)
     if text[:5].lower() == "unix:":

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 from relay.endpoints.base import Endpoint
-from relay.endpoints.inbox import FrameInbox
+from relay.endpoints.core.inbox import FrameInbox
 from relay.errors import EndpointBusy, EndpointClosed, RelayError
 from relay.frames.frame import Frame
 from relay.testing.pair import CHECK_LIMITS, Capabilities, Pair, numbered, of_size, request, take

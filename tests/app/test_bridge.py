@@ -7,10 +7,10 @@ import sys
 
 BRIDGE = """
 import asyncio
-from relay.app.bridge import bridge
-from relay.app.logs import StderrSink
+from relay.app.run.bridge import bridge
+from relay.app.log.logs import StderrSink
 from relay.app.settings import BridgeSettings
-from relay.endpoints.memory import memory_pair
+from relay.endpoints.core.memory import memory_pair
 from relay.limits import Limits
 
 near, far = memory_pair()

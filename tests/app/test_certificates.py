@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from relay import cli
-from relay.app.certificates import dialling_context, listening_context
+from relay.app.options.certificates import dialling_context, listening_context
 from relay.errors import ConfigError
 from tests.e2e.authority import Authority
 

@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 
 from relay import cli
-from relay.app.diagnosis import explain_connection, shown
-from relay.app.report import Found, Listing, as_lines
+from relay.app.doctor.advice import explain_connection, shown
+from relay.app.doctor.report import Found, Listing, as_lines
 from relay.errors import EndpointUnavailable
 
 Json = dict[str, Any]
@@ -431,7 +431,7 @@ def test_help(run: Any, capfd: pytest.CaptureFixture[str]) -> None:
 
 def test_notification_demo(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     """One line each, levels in turn, every one a level of MCP."""
-    monkeypatch.setattr("relay.app.notification_demo.PAUSE", 0.0)
+    monkeypatch.setattr("relay.app.commands.notification_demo.PAUSE", 0.0)
     assert cli.main(["notification-demo", "--count", "5"]) == 0
     said = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
     assert [one["params"]["level"] for one in said] == ["info", "warning", "error", "debug", "info"]

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from relay.app import demo
+from relay.demo import show as demo
 
 ASYNCIO = pytest.mark.only_loop("asyncio")  # the demo runs on no other
 ECHO = {"content": [{"type": "text", "text": "hello through two relays"}]}
@@ -33,7 +33,7 @@ def answer(request_id: int, result: object) -> str:
 
 def test_the_demo_makes_its_call_and_ends() -> None:
     """What ``make demo ONCE=1`` runs: both lines to paste, the call and its answer, exit code 0."""
-    command = [sys.executable, "-m", "relay.app.demo", "--once"]
+    command = [sys.executable, "-m", "relay.demo", "--once"]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=40, check=False)
     assert ended.returncode == 0, ended.stderr
     assert re.search(r'"url": "http://127\.0\.0\.1:\d+/mcp"', ended.stdout)
@@ -45,7 +45,7 @@ def test_the_demo_makes_its_call_and_ends() -> None:
 @pytest.fixture
 def staying() -> Iterator[subprocess.Popen[str]]:
     """Run the demo as ``make demo`` does, up to where it stays."""
-    command = [sys.executable, "-m", "relay.app.demo"]
+    command = [sys.executable, "-m", "relay.demo"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
@@ -143,5 +143,5 @@ async def test_a_child_that_does_not_end_is_killed(monkeypatch: pytest.MonkeyPat
 def test_the_program_beside_this_interpreter_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where none is installed, the module does."""
     assert demo.program()[0].endswith("mcp-relay")
-    monkeypatch.setattr("relay.app.demo.shutil.which", lambda *_, **__: None)
+    monkeypatch.setattr("relay.demo.show.shutil.which", lambda *_, **__: None)
     assert demo.program() == [sys.executable, "-m", "relay"]

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from relay.app import demo_server
-from relay.app.demo_server import Session
+from relay.demo import server as demo_server
+from relay.demo.server import Session
 
 Json = dict[str, Any]
 
@@ -232,7 +232,7 @@ async def test_at_the_end_what_runs_may_finish(monkeypatch: pytest.MonkeyPatch) 
     assert client._said.empty()
 
 
-SERVER = [sys.executable, "-m", "relay.app.demo_server"]
+SERVER = [sys.executable, "-m", "relay.demo.server"]
 PING = b'{"jsonrpc":"2.0","id":1,"method":"ping"}\n'
 
 

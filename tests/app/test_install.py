@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 from relay import cli
-from relay.app import install
-from relay.app.careful_write import replace_file
-from relay.app.clients import CLIENTS, Machine
-from relay.app.jsonc import read
-from relay.app.relay_options import parse as parse_words
+from relay.app.config.jsonc import read
+from relay.app.install import command as install
+from relay.app.install.careful_write import replace_file
+from relay.app.install.clients import CLIENTS, Machine
+from relay.app.options.relay import parse as parse_words
 from relay.errors import RelayError
 
 URL = "https://host/mcp"

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.app.json_edit import put_entry
-from relay.app.jsonc import JsoncError, Node, parse, read
+from relay.app.config.jsonc import JsoncError, Node, parse, read
+from relay.app.install.json_edit import put_entry
 from relay.errors import ConfigError
 
 ENTRY = {"command": "/usr/bin/mcp-relay", "args": ["https://host/mcp"]}

@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 import pytest
 
-from relay.app.client_log import ClientLog
-from relay.app.logs import ChildStderr, FrameLog, StderrSink, mask_secrets, set_up_logging
-from relay.app.secret_text import printable, printable_bytes, start_of
-from relay.endpoints.memory import memory_pair
+from relay.app.log.client import ClientLog
+from relay.app.log.logs import ChildStderr, FrameLog, StderrSink, mask_secrets, set_up_logging
+from relay.app.log.secret_text import printable, printable_bytes, start_of
+from relay.endpoints.core.memory import memory_pair
 from relay.frames.frame import Frame
 from relay.pipe import Observer
 

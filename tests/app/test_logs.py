@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from relay.app.logs import ChildStderr, FrameLog, ReachLog, StderrSink, mask_secrets, say, set_up_logging
+from relay.app.log.logs import ChildStderr, FrameLog, ReachLog, StderrSink, mask_secrets, say, set_up_logging
 from relay.endpoints.base import Endpoint
-from relay.endpoints.memory import memory_pair
+from relay.endpoints.core.memory import memory_pair
 from relay.frames import replies
 from relay.frames.frame import Frame
 from relay.pipe import Observer

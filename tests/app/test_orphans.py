@@ -11,8 +11,8 @@ import sys
 import psutil
 import pytest
 
-from relay.app.orphans import reap_orphans
-from relay.endpoints.child import Child
+from relay.app.run.orphans import reap_orphans
+from relay.endpoints.child.child import Child
 from relay.limits import Limits
 from tests.e2e.oracle import Client, Relay, request, run_relay
 

@@ -20,16 +20,16 @@ from pathlib import Path
 import pytest
 
 from relay import cli
-from relay.app import bridge as bridge_module
-from relay.app import serve as serve_module
-from relay.app.logs import StderrSink
+from relay.app.log.logs import StderrSink
+from relay.app.run import bridge as bridge_module
+from relay.app.run import serve as serve_module
 from relay.app.settings import BridgeSettings, ServeSettings
 from relay.app.specs import ListenSpec
 from tests import peers
 from tests.e2e.oracle import Client, Oracle, request, run_relay
 
 PROGRAM = [sys.executable, "-m", "relay"]
-DEMO = [sys.executable, "-m", "relay.app.demo_server"]
+DEMO = [sys.executable, "-m", "relay.demo.server"]
 STDIO = ListenSpec("stdio")
 URL = "https://h/mcp"
 

@@ -6,7 +6,7 @@ import pytest
 
 from relay.app.specs import ListenSpec, parse_listen
 from relay.cli import main
-from relay.endpoints.http_paths import DEFAULT_PATHS, HttpPaths
+from relay.endpoints.http.paths import DEFAULT_PATHS, HttpPaths
 
 
 @pytest.mark.parametrize(

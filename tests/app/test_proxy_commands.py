@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from relay.app import bridge, proxy_commands
-from relay.app.connect_words import parse_target
-from relay.app.logs import StderrSink
-from relay.app.proxy_commands import load_balance, proxy
+from relay.app.commands import proxy as proxy_commands
+from relay.app.commands.proxy import load_balance, proxy
+from relay.app.log.logs import StderrSink
+from relay.app.options.connect_args import parse_target
+from relay.app.run import bridge
 from relay.app.settings import ServeSettings
 from relay.cli import main
 from relay.errors import ConfigError

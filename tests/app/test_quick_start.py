@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from relay.app.quick_start import _no_certificates
+from relay.app.run.quick_start import _no_certificates
 
 
 def test_the_environment_is_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,10 +7,10 @@ from argparse import Namespace
 import pytest
 
 from relay.app.config.values import options_of
-from relay.app.logs import mask_secrets
-from relay.app.options import Configured, secrets_of
-from relay.app.relay_options import build_parser
-from relay.app.secret_names import is_secret_name
+from relay.app.log.logs import mask_secrets
+from relay.app.log.secret_names import is_secret_name
+from relay.app.options.common import Configured, secrets_of
+from relay.app.options.relay import build_parser
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import signal
 
 import pytest
 
-from relay.app.logs import StderrSink
-from relay.app.signals import StopSignals
+from relay.app.log.logs import StderrSink
+from relay.app.run.signals import StopSignals
 
 NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 

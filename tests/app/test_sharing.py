@@ -9,7 +9,7 @@ import sys
 import pytest
 
 import relay
-from relay.app.sharing import Shared
+from relay.app.run.sharing import Shared
 
 # Says who it is, and which id it sees.
 SERVER = """

@@ -20,7 +20,7 @@ PRINTING = {
     "show": ["config", "show", "FILE"],
     "list": ["install", "--list"],
     "print": ["install", "--client", "cursor", "--print", "name", "http://127.0.0.1/mcp"],
-    "test": ["test", "--json", "--timeout", "10", "--", PYTHON, "-m", "relay.app.demo_server"],
+    "test": ["test", "--json", "--timeout", "10", "--", PYTHON, "-m", "relay.demo.server"],
     "demo": ["notification-demo", "--count", "1"],
     "as": ["as", "supergateway", "--version"],
 }

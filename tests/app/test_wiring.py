@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
-from relay.app.child_target import ChildTarget
-from relay.app.logs import ChildStderr, StderrSink
+from relay.app.log.logs import ChildStderr, StderrSink
+from relay.app.run.child_target import ChildTarget
+from relay.app.run.wiring import is_url, listen_http
 from relay.app.settings import BridgeSettings, ServeSettings
 from relay.app.specs import ListenSpec
-from relay.app.wiring import is_url, listen_http
-from relay.endpoints.guardian import Guardian
+from relay.endpoints.child.guardian import Guardian
 from relay.errors import ConfigError
 from relay.frames.frame import Frame
 from relay.limits import DEFAULT_LIMITS, Limits

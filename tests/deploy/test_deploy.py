@@ -18,8 +18,8 @@ import pytest
 import yaml
 from dockerfile_parse import DockerfileParser
 
-from relay.app.relay_options import parse
-from relay.endpoints.child import child_environment
+from relay.app.options.relay import parse
+from relay.endpoints.child.child import child_environment
 from tests import peers
 from tests.e2e.oracle import run_words, stdio_server
 

@@ -45,7 +45,7 @@ def servers() -> Iterator[dict[str, int]]:
         both = {kind: matrix.serving("py1", kind) for kind in ("http", "sse")}
         started = {kind: pool.submit(things.enter_context, one) for kind, one in both.items()}
         on_tcp = peers.free_port()
-        demo = [sys.executable, "-m", "relay.app.demo_server"]
+        demo = [sys.executable, "-m", "relay.demo.server"]
         words = [sys.executable, "-m", "relay", "--listen", f"tcp://127.0.0.1:{on_tcp}", "--", *demo]
         things.enter_context(running(words, {}))
         peers.wait_for_port(on_tcp)

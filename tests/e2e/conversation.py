@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any
 
-from relay.endpoints.remote import Remote, Transport
+from relay.endpoints.http.client.remote import Remote, Transport
 from relay.frames.frame import Frame
 from relay.limits import DEFAULT_LIMITS, Limits
 from tests.e2e.fault_server import FaultServer

@@ -21,7 +21,7 @@ from aiohttp import web
 from yarl import URL
 
 from relay.endpoints.base import Endpoint
-from relay.endpoints.own_stdio import OwnStdio
+from relay.endpoints.stdio.own_stdio import OwnStdio
 from relay.limits import Limits
 from tests.e2e.fault_server import Exchange, FaultServer, Script, SseScript
 

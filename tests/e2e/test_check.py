@@ -18,7 +18,7 @@ from tests import peers
 from tests.peers import matrix
 
 PROGRAM = [sys.executable, "-m", "relay"]
-DEMO = [sys.executable, "-m", "relay.app.demo_server"]
+DEMO = [sys.executable, "-m", "relay.demo.server"]
 HERE = Path(__file__).parent
 TOOLS = {"echo", "big", "progress", "log", "sample", "elicit", "roots", "slow", "cancelled_count", "change", "whoami"}
 SPOKEN = {"stdio": "stdio", "http": "Streamable HTTP", "sse": "HTTP+SSE"}

@@ -11,10 +11,10 @@ import sys
 
 import pytest
 
-from relay.app.client_log import ClientLog
-from relay.app.logs import ReachLog
-from relay.endpoints.memory import memory_pair
-from relay.endpoints.own_stdio import OwnStdio
+from relay.app.log.client import ClientLog
+from relay.app.log.logs import ReachLog
+from relay.endpoints.core.memory import memory_pair
+from relay.endpoints.stdio.own_stdio import OwnStdio
 from relay.frames.frame import Frame
 from tests.e2e.conversation import INITIALIZE, INITIALIZED, Program, request
 from tests.e2e.fault_server import Exchange, FaultServer, Message, Script, result
@@ -183,7 +183,7 @@ def test_where_there_is_no_own_stdio(words: list[str]) -> None:
 
 def test_an_idle_run_does_not_load_it() -> None:
     """Start-up pays for nothing that was not asked for."""
-    code = "import sys, relay.cli, relay.app.bridge; print('relay.app.client_log' in sys.modules)"
+    code = "import sys, relay.cli, relay.app.run.bridge; print('relay.app.log.client' in sys.modules)"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20)
     assert ended.stdout == "False\n"
 

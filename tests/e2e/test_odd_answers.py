@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 import relay
-from relay.app.wiring import listen_http
-from relay.endpoints.http_dial import Dial
-from relay.endpoints.modern_clients import ModernClients
+from relay.app.run.wiring import listen_http
+from relay.endpoints.http.client.aiohttp_dial import Dial
+from relay.endpoints.http.server.modern import ModernClients
 from relay.limits import Limits
 from tests.e2e.odd_doors import CLIENTS, SERVERS, WAIT, Client, Message, OwnPipes, reaching, serving
 

@@ -13,14 +13,14 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from relay.app.child_target import ChildTarget
-from relay.app.logs import ChildStderr, StderrSink
-from relay.app.serve import _Serving
+from relay.app.log.logs import ChildStderr, StderrSink
+from relay.app.run.child_target import ChildTarget
+from relay.app.run.serve import _Serving
 from relay.app.settings import ServeSettings
 from relay.app.specs import ListenSpec
 from relay.endpoints.base import Listener
-from relay.endpoints.child import child_environment
-from relay.endpoints.http_server import HttpListener
+from relay.endpoints.child.child import child_environment
+from relay.endpoints.http.server.listener import HttpListener
 from relay.limits import Limits
 from tests.e2e.oracle import Client, Oracle, Relay, Wire, initialize, notification, request, run_relay, stdio_server
 
@@ -210,7 +210,7 @@ async def test_a_bug_of_ours_ends_one_session_and_no_other(
 
     async with _serving(Limits(close_grace=0.2)) as (base, target), Client(base) as unlucky, Client(base) as client:
         with monkeypatch.context() as broken:
-            broken.setattr("relay.app.offer.pipe", fail)
+            broken.setattr("relay.app.run.offer.pipe", fail)
             response = await unlucky.post(initialize())
             (error,) = await response.frames()
             assert json.loads(error)["error"]["message"] == "the request was lost: the relay failed"

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import pytest
 
 import relay
-from relay.endpoints.tls import explain_tls, is_refusal
+from relay.endpoints.core.tls import explain_tls, is_refusal
 from relay.errors import ConfigError, RelayError
 from relay.frames.frame import Frame
 from tests.e2e.authority import Authority

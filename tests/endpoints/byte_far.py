@@ -7,7 +7,7 @@ import contextlib
 import os
 from collections.abc import Callable, Sequence
 
-from relay.endpoints.byte_stream import FrameReader, FrameWriter
+from relay.endpoints.core.byte_stream import FrameReader, FrameWriter
 from relay.frames.frame import Frame
 from relay.limits import Limits
 

@@ -8,8 +8,8 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any, Literal
 
-from relay.endpoints.http_server import HttpListener
-from relay.endpoints.modern_clients import ModernClients
+from relay.endpoints.http.server.listener import HttpListener
+from relay.endpoints.http.server.modern import ModernClients
 from relay.frames.frame import Frame, RequestId
 from relay.frames.rename import SUBSCRIPTION_ID
 from relay.limits import Limits

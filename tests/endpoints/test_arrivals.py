@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from relay.endpoints.arrivals import STEP, Arrival, Arrivals
+from relay.endpoints.core.arrivals import STEP, Arrival, Arrivals
 from relay.limits import Limits
 
 CAPACITY = 4 * STEP

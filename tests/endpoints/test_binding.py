@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from relay.endpoints import binding
-from relay.endpoints.binding import addresses_of, bind, everywhere
-from relay.endpoints.http_server import HttpListener
-from relay.endpoints.socket_listener import TcpListener
+from relay.endpoints.core import binding
+from relay.endpoints.core.binding import addresses_of, bind, everywhere
+from relay.endpoints.http.server.listener import HttpListener
+from relay.endpoints.socket.listener import TcpListener
 from relay.errors import ConfigError
 
 LISTENERS: dict[str, Callable[[str, int], Any]] = {"http": HttpListener, "tcp": TcpListener}

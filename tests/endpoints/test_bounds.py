@@ -17,12 +17,12 @@ from pathlib import Path
 import pytest
 
 from relay.endpoints.base import Endpoint
-from relay.endpoints.bounds import Bounds
-from relay.endpoints.http_dial import Dial
-from relay.endpoints.http_mount import PerRequest
-from relay.endpoints.http_server import HttpListener
-from relay.endpoints.socket_listener import TcpListener, UnixListener
-from relay.endpoints.tasks import TaskScope
+from relay.endpoints.core.bounds import Bounds
+from relay.endpoints.core.tasks import TaskScope
+from relay.endpoints.http.client.aiohttp_dial import Dial
+from relay.endpoints.http.server.listener import HttpListener
+from relay.endpoints.http.server.mount import PerRequest
+from relay.endpoints.socket.listener import TcpListener, UnixListener
 from relay.limits import Limits
 from tests.e2e.fault_server import FaultServer, Script
 from tests.e2e.oracle import ACCEPT_BOTH, initialize

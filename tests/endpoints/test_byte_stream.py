@@ -8,10 +8,10 @@ import os
 
 import pytest
 
-from relay.endpoints import byte_stream
-from relay.endpoints.byte_stream import FrameReader, FrameWriter
-from relay.endpoints.inbox import FrameInbox
-from relay.endpoints.tasks import TaskScope
+from relay.endpoints.core import byte_stream
+from relay.endpoints.core.byte_stream import FrameReader, FrameWriter
+from relay.endpoints.core.inbox import FrameInbox
+from relay.endpoints.core.tasks import TaskScope
 from relay.errors import EndpointBroken, EndpointClosed
 from relay.frames.frame import Frame
 from relay.limits import Limits

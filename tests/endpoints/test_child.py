@@ -19,10 +19,10 @@ from typing import Any
 import psutil
 import pytest
 
-from relay.endpoints import child as child_module
-from relay.endpoints import program as program_module
-from relay.endpoints.child import Child, child_environment, resolve_program
-from relay.endpoints.guardian import Guardian
+from relay.endpoints.child import child as child_module
+from relay.endpoints.child import program as program_module
+from relay.endpoints.child.child import Child, child_environment, resolve_program
+from relay.endpoints.child.guardian import Guardian
 from relay.errors import ConfigError, EndpointBroken, EndpointUnavailable
 from relay.frames import replies
 from relay.frames.frame import Frame, Kind

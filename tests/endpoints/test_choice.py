@@ -10,19 +10,19 @@ from typing import Any
 
 import pytest
 
-import relay.endpoints.balancer as balancer_module
-import relay.endpoints.choice as choice_module
-from relay.endpoints.balancer import Balancer, Retry, Target, only
+import relay.endpoints.combined.failover as choice_module
+import relay.endpoints.combined.pool as balancer_module
 from relay.endpoints.base import Endpoint
-from relay.endpoints.choice import Choice
-from relay.endpoints.lazy import Lazy
-from relay.endpoints.memory import MemoryEndpoint, memory_pair
+from relay.endpoints.combined.failover import Choice
+from relay.endpoints.combined.pool import Balancer, Retry, Target, only
+from relay.endpoints.core.lazy import Lazy
+from relay.endpoints.core.memory import MemoryEndpoint, memory_pair
 from relay.errors import ConfigError, EndpointBroken, EndpointUnavailable, ServerLeftOut
 from relay.frames import replies
 from relay.frames.frame import Frame, Kind
 from relay.limits import Limits
 from relay.pipe import pipe
-from relay.routing.rota import Strategy
+from relay.routing.schedule import Strategy
 from relay.testing import Capabilities, Pair, check_endpoint, far_of, joined
 from tests.e2e.oracle import request
 from tests.endpoints.http_house import house

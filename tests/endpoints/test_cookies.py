@@ -10,9 +10,9 @@ import pytest
 from aiohttp import web
 
 import relay
-from relay.app.wiring import log_in_to
+from relay.app.run.wiring import log_in_to
 from relay.auth.outbound import DigestLogin
-from relay.endpoints.cookies import CookieJar, SessionJars
+from relay.endpoints.http.client.cookies import CookieJar, SessionJars
 from relay.frames.frame import Frame
 from tests.e2e.conversation import Direct, request
 from tests.e2e.fault_server import Exchange, FaultServer, Script, SseScript, error, result

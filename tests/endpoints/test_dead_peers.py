@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from relay.endpoints.dead_peers import detect_dead_peer
+from relay.endpoints.core.keepalive import detect_dead_peer
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="each system has options of its own")

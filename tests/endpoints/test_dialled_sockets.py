@@ -19,10 +19,10 @@ import httpx
 import pytest
 
 from relay.auth.outbound import ClientCredentials
-from relay.endpoints.http_login import open_login
-from relay.endpoints.remote import Remote, Transport
-from relay.endpoints.tcp import dial
-from relay.endpoints.websocket import dial_websocket
+from relay.endpoints.http.client.login import open_login
+from relay.endpoints.http.client.remote import Remote, Transport
+from relay.endpoints.socket.tcp import dial
+from relay.endpoints.websocket.websocket import dial_websocket
 from relay.errors import RelayError
 from relay.frames.frame import Frame
 from tests.e2e.authority import Authority

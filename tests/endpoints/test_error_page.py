@@ -14,11 +14,11 @@ import pytest
 from yarl import URL
 
 import relay
-from relay.app.check import check
-from relay.app.logs import StderrSink
+from relay.app.doctor.cli import check
+from relay.app.log.logs import StderrSink
 from relay.app.settings import CheckSettings
-from relay.endpoints.content_coding import decode
-from relay.endpoints.error_page import describe_page, page_of
+from relay.endpoints.http.client.content_coding import decode
+from relay.endpoints.http.client.error_page import describe_page, page_of
 from relay.errors import EndpointBroken, RelayError
 from relay.frames.frame import Frame
 from relay.limits import Limits
@@ -192,7 +192,7 @@ async def calling(door: str, server: FaultServer, limits: Limits) -> AsyncIterat
             url = f"{(await stack.enter_async_context(hop(url, limits=limits))).base}/mcp"
         client = await stack.enter_async_context(Direct.to(url, limits=limits))
         if door == "httpx":
-            from relay.endpoints.httpx_dial import HttpxDial
+            from relay.endpoints.http.client.httpx_dial import HttpxDial
 
             library = await stack.enter_async_context(httpx.AsyncClient())
             client.remote._dial = HttpxDial(url, library, {}, limits)

@@ -14,14 +14,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from relay.endpoints.guardian import Guardian
+from relay.endpoints.child.guardian import Guardian
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 # A relay in small: holds children that have children, all of which ignore what they can, and tells their ids.
 HOLDER = """
 import asyncio, json, os, sys
-from relay.endpoints.child import Child
+from relay.endpoints.child.child import Child
 CHILD = '''
 import os, signal, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN); signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -11,11 +11,11 @@ import pytest
 from yarl import URL
 
 import relay
-from relay.app.check import check
-from relay.app.logs import StderrSink
+from relay.app.doctor.cli import check
+from relay.app.log.logs import StderrSink
 from relay.app.settings import CheckSettings
-from relay.endpoints.http_address import join_url, parse_url, read_url
-from relay.endpoints.http_proxy import proxy_for
+from relay.endpoints.http.address import join_url, parse_url, read_url
+from relay.endpoints.http.client.proxy import proxy_for
 from relay.errors import ConfigError, RelayError
 from relay.frames.frame import Frame
 from tests.e2e.conversation import PROXIES, Direct

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from relay.endpoints.http_server import HttpListener
-from relay.endpoints.http_stream import EventStream
+from relay.endpoints.http.server.listener import HttpListener
+from relay.endpoints.http.server.stream import EventStream
 from relay.limits import Limits
 from tests.e2e.oracle import Client, Response, notification, request
 from tests.endpoints.http_house import answer, house, posted, refused

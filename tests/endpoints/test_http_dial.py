@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 
 import pytest
 
-from relay.endpoints.http_dial import Dial
+from relay.endpoints.http.client.aiohttp_dial import Dial
 from relay.errors import EndpointBroken, EndpointUnavailable
 from relay.limits import Limits
 from tests.e2e.fault_server import Exchange, FaultServer, Script

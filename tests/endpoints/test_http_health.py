@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from relay.auth.origin import OriginPolicy
-from relay.endpoints.http_paths import HttpPaths
-from relay.endpoints.http_server import HttpListener
+from relay.endpoints.http.paths import HttpPaths
+from relay.endpoints.http.server.listener import HttpListener
 from tests.e2e.oracle import Client, Wire
 from tests.endpoints.http_house import refused
 

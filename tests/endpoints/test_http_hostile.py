@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from relay.auth.origin import OriginPolicy
-from relay.endpoints.http_session import HttpSession
+from relay.endpoints.http.server.session import HttpSession
 from relay.limits import Limits
 from tests.e2e.oracle import Client, Wire, request
 from tests.endpoints.http_house import (

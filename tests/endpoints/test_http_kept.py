@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from relay.endpoints.http_kept import KEEP_IDLE, read_hint
+from relay.endpoints.http.client.kept import KEEP_IDLE, read_hint
 from tests.e2e.conversation import Direct
 from tests.e2e.fault_server import Exchange, FaultServer, Script, result
 from tests.e2e.oracle import request

@@ -15,13 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
-from relay.endpoints.cookies import CookieJar
-from relay.endpoints.http_client_lane import Answer, Lane
-from relay.endpoints.http_client_lane import Line as ClientLine
-from relay.endpoints.http_kept import ServerHint
-from relay.endpoints.http_known_head import KnownHead
-from relay.endpoints.http_server_lane import FastLane
-from relay.endpoints.tasks import TaskScope
+from relay.endpoints.core.tasks import TaskScope
+from relay.endpoints.http.client.cookies import CookieJar
+from relay.endpoints.http.client.kept import ServerHint
+from relay.endpoints.http.client.pool import Answer, Lane
+from relay.endpoints.http.client.pool import Line as ClientLine
+from relay.endpoints.http.head_cache import KnownHead
+from relay.endpoints.http.server.fast_connection import FastLane
 from tests.e2e.oracle import request
 from tests.endpoints.http_house import House, answer, house
 from tests.endpoints.test_http_server_lane import Line

@@ -16,11 +16,11 @@ from aiohttp import web
 
 from relay.auth.outbound import ClientCredentials, DigestLogin, Login, basic_authorization
 from relay.endpoints.base import Endpoint
-from relay.endpoints.http_dial import Dial
-from relay.endpoints.http_login import HttpLogin, open_login
-from relay.endpoints.http_server import HttpListener
-from relay.endpoints.remote import Remote
-from relay.endpoints.websocket import dial_websocket
+from relay.endpoints.http.client.aiohttp_dial import Dial
+from relay.endpoints.http.client.login import HttpLogin, open_login
+from relay.endpoints.http.client.remote import Remote
+from relay.endpoints.http.server.listener import HttpListener
+from relay.endpoints.websocket.websocket import dial_websocket
 from relay.errors import EndpointUnavailable
 from relay.frames.frame import Frame
 from relay.limits import Limits

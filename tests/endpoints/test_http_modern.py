@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from relay.endpoints.modern_clients import ModernClients
+from relay.endpoints.http.server.modern import ModernClients
 from relay.errors import EndpointBroken
 from relay.frames.frame import Frame
 from relay.limits import Limits

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from relay.endpoints.http_mount import Mount
-from relay.endpoints.http_session import HttpSession
+from relay.endpoints.http.server.mount import Mount
+from relay.endpoints.http.server.session import HttpSession
 from tests.e2e.oracle import Client, initialize, notification, request
 from tests.endpoints.http_house import House, answer, house, initialized, refused, until
 

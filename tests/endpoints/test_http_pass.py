@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from relay.endpoints import http_connections
-from relay.endpoints.http_dial import Dial
-from relay.endpoints.http_server import HttpListener
+from relay.endpoints.http.client.aiohttp_dial import Dial
+from relay.endpoints.http.server import connections as http_connections
+from relay.endpoints.http.server.listener import HttpListener
 from relay.limits import Limits
 from tests.e2e.fault_server import JSON, Exchange, FaultServer, Script, SseScript, error, note, result, sse_event
 from tests.e2e.oracle import ACCEPT_BOTH, Client, Event, Response, initialize, notification, request

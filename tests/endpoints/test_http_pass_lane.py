@@ -14,9 +14,9 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from relay.endpoints.http_client_lane import Line
-from relay.endpoints.http_dial import Dial
-from relay.endpoints.http_server import HttpListener
+from relay.endpoints.http.client.aiohttp_dial import Dial
+from relay.endpoints.http.client.pool import Line
+from relay.endpoints.http.server.listener import HttpListener
 from relay.limits import Limits
 from tests.e2e.fault_server import JSON, Exchange, FaultServer, Script, error, result, sse_event
 from tests.e2e.oracle import ACCEPT_BOTH, Client, Response, Wire, notification, request

@@ -8,7 +8,7 @@ import os
 import pytest
 from yarl import URL
 
-from relay.endpoints.http_proxy import proxy_for
+from relay.endpoints.http.client.proxy import proxy_for
 from relay.errors import ConfigError
 
 BOTH = {"HTTP_PROXY": "http://plain:1", "HTTPS_PROXY": "http://secure:2"}

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from relay.endpoints import http_server_lane
-from relay.endpoints.http_server_lane import FastLane
-from relay.endpoints.http_session import HttpSession
+from relay.endpoints.http.server import fast_connection as http_server_lane
+from relay.endpoints.http.server.fast_connection import FastLane
+from relay.endpoints.http.server.session import HttpSession
 from relay.errors import EndpointBroken
 from relay.limits import Limits
 from tests.e2e.oracle import ACCEPT_BOTH, Response, Wire, initialize, request

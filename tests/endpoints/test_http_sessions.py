@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from relay.endpoints.http_server import HttpListener
-from relay.endpoints.http_session import HttpSession
-from relay.endpoints.sse_server import SseSession
+from relay.endpoints.http.server.listener import HttpListener
+from relay.endpoints.http.server.session import HttpSession
+from relay.endpoints.http.server.sse_session import SseSession
 from relay.frames.frame import Frame
 from relay.limits import Limits
 from relay.testing import CHECK_LIMITS, Capabilities, Pair, check_endpoint

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from relay.endpoints.sse_server import SseSession
+from relay.endpoints.http.server.sse_session import SseSession
 from relay.errors import EndpointBroken, EndpointClosed
 from relay.frames.frame import Frame
 from relay.limits import Limits

@@ -19,7 +19,7 @@ import httpx
 import pytest
 
 import relay
-from relay.endpoints.httpx_dial import HttpxDial
+from relay.endpoints.http.client.httpx_dial import HttpxDial
 from relay.limits import Limits
 from relay.testing import laws
 from tests.e2e.conversation import Direct, note
@@ -47,7 +47,7 @@ def through_httpx(monkeypatch: pytest.MonkeyPatch) -> None:
     def dial(url: str, headers: Mapping[str, str], limits: Limits, *_: object) -> HttpxDial:
         return OwningDial(url, httpx.AsyncClient(), headers, limits)
 
-    monkeypatch.setattr("relay.endpoints.remote._dial", dial)
+    monkeypatch.setattr("relay.endpoints.http.client.remote._dial", dial)
 
 
 over_http = functools.partial(remote.test_laws_of_an_endpoint, transport="streamablehttp")
@@ -330,8 +330,8 @@ def test_tls_is_the_clients_own() -> None:
 async def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """With what brings it."""
     monkeypatch.setitem(sys.modules, "httpx_sse", None)
-    monkeypatch.delitem(sys.modules, "relay.endpoints.httpx_dial", raising=False)
-    monkeypatch.delitem(sys.modules, "relay.endpoints.httpx_events", raising=False)
+    monkeypatch.delitem(sys.modules, "relay.endpoints.http.client.httpx_dial", raising=False)
+    monkeypatch.delitem(sys.modules, "relay.endpoints.http.client.httpx_events", raising=False)
     endpoint = relay.connect("http://127.0.0.1:1/mcp", client=httpx.AsyncClient())
     with pytest.raises(relay.RelayError, match=r"httpx_sse.*; install 'mcp-relay\[httpx\]'"):
         await endpoint.receive()

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.endpoints.httpx_events import HttpxEvents
+from relay.endpoints.http.client.httpx_events import HttpxEvents
 from relay.frames.lines import Oversized
 from relay.frames.sse import SseDecoder, SseEvent
 from tests.frames.chunking import cuttings, each_cutting, fed

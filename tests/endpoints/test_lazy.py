@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from relay.endpoints.base import Endpoint
-from relay.endpoints.lazy import Lazy
-from relay.endpoints.memory import memory_pair
+from relay.endpoints.core.lazy import Lazy
+from relay.endpoints.core.memory import memory_pair
 from relay.errors import EndpointClosed, EndpointUnavailable
 from relay.frames.frame import Frame
 from relay.limits import Limits

@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from relay.app.wiring import connect
+from relay.app.run.wiring import connect
 from relay.endpoints.base import Endpoint
-from relay.endpoints.memory import MemoryEndpoint, memory_pair
+from relay.endpoints.core.memory import MemoryEndpoint, memory_pair
 from relay.errors import EndpointBroken, EndpointClosed
 from relay.frames import replies
 from relay.frames.frame import Frame

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import httpx
 import pytest
 
-from relay.endpoints.httpx_events import HttpxEvents
+from relay.endpoints.http.client.httpx_events import HttpxEvents
 from relay.frames.lines import LineBuffer
 from relay.frames.ndjson import LineSplitter
 from relay.frames.sse import SseDecoder

@@ -13,8 +13,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from relay.endpoints import own_stdio
-from relay.endpoints.own_stdio import OwnStdio
+from relay.endpoints.stdio import own_stdio
+from relay.endpoints.stdio.own_stdio import OwnStdio
 from relay.errors import EndpointBroken
 from relay.frames import replies
 from relay.frames.frame import Frame, Kind

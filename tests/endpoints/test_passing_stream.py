@@ -7,7 +7,7 @@ import json
 import pytest
 from httpx_sse._decoders import SSEDecoder
 
-from relay.endpoints.passing_stream import StreamWatch
+from relay.endpoints.http.through.stream_watch import StreamWatch
 from relay.errors import FrameTooLarge
 from relay.frames import replies
 from relay.frames.frame import Frame

@@ -7,8 +7,8 @@ import logging
 
 import pytest
 
-from relay.endpoints.refusal_log import RefusalLog
-from relay.endpoints.socket_listener import TcpListener
+from relay.endpoints.core.refusal_log import RefusalLog
+from relay.endpoints.socket.listener import TcpListener
 from relay.limits import Limits
 from tests.e2e.fault_server import Script
 from tests.e2e.oracle import ACCEPT_BOTH, Wire, initialize, request

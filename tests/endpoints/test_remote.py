@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from relay.endpoints.remote import Remote, Transport
+from relay.endpoints.http.client.remote import Remote, Transport
 from relay.errors import ConfigError, EndpointClosed
 from relay.frames.frame import Frame
 from relay.limits import Limits

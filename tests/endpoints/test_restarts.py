@@ -11,9 +11,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from relay.endpoints.child import Child
-from relay.endpoints.refusing import Refusing
-from relay.endpoints.restarts import Restarts
+from relay.endpoints.child.child import Child
+from relay.endpoints.child.restarts import Restarts
+from relay.endpoints.core.refusing import Refusing
 from relay.errors import ConfigError, EndpointClosed, EndpointUnavailable
 from relay.frames.frame import Frame
 from relay.limits import Limits

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from relay.endpoints.shared import IDLE, Member, SharedPool, SharedSessions
+from relay.endpoints.combined.shared import IDLE, Member, SharedPool, SharedSessions
 from relay.errors import EndpointBroken, EndpointClosed
 from relay.frames.frame import Frame
 from relay.limits import Limits

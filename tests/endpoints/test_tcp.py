@@ -21,10 +21,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from relay.endpoints.child import Child
-from relay.endpoints.memory import memory_pair
-from relay.endpoints.socket_listener import SocketListener, TcpListener, UnixListener
-from relay.endpoints.tcp import SocketEndpoint, TcpAddress, UnixAddress, dial, parse_address
+from relay.endpoints.child.child import Child
+from relay.endpoints.core.memory import memory_pair
+from relay.endpoints.socket.listener import SocketListener, TcpListener, UnixListener
+from relay.endpoints.socket.tcp import SocketEndpoint, TcpAddress, UnixAddress, dial, parse_address
 from relay.errors import ConfigError, EndpointBroken, EndpointClosed, EndpointUnavailable
 from relay.frames import replies
 from relay.frames.frame import Frame
@@ -727,7 +727,7 @@ async def test_of_many_that_start_at_once_on_a_stale_socket_one_wins(tmp_path: P
         dead.bind(path)
     code = f"""
 import asyncio, sys
-from relay.endpoints.socket_listener import UnixListener
+from relay.endpoints.socket.listener import UnixListener
 from relay.errors import ConfigError
 async def main():
     listener = UnixListener({path!r})
@@ -838,7 +838,7 @@ async def test_signals_are_no_peers() -> None:
         path = f"{directory}/s"
         code = f"""
 import asyncio
-from relay.endpoints.socket_listener import UnixListener
+from relay.endpoints.socket.listener import UnixListener
 async def main():
     await UnixListener({path!r}).start()
     print("listens", flush=True)
@@ -858,5 +858,5 @@ asyncio.run(main())
 @pytest.mark.shortcuts
 def test_start_up_loads_no_aiohttp() -> None:
     """A relay between stdio and a socket starts without it."""
-    code = "import sys; import relay.endpoints.socket_listener; sys.exit('aiohttp' in sys.modules)"
+    code = "import sys; import relay.endpoints.socket.listener; sys.exit('aiohttp' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

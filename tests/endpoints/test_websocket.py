@@ -25,9 +25,9 @@ import websockets.exceptions
 from aiohttp import web
 from websockets.typing import Subprotocol
 
-from relay.endpoints.http_checks import Refused
-from relay.endpoints.memory import memory_pair
-from relay.endpoints.websocket import WebSocketEndpoint, accept_websocket, dial_websocket, is_upgrade
+from relay.endpoints.core.memory import memory_pair
+from relay.endpoints.http.gate import Refused
+from relay.endpoints.websocket.websocket import WebSocketEndpoint, accept_websocket, dial_websocket, is_upgrade
 from relay.errors import ConfigError, EndpointBroken, EndpointUnavailable
 from relay.frames import replies
 from relay.frames.frame import Frame

@@ -9,8 +9,8 @@ import types
 import aiohttp
 from aiohttp import web
 
-from relay.endpoints import websocket_sending
-from relay.endpoints.websocket_sending import send_masked
+from relay.endpoints.websocket import sending as websocket_sending
+from relay.endpoints.websocket.sending import send_masked
 
 LARGE = websocket_sending._LARGE
 SIZES = [0, 5, LARGE, LARGE + 1, 2 * LARGE, 9 * LARGE + 3]

@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 
 with contextlib.suppress(ImportError):  # programs of other environments have no relay
-    from relay.endpoints.http_dial import Dial
-    from relay.endpoints.http_streamable import StreamableHttp
+    from relay.endpoints.http.client.aiohttp_dial import Dial
+    from relay.endpoints.http.server.streamable import StreamableHttp
     from relay.pipe import _Direction
 
     StreamableHttp.accept_at_once = lambda self, lane, message, body: False  # type: ignore[method-assign]

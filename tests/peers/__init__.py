@@ -3,7 +3,7 @@
 A bridge that is tested only against itself proves that it agrees with itself. Here live the official SDKs,
 pinned, and one scenario that every client can run against every server, directly or through a relay.
 
-install.py    puts the pinned SDKs under .peers/ (venvs and node_modules)
+install/command.py    puts the pinned SDKs under .peers/ (venvs and node_modules)
 locate.py     where they are: interpreters, command lines, free ports
 server_*      one server per SDK, all with the same tools (tools.py; the TypeScript one repeats them)
 client_*      one client per SDK, all with the same checks (scenario.py; the TypeScript one repeats them)

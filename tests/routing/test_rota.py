@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from relay.routing.rota import Rota, wait_before_try
+from relay.routing.schedule import Rota, wait_before_try
 
 
 def chosen(rota: Rota, count: int) -> list[int | None]:

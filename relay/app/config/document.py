@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 
 from relay.app.config.json_lines import Path, read_json
-from relay.app.jsonc import JsoncError
+from relay.app.config.jsonc import JsoncError
 from relay.errors import ConfigError
 
 __all__ = ["Document", "Mistake", "Table", "hint", "read_document"]

@@ -29,7 +29,7 @@ from relay.app.config.entry_words import (
     transport_named,
 )
 from relay.app.config.secret_words import secret_words
-from relay.app.options import secrets_in
+from relay.app.options.common import secrets_in
 from relay.app.settings import NamedServer
 from relay.app.specs import ADDRESSES, is_address
 

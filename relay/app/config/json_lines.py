@@ -6,7 +6,7 @@ import re
 from bisect import bisect_left
 from dataclasses import dataclass, field
 
-from relay.app.jsonc import JsoncError, Node, parse
+from relay.app.config.jsonc import JsoncError, Node, parse
 
 __all__ = ["Parsed", "Path", "read_json"]
 

@@ -19,7 +19,7 @@ from relay.app.config.places import PLACES
 from relay.app.config.secret_words import secret_words
 from relay.app.config.servers_file import read_table
 from relay.app.config.values import ValueRefused, is_pairs, options_of, read_value, read_variable
-from relay.app.options import Configured, secrets_in, secrets_named
+from relay.app.options.common import Configured, secrets_in, secrets_named
 from relay.app.settings import NamedServer
 from relay.app.specs import ADDRESSES, is_address
 from relay.errors import ConfigError

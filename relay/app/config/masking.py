@@ -8,9 +8,9 @@ import shlex
 from collections.abc import Iterable, Iterator, Sequence
 
 from relay.app.config.secret_words import secret_words
-from relay.app.logs import mask_secrets
-from relay.app.options import secrets_in
-from relay.app.secret_names import is_harmless_name, is_secret_name
+from relay.app.log.logs import mask_secrets
+from relay.app.log.secret_names import is_harmless_name, is_secret_name
+from relay.app.options.common import secrets_in
 from relay.app.settings import NamedServer
 
 __all__ = ["details", "masked_pairs", "masked_text", "masked_words", "runs"]

@@ -12,7 +12,7 @@ from typing import Any
 from relay.app.config.entry_words import COMMAND_KEYS, NOT_SUPPORTED, OF_EDITORS, OTHER_NAMES, URL_KEYS
 from relay.app.config.layers import SECTIONS, variable_of
 from relay.app.config.values import is_flag, is_pairs, is_several, options_of
-from relay.app.options import HEADERS_REFUSED
+from relay.app.options.common import HEADERS_REFUSED
 from relay.app.specs import ADDRESSES
 
 __all__ = ["SCHEMAS"]
@@ -64,9 +64,9 @@ def servers_schema() -> dict[str, Any]:
 
 def relay_schema() -> dict[str, Any]:
     """Return that of our own configuration."""
-    from relay.app.check import build_parser as build_test_parser
-    from relay.app.proxy_commands import build_load_balance_parser, build_proxy_parser
-    from relay.app.relay_options import build_parser
+    from relay.app.commands.proxy import build_load_balance_parser, build_proxy_parser
+    from relay.app.doctor.cli import build_parser as build_test_parser
+    from relay.app.options.relay import build_parser
 
     sections = (build_test_parser(), build_proxy_parser(), build_load_balance_parser())
     definitions = _definitions()

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from relay.app.config.document import Document
-from relay.app.jsonc import JsoncError, read
-from relay.app.secret_names import is_secret_name
+from relay.app.config.jsonc import JsoncError, read
+from relay.app.log.secret_names import is_secret_name
 
 __all__ = [
     "ValueRefused",

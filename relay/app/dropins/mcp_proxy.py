@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from relay.app.dropins import punkpeye, tbxark
 from relay.app.dropins.reader import Native, ToolParser
-from relay.app.options import port, split_command
+from relay.app.options.common import port, split_command
 from relay.errors import ConfigError
 
 __all__ = ["python", "rust", "which"]

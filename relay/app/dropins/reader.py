@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from relay.app.options import Parser, split_command, start_of
+from relay.app.options.common import Parser, split_command, start_of
 from relay.errors import ConfigError
 
 __all__ = [

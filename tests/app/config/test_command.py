@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from relay import cli
-from relay.app.config.command import command
-from relay.app.logs import StderrSink
+from relay.app.commands.config import command
+from relay.app.log.logs import StderrSink
 from tests.app.config import files
 from tests.test_cli import ENVIRONMENT
 

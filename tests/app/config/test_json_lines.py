@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.app.config.json_lines import read_json
-from relay.app.jsonc import JsoncError
+from relay.app.config.jsonc import JsoncError
 
 NO_SURROGATES = st.characters(codec="utf-8")
 TEXTS = st.text(NO_SURROGATES, max_size=12) | st.sampled_from(["//", "/* ", "*/", ",}", "\\", '"', "${A}", "\u2028"])

@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 
-from relay.app import check, proxy_commands, relay_options
+from relay.app.commands import proxy as proxy_commands
+from relay.app.commands.relay import command
 from relay.app.config.layers import variable_of
 from relay.app.config.values import is_flag, is_pairs, is_several, options_of
-from relay.app.logs import StderrSink
-from relay.app.options import Parser, parse_words
-from relay.app.relay_command import command
+from relay.app.doctor import cli as check
+from relay.app.log.logs import StderrSink
+from relay.app.options import relay as relay_options
+from relay.app.options.common import Parser, parse_words
 from relay.errors import ConfigError
 from tests.test_cli import ENVIRONMENT
 
@@ -128,7 +130,7 @@ def test_the_file_of_a_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_the_default_is_as_before() -> None:
     """Without a file and variables nothing is loaded that reads them."""
     script = (
-        "import sys; from relay.app.relay_options import parse; parse(['x']); "
+        "import sys; from relay.app.options.relay import parse; parse(['x']); "
         "print([name for name in sys.modules if name.startswith('relay.app.config')])"
     )
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, env=ENVIRONMENT, check=True)

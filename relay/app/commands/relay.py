@@ -1,0 +1,203 @@
+"""``mcp-relay [OPTIONS] URL|COMMAND``: what its words ask for, checked, becomes settings, and settings a job."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+from collections.abc import Coroutine, Sequence
+from typing import TYPE_CHECKING, Any
+
+from relay.app.log.logs import StderrSink
+from relay.app.options.admission import ANY_PAGE, check_admission
+from relay.app.options.common import (
+    begin_log,
+    check_names,
+    headers_of,
+    located,
+    refuse_log_to_client,
+    secrets_of,
+    variables_of,
+    warn_of_headers,
+)
+from relay.app.options.limits import limits_of
+from relay.app.options.login import hidden_by_login, log_in, token_urls
+from relay.app.options.paths import paths_of
+from relay.app.options.relay import parse
+from relay.app.options.tls import dial_tls, listen_tls, unauthenticated
+from relay.app.run.quick_start import import_aiohttp
+from relay.app.run.wiring import is_url
+from relay.app.settings import BridgeSettings, ServeSettings
+from relay.app.specs import ListenSpec, fault_of_scheme, is_address
+from relay.endpoints.child.child import child_environment
+from relay.errors import ConfigError
+
+if TYPE_CHECKING:
+    from relay.app.config.servers_source import ServersSource
+    from relay.auth.outbound import Login
+
+__all__ = ["command"]
+
+logger = logging.getLogger("relay")
+
+
+def command(words: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
+    """Return the job that these words ask for. Raises ConfigError."""
+    options, target = parse(words)
+    with located(options):
+        check_names(options)
+        check_admission(options)
+        if target:
+            return _job(options, target, sink)
+        if options.named_server or options.named_server_config is not None or options.configured.servers:
+            return _job_of_names(options, sink)
+        hint = "; --allow-origin takes every word up to the next option: put -- before the command"
+        raise ConfigError(f"no URL or command given{hint if options.allow_origin else ''}; see mcp-relay --help")
+
+
+def _warnings(options: argparse.Namespace, served: str) -> list[str]:
+    """Return what is to be warned of once the relay listens. Raises ConfigError.
+
+    The bridges that we replace show ``--host 0.0.0.0`` in their documents and start with it, so it starts here too,
+    aloud; ``--listen`` is our own.
+    """
+    warnings = []
+    for host in () if options.insecure_no_auth else unauthenticated(options.listens, options):
+        if options.listen:
+            raise ConfigError(
+                f"--listen at {host} would let everybody who can reach this machine use {served} here; "
+                "demand certificates with --tls-client-ca, listen at 127.0.0.1 behind a proxy that asks for a login, "
+                "or say --insecure-no-auth"
+            )
+        warnings.append(
+            f"--host {host} without authentication: everybody who can reach this machine can use {served} here, and "
+            "what it may do; --tls-client-ca, or --host 127.0.0.1 behind a proxy that asks for a login, ends that, "
+            "--insecure-no-auth accepts it"
+        )
+    if "*" in options.allow_origin:
+        warnings.append(ANY_PAGE)
+    return warnings
+
+
+def _serve_settings(
+    options: argparse.Namespace,
+    command: list[str],
+    secrets: list[str],
+    headers: dict[str, str],
+    login: Login | None,
+    sink: StderrSink,
+) -> ServeSettings:
+    url = command[0] if command and is_address(command[0]) else None
+    named = _named(options)
+    env = child_environment(variables_of(options), pass_all=options.pass_environment)
+    return ServeSettings(
+        command=() if url else command,
+        name=options.name or os.path.basename(command[0] if command else ""),
+        log_to=options.log_to,
+        env=env,
+        url=url,
+        headers=headers,
+        login=login,
+        transport=options.transport,
+        dial_tls=dial_tls(options, [*([url] if url else []), *_urls_of(named), *token_urls(login)], sink),
+        share=options.share,
+        cwd=options.cwd,
+        listen=options.listens,
+        listen_tls=listen_tls(options, options.listens),
+        paths=paths_of(options),
+        allowed_hosts=options.allowed_host,
+        allowed_origins=options.allow_origin,
+        exposed_headers=options.expose_header,
+        secrets=secrets,
+        warnings=_warnings(options, repr(command[0]) if command else "the servers"),
+        named=named,
+        pass_environment=options.pass_environment,
+        is_eager=options.eager,
+        limits=limits_of(options),
+    )
+
+
+def _named(options: argparse.Namespace) -> ServersSource | None:
+    """Return the servers with names, read. Raises ConfigError."""
+    if not options.named_server and options.named_server_config is None and not options.configured.servers:
+        return None
+    from relay.app.config.servers_source import servers_of
+
+    named = servers_of(options)
+    if not any(spec.kind == "http" for spec in options.listens):
+        logger.warning("servers with names are of no use without a --listen http://…: ignored")
+        return None
+    if named is not None:
+        named.read()
+        for warning in named.warnings:
+            logger.warning("%s", warning)
+    return named
+
+
+def _urls_of(named: ServersSource | None) -> list[str]:
+    return [one.url for one in named.servers.values() if one.url is not None] if named is not None else []
+
+
+def _job_of_names(options: argparse.Namespace, sink: StderrSink) -> Coroutine[Any, Any, int]:
+    """Return what offers servers with names, and no other. Raises ConfigError."""
+    begin_log(options, options.configured.secrets, sink)
+    for flag in options.unused:
+        logger.warning("%s is of no use without a command or URL: ignored", flag)
+    for spec in options.listens:
+        if spec.kind != "http":
+            raise ConfigError(
+                "--listen: only over HTTP can clients name a server; give a command or a URL for the others"
+            )
+    import_aiohttp()
+    from relay.app.run.serve import serve
+
+    return serve(_serve_settings(options, [], list(options.configured.secrets), {}, None, sink), sink)
+
+
+def _job(options: argparse.Namespace, command: list[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
+    """Return what is to run. Raises ConfigError."""
+    given = headers_of(options)
+    headers, login = log_in(options, given)
+    secrets = secrets_of(options, headers, command[0] if is_address(command[0]) else None)
+    begin_log(options, secrets, sink)
+    for flag in options.unused:
+        logger.warning("%s is of no use before a %s: ignored", flag, "URL" if is_address(command[0]) else "command")
+    listens: list[ListenSpec] = options.listens
+    listens_by_http = any(spec.kind == "http" for spec in listens)
+    if is_address(command[0]):
+        warn_of_headers(options)
+        for warning in hidden_by_login(options, given):
+            logger.warning("%s", warning)
+        if is_url(command[0]) or listens_by_http:
+            import_aiohttp()
+        if len(command) > 1:
+            raise ConfigError(f"nothing may follow the URL, but {command[1]!r} does; see mcp-relay --help")
+        if listens == [ListenSpec("stdio")]:
+            if options.configured.servers:
+                logger.warning("servers with names are of no use before a URL without --listen: ignored")
+            from relay.app.run.bridge import bridge
+
+            settings = BridgeSettings(
+                url=command[0],
+                headers=headers,
+                login=login,
+                transport=options.transport,
+                dial_tls=dial_tls(options, [command[0], *token_urls(login)], sink),
+                secrets=secrets,
+                limits=limits_of(options),
+                log_to=options.log_to,
+            )
+            return bridge(settings, sink)
+    elif fault := fault_of_scheme(command[0]):
+        raise ConfigError(fault)
+    elif listens_by_http:
+        import_aiohttp()
+    serving = _serve_settings(options, command, secrets, headers, login, sink)
+    if serving.listen == [ListenSpec("stdio")]:
+        from relay.app.run.bridge import bridge_own_servers
+
+        return bridge_own_servers(serving, sink)
+    refuse_log_to_client(options)
+    from relay.app.run.serve import serve
+
+    return serve(serving, sink)

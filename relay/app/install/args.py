@@ -1,0 +1,273 @@
+"""The words of ``mcp-relay install``: they become the entry that starts this program with the options among them."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import re
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from relay.addresses import shown_address
+from relay.app.install.clients import CLIENTS
+from relay.app.install.short_path import is_found_anyway, path_for_script
+from relay.app.log.logs import StderrSink
+from relay.app.options.common import (
+    OF_A_CHILD,
+    OF_A_URL,
+    SECRET_OPTIONS,
+    begin_log,
+    check_names,
+    headers_of,
+    secrets_of,
+    split_command,
+)
+from relay.app.options.login import log_in
+from relay.app.options.relay import FOR_A_COMMAND, build_parser
+from relay.app.specs import ADDRESSES, is_address
+from relay.endpoints.child.child import child_environment, resolve_program
+from relay.errors import ConfigError
+
+__all__ = ["Wanted", "build_install_parser", "read_words"]
+
+logger = logging.getLogger("relay")
+
+_DESCRIPTION = """\
+Put an MCP server into a client's configuration: an entry that starts this program, by its full path.
+The change is shown first, with secrets masked; then it asks. Comments and all else in the file stay as they are.
+"""
+_EPILOG = """\
+examples:
+  mcp-relay install --client claude-desktop remote https://example.com/mcp
+  mcp-relay install --client cursor files -e ROOT /srv -- npx -y @modelcontextprotocol/server-everything
+
+Variables given with -e are kept in the entry's "env", as is the token of -H Authorization "Bearer …": what is there is
+not in the process list.
+"""
+_USAGE = """\
+mcp-relay install --client CLIENT NAME [OPTIONS] URL
+       mcp-relay install --client CLIENT NAME [OPTIONS] -- COMMAND [ARG…]
+       mcp-relay install --list"""
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+# What belongs to a relay that listens; an entry speaks on stdio.
+_OF_LISTENING = {name: flag for name, flag in FOR_A_COMMAND.items() if name not in OF_A_CHILD}
+_OWN = ("client", "project", "yes", "print", "list", "target", "args", "help", "version")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be put where."""
+
+    client: str
+    name: str
+    entry: dict[str, Any]
+    secrets: Sequence[str] = field(repr=False)
+    is_for_project: bool
+    is_agreed: bool
+    only_print: bool
+
+
+def build_install_parser() -> argparse.ArgumentParser:
+    """Return the relay's parser with the words of ``install`` added."""
+    parser = build_parser()
+    parser.prog = "mcp-relay install"
+    parser.usage = _USAGE
+    parser.description, parser.epilog = _DESCRIPTION, _EPILOG
+    for action in parser._actions:
+        if action.dest == "target":
+            action.metavar, action.help = "NAME", "what the client calls the server"
+        elif action.dest == "args":
+            action.metavar, action.help = "URL", "a server's address; a command goes after --"
+    group = parser.add_argument_group("installing")
+    group.add_argument("--client", choices=tuple(CLIENTS), help="whose configuration is to be changed")
+    group.add_argument("--project", action="store_true", help="that of the project in this directory, not the user's")
+    group.add_argument("-y", "--yes", action="store_true", help="do not ask")
+    group.add_argument("--print", action="store_true", help="print the entry on stdout and change nothing")
+    group.add_argument("--list", action="store_true", help="show the clients, and where their configuration is")
+    return parser
+
+
+def read_words(words: Sequence[str], sink: StderrSink) -> Wanted | None:
+    """Return what is asked for, None for a list of clients; say what is odd about it. Raises ConfigError."""
+    own, target = split_command(words)
+    parser = build_install_parser()
+    options = parser.parse_intermixed_args(own)
+    if options.list:
+        return None
+    if options.client is None:
+        raise ConfigError(f"--client is missing: one of {', '.join(CLIENTS)}")
+    if options.target is None or not _NAME.fullmatch(options.target):
+        raise ConfigError(
+            f"{'a name' if options.target is None else repr(options.target) + ' is no name'} for the server must come "
+            "before it: up to 64 letters, digits, dots, dashes and underscores; see mcp-relay install --help"
+        )
+    target = [*options.args, *target]
+    check_names(options)
+    _check_target(target)
+    headers = headers_of(options)
+    log_in(options, headers)  # raises for one that is not complete
+    secrets = secrets_of(options, headers, target[0] if is_address(target[0]) else None)
+    begin_log(options, secrets, sink)
+    _check_own_variables(dict(options.env))
+    entry = _entry(options, _given(own), target)
+    kind = CLIENTS[options.client].type_of_entry
+    return Wanted(
+        client=options.client,
+        name=options.target,
+        entry=entry if kind is None else {"type": kind, **entry},
+        secrets=secrets,
+        is_for_project=options.project,
+        is_agreed=options.yes,
+        only_print=options.print,
+    )
+
+
+def _check_own_variables(env: Mapping[str, str]) -> None:
+    """See that the entry starts with these variables: those of ours are read then. Raises ConfigError."""
+    if not any(name.startswith("MCP_RELAY_") for name in env):
+        return
+    from relay.app.config.layers import parse_layered
+    from relay.app.run.process import loop_factory
+
+    try:
+        parse_layered(build_parser(), [], env)
+        loop_factory(env)
+    except ConfigError as exc:
+        raise ConfigError(f"-e: the entry would not start: {exc}") from exc
+
+
+def _check_target(target: Sequence[str]) -> None:
+    if not target or not target[0]:
+        raise ConfigError("no URL or command given; see mcp-relay install --help")
+    if target[0].lower() == "stdio:":
+        raise ConfigError(
+            "stdio: is where the client speaks to the entry; name the server's URL, or a command after --"
+        )
+    if is_address(target[0]):
+        if len(target) > 1:
+            raise ConfigError(
+                f"nothing may follow the URL, but {shown_address(target[1])!r} does; see mcp-relay install --help"
+            )
+    elif "://" in target[0]:
+        raise ConfigError(
+            f"{shown_address(target[0])!r} is neither a command nor an address: known are {', '.join(ADDRESSES)}"
+        )
+
+
+def _given(words: Sequence[str]) -> dict[argparse.Action, Any]:
+    """Return the options that were given and their values as they were written."""
+    parser = build_install_parser()
+    for action in parser._actions:
+        action.type, action.choices, action.default = None, None, argparse.SUPPRESS
+    values = vars(parser.parse_intermixed_args(words))
+    given: dict[argparse.Action, Any] = {}
+    for dest in dict.fromkeys(action.dest for action in parser._actions if action.dest in values):
+        value, writers = values[dest], [action for action in parser._actions if action.dest == dest]
+        takes_words = isinstance(value, (str, list))
+        # Several flags may say one thing: that which takes any value, or that which is this one.
+        fitting = (one for one in writers if (one.nargs != 0 if takes_words else one.const == value))
+        given[next(fitting, writers[0])] = value
+    return given
+
+
+def _entry(options: argparse.Namespace, given: dict[argparse.Action, Any], target: list[str]) -> dict[str, Any]:
+    """Return what the client is to start."""
+    is_remote = is_address(target[0])
+    env = dict(options.env)
+    left_out = {**(OF_A_CHILD if is_remote else OF_A_URL), **({} if options.listen else _OF_LISTENING)}
+    words: list[str] = []
+    for action, value in given.items():
+        if action.dest in (*_OWN, "env"):
+            continue
+        if action.dest in left_out:
+            logger.warning("%s is of no use here: left out", left_out[action.dest])
+        elif action.dest == "headers":
+            words += _header_words(value, env)
+        elif action.dest in SECRET_OPTIONS and is_remote:
+            env[f"MCP_RELAY_{action.dest.upper()}"] = value  # where the process list does not show it
+        else:
+            words += _words(action, value)
+    if not is_remote or options.listen:
+        words += [] if "stdio:" in options.listen else ["--listen", "stdio:"]
+    if not is_remote:
+        for name in env:  # the client sets them for us; they are the server's
+            words += [] if name in options.pass_variable else ["--pass-variable", name]
+        target = _findable(target, options, env)
+    program, *first = _ourselves()
+    takes_all = any(action.nargs in ("+", "*", "?") for action in given if action.dest not in _OWN)
+    dashes = [] if is_remote and not takes_all else ["--"]
+    entry: dict[str, Any] = {"command": program, "args": [*first, *words, *dashes, *target]}
+    return {**entry, "env": env} if env else entry
+
+
+def _header_words(headers: Sequence[Sequence[str]], env: dict[str, str]) -> list[str]:
+    """Return the words for headers; a bearer's token goes to ``env``, where the process list does not show it."""
+    words: list[str] = []
+    for name, value in headers:
+        if name.lower() == "authorization" and value[:7].lower() == "bearer ":
+            env["API_ACCESS_TOKEN"] = value[7:].strip()
+        else:
+            words += ["-H", name, value]
+    return words
+
+
+def _words(action: argparse.Action, value: Any) -> list[str]:
+    """Return an option as it is written."""
+    if isinstance(action, argparse.BooleanOptionalAction):
+        return [next(name for name in action.option_strings if name.startswith("--no-") is not value)]
+    flag = next(name for name in action.option_strings if name.startswith("--"))
+    if action.nargs == 0 or (action.nargs == "?" and value == action.const):
+        return [flag]
+    if action.nargs in ("+", "*"):
+        return [flag, *value]
+    if not isinstance(value, list):
+        value = _wherever_we_are(action, value)
+        return [f"{flag}={value}"] if value.startswith("-") or action.nargs == "?" else [flag, value]
+    return [word for one in value for word in (flag, *([one] if isinstance(one, str) else one))]
+
+
+def _wherever_we_are(action: argparse.Action, value: str) -> str:
+    """Return a path that does not depend on our working directory, where the value is one."""
+    is_path = action.metavar in ("FILE", "DIR") or (action.nargs == "?" and os.path.exists(value))
+    return os.path.abspath(value) if is_path else value
+
+
+def _findable(target: list[str], options: argparse.Namespace, env: dict[str, str]) -> list[str]:
+    """Return a command that depends neither on where we are now nor on our PATH; warn if it cannot be found.
+
+    A PATH that its interpreter needs is added to ``env``.
+    """
+    program = target[0]
+    if os.path.dirname(program) and not os.path.isabs(program):
+        program = os.path.abspath(os.path.join(options.cwd or "", program))
+    ours = child_environment(dict(options.env))
+    try:
+        found = resolve_program([program, *target[1:]], ours, options.cwd)[0]
+    except ConfigError as exc:
+        logger.warning("%s", exc)
+        return [program, *target[1:]]
+    if "PATH" not in env:  # else it is as the user wants it
+        if not os.path.dirname(program) and not is_found_anyway(found):
+            logger.warning("%s is written as %s: programs on the desktop have a short PATH", program, found)
+            program = found
+        if path := path_for_script(found, ours.get("PATH")):
+            logger.warning("%s needs what is in %s: PATH in the entry says so", program, path.split(os.pathsep)[0])
+            env["PATH"] = path
+    return [program, *target[1:]]
+
+
+def _ourselves() -> list[str]:
+    """Return how to start this program from anywhere: clients have a short PATH, and another working directory."""
+    beside = os.path.join(os.path.dirname(sys.executable), "mcp-relay")
+    started_as = sys.argv[0] if os.path.basename(sys.argv[0]).removesuffix(".exe") == "mcp-relay" else ""
+    for candidate in (started_as, beside):
+        if candidate and (found := shutil.which(candidate)):
+            found = os.path.abspath(found)
+            if {".cache", "Caches", "archive-v0"} & {*found.split(os.sep)}:  # of uvx, and of pipx run
+                logger.warning("%s will not stay: it is in a cache; uv tool install, or pipx install, first", found)
+            return [found]
+    return [sys.executable, "-m", "relay"]

@@ -1,0 +1,1 @@
+"""What the relay tells its operator, without any secret in it."""

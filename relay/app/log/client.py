@@ -1,0 +1,197 @@
+"""``--log-to client``: the relay's own warnings as ``notifications/message`` to whoever launched it.
+
+A client shows these where its user looks; stderr often ends in a file. It is told nothing that it may not be told yet:
+in sessions nothing before the handshake is over, and nothing below ``logging/setLevel``; of revision 2026-07-28 only
+what comes while a request is open whose ``_meta`` names a log level. Everything else is said on stderr, as ever.
+MCP 2025-11-25 and 2026-07-28, "Logging".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from relay.app.log.secret_text import mask_secrets, start_of
+from relay.endpoints.base import Endpoint
+from relay.endpoints.stdio.own_stdio import OwnStdio
+from relay.errors import RelayError
+from relay.frames import replies
+from relay.frames.frame import Frame, Kind, RequestId
+from relay.frames.modern import read_facts
+from relay.pipe import Observer, PipeReport
+from relay.routing.matching import alike
+
+__all__ = ["ClientLog"]
+
+_LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
+_LEVEL_OF = {logging.WARNING: "warning", logging.ERROR: "error", logging.CRITICAL: "critical"}
+_BURST = 20  # messages at once; then one a second: a client must not drown in what its operator should read
+_LONGEST = 4096
+_MOST_OPEN = 1024
+
+
+class _Meta(msgspec.Struct):
+    level: str | None = msgspec.field(name="io.modelcontextprotocol/logLevel", default=None)
+
+
+class _Params(msgspec.Struct):
+    level: str | None = None
+    meta: _Meta | None = msgspec.field(name="_meta", default=None)
+
+
+class _Message(msgspec.Struct):
+    params: _Params | None = None
+    error: msgspec.Raw | None = None
+
+
+_decode = msgspec.json.Decoder(_Message).decode
+
+
+def _message(frame: Frame) -> _Message:
+    try:
+        return _decode(frame.raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return _Message()
+
+
+def _severity(level: str | None) -> int | None:
+    return _LEVELS.index(level) if level in _LEVELS else None
+
+
+class ClientLog(Observer):
+    """Sends warnings to the client of own stdio, as far as that may hear them; also a pipe's observer, to know that."""
+
+    def __init__(self, client: OwnStdio, secrets: Sequence[str], then: Observer) -> None:
+        """Mask ``secrets``, and tell ``then`` of everything that is observed, before anything else."""
+        self._client = client
+        self._secrets = sorted((secret for secret in secrets if len(secret) >= 4), key=len, reverse=True)
+        self._then = then
+        self._thread = threading.get_ident()
+        self._handshake: RequestId | None = None
+        self._is_answered = False
+        self._is_initialized = False
+        self._threshold = 0
+        self._asking: dict[RequestId, int] = {}
+        """Open requests of 2026-07-28 that name a log level."""
+        self._is_over = False
+        self._budget = float(_BURST)
+        self._counted = time.monotonic()
+
+    @contextlib.contextmanager
+    def installed(self) -> Iterator[None]:
+        """Be asked first, while the block lasts; what the client may not hear goes where it went before."""
+        root = logging.getLogger()
+        before = list(root.handlers)
+        root.handlers[:] = [_ClientFirst(self, before)]
+        try:
+            yield
+        finally:
+            root.handlers[:] = before
+
+    def take(self, record: logging.LogRecord) -> bool:
+        """Send a record to the client; return whether it was sent."""
+        level = _LEVEL_OF.get(record.levelno)
+        if level is None or record.name != "relay" or record.exc_info is not None:
+            return False  # no tracebacks: how we are built is not the client's
+        if self._is_over or threading.get_ident() != self._thread or self._client.is_held_back:
+            return False
+        if not self._wants(_LEVELS.index(level)) or not self._spend():
+            return False
+        text = mask_secrets(start_of(record.getMessage(), self._secrets, _LONGEST), self._secrets)
+        self._client.say(replies.log_message(level, text[:_LONGEST]))
+        return True
+
+    def _wants(self, severity: int) -> bool:
+        return (self._is_answered and self._is_initialized and severity >= self._threshold) or any(
+            severity >= asked for asked in self._asking.values()
+        )
+
+    def _spend(self) -> bool:
+        now = time.monotonic()
+        self._budget = min(_BURST, self._budget + now - self._counted)
+        self._counted = now
+        if self._budget < 1:
+            return False
+        self._budget -= 1
+        return True
+
+    # What is observed.
+
+    def pipe_started(self, a: Endpoint, b: Endpoint) -> None:
+        """Pass it on."""
+        self._then.pipe_started(a, b)
+
+    def frames_forwarded(self, source: Endpoint, sink: Endpoint, frames: Sequence[Frame]) -> None:
+        """Look how far the handshake is, and who has asked for which level."""
+        self._then.frames_forwarded(source, sink, frames)
+        look = self._look_at_clients if source is self._client else self._look_at_servers
+        for frame in frames:
+            for one in frame.split() if frame.head.kind is Kind.BATCH else (frame,):
+                look(one)
+
+    def side_finished(self, side: Endpoint, reason: RelayError | None) -> None:
+        """Say nothing more to a client that has left: it may have stopped reading."""
+        if side is self._client:
+            self._is_over = True
+        self._then.side_finished(side, reason)
+
+    def pipe_ended(self, a: Endpoint, b: Endpoint, report: PipeReport) -> None:
+        """Say nothing more."""
+        self._is_over = True
+        self._then.pipe_ended(a, b, report)
+
+    def _look_at_clients(self, frame: Frame) -> None:
+        head = frame.head
+        if head.method == "notifications/initialized":
+            self._is_initialized = True
+        elif head.method == "notifications/cancelled" and head.target is not None:
+            self._asking.pop(head.target, None)
+        elif head.kind is not Kind.REQUEST or head.id is None:
+            return
+        elif read_facts(frame) is not None:
+            self._note_level(head.id, head.method, frame)
+        elif head.method == "initialize":
+            self._handshake, self._is_answered, self._is_initialized, self._threshold = head.id, False, False, 0
+        elif head.method == "logging/setLevel":
+            params = _message(frame).params
+            asked = _severity(params.level if params is not None else None)
+            self._threshold = self._threshold if asked is None else asked
+
+    def _note_level(self, request_id: RequestId, method: str | None, frame: Frame) -> None:
+        # MCP 2026-07-28, "Logging": on the stream of the request that asks, and never on that of a subscription.
+        params = _message(frame).params
+        asked = _severity(params.meta.level) if params is not None and params.meta is not None else None
+        if asked is not None and method != "subscriptions/listen" and len(self._asking) < _MOST_OPEN:
+            self._asking[request_id] = asked
+
+    def _look_at_servers(self, frame: Frame) -> None:
+        head = frame.head
+        if head.kind is not Kind.RESPONSE or head.id is None:
+            return
+        said = head.id if head.id in self._asking else alike(head.id, self._asking)
+        if said is not None:
+            del self._asking[said]  # nothing after the answer
+        is_handshake = self._handshake is not None and self._handshake in (head.id, alike(head.id, (self._handshake,)))
+        if is_handshake and not self._is_answered:
+            self._is_answered = _message(frame).error is None
+
+
+class _ClientFirst(logging.Handler):
+    def __init__(self, log: ClientLog, otherwise: Sequence[logging.Handler]) -> None:
+        super().__init__()
+        self._log = log
+        self._otherwise = otherwise
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            if self._log.take(record):
+                return
+        except Exception:  # a log line must not end what it speaks of, and stderr still takes it
+            pass
+        for handler in self._otherwise:
+            handler.handle(record)

@@ -1,0 +1,64 @@
+"""The options that say how much, how many and how long: what becomes of each is one of ``Limits``."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from typing import Any
+
+from relay.app.options.common import add_drain_timeout, positive, seconds, size
+from relay.limits import DEFAULT_LIMITS, Limits
+
+__all__ = ["add_http_limits", "add_limits", "limits_of"]
+
+_FIELDS = {
+    "max_frame_bytes": "max_frame_bytes",
+    "max_sessions": "max_sessions",
+    "session_idle": "session_idle",
+    "shared_idle": "shared_idle",
+    "keep_alive": "idle_connection",
+    "drain_delay": "drain_delay",
+    "drain_timeout": "drain",
+}
+"""The limits, by the options' attributes."""
+
+
+def add_limits(group: Any) -> None:
+    """Add all of them."""
+    group.add_argument("--max-frame-bytes", type=size, metavar="SIZE", help="one JSON-RPC message (default 64M)")
+    group.add_argument("--max-sessions", type=positive, metavar="N", help="sessions at one time (default 1024)")
+    group.add_argument(
+        "--session-idle", type=seconds, metavar="S", help="a session nobody uses ends after so long (default 1800)"
+    )
+    group.add_argument(
+        "--shared-idle", type=seconds, metavar="S",
+        help="a server that clients share ends so long after the last has left (default 10; --session-idle after the "
+        "last request of clients without sessions)",
+    )  # fmt: skip
+    add_http_limits(group)
+    add_drain_timeout(group)
+
+
+def add_http_limits(group: Any) -> None:
+    """Add those of an HTTP port."""
+    group.add_argument(
+        "--keep-alive", type=_above_zero, metavar="S",
+        help="close an HTTP connection that has been idle for so long (default 75)",
+    )  # fmt: skip
+    group.add_argument(
+        "--drain-delay", type=seconds, metavar="S",
+        help="after SIGTERM, answer /health with 503 and serve for so long before the drain (default 0)",
+    )  # fmt: skip
+
+
+def _above_zero(text: str) -> float:
+    value = seconds(text)
+    if value == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time above 0")
+    return value
+
+
+def limits_of(options: argparse.Namespace) -> Limits:
+    """Return the limits that were asked for, and the others as by default."""
+    given = {name: getattr(options, option, None) for option, name in _FIELDS.items()}
+    return dataclasses.replace(DEFAULT_LIMITS, **{name: value for name, value in given.items() if value is not None})

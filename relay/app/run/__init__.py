@@ -1,0 +1,1 @@
+"""From settings to a running relay: the only room that names concrete endpoints."""

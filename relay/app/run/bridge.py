@@ -1,0 +1,112 @@
+"""Join this process's own stdio to an address, or to servers: what a client that only starts programs runs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+
+from relay.app.log.logs import ChildStderr, ReachLog, StderrSink, frame_log
+from relay.app.run.signals import StopSignals
+from relay.app.run.wiring import connect, is_url, log_in_to
+from relay.app.settings import BridgeSettings, ServeSettings
+from relay.endpoints.base import Endpoint
+from relay.endpoints.stdio.own_stdio import OwnStdio
+from relay.errors import ConfigError, EndpointClosed, EndpointUnavailable
+from relay.pipe import Observer, pipe
+
+__all__ = ["bridge", "bridge_own_servers"]
+
+logger = logging.getLogger("relay")
+
+
+async def bridge(settings: BridgeSettings, sink: StderrSink, *, remote: Endpoint | None = None) -> int:
+    """Join this process's stdin and stdout to a URL, or to ``remote``, until either ends; return the exit code.
+
+    Raises ConfigError.
+    """
+    stop = StopSignals(sink)
+    stop.install()
+    login = log_in_to(settings.url, settings.login, ssl=settings.dial_tls)
+    if remote is not None:
+        pass
+    elif is_url(settings.url):
+        from relay.endpoints.http.client.remote import Remote
+
+        remote = Remote(
+            settings.url,
+            headers=settings.headers,
+            transport=settings.transport,
+            ssl_context=settings.dial_tls,
+            limits=settings.limits,
+            login=login,
+        )
+    else:
+        remote = connect(
+            settings.url, headers=settings.headers, ssl=settings.dial_tls, limits=settings.limits, login=login
+        )
+    reach = ReachLog(remote, then=frame_log(settings.secrets))
+    stdio = await OwnStdio.open(limits=settings.limits)
+
+    async def stop_in_order() -> None:
+        await stop.stopped.wait()
+        if not stdio.is_finished:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(settings.limits.drain):
+                    while stdio.in_flight:  # noqa: ASYNC110 - once in a relay's life
+                        await asyncio.sleep(0.02)
+        await remote.aclose(EndpointClosed("the relay is shutting down"))
+        stdio.finish()
+
+    ended = asyncio.Event()
+    stdio.call_at_end(ended.set)
+
+    async def end_in_order() -> None:
+        """Leave a server that stays though it is owed nothing and owes nothing: the drain is for answers."""
+        await ended.wait()
+        while stdio.in_flight:  # noqa: ASYNC110 - once in a relay's life
+            await asyncio.sleep(0.02)
+        await asyncio.sleep(settings.limits.linger)
+        await remote.aclose()
+
+    with contextlib.ExitStack() as while_it_runs:
+        observer: Observer = reach
+        if settings.log_to == "client":
+            from relay.app.log.client import ClientLog
+
+            observer = log = ClientLog(stdio, settings.secrets, then=reach)
+            while_it_runs.enter_context(log.installed())
+        async with asyncio.TaskGroup() as group:
+            stopping = group.create_task(stop_in_order(), name="stop in order")
+            ending = group.create_task(end_in_order(), name="end in order")
+            # What is in flight when stdin ends is delivered, as after SIGTERM, and for as long.
+            limits = dataclasses.replace(settings.limits, linger=settings.limits.drain)
+            report = await pipe(stdio, remote, limits=limits, observer=observer)
+            stopping.cancel()
+            ending.cancel()
+    if isinstance(report.failure, ConfigError):
+        raise report.failure  # found out only when the address was used
+    if report.failure is not None and not isinstance(report.failure, EndpointClosed):
+        logger.warning("ended: %s", report.failure)
+    return 1 if reach.is_unreached or isinstance(report.failure, EndpointUnavailable) else 0
+
+
+async def bridge_own_servers(settings: ServeSettings, sink: StderrSink) -> int:
+    """Join own stdin and stdout to a command, or to several servers, as ``bridge`` does. Raises ConfigError."""
+    from relay.app.run.serve import target_of
+
+    stderr = ChildStderr(settings.name, sink, settings.secrets)
+    await stderr.open()
+    try:
+        # Whoever started this program has one session, and cannot begin another: it stays where it is.
+        target = target_of(settings, stderr, ends_with_home=False)
+        try:
+            bridging = BridgeSettings(
+                url=target.name, secrets=settings.secrets, limits=settings.limits, log_to=settings.log_to
+            )
+            return await bridge(bridging, sink, remote=target.endpoint())
+        finally:
+            await target.aclose()
+    finally:
+        stderr.close()

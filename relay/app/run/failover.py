@@ -1,0 +1,175 @@
+"""Several servers that stand in for one another, from how users name them: ``relay.fallback`` and ``relay.balance``."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from ssl import SSLContext
+from typing import Literal
+
+from relay.app.run.child_target import ChildTarget
+from relay.app.run.wiring import AddressTarget, RemoteTarget, connect
+from relay.endpoints.base import Endpoint
+from relay.endpoints.combined.failover import Choice
+from relay.endpoints.combined.pool import Balancer, Retry, Target, only
+from relay.errors import ConfigError
+from relay.limits import DEFAULT_LIMITS, Limits
+from relay.routing.schedule import Strategy
+
+__all__ = ["ChoiceTarget", "TimedTarget", "balance", "fallback"]
+
+_SPREADING = ("round-robin", "least-in-flight")
+
+
+def fallback(
+    *targets: str | Sequence[str] | Endpoint,
+    headers: Mapping[str, str] | None = None,
+    ssl: SSLContext | None = None,
+    timeout: float | None = 30.0,
+    retry_attempts: int = 3,
+    retry_delay: float = 1.0,
+    limits: Limits = DEFAULT_LIMITS,
+) -> Endpoint:
+    """Return an endpoint that is the first of ``targets`` that connects; nothing is started before it is used.
+
+    A target is what ``connect`` takes, or an endpoint. It has connected when its child has started, its connection is
+    made, or its first POST has an answer. A session stays where it began; requests of 2026-07-28 look for the first
+    target each time, leaving out those that could not be reached until they can. If none can, after ``retry_attempts``
+    rounds ``retry_delay`` seconds apart, a request gets an error that says what each answered. One that is not answered
+    within ``timeout`` seconds gets an error, too, and is not sent again: it may have been executed.
+    """
+    retry = Retry(timeout, retry_attempts, retry_delay)
+    found = [_target(target, headers, ssl, limits) for target in targets]
+    balancer = Balancer(found, strategy="in-order", retry=retry, limits=limits)
+    return Choice(balancer, owns_balancer=True)
+
+
+def balance(
+    *targets: str | Sequence[str],
+    strategy: Literal["round-robin", "least-in-flight"] = "round-robin",
+    headers: Mapping[str, str] | None = None,
+    ssl: SSLContext | None = None,
+    timeout: float | None = 30.0,
+    retry_attempts: int = 3,
+    retry_delay: float = 1.0,
+    limits: Limits = DEFAULT_LIMITS,
+) -> Balancer:
+    """Return a balancer over ``targets``, each what ``connect`` takes: ``session()`` is an endpoint for each client.
+
+        balancer = relay.balance("https://a/mcp", "https://b/mcp")
+        async for client in await relay.listen():
+            group.create_task(relay.pipe(client, balancer.session()))
+
+    Sessions are spread, and stay where they began; requests of 2026-07-28 are spread one by one. A target that refuses
+    a connection, or fails three times in a row, is left out until it answers again. Close it with ``aclose``.
+    """
+    if strategy not in _SPREADING:
+        raise ConfigError(f"strategy: {strategy!r} is not one of {', '.join(_SPREADING)}")
+    retry = Retry(timeout, retry_attempts, retry_delay)
+    found = [_target(target, headers, ssl, limits) for target in targets]
+    return Balancer(found, strategy=strategy, retry=retry, limits=limits)
+
+
+def _target(
+    target: str | Sequence[str] | Endpoint,
+    headers: Mapping[str, str] | None,
+    ssl: SSLContext | None,
+    limits: Limits,
+) -> Target:
+    if isinstance(target, Endpoint):
+        return only(target)
+    if target == "stdio:":
+        return only(connect(target, limits=limits))
+    name = connect(target, headers=headers, limits=limits).name  # raises ConfigError now, not when it is used
+
+    def make(is_shared: bool) -> Endpoint:
+        return connect(target, headers=headers, ssl=ssl, limits=_for(limits, is_shared=is_shared))
+
+    return Target(name, make) if isinstance(target, str) else Target(name, make, patience=limits.handshake)
+
+
+def _for(limits: Limits, *, is_shared: bool) -> Limits:
+    return dataclasses.replace(limits, max_in_flight=limits.max_shared_in_flight) if is_shared else limits
+
+
+class ChoiceTarget:
+    """Several servers as the one that sessions of the program are joined to."""
+
+    def __init__(
+        self,
+        members: Sequence[ChildTarget | RemoteTarget | AddressTarget],
+        *,
+        strategy: Strategy,
+        retry: Retry,
+        limits: Limits,
+        ends_with_home: bool,
+    ) -> None:
+        """Take over the members. ``ends_with_home``: see ``Choice``."""
+        if any(member.name == "stdio" for member in members):
+            raise ConfigError("stdio: cannot be one of several servers: it is there once, and this program's own")
+        self._members = members
+        self._ends_with_home = ends_with_home
+        targets = [
+            Target(member.name, _maker(member), limits.handshake if isinstance(member, ChildTarget) else 4.0)
+            for member in members
+        ]
+        self.balancer = Balancer(targets, strategy=strategy, retry=retry, limits=limits)
+        self.name = self.balancer.name
+
+    def endpoint(self, *, is_shared: bool = False) -> Endpoint:
+        """Return an endpoint for one session, or for all clients that have none."""
+        return Choice(self.balancer, is_shared=is_shared, ends_with_home=self._ends_with_home)
+
+    def forget(self, endpoint: Endpoint) -> None:
+        """Forget those children that have ended."""
+        for member in self._members:
+            if isinstance(member, ChildTarget):
+                member.forget(endpoint)
+
+    def status(self) -> dict[str, object]:
+        """Return what ``/status`` says of them."""
+        return {"targets": self.balancer.status()}
+
+    async def aclose(self) -> None:
+        """Look after no server any more."""
+        await self.balancer.aclose()
+        for member in self._members:
+            await member.aclose()
+
+
+def _maker(member: ChildTarget | RemoteTarget | AddressTarget) -> Callable[[bool], Endpoint]:
+    return lambda is_shared: member.endpoint(is_shared=is_shared)
+
+
+class TimedTarget:
+    """One server whose answers may take so long and no longer: a choice of one, that is never left out."""
+
+    def __init__(self, member: ChildTarget | RemoteTarget | AddressTarget, timeout: float, limits: Limits) -> None:
+        """Take over the member; each request gets an error ``timeout`` seconds after its last progress."""
+        self.name = member.name
+        self._member = member
+        target = Target(member.name, _maker(member))
+        retry = Retry(timeout, attempts=1, delay=0)
+        self._balancer = Balancer([target], strategy="in-order", retry=retry, limits=limits, leaves_out=False)
+
+    def endpoint(self, *, is_shared: bool = False) -> Endpoint:
+        """Return an endpoint for one session, or for all clients that have none."""
+        return Choice(self._balancer, is_shared=is_shared)
+
+    def forget(self, endpoint: Endpoint) -> None:
+        """Forget those children that have ended."""
+        self._member.forget(endpoint)
+
+    async def keep_spare(self) -> None:
+        """Start a child before anybody comes, if it is a command."""
+        if isinstance(self._member, ChildTarget):
+            await self._member.keep_spare()
+
+    def status(self) -> dict[str, object]:
+        """Return what ``/status`` says of it."""
+        return self._member.status()
+
+    async def aclose(self) -> None:
+        """Let go of the server."""
+        await self._balancer.aclose()
+        await self._member.aclose()

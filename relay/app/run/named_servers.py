@@ -1,0 +1,272 @@
+"""The servers with names: offered below ``/servers/NAME``, and exchanged while the relay runs.
+
+Each has an offer of its own, with sessions, children, circuit and stderr. What concerns one touches no other: one that
+cannot start refuses its own clients; one that is replaced drains while its successor serves already.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from relay.app.config.entries import check_name, segment_of
+from relay.app.config.servers_source import ServersSource
+from relay.app.log.logs import ChildStderr, StderrSink, mask_also, say
+from relay.app.run.child_target import ChildTarget
+from relay.app.run.offer import Offer, Target
+from relay.app.run.wiring import AddressTarget, RemoteTarget, is_url
+from relay.app.settings import NamedServer, ServeSettings
+from relay.endpoints.base import Endpoint
+from relay.endpoints.child.child import child_environment, resolve_program
+from relay.endpoints.core.refusing import Refusing
+from relay.endpoints.core.tasks import TaskScope
+from relay.errors import ConfigError
+
+if TYPE_CHECKING:
+    from relay.endpoints.http.server.listener import HttpListener
+    from relay.endpoints.http.server.mount import Mount
+
+__all__ = ["NamedServers"]
+
+logger = logging.getLogger("relay")
+
+_PERIOD = 1.0  # seconds between two looks at the file: one stat, which costs nothing
+_SHOWN_NAMES = 20
+_SETTLING = 0.05  # some editors empty a file before they write it
+
+
+class _RefusedTarget:
+    """A server that cannot run, whatever is tried."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name = name
+        self._reason = reason
+
+    def endpoint(self, *, is_shared: bool = False) -> Endpoint:
+        return Refusing(self.name, f"{self.name}: {self._reason}")
+
+    def forget(self, endpoint: Endpoint) -> None:
+        """Keep nothing."""
+
+    def status(self) -> dict[str, object]:
+        return {"state": "failing", "last_error": self._reason}
+
+    async def aclose(self) -> None:
+        """Have nothing to let go of."""
+
+
+class _Served:
+    """One server that is offered."""
+
+    def __init__(self, server: NamedServer, offer: Offer, stderr: ChildStderr) -> None:
+        self.server = server
+        self.offer = offer
+        self.mounts: list[tuple[HttpListener, Mount]] = []
+        self._stderr: ChildStderr | None = stderr
+
+    async def aclose(self) -> None:
+        """End what is left, once the listeners offer it no more."""
+        await self.offer.aclose()
+        await self.offer.target.aclose()
+        stderr, self._stderr = self._stderr, None
+        if stderr is not None:  # twice, if the relay ends while this server leaves
+            stderr.close()
+
+
+class NamedServers:
+    """All servers with names, of all HTTP listeners."""
+
+    def __init__(self, source: ServersSource, settings: ServeSettings, sink: StderrSink) -> None:
+        """Offer what ``source`` names, as ``settings`` say of all servers."""
+        self._source = source
+        self._settings = settings
+        self._sink = sink
+        self._listeners: Sequence[HttpListener] = ()
+        self._served: dict[str, _Served] = {}
+        self._disabled: dict[str, NamedServer] = {}
+        self._leaving: set[_Served] = set()
+        self._tasks = TaskScope()
+        self._asked = asyncio.Event()
+
+    # Life.
+
+    async def begin(self, listeners: Sequence[HttpListener]) -> None:
+        """Offer the servers that were read at these listeners, and watch their file if they have one."""
+        self._listeners = listeners
+        await self._exchange(self._source.servers)
+        if self.is_watched:
+            self._tasks.spawn(self._watch(), name="watch the servers' file")
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether there is a file that may name others later."""
+        return self._source.path is not None
+
+    def reload_soon(self) -> None:
+        """Read the file again, changed or not."""
+        self._asked.set()
+
+    async def aclose(self) -> None:
+        """End all of them, once the listeners are closed."""
+        await self._tasks.aclose()
+        await asyncio.gather(*(served.aclose() for served in (*self._served.values(), *self._leaving)))
+
+    # What they are.
+
+    @property
+    def names(self) -> list[str]:
+        """Those that are offered now."""
+        return list(self._served)
+
+    def describe(self) -> str:
+        """Say who they are, as far as that fits a line."""
+        names = [segment_of(name) for name in self._served]
+        more = f" and {len(names) - _SHOWN_NAMES} more" if len(names) > _SHOWN_NAMES else ""
+        return f"NAME is one of {', '.join(names[:_SHOWN_NAMES])}{more}" if names else "no server has a name now"
+
+    @property
+    def last_used(self) -> Iterable[datetime]:
+        """When each was used last."""
+        return (served.offer.last_used for served in self._served.values())
+
+    def status(self) -> dict[str, object]:
+        """Return what ``/status`` says of each."""
+        served = {name: one.offer.status() for name, one in self._served.items()}
+        return {**served, **{name: {"state": "disabled"} for name in self._disabled}}
+
+    # The file.
+
+    async def _watch(self) -> None:
+        while True:
+            await self._changed()
+            try:
+                self._source.read()
+            except ConfigError as exc:
+                say(self._sink, f"{exc}; the servers stay as they are")
+                continue
+            for warning in self._source.warnings:
+                logger.warning("%s", warning)
+            said = await self._exchange(self._source.servers)
+            waiting = ", ".join(self._source.waiting)
+            restart = f"{waiting} changed: that counts when the relay is started again, only servers at once"
+            parts = [part for part in (said, restart if waiting else "") if part]
+            say(self._sink, f"{self._source.path}: {'; '.join(parts) or 'nothing has changed'}")
+
+    async def _changed(self) -> None:
+        """Wait until the file is another, or somebody asks."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_PERIOD):
+                    await self._asked.wait()
+            found = self._source.look()
+            if not self._asked.is_set() and found == self._source.seen:
+                continue
+            self._asked.clear()
+            while (seen := found) is not None:
+                await asyncio.sleep(_SETTLING)
+                if (found := self._source.look()) == seen:
+                    break
+            return
+
+    # One for another.
+
+    async def _exchange(self, servers: Mapping[str, NamedServer]) -> str:
+        """Offer what is new, no more what has gone, anew what is different; return what was done."""
+        mask_also(secret for server in servers.values() for secret in server.secrets)
+        wanted = {name: one for name, one in servers.items() if one.is_enabled and check_name(name) is None}
+        removed = [name for name in self._served if name not in wanted]
+        replaced = [name for name, one in self._served.items() if name in wanted and _differ(one.server, wanted[name])]
+        added = [name for name in wanted if name not in self._served]
+        coming: list[_Served] = []
+        try:
+            for name in (*replaced, *added):
+                coming.append(await self._prepare(wanted[name]))  # noqa: PERF401 - those that there are must be closed
+        except BaseException:
+            for one in coming:
+                await one.aclose()
+            raise
+        # From here on without a wait: no moment is without the server that is replaced.
+        for name in (*removed, *replaced):
+            self._withdraw(self._served.pop(name))
+        for one in coming:
+            self._offer(one)
+        self._disabled = {name: server for name, server in servers.items() if not server.is_enabled}
+        done = (("added", added), ("replaced", replaced), ("removed", removed))
+        return "; ".join(f"{what} {', '.join(names)}" for what, names in done if names)
+
+    def _withdraw(self, served: _Served) -> None:
+        seconds = self._settings.limits.drain
+        ends = [listener.unmount(mount, seconds) for listener, mount in served.mounts]
+        self._leaving.add(served)
+
+        async def leave() -> None:
+            await asyncio.gather(*ends)
+            await served.aclose()
+            self._leaving.discard(served)
+
+        self._tasks.spawn(leave(), name=f"{served.server.name}: leave")
+
+    async def _prepare(self, server: NamedServer) -> _Served:
+        settings = dataclasses.replace(self._settings, secrets=server.secrets)
+        stderr = ChildStderr(server.name, self._sink, server.secrets)
+        if server.url is None:
+            await stderr.open()
+        target = self._target(server, stderr)
+        return _Served(server, Offer(target, settings, notes_faults=True), stderr)
+
+    def _offer(self, served: _Served) -> None:
+        name, offer = served.server.name, served.offer
+        self._served[name] = served
+        for listener in self._listeners:
+            mount = listener.mount(name, per_request=offer.per_request, server=offer.dial)
+            served.mounts.append((listener, mount))
+            offer.accept(mount, looks_after=True)
+        if self._settings.is_eager:
+            offer.start_now()
+
+    def _target(self, server: NamedServer, stderr: ChildStderr) -> Target:
+        if server.problem is not None:
+            return _RefusedTarget(server.name, f"cannot run: {server.problem}")
+        try:
+            target = self._runnable(server, stderr)
+        except ConfigError as exc:
+            logger.warning("%s: %s", server.where or server.name, exc)
+            return _RefusedTarget(server.name, str(exc))
+        if server.timeout is None:
+            return target
+        from relay.app.run.failover import TimedTarget
+
+        return TimedTarget(target, server.timeout, self._settings.limits)
+
+    def _runnable(self, server: NamedServer, stderr: ChildStderr) -> ChildTarget | RemoteTarget | AddressTarget:
+        limits, url = self._settings.limits, server.url
+        if url is None:
+            env = child_environment(server.env, pass_all=self._settings.pass_environment)
+            try:
+                resolve_program(server.command, env, server.cwd)
+            except ConfigError as exc:  # it may be installed before somebody comes
+                logger.warning("%s: %s", server.where or server.name, exc)
+            return ChildTarget(
+                server.command,
+                env=env,
+                cwd=server.cwd,
+                limits=limits,
+                stderr=stderr,
+                name=server.name,
+                must_exist=False,
+            )
+        if is_url(url):
+            return RemoteTarget(
+                url, headers=server.headers, transport=server.transport, ssl=self._settings.dial_tls, limits=limits
+            )
+        return AddressTarget(url, headers=server.headers, ssl=self._settings.dial_tls, limits=limits)
+
+
+def _differ(one: NamedServer, other: NamedServer) -> bool:
+    """Tell whether two are not the same server; a line above it does not make it another."""
+    return dataclasses.replace(one, where="", mistakes=()) != dataclasses.replace(other, where="", mistakes=())

@@ -1,0 +1,226 @@
+"""One server as it is offered: whoever comes for it is joined to a server of their own, or to their share of one.
+
+There is an offer for the command or address on the command line, and one for each server with a name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+from collections.abc import AsyncIterable, Sequence
+from datetime import UTC, datetime, timedelta
+from time import monotonic
+from typing import TYPE_CHECKING, Protocol
+
+from relay.app.log.logs import frame_log
+from relay.app.run.wiring import AddressTarget, RemoteTarget
+from relay.app.settings import ServeSettings
+from relay.endpoints.base import Endpoint
+from relay.endpoints.core.hops import following
+from relay.endpoints.core.refusal_log import RefusalLog
+from relay.endpoints.core.tasks import TaskScope
+from relay.endpoints.http.server.modern import ModernClients
+from relay.errors import EndpointBroken, EndpointClosed, RelayError, ServerLeftOut
+from relay.frames import replies
+from relay.frames.frame import Frame
+from relay.pipe import Observer, pipe
+
+if TYPE_CHECKING:
+    from relay.endpoints.combined.shared import SharedPool, SharedSessions
+    from relay.endpoints.http.client.aiohttp_dial import Dial
+    from relay.endpoints.http.server.mount import PerRequest
+
+__all__ = ["Offer", "Target"]
+
+logger = logging.getLogger("relay")
+
+_PER_REQUEST: dict[str, PerRequest] = {"stateless": "legacy", "request": "all"}  # by what clients share
+
+
+class Target(Protocol):
+    """What stands behind an offer."""
+
+    @property
+    def name(self) -> str:
+        """What logs and errors call it."""
+
+    def endpoint(self, *, is_shared: bool = False) -> Endpoint:
+        """Return an endpoint for one session, or for all clients that share one."""
+
+    def forget(self, endpoint: Endpoint) -> None:
+        """Forget an endpoint whose pipe has ended."""
+
+    def status(self) -> dict[str, object]:
+        """Return what ``/status`` says of it: no secrets."""
+
+    async def aclose(self) -> None:
+        """Let go of what it holds; the sessions have ended."""
+
+
+class _FaultWatch(Observer):
+    """Notes whether a URL answers: nothing but its frames tells."""
+
+    def __init__(self, target: RemoteTarget, upstream: Endpoint, then: Observer | None) -> None:
+        self._target = target
+        self._upstream = upstream
+        self._then = then or Observer()
+
+    def frames_forwarded(self, source: Endpoint, sink: Endpoint, frames: Sequence[Frame]) -> None:
+        if source is self._upstream:
+            fault = replies.fault_of(frames[-1])
+            self._target.fault = fault.message if fault is not None and fault.is_failure else None
+        self._then.frames_forwarded(source, sink, frames)
+
+
+class Offer:
+    """One server, and the tasks of those who use it."""
+
+    def __init__(self, target: Target, settings: ServeSettings, *, notes_faults: bool = False) -> None:
+        """Offer ``target``, whose secrets, limits and sharing ``settings`` say.
+
+        ``notes_faults``: look at the frames of a URL for whether it answers, which costs a little.
+        """
+        self.target = target
+        self._last_used = monotonic()
+        self._settings = settings
+        self._notes_faults = notes_faults
+        self._pool = self._make_pool() if settings.share in ("shared", "stateless") else None
+        self._tasks = TaskScope()
+        self._starting: asyncio.Task[None] | None = None
+        self._carrying: set[asyncio.Task[None]] = set()
+        self._connections: set[Endpoint] = set()
+        self._endings = RefusalLog()
+
+    @property
+    def dial(self) -> Dial | None:
+        """The way to a server to which requests are handed on as they come, without keeping sessions."""
+        target = self.target
+        if not isinstance(target, RemoteTarget) or not target.passes_requests or self._settings.share is not None:
+            return None
+        log = frame_log(self._settings.secrets)
+        target.dial.show = None if log is None else log.show  # no pipe carries what is handed on
+        return target.dial
+
+    @property
+    def last_used(self) -> datetime:
+        """When a session began, or one of those that are no HTTP listener's was used, last."""
+        used = (getattr(session, "last_used", 0.0) for session in self._connections)
+        self._last_used = max(self._last_used, *used, 0.0)
+        return datetime.now(UTC) - timedelta(seconds=monotonic() - self._last_used)
+
+    @property
+    def per_request(self) -> PerRequest:
+        """Which requests have no session, and are joined to the server one by one."""
+        return _PER_REQUEST.get(self._settings.share or "", "no")
+
+    @property
+    def sessions(self) -> int:
+        """How many are joined to the server now, all clients of 2026-07-28 being one."""
+        return len(self._carrying)
+
+    def accept(self, listener: AsyncIterable[Endpoint], *, looks_after: bool) -> None:
+        """Join whoever comes from ``listener`` to the server; ``looks_after``: it drains and closes its own."""
+        work = self._accept(listener, looks_after=looks_after)
+        self._tasks.spawn(work, name=f"{self.target.name}: accept sessions")
+
+    async def _accept(self, listener: AsyncIterable[Endpoint], *, looks_after: bool) -> None:
+        async for session in listener:
+            with following(self, getattr(session, "trail", None)):
+                self._join(session, self._upstream(session), f"session {session.name}")
+            if not looks_after:
+                self._connections.add(session)
+
+    def _join(self, session: Endpoint, upstream: Endpoint, name: str) -> None:
+        task = self._tasks.spawn(self._carry(session, upstream), name=name)
+        self._carrying.add(task)
+        task.add_done_callback(functools.partial(self._forget, session))
+
+    def start_now(self) -> None:
+        """Start the server before anybody uses it, if it is one that is started."""
+        if (keep_spare := getattr(self.target, "keep_spare", None)) is not None:
+            self._starting = self._tasks.spawn(keep_spare(), name=f"{self.target.name}: started before it is used")
+
+    def _forget(self, session: Endpoint, task: asyncio.Task[None]) -> None:
+        self._carrying.discard(task)
+        self._last_used = max(self._last_used, getattr(session, "last_used", 0.0))
+        self._connections.discard(session)
+
+    def _make_pool(self) -> SharedPool:
+        from relay.endpoints.combined.shared import IDLE, SharedPool
+
+        limits = self._settings.limits
+        # Who has no session leaves without a word: each request may be the last, or another may build on it.
+        unsaid = limits.session_idle if self._settings.share == "stateless" else IDLE
+        idle = unsaid if limits.shared_idle is None else limits.shared_idle
+        is_there_once = isinstance(self.target, AddressTarget) and self.target.is_there_once
+
+        def begin(shared: SharedSessions) -> None:
+            self._join(shared, self.target.endpoint(is_shared=True), f"shared server {shared.name}")
+
+        return SharedPool(self.target.name, limits, begin, idle=None if is_there_once else idle)
+
+    def _upstream(self, session: Endpoint) -> Endpoint:
+        """Return what one session is joined to: a server of its own, or its share of one."""
+        clients = session if isinstance(session, ModernClients) else None
+        is_for_many = clients is not None and not clients.takes_one
+        if self._pool is None or is_for_many:
+            upstream = self.target.endpoint(is_shared=is_for_many)
+        else:
+            # Only over Streamable HTTP is there a stream that a client may leave closed; no session, no stream.
+            upstream = self._pool.member(lambda: clients is None and getattr(session, "is_listening", True))
+        if clients is None or clients.greeting is None:
+            return upstream
+        from relay.endpoints.combined.initialized import Greeted
+
+        return Greeted(upstream, clients.greeting, self._settings.limits.handshake)
+
+    async def _carry(self, session: Endpoint, upstream: Endpoint) -> None:
+        """Join a session to its server; whatever happens to it stays its own."""
+        self._last_used = monotonic()
+        observer: Observer | None = frame_log(self._settings.secrets)
+        if self._notes_faults and isinstance(self.target, RemoteTarget):
+            observer = _FaultWatch(self.target, upstream, observer)
+        try:
+            report = await pipe(session, upstream, limits=self._settings.limits, observer=observer)
+        except Exception:
+            # A bug of ours: it must end this session and no other.
+            logger.exception("%s: unexpected failure", session.name)
+            await session.aclose(EndpointBroken("the relay failed"))
+            return
+        finally:
+            self.target.forget(upstream)
+        if report.failure is not None:
+            self._say_end(session, report.failure)
+
+    def _say_end(self, session: Endpoint, failure: RelayError) -> None:
+        """Say why a session has ended: each time if the server did it, of clients each way to leave once."""
+        by_client = f"{session.name}: "
+        if (why := str(failure)).startswith(by_client):
+            why = why.removeprefix(by_client)
+            self._endings.note("ended", why, f"{session.name}: ended: {why}")
+        else:
+            is_said = isinstance(failure, ServerLeftOut)
+            logger.log(logging.INFO if is_said else logging.WARNING, "%s: ended: %s", session.name, why)
+
+    async def drain(self, seconds: float) -> None:
+        """Let what is in flight on connections be answered, for at most ``seconds``."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while any(getattr(session, "in_flight", 0) for session in self._connections):  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+
+    async def aclose(self) -> None:
+        """End every session, once the listeners yield no more; returns when all have come to their end."""
+        for session in tuple(self._connections):
+            await session.aclose(EndpointClosed("the relay is shutting down"))
+        if self._starting is not None:
+            self._starting.cancel()
+        if self._pool is not None:
+            await self._pool.aclose()
+        await self._tasks.join()
+
+    def status(self) -> dict[str, object]:
+        """Return what ``/status`` says of it."""
+        return {**self.target.status(), "sessions": self.sessions}

@@ -1,0 +1,274 @@
+"""Offer a server wherever clients may come from, until a signal ends it: listeners in front of one target.
+
+Each client is joined to a server of its own, or to its share of one (``--share``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import os
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from relay.app.log.logs import ChildStderr, StderrSink, say
+from relay.app.run.child_target import ChildTarget
+from relay.app.run.offer import Offer, Target
+from relay.app.run.signals import StopSignals
+from relay.app.run.wiring import AddressTarget, RemoteTarget, is_url, listen_http
+from relay.app.settings import ChoiceSettings, ServeSettings
+from relay.app.specs import ListenSpec
+from relay.endpoints.base import Listener
+from relay.endpoints.core.binding import everywhere
+from relay.endpoints.core.bounds import Bounds
+from relay.endpoints.stdio.own_stdio import OwnStdio
+
+if TYPE_CHECKING:
+    from relay.app.run.failover import ChoiceTarget
+    from relay.app.run.named_servers import NamedServers
+    from relay.endpoints.http.server.listener import HttpListener
+
+__all__ = ["serve", "target_of"]
+
+logger = logging.getLogger("relay")
+
+
+async def serve(settings: ServeSettings, sink: StderrSink) -> int:
+    """Offer a command over HTTP until a signal comes; return the exit code. Raises ConfigError."""
+    named = _named_servers(settings, sink)
+    stop = StopSignals(sink, named.reload_soon if named is not None and named.is_watched else None)
+    stop.install()
+    if not settings.has_default:
+        await _Serving(settings, None, named, sink).run(stop.stopped)
+        return 0
+    stderr = ChildStderr(settings.name, sink, settings.secrets)
+    await stderr.open()
+    try:
+        target = target_of(settings, stderr)
+        try:
+            await _Serving(settings, target, named, sink).run(stop.stopped)
+        finally:
+            await target.aclose()
+    finally:
+        stderr.close()
+    return 0
+
+
+def _named_servers(settings: ServeSettings, sink: StderrSink) -> NamedServers | None:
+    if settings.named is None:
+        return None
+    from relay.app.run.named_servers import NamedServers
+
+    return NamedServers(settings.named, settings, sink)
+
+
+def target_of(
+    settings: ServeSettings, stderr: ChildStderr, *, ends_with_home: bool = True
+) -> ChildTarget | RemoteTarget | AddressTarget | ChoiceTarget:
+    """Return what stands behind. Raises ConfigError."""
+    if settings.choice is not None:
+        return _choice_target(settings, settings.choice, stderr, ends_with_home=ends_with_home)
+    return _one_target(settings, stderr)
+
+
+def _one_target(
+    settings: ServeSettings, stderr: ChildStderr, *, is_alone: bool = True
+) -> ChildTarget | RemoteTarget | AddressTarget:
+    limits, url = settings.limits, settings.url
+    if url is None:
+        return ChildTarget(
+            settings.command,
+            env=settings.env,
+            cwd=settings.cwd,
+            limits=limits,
+            stderr=stderr,
+            must_exist=is_alone,
+            may_refuse=is_alone,
+        )
+    if is_url(url):
+        return RemoteTarget(
+            url,
+            headers=settings.headers,
+            transport=settings.transport,
+            ssl=settings.dial_tls,
+            login=settings.login,
+            limits=limits,
+        )
+    return AddressTarget(url, headers=settings.headers, ssl=settings.dial_tls, login=settings.login, limits=limits)
+
+
+def _choice_target(
+    settings: ServeSettings, choice: ChoiceSettings, stderr: ChildStderr, *, ends_with_home: bool
+) -> ChoiceTarget:
+    from relay.app.run.failover import ChoiceTarget
+
+    return ChoiceTarget(
+        [_member(target, settings, stderr) for target in choice.targets],
+        strategy=choice.strategy,
+        retry=choice.retry,
+        limits=settings.limits,
+        ends_with_home=ends_with_home,
+    )
+
+
+def _member(
+    target: str | Sequence[str], settings: ServeSettings, stderr: ChildStderr
+) -> ChildTarget | RemoteTarget | AddressTarget:
+    one = dataclasses.replace(
+        settings,
+        choice=None,
+        url=target if isinstance(target, str) else None,
+        command=() if isinstance(target, str) else target,
+    )
+    return _one_target(one, stderr, is_alone=False)  # it is left out by its failures instead
+
+
+class _Serving:
+    """Listeners in front of one command or address, of servers with names, or of both."""
+
+    def __init__(
+        self, settings: ServeSettings, target: Target | None, named: NamedServers | None, sink: StderrSink
+    ) -> None:
+        self._settings = settings
+        self._offer = Offer(target, settings) if target is not None else None
+        self._named = named
+        self._sink = sink
+        self._http: list[HttpListener] = []
+        self._bounds = Bounds.of(settings.limits)
+        self._began, self._began_at = time.monotonic(), datetime.now(UTC)
+
+    async def run(self, stopped: asyncio.Event) -> None:
+        listeners: list[Listener] = []
+        try:
+            for spec in self._settings.listen:
+                listeners.append(await self._listen(spec))  # noqa: PERF401 - those that there are must be closed
+            for warning in self._settings.warnings:
+                say(self._sink, f"WARNING: {warning}")  # whatever the log level: it is what strangers may do here
+            if self._named is not None:
+                await self._named.begin(self._http)
+            if self._offer is not None:
+                self._begin(self._offer, listeners)
+            for http in self._http:
+                self._say_where(http)
+            await self._wait(stopped)
+            await self._be_seen_leaving()
+            await self._drain()
+        finally:
+            for listener in listeners:
+                await listener.aclose()
+            if self._offer is not None:
+                await self._offer.aclose()
+            if self._named is not None:
+                await self._named.aclose()
+
+    def _begin(self, offer: Offer, listeners: Sequence[Listener]) -> None:
+        for listener in listeners:
+            offer.accept(listener, looks_after=listener in self._http)
+        if self._settings.is_eager:
+            offer.start_now()
+
+    async def _wait(self, stopped: asyncio.Event) -> None:
+        if "NOTIFY_SOCKET" not in os.environ:
+            await stopped.wait()
+            return
+        from relay.app.systemd.notify import wait_watched
+
+        limits = self._settings.limits
+        await wait_watched(stopped, limits.drain + (limits.drain_delay if self._http else 0))
+
+    async def _be_seen_leaving(self) -> None:
+        """Serve on for ``limits.drain_delay`` seconds while ``/health`` says 503: a balancer must see it first."""
+        seconds = self._settings.limits.drain_delay
+        if seconds and self._http:
+            for listener in self._http:
+                listener.is_leaving = True
+            logger.info("serving on for %g s, while /health says 503", seconds)
+            await asyncio.sleep(seconds)
+
+    async def _drain(self) -> None:
+        """Let what is in flight be answered, for at most ``limits.drain`` seconds; HTTP takes nothing new meanwhile."""
+        seconds = self._settings.limits.drain
+        await asyncio.gather(*(listener.drain(seconds) for listener in self._http))
+        if self._offer is not None:
+            await self._offer.drain(seconds)
+
+    async def _listen(self, spec: ListenSpec) -> Listener:
+        settings = self._settings
+        if spec.kind == "http":
+            listener = await listen_http(
+                spec.host,
+                spec.port,
+                allowed_hosts=settings.allowed_hosts,
+                allowed_origins=settings.allowed_origins,
+                ssl=settings.listen_tls if spec.is_tls else None,
+                limits=settings.limits,
+                status=self._status,
+                exposed_headers=settings.exposed_headers,
+                per_request=self._offer.per_request if self._offer is not None else "no",
+                server=self._offer.dial if self._offer is not None else None,
+                has_root=self._offer is not None,
+                descriptor=spec.descriptor,
+                paths=settings.paths,
+                bounds=self._bounds,
+            )
+            self._http.append(listener)
+            return listener
+        if spec.kind == "stdio":
+            from relay.endpoints.stdio.listener import StdioListener
+
+            self._bounds.places.taken += 1  # its one client is here, and stays
+            return StdioListener(await OwnStdio.open(limits=settings.limits))
+        from relay.endpoints.socket.listener import TcpListener, UnixListener
+
+        if spec.kind == "unix":
+            unix = UnixListener(spec.path, limits=settings.limits, bounds=self._bounds, owner=self._offer)
+            await unix.start()
+            say(self._sink, f"listening on {unix.url}")
+            return unix
+        context = settings.listen_tls if spec.is_tls else None
+        tcp = TcpListener(
+            spec.host,
+            spec.port,
+            ssl_context=context,
+            limits=settings.limits,
+            bounds=self._bounds,
+            owner=self._offer,
+        )
+        await tcp.start()
+        say(self._sink, f"listening on {tcp.url}{everywhere(tcp.addresses)}")
+        return tcp
+
+    def _say_where(self, http: HttpListener) -> None:
+        base = http.base_url
+        chosen = self._settings.paths
+        paths = [(chosen.mcp, "Streamable HTTP"), (chosen.sse, "HTTP+SSE")]
+        named = self._named.describe() if self._named is not None else ""
+        if self._offer is None:
+            paths = [(f"{chosen.servers}/NAME{path}" if path else "", kind) for path, kind in paths]
+        elif named:
+            named = f"the same below {base}{chosen.servers}/NAME, where {named}"
+        places = " and ".join(f"{base}{path} ({kind})" for path, kind in paths if path)
+        say(self._sink, f"listening on {places}{everywhere(http.addresses)}" + (f"; {named}" if named else ""))
+
+    def _status(self) -> dict[str, object]:
+        """Return what is known of all servers: who needs no name is called default."""
+        servers: dict[str, object] = {"default": self._offer.status()} if self._offer is not None else {}
+        used = [self._offer.last_used] if self._offer is not None else []
+        instances = dict.fromkeys(servers, "configured")
+        if self._named is not None:
+            below = self._settings.paths.servers
+            for name, one in self._named.status().items():  # of which one may be called default, too
+                servers[f"{below}/{name}" if name in servers else name] = one
+            instances |= dict.fromkeys(self._named.names, "configured")
+            used += self._named.last_used
+        now, clock = datetime.now(UTC), asyncio.get_running_loop().time()
+        used += [now - timedelta(seconds=clock - http.last_used) for http in self._http if http.last_used]
+        return {
+            "uptime": round(time.monotonic() - self._began, 3),
+            "api_last_activity": max(used, default=self._began_at).isoformat(),
+            "server_instances": instances,
+            "servers": servers,
+        }

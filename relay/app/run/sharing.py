@@ -1,0 +1,127 @@
+"""Many clients on one server, from how users name it: ``relay.shared``."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable, Mapping, Sequence
+
+from relay.app.run.wiring import connect
+from relay.endpoints.base import Endpoint
+from relay.endpoints.combined.shared import IDLE, SharedPool, SharedSessions
+from relay.endpoints.core.lazy import Lazy
+from relay.endpoints.core.tasks import TaskScope
+from relay.endpoints.http.server.modern import ModernClients
+from relay.errors import EndpointClosed, EndpointUnavailable
+from relay.limits import DEFAULT_LIMITS, Limits
+from relay.pipe import pipe
+
+__all__ = ["Shared", "shared"]
+
+logger = logging.getLogger("relay")
+
+
+def shared(
+    target: str | Sequence[str] | Endpoint | Callable[[], Endpoint],
+    *,
+    headers: Mapping[str, str] | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+) -> Shared:
+    """Return a server that clients have in common: ``session(client)`` is the endpoint for each of them.
+
+        server = relay.shared(["my-server"])
+        async for client in await relay.listen():
+            group.create_task(relay.pipe(client, server.session(client)))
+
+    ``target`` is what ``connect`` takes, a function that returns an endpoint, or an endpoint. The server is started
+    with the first ``initialize`` of each protocol version, whose answer serves the later ones, and ends 10 seconds
+    after the last of its clients has left (``Limits.shared_idle``), to be started again when it is needed. Requests get
+    ids of the relay's own and are named back. Close it with ``aclose``.
+
+    An endpoint is there once: it serves the clients of one protocol version, and none after its end; others get an
+    error. A function makes one whenever it is needed: ``lambda: relay.fallback(…)``.
+    """
+    if isinstance(target, Endpoint):
+        return Shared(target.name, _Once(target).take, limits, spare=target, idle=None)
+    if callable(target):
+        return Shared("shared server", target, limits)
+    limits_of_server = dataclasses.replace(limits, max_in_flight=limits.max_shared_in_flight)
+    name = connect(target, headers=headers).name  # raises ConfigError now, not when it is used
+    idle = None if target == "stdio:" else IDLE  # which is there once, too
+    return Shared(name, lambda: connect(target, headers=headers, limits=limits_of_server), limits, idle=idle)
+
+
+class _Once:
+    """An endpoint that can be had once."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._is_taken = False
+
+    def take(self) -> Endpoint:
+        """Return it, or what says that it is taken to who uses that."""
+        if self._is_taken:
+            return Lazy(self._endpoint.name, self._refuse)
+        self._is_taken = True
+        return self._endpoint
+
+    async def _refuse(self) -> Endpoint:
+        raise EndpointUnavailable(
+            f"{self._endpoint.name}: another server would be needed, for another protocol version or after an end, and "
+            "this endpoint is there once; relay.shared(lambda: …) makes one each time"
+        )
+
+
+class Shared:
+    """One server, or one for each protocol version, and the pipes that join clients to it."""
+
+    def __init__(
+        self,
+        name: str,
+        make: Callable[[], Endpoint],
+        limits: Limits,
+        *,
+        spare: Endpoint | None = None,
+        idle: float | None = IDLE,
+    ) -> None:
+        """Connect with ``make`` when a client needs it; ``spare`` is closed with it, in case it was never used.
+
+        Unless ``limits`` say when, what was connected to ends ``idle`` seconds after the last client has left.
+        """
+        self._make = make
+        self._spare = spare
+        self._limits = limits
+        self._tasks = TaskScope()
+        self._pool = SharedPool(
+            name, limits, self._begin, idle=idle if limits.shared_idle is None else limits.shared_idle
+        )
+        self._is_closed = False
+
+    def session(self, client: Endpoint | None = None) -> Endpoint:
+        """Return a client's share of the server: join the two with ``pipe``.
+
+        Whoever comes by HTTP should be named, because of two things that only its endpoint knows: whether its stream
+        for what comes unasked is open, and whether it stands for all clients of 2026-07-28. Those share a server by
+        themselves, which is then another one.
+        """
+        if self._is_closed:
+            raise EndpointClosed("the shared server was closed")
+        if isinstance(client, ModernClients):
+            return self._make()
+        return self._pool.member(lambda: getattr(client, "is_listening", True))
+
+    def _begin(self, clients: SharedSessions) -> None:
+        self._tasks.spawn(self._carry(clients, self._make()), name=f"shared server {clients.name}")
+
+    async def _carry(self, clients: SharedSessions, server: Endpoint) -> None:
+        report = await pipe(clients, server, limits=self._limits)
+        if report.failure is not None and not self._is_closed:
+            logger.warning("%s: ended: %s", clients.name, report.failure)
+
+    async def aclose(self) -> None:
+        """End the server and every session on it; open requests get their errors."""
+        self._is_closed = True
+        await self._pool.aclose()
+        await self._tasks.aclose()
+        if self._spare is not None:
+            await self._spare.aclose()

@@ -1,0 +1,1 @@
+"""A small MCP server, and a program that shows the relay at work in front of it."""

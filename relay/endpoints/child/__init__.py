@@ -1,0 +1,1 @@
+"""A child process as an endpoint, and what starts, restarts and ends it."""

@@ -1,0 +1,461 @@
+"""A child process as an endpoint: frames to its stdin and from its stdout.
+
+MCP, Transports, "stdio", and Lifecycle, "Shutdown": close its stdin, give it time, then SIGTERM, then SIGKILL; here to
+its whole process group, because ``npx`` and shells leave grandchildren. An argv list, never a shell.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import shutil
+import signal
+from collections.abc import Callable, Mapping, Sequence
+
+from relay.endpoints.base import Taker
+from relay.endpoints.child.guardian import Guardian
+from relay.endpoints.child.program import Program, start_program
+from relay.endpoints.core.byte_stream import FrameReader, FrameWriter
+from relay.endpoints.core.pipes import FULL_PIPE, widen_pipe
+from relay.errors import ConfigError, EndpointBroken, EndpointUnavailable, RelayError
+from relay.frames import replies
+from relay.frames.frame import Frame, Head, Kind
+from relay.frames.lines import Oversized
+from relay.limits import DEFAULT_LIMITS, Limits
+
+__all__ = ["Child", "child_environment", "resolve_program"]
+
+logger = logging.getLogger("relay")
+
+_WINDOWS = os.name == "nt"
+_EXIT_AFTER_EOF = (
+    0.5  # between the two signs of an end, EOF on stdout and the exit: one without the other is an end too
+)
+_GROUP_POLL = 0.02
+# Of a pipe: as much as is read at once. A GB in lines of 100 kB costs 131 ms so, 137 with 1 MiB, 156 with 64 KiB.
+_MUCH = 256 * 1024
+
+# What both official SDKs hand to servers they start, and no more: the relay's own secrets stay here.
+_POSIX_VARIABLES = ("HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER")
+_WINDOWS_VARIABLES = (
+    "APPDATA", "HOMEDRIVE", "HOMEPATH", "LOCALAPPDATA", "PATH", "PATHEXT", "PROCESSOR_ARCHITECTURE", "PROGRAMFILES",
+    "SYSTEMDRIVE", "SYSTEMROOT", "TEMP", "USERNAME", "USERPROFILE",
+)  # fmt: skip
+# Never handed on, not even when everything is: they speak to the relay itself.
+_OWN_VARIABLES = (
+    "API_ACCESS_TOKEN",
+    "PROXY_TOKEN",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_FDNAMES",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+)
+_OWN_PREFIX = "MCP_RELAY_"
+_CMD_METACHARACTERS = frozenset('&|<>^%"!')
+
+
+def child_environment(
+    extra: Mapping[str, str] | None = None, *, pass_all: bool = False, base: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Return the environment for a child: the SDKs' short list, or everything but our own, and ``extra`` over it."""
+    source = os.environ if base is None else base
+    if pass_all:
+        chosen = {
+            name: value
+            for name, value in source.items()
+            if name not in _OWN_VARIABLES and not name.startswith(_OWN_PREFIX)
+        }
+    else:
+        names = _WINDOWS_VARIABLES if _WINDOWS else _POSIX_VARIABLES
+        # A value that starts with "()" is an exported shell function: code, not data.
+        chosen = {name: source[name] for name in names if name in source and not source[name].startswith("()")}
+    return {**chosen, **(extra or {})}
+
+
+def resolve_program(command: Sequence[str], env: Mapping[str, str], cwd: str | None = None) -> list[str]:
+    """Return the argv with its program found on the child's PATH. Raises ConfigError if there is none.
+
+    On Windows this finds ``npx.cmd`` for ``npx``; cmd.exe re-parses a batch file's arguments, so those that it would
+    read as operators are refused.
+    """
+    if not command or not command[0]:
+        raise ConfigError("no command given")
+    if cwd is not None and not os.path.isdir(cwd):
+        raise ConfigError(
+            f"working directory {cwd!r} " + ("is not a directory" if os.path.exists(cwd) else "does not exist")
+        )
+    program = command[0]
+    if os.path.dirname(program):
+        found = shutil.which(os.path.join(cwd, program) if cwd and not os.path.isabs(program) else program)
+    else:
+        found = shutil.which(program, path=env.get("PATH"))
+    if found is None:
+        remedy = "give its full path, or add it to PATH"
+        if any(space in program for space in " \t\n"):
+            remedy = f"if it is {len(program.split())} words, write it without quotes around them all"
+        raise ConfigError(f"command {program!r} was not found or cannot be run; {remedy}")
+    if found.lower().endswith((".cmd", ".bat")) and any(_CMD_METACHARACTERS & set(word) for word in command[1:]):
+        raise ConfigError(f"{found}: a batch file's arguments must not contain any of & | < > ^ % \" !")
+    return [os.path.abspath(found), *command[1:]]
+
+
+class _ChildReader(FrameReader):
+    """Reads the child's stdout and sets aside what is not JSON-RPC."""
+
+    def __init__(
+        self, name: str, limits: Limits, writer: FrameWriter, on_noise: Callable[[bytes], None] | None
+    ) -> None:
+        super().__init__(name, limits, on_oversized=self._answer_oversized)
+        self._writer = writer
+        self._on_noise = on_noise
+        self.noise = 0
+        self.reads = 0
+        self.has_ended = False
+        self._is_wide = False
+        self.on_end: Callable[[], None] = lambda: None
+
+    def data_received(self, data: bytes) -> None:
+        self.reads += 1
+        if len(data) >= FULL_PIPE and not self._is_wide:
+            self._is_wide = True
+            _widen(self._transport)
+        super().data_received(data)
+
+    def eof_received(self) -> bool:
+        """Note the end; whether it is one in good order, the exit decides: see ``_Ends``."""
+        if not self.has_ended:
+            self.has_ended = True
+            self.on_end()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.eof_received()
+
+    def finish(self) -> None:
+        """Deliver a last line without a newline, then the end."""
+        super().eof_received()
+
+    def accept(self, pieces: list[Frame | Oversized]) -> list[Frame]:
+        frames: list[Frame] = []
+        for piece in pieces:
+            if isinstance(piece, Oversized):
+                self.report_oversized(piece)
+            elif piece.head.kind is Kind.INVALID:
+                frames += self._sift(piece)
+            else:
+                frames.append(piece)
+        return frames
+
+    def _sift(self, frame: Frame) -> list[Frame]:
+        """Return what goes on in place of a line that is no message; an answer among them has somebody who waits."""
+        from relay.frames.answers import sift  # 3 ms of start-up, for what few servers write
+
+        sifted = sift(frame, self.name, is_server=True)
+        if sifted.is_noise:
+            self._set_aside(frame)
+        if not self._writer.is_held_back:
+            for refusal in sifted.back:
+                self._writer.write_soon(refusal)
+        return sifted.onward
+
+    def _set_aside(self, frame: Frame) -> None:
+        self.noise += 1
+        if self.noise == 1:
+            logger.warning("%s: wrote a line on stdout that is not JSON-RPC; such lines go to stderr", self.name)
+        if self._on_noise is not None:
+            self._on_noise(frame.raw)
+
+    def _answer_oversized(self, head: Head, piece: Oversized) -> None:
+        """Give a request whose answer was too large an error in its place; the child's other work goes on."""
+        message = f"{self.name}: a frame of {piece.size} bytes; --max-frame-bytes is {self._limits.max_frame_bytes}"
+        if head.kind is Kind.RESPONSE or (head.kind is Kind.INVALID and piece.start.lstrip()[:1] == b"{"):
+            # Whose it is may not be seen at its ends; who alone waits for an answer gets none but this.
+            answer = replies.error(head.id, replies.TOO_LARGE, message, delivered="unknown")
+            self.inbox.put([Frame(answer.raw)])
+        elif head.kind is Kind.REQUEST and head.id is not None:
+            self._writer.write_soon(replies.error(head.id, replies.TOO_LARGE, message, delivered="no"))
+
+
+class _ChildWriter(FrameWriter):
+    """Writes to the child's stdin and tells of its end, unless that is of our making."""
+
+    on_end: Callable[[], None]
+    _is_wide = False
+
+    def pause_writing(self) -> None:
+        if not self._is_wide:
+            self._is_wide = True
+            _widen(self._transport)
+        super().pause_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        is_ours = self._sent_eof
+        super().connection_lost(exc)
+        if not is_ours:
+            self.on_end()
+
+
+def _widen(transport: asyncio.BaseTransport | None) -> None:
+    """Let a pipe hold more, now that much goes through it."""
+    pipe = transport.get_extra_info("pipe") if transport is not None else None
+    if pipe is not None and not pipe.closed:
+        widen_pipe(pipe.fileno(), _MUCH)
+
+
+class _Ends:
+    """The signs of a child's end: EOF on its stdout and its exit; or one of them, or a stdin that it has closed, and
+    then nothing for a while.
+    """
+
+    def __init__(self, reader: _ChildReader, writer: _ChildWriter) -> None:
+        self._reader = reader
+        reader.on_end = self._one_came
+        writer.on_end = self._wait_for_other
+        self.exited = asyncio.Event()
+        self.on_end: Callable[[], None] = lambda: None
+
+    def note_exit(self) -> None:
+        self.exited.set()
+        self._one_came()
+
+    def _one_came(self) -> None:
+        if self._reader.has_ended and self.exited.is_set():
+            self.on_end()
+        else:
+            self._wait_for_other()
+
+    def _wait_for_other(self) -> None:
+        asyncio.get_running_loop().call_later(_EXIT_AFTER_EOF, self._look_again, self._reader.reads)
+
+    def _look_again(self, reads: int) -> None:
+        """A child may close stdin or stdout and live on; a grandchild may hold stdout open after the child has gone."""
+        if not self._reader.has_ended and (reads != self._reader.reads or self._reader.inbox.is_paused):
+            self._wait_for_other()  # what the child had written before it exited is still coming
+        else:
+            self.on_end()
+
+
+class Child:
+    """A running child process; made by ``Child.start``."""
+
+    def __init__(
+        self,
+        name: str,
+        limits: Limits,
+        program: Program,
+        ends: _Ends,
+        reader: _ChildReader,
+        writer: FrameWriter,
+    ) -> None:
+        """Take over a process that was just started; use ``Child.start``."""
+        self.name = name
+        self._limits = limits
+        self._program = program
+        self._ends = ends
+        self._reader = reader
+        self._writer = writer
+        self._closing = False
+        self._closed = asyncio.Event()
+        self._guardian: Guardian | None = None
+        self.pid = program.pid
+        self.own_end: str | None = None
+        """How it ended of its own accord, known to who asked by ``call_at_end``; None if it runs or we ended it."""
+
+    @classmethod
+    async def start(
+        cls,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        name: str | None = None,
+        limits: Limits = DEFAULT_LIMITS,
+        stderr: int | None = None,
+        on_noise: Callable[[bytes], None] | None = None,
+    ) -> Child:
+        """Start ``command`` in a process group of its own, with ``env`` as its whole environment (None: short list).
+
+        ``stderr`` is a file descriptor for its stderr (None: ours); ``on_noise`` gets each line of its stdout that is
+        not JSON-RPC. Raises ConfigError if there is no such program, EndpointUnavailable if it cannot be started.
+        """
+        environment = child_environment() if env is None else dict(env)
+        argv = resolve_program(command, environment, cwd)
+        name = name or os.path.basename(command[0])
+        writer = _ChildWriter(name, limits)
+        reader = _ChildReader(name, limits, writer, on_noise)
+        ends = _Ends(reader, writer)
+        try:
+            program = await start_program(
+                argv,
+                env=environment,
+                cwd=cwd,
+                stderr=stderr,
+                reader=reader,
+                writer=writer,
+                on_exit=ends.note_exit,
+            )
+        except OSError as exc:
+            raise EndpointUnavailable(f"{name}: cannot be started: {exc}") from exc
+        # No await between the start and here: a cancellation in between would leave the process to itself.
+        child = cls(name, limits, program, ends, reader, writer)
+        child._begin()
+        return child
+
+    def _begin(self) -> None:
+        if not _WINDOWS:
+            self._guardian = Guardian.hold()
+            if self._guardian is not None:
+                self._guardian.watch(self.pid)
+        self._ends.on_end = self._ended
+
+    @property
+    def noise(self) -> int:
+        """Lines of its stdout that were not JSON-RPC."""
+        return self._reader.noise
+
+    @property
+    def has_written(self) -> bool:
+        """Whether anything has come from its stdout."""
+        return self._reader.reads > 0
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process has not exited."""
+        return self._program.status is None
+
+    def _ended(self) -> None:
+        """Finish the inbox: stdout has ended, or the process has exited or closed its stdin and a moment has passed."""
+        status = self._program.status
+        if not self._closing:
+            self._note_own_end("closed its stdout" if self._reader.has_ended else "closed its stdin")
+        if self._closing or status == 0 or (status is None and self._reader.has_ended):
+            self._reader.finish()
+        else:
+            # Its last line may be half of one: it is discarded with the reader.
+            self._reader.inbox.finish(EndpointBroken(f"{self.name}: {self.own_end}"))
+
+    def _takes_no_more(self) -> bool:
+        try:
+            self._writer.check()
+        except EndpointBroken:
+            return True
+        return False
+
+    def _note_own_end(self, seen: str) -> None:
+        status = self._program.status
+        self.own_end = seen if status is None else _describe_exit(status)
+
+    async def receive(self) -> Sequence[Frame]:
+        """Return what the child wrote. Raises EndpointBroken if it exited with a status other than 0."""
+        return await self._reader.inbox.receive()
+
+    def call_at_end(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` once the peer will send no more."""
+        self._reader.inbox.call_at_end(callback)
+
+    async def send(self, frames: Sequence[Frame]) -> None:
+        """Write to the child's stdin; waits while the child does not read."""
+        await self._writer.send(frames)
+
+    def offer_to(self, taker: Taker) -> None:
+        """Offer what the child writes to ``taker``; see ``Immediate``."""
+        self._reader.inbox.offer_to(taker)
+
+    def send_at_once(self, frames: Sequence[Frame]) -> bool:
+        """Write to the child's stdin, unless that would wait or fail."""
+        return self._writer.send_at_once(frames)
+
+    async def send_eof(self) -> None:
+        """Close the child's stdin: it answers what is in flight and ends."""
+        self._closing = True
+        self._writer.send_eof()
+
+    async def aclose(self, reason: RelayError | None = None) -> None:
+        """End the process and its group: stdin closed, then SIGTERM, then SIGKILL, ``close_grace`` seconds apart."""
+        if self._closing and self._closed.is_set():
+            return
+        if not self._closing and self._takes_no_more():
+            self._note_own_end("closed its stdin")
+        self._closing = True
+        self._writer.send_eof()
+        # A child blocked on a full pipe cannot see that its stdin has ended: read on, and drop what it says.
+        self._reader.inbox.finish()
+        self._reader.resume()
+        try:
+            await self._stop_process()
+        except BaseException:
+            # A second cancellation is an operator who insists.
+            self._signal_group(signal.SIGTERM if _WINDOWS else signal.SIGKILL)
+            raise
+        finally:
+            self._release()
+
+    async def _stop_process(self) -> None:
+        grace = self._limits.close_grace
+        if not await self._exits_within(grace):
+            logger.info("%s: still runs %g s after its stdin was closed: SIGTERM", self.name, grace)
+            self._signal_group(signal.SIGTERM)
+            if not await self._exits_within(grace):
+                logger.warning("%s: still runs %g s after SIGTERM: killing it", self.name, grace)
+                self._kill_group()
+                await self._exits_within(grace)
+        await self._end_rest_of_group(grace)
+
+    async def _end_rest_of_group(self, grace: float) -> None:
+        """End grandchildren that outlived the child."""
+        if _WINDOWS or not self._signal_group(0):
+            return
+        self._signal_group(signal.SIGTERM)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace):
+                while self._signal_group(0):  # noqa: ASYNC110
+                    await asyncio.sleep(_GROUP_POLL)  # nothing tells of the end of a process that is not our child
+                return
+        self._kill_group()
+
+    async def _exits_within(self, seconds: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._ends.exited.wait()
+        return self._ends.exited.is_set()
+
+    def _signal_group(self, number: int) -> bool:
+        """Send a signal to the process group (Windows: to the child); return whether there was anybody to get it."""
+        try:
+            if _WINDOWS:
+                if self.is_alive:
+                    self._program.terminate()
+                return self.is_alive
+            os.killpg(self.pid, number)
+        except (ProcessLookupError, PermissionError):
+            return False
+        return True
+
+    def _kill_group(self) -> None:
+        if _WINDOWS:
+            with contextlib.suppress(ProcessLookupError):
+                self._program.kill()
+        else:
+            self._signal_group(signal.SIGKILL)
+
+    def _release(self) -> None:
+        self._writer.abort()
+        self._program.close()
+        if self._guardian is not None:
+            self._guardian.unwatch(self.pid)
+            self._guardian.release()
+            self._guardian = None
+        self._closed.set()
+
+
+def _describe_exit(status: int) -> str:
+    if status >= 0:
+        return f"exited with status {status}"
+    try:
+        return f"was killed by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"was killed by signal {-status}"

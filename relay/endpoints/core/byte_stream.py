@@ -1,0 +1,246 @@
+"""Newline-delimited frames over an asyncio transport: the part that stdio, children, TCP and Unix sockets share.
+
+A protocol instead of asyncio's StreamReader: one callback per read hands a whole batch of frames on, there is no
+64 KiB line limit, and pausing the transport is the backpressure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from time import monotonic
+from typing import cast
+
+from relay.endpoints.core.inbox import FrameInbox
+from relay.errors import EndpointBroken, EndpointClosed, RelayError
+from relay.frames.frame import Frame, Head, Kind, salvage_head
+from relay.frames.lines import Oversized
+from relay.frames.ndjson import LineSplitter, encode_lines
+from relay.limits import Limits
+
+__all__ = ["FrameReader", "FrameWriter", "OnOversized"]
+
+logger = logging.getLogger("relay")
+
+_LARGE = 256 * 1024  # bytes of a frame that is not joined with others to one write
+_GATHER = 50e-6  # seconds after a write in which frames wait for more of them: a call alone takes longer than that
+
+OnOversized = Callable[[Head, Oversized], None]
+
+
+class FrameReader(asyncio.Protocol):
+    """The reading half: bytes from a transport into an inbox of frames."""
+
+    def __init__(self, name: str, limits: Limits, *, on_oversized: OnOversized | None = None) -> None:
+        """Tell ``on_oversized`` of each frame beyond ``limits.max_frame_bytes``, with what is known of its head."""
+        self.name = name
+        self._limits = limits
+        self._splitter = LineSplitter(limits.max_frame_bytes)
+        self._on_oversized = on_oversized
+        self.inbox = FrameInbox(name, limits, pause=self.pause, resume=self.resume)
+        self._transport: asyncio.ReadTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Remember the transport, to pause it."""
+        self._transport = cast(asyncio.ReadTransport, transport)  # uvloop's is one without saying so
+
+    def pause(self) -> None:
+        """Stop reading: the receiver is slow."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read on."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def data_received(self, data: bytes) -> None:
+        """Split what was read and put the frames it completed before the receiver."""
+        self._deliver(self._splitter.feed(data))
+
+    def _deliver(self, pieces: list[Frame | Oversized]) -> None:
+        if pieces:
+            self.inbox.put(self.accept(pieces))
+
+    def accept(self, pieces: list[Frame | Oversized]) -> list[Frame]:
+        """Return the frames that go on; what is not a frame is reported instead."""
+        frames: list[Frame] = []
+        for piece in pieces:
+            if isinstance(piece, Frame):
+                frames.append(piece)
+            else:
+                self.report_oversized(piece)
+        return frames
+
+    def report_oversized(self, piece: Oversized) -> None:
+        """Log a frame beyond the limit and hand what is known of it to the endpoint, which answers for it."""
+        head = salvage_head(piece.start, piece.end)
+        what = "a line" if head.kind is Kind.INVALID else f"a {head.kind.value} (id {head.id!r})"
+        logger.warning(
+            "%s: %s of %d bytes dropped; --max-frame-bytes is %d",
+            self.name, what, piece.size, self._limits.max_frame_bytes,
+        )  # fmt: skip
+        if self._on_oversized is not None:
+            self._on_oversized(head, piece)
+
+    def eof_received(self) -> bool:
+        """Deliver a last line without a newline, then the end; keeps the transport's other half open."""
+        self._deliver(self._splitter.finish())
+        self.inbox.finish()
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End the inbox: finished if the peer ended it, broken if the connection failed."""
+        self._deliver([] if exc else self._splitter.finish())
+        self._splitter.forget()  # what is left of it would stay until the garbage collector looks at all of this
+        self.inbox.finish(EndpointBroken(f"{self.name}: {exc}") if exc else None)
+
+
+class FrameWriter(asyncio.BaseProtocol):
+    """The writing half: frames as lines to a transport, and its flow control."""
+
+    def __init__(self, name: str, limits: Limits) -> None:
+        """Wait in ``send`` while more than ``limits.buffer_high`` bytes are unsent."""
+        self.name = name
+        self._limits = limits
+        self._transport: asyncio.WriteTransport | None = None
+        self._may_write = asyncio.Event()
+        self._may_write.set()
+        self._failure: RelayError | None = None
+        self._sent_eof = False
+        self._loop = asyncio.get_running_loop()
+        self._gathered: list[Frame] = []
+        self._gathered_bytes = 0
+        self._last_written = 0.0
+        self.lost = asyncio.Event()
+        """Set once the transport is closed, by whomever."""
+
+    def attach(self, transport: asyncio.WriteTransport) -> None:
+        """Write to this transport, with our watermarks."""
+        self._transport = transport
+        if transport.is_closing():
+            # A child that exits at once has closed its stdin before we are told of it; uvloop raises RuntimeError then.
+            self._failure = EndpointBroken(f"{self.name}: the peer has closed its end")
+            return
+        transport.set_write_buffer_limits(high=self._limits.buffer_high, low=self._limits.buffer_low)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Attach, where asyncio makes the connection."""
+        self.attach(cast(asyncio.WriteTransport, transport))
+
+    def pause_writing(self) -> None:
+        """Hold senders back: the peer does not read."""
+        self._may_write.clear()
+
+    def resume_writing(self) -> None:
+        """Let senders go on."""
+        self._may_write.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let every sender learn that the peer is gone."""
+        if not self._sent_eof:
+            self._failure = EndpointBroken(f"{self.name}: {exc or 'the peer stopped reading'}")
+        self._gathered.clear()
+        self._may_write.set()
+        self.lost.set()
+
+    async def send(self, frames: Sequence[Frame]) -> None:
+        """Write frames as lines; returns once below the high-water mark. Raises EndpointBroken, EndpointClosed."""
+        self.check()
+        self._flush()
+        await self._wait_for_room()
+        assert self._transport is not None, "attached before anything is sent"
+        self._write(self._transport, frames)
+        await self._wait_for_room()
+
+    def _write(self, transport: asyncio.WriteTransport, frames: Sequence[Frame]) -> None:
+        """Write frames as lines: together, but a large one as it is, for a copy of it is what a burst may hold."""
+        for frame in frames:
+            if len(frame.raw) > _LARGE:
+                transport.writelines([part for one in frames for part in (one.line, b"\n")])
+                return
+        transport.write(encode_lines(frames))
+
+    async def _wait_for_room(self) -> None:
+        if not self._may_write.is_set():
+            await self._may_write.wait()
+            self.check()
+
+    def send_at_once(self, frames: Sequence[Frame]) -> bool:
+        """Write frames as lines, unless that would wait or fail.
+
+        Those that come soon after others go together, in the next turn of the loop: a write each is what many
+        sources that are read in one turn would cost.
+        """
+        if not self.can_send:
+            return False
+        if self._gathered or monotonic() - self._last_written < _GATHER:
+            if not self._gathered:
+                self._loop.call_soon(self._flush)
+            self._gathered += frames
+            for frame in frames:
+                self._gathered_bytes += len(frame.raw)
+        else:
+            assert self._transport is not None, "attached"
+            self._write(self._transport, frames)
+            self._last_written = monotonic()
+        return True
+
+    def _flush(self) -> None:
+        """Write what was gathered."""
+        if self._gathered:
+            frames, self._gathered, self._gathered_bytes = self._gathered, [], 0
+            if self._transport is not None and not self._transport.is_closing():
+                self._write(self._transport, frames)
+                self._last_written = monotonic()
+
+    @property
+    def can_send(self) -> bool:
+        """Whether ``send`` would neither wait nor fail."""
+        transport = self._transport
+        if transport is None or self._failure is not None or self._sent_eof or not self._may_write.is_set():
+            return False
+        return self._gathered_bytes <= self._limits.buffer_high and not transport.is_closing()
+
+    def write_soon(self, frame: Frame) -> None:
+        """Write one small frame now, without waiting: an answer of our own, from a callback."""
+        if self._transport is not None and not self._transport.is_closing() and not self._sent_eof:
+            self._flush()
+            self._transport.write(frame.line + b"\n")
+
+    @property
+    def is_held_back(self) -> bool:
+        """Whether more than the high mark is unsent: the peer does not read."""
+        return not self._may_write.is_set()
+
+    def check(self) -> None:
+        """See that frames can be sent. Raises EndpointBroken, EndpointClosed."""
+        if self._failure is not None:
+            raise self._failure
+        if self._transport is not None and self._transport.is_closing() and not self._sent_eof:
+            raise EndpointBroken(f"{self.name}: the peer has closed its end")
+        if self._sent_eof:
+            raise EndpointClosed(f"{self.name}: send after its end")
+
+    def send_eof(self) -> None:
+        """Close the writing half once everything written has gone out."""
+        self._flush()
+        self._sent_eof = True
+        if self._transport is not None and not self._transport.is_closing():
+            self.end_transport(self._transport)
+
+    def end_transport(self, transport: asyncio.WriteTransport) -> None:
+        """Close the transport, which is the writing half; of one that has two halves, the writing one only."""
+        transport.close()
+
+    def abort(self) -> None:
+        """Close the writing half now, whatever is unsent."""
+        self._sent_eof = True
+        transport = self._transport
+        if transport is None or self.lost.is_set():
+            return
+        # asyncio ends a pipe twice, and fails, that is aborted while nothing but its turn is wanting to its end.
+        is_ending = transport.is_closing() and not transport.get_write_buffer_size()
+        if not is_ending or transport.get_extra_info("pipe") is None:
+            transport.abort()

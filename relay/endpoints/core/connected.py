@@ -1,0 +1,78 @@
+"""What endpoints whose peer is behind a single connection have in common: TCP, Unix socket, WebSocket."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from relay.endpoints.base import Taker
+from relay.endpoints.core.inbox import FrameInbox
+from relay.endpoints.core.last_resort import give_later
+from relay.endpoints.core.settlement import Settlement
+from relay.frames.frame import Frame
+from relay.limits import Limits
+
+__all__ = ["ConnectedEndpoint"]
+
+
+class ConnectedEndpoint:
+    """The half that receives: an inbox, and the settlement that fills it."""
+
+    def __init__(self, name: str, limits: Limits, inbox: FrameInbox, settlement: Settlement) -> None:
+        """Hand out what is put into ``inbox``."""
+        self.name = name
+        self._limits = limits
+        self._inbox = inbox
+        self._settlement = settlement
+        self._sent_eof = False
+        give_later(settlement.strays_from_peer, limits.stray_grace, self._give_on)
+        give_later(settlement.strays_to_peer, limits.stray_grace, self._give_peer)
+
+    def _give_on(self, outcome: Frame) -> None:
+        onward, _ = self._settlement.take((outcome,))
+        self._inbox.put(onward)
+
+    def _give_peer(self, outcome: Frame) -> None:
+        onward, _ = self._settlement.hand_over((outcome,))
+        for frame in onward:
+            self._write_soon(frame)
+
+    def _write_soon(self, frame: Frame) -> None:
+        """Write one small frame to the peer without waiting."""
+        raise NotImplementedError
+
+    @property
+    def last_used(self) -> float:
+        """When the peer said something last, by the monotonic clock."""
+        raise NotImplementedError
+
+    @property
+    def in_flight(self) -> int:
+        """Requests of the peer that wait for an answer."""
+        return self._settlement.in_flight
+
+    @property
+    def dropped(self) -> int:
+        """Answers of either side for which nobody waited."""
+        return self._settlement.dropped
+
+    @property
+    def noise(self) -> int:
+        """What the peer sent that was not JSON-RPC."""
+        return self._settlement.noise
+
+    async def receive(self) -> Sequence[Frame]:
+        """Return what the peer sent, and our errors for what it will not answer; ``()`` once it has ended."""
+        return await self._inbox.receive()
+
+    def offer_to(self, taker: Taker) -> None:
+        """Offer what the peer sends to ``taker``; see ``Immediate``."""
+        self._inbox.offer_to(taker)
+
+    def call_at_end(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` once the peer will send no more."""
+        self._inbox.call_at_end(callback)
+
+    def _finish_if_settled(self) -> None:
+        """Receive no more once we have said our end and the peer owes no answer."""
+        if self._sent_eof and self._settlement.is_settled:
+            self._inbox.finish()

@@ -1,0 +1,92 @@
+"""Two endpoints joined in memory: for tests, and for embedding a peer that lives in the same process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from relay.endpoints.base import Taker
+from relay.endpoints.core.inbox import FrameInbox
+from relay.endpoints.core.last_resort import give_later
+from relay.endpoints.core.open_ids import OpenIds
+from relay.errors import EndpointBroken, EndpointClosed, RelayError
+from relay.frames.frame import Frame
+from relay.limits import DEFAULT_LIMITS, Limits
+
+__all__ = ["MemoryEndpoint", "memory_pair"]
+
+
+class MemoryEndpoint:
+    """One end of a pair: what one sends, the other receives."""
+
+    def __init__(self, name: str, limits: Limits) -> None:
+        """Make an end that ``memory_pair`` joins to another."""
+        self.name = name
+        self._inbox = FrameInbox(name, limits)
+        self._other = self
+        self._open = OpenIds(name)
+        give_later(self._open.strays, limits.stray_grace, lambda outcome: self._put((outcome,)))
+        self._sent_eof = False
+        self._closed = False
+
+    async def receive(self) -> Sequence[Frame]:
+        """Return the frames the other end has sent; ``()`` after its end."""
+        return await self._inbox.receive()
+
+    def call_at_end(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` once the peer will send no more."""
+        self._inbox.call_at_end(callback)
+
+    async def send(self, frames: Sequence[Frame]) -> None:
+        """Put frames before the other end; waits while it does not receive.
+
+        Raises EndpointClosed after our end, EndpointBroken after the other end has closed.
+        """
+        self._check()
+        await self._other._inbox.wait_for_room()
+        self._check()
+        self._put(frames)
+        await self._other._inbox.wait_for_room()
+
+    def _check(self) -> None:
+        if self._closed or self._sent_eof:
+            raise EndpointClosed(f"{self.name}: send after {'aclose' if self._closed else 'send_eof'}")
+        if self._other._closed:
+            raise EndpointBroken(f"{self.name}: the other end has closed")
+
+    def offer_to(self, taker: Taker) -> None:
+        """Offer what the other end sends to ``taker``; see ``Immediate``."""
+        self._inbox.offer_to(taker)
+
+    def send_at_once(self, frames: Sequence[Frame]) -> bool:
+        """Put frames before the other end, unless that would wait or fail."""
+        if self._closed or self._sent_eof or self._other._closed or self._other._inbox.is_paused:
+            return False
+        self._put(frames)
+        return True
+
+    def _put(self, frames: Sequence[Frame]) -> None:
+        frames = self._open.answered(frames)
+        self._other._open.note_asked(frames)
+        self._other._inbox.put(frames)
+
+    async def send_eof(self) -> None:
+        """Let the other end receive ``()`` after what was sent, and errors for what of its is still open."""
+        self._say_end(None)
+
+    def _say_end(self, reason: RelayError | None) -> None:
+        self._sent_eof = True
+        self._other._inbox.put(self._open.end(reason))
+        self._other._inbox.finish()
+
+    async def aclose(self, reason: RelayError | None = None) -> None:
+        """End both directions of this end; requests of the other end get errors that carry ``reason``."""
+        self._closed = True
+        self._inbox.finish()
+        self._say_end(reason)
+
+
+def memory_pair(*, limits: Limits = DEFAULT_LIMITS) -> tuple[MemoryEndpoint, MemoryEndpoint]:
+    """Make two endpoints, each of which receives what the other sends."""
+    a, b = MemoryEndpoint("memory a", limits), MemoryEndpoint("memory b", limits)
+    a._other, b._other = b, a
+    return a, b

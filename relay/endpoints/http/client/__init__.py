@@ -1,0 +1,1 @@
+"""Dial a server by Streamable HTTP or HTTP+SSE."""

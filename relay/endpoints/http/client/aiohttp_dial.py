@@ -1,0 +1,332 @@
+"""The connections to one server by HTTP, as aiohttp makes them.
+
+One origin, no redirects: credentials and session ids never go anywhere else. No read timeout: a stream may be silent
+for hours, and only the kernel can tell a silent server from a path that is gone. aiohttp's errors stop here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import os
+import socket
+import ssl
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.resolver import DefaultResolver
+from multidict import CIMultiDict
+from yarl import URL
+
+from relay.addresses import without_logins
+from relay.endpoints.core.hops import own_headers
+from relay.endpoints.core.keepalive import open_socket
+from relay.endpoints.core.tasks import TaskScope
+from relay.endpoints.core.tls import default_context, describe_tls, is_refusal
+from relay.endpoints.http.address import parse_url
+from relay.endpoints.http.client.cookies import CookieJar
+from relay.endpoints.http.client.dial import AnyDial, secrets_in
+from relay.endpoints.http.client.kept import KeepingConnector, ServerHint
+from relay.endpoints.http.client.pool import Answer, Lane, end_body
+from relay.endpoints.http.client.proxy import Proxy, proxy_for
+from relay.errors import EndpointBroken, EndpointUnavailable
+from relay.limits import Limits
+
+if TYPE_CHECKING:
+    from relay.endpoints.http.client.login import HttpLogin
+
+__all__ = ["Dial", "Resolver", "Response", "describe_failure", "describe_unreached", "keeping", "new_connector"]
+
+_LARGE_BODY = 256 * 1024
+# What a connection raises that was made and then failed; the second is no ClientError.
+_BROKEN = (aiohttp.ClientError, aiohttp.http_exceptions.HttpProcessingError, ConnectionError, TimeoutError)
+# What it raises if no connection was made.
+_UNREACHED = (
+    aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientSSLError, aiohttp.ClientHttpProxyError,
+)  # fmt: skip
+_LOOPBACK = (("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6))
+
+
+Response = aiohttp.ClientResponse | Answer
+"""An answer whose headers are here, from aiohttp's session or from the lane of kept connections."""
+
+
+class Resolver(AbstractResolver):
+    """Knows that localhost is both loopback addresses (RFC 6761), whatever the hosts file says; asks for the rest."""
+
+    def __init__(self) -> None:
+        self._default = DefaultResolver()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """Return the addresses of a name."""
+        if host.rstrip(".").lower() != "localhost":
+            return await self._default.resolve(host, port, family)
+        return [
+            ResolveResult(hostname=host, host=address, port=port, family=its_family, proto=0, flags=0)
+            for address, its_family in _LOOPBACK
+            if family in (socket.AF_UNSPEC, its_family)
+        ]
+
+    async def close(self) -> None:
+        """Let go of whoever is asked."""
+        await self._default.close()
+
+
+def new_connector(
+    ssl_context: ssl.SSLContext | None, *, is_tls: bool, hint: ServerHint | None = None
+) -> aiohttp.TCPConnector:
+    """Make what opens the connections of a session of aiohttp's; every session that the relay dials with has one."""
+    return KeepingConnector(
+        hint,
+        limit=0,
+        resolver=Resolver(),
+        socket_factory=open_socket,
+        # Our own, made when it is needed: the program leaves aiohttp's without certificates (quick_start).
+        ssl=(ssl_context or default_context()) if is_tls else True,
+    )
+
+
+class Dial(AnyDial):
+    """The connections to one MCP server by HTTP."""
+
+    def __init__(
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        limits: Limits,
+        ssl_context: ssl.SSLContext | None = None,
+        *,
+        login: HttpLogin | None = None,
+    ) -> None:
+        """Speak to ``url`` with these headers, and as whom ``login`` says, on every request.
+
+        That goes through the proxy that the environment names for it. Raises ConfigError if it is not an http(s) URL,
+        or if that is no proxy.
+        """
+        address, self._headers = parse_url(url, headers)
+        self.proxy = proxy_for(address)
+        logins = {} if self.proxy is None else {"": self.proxy.authorization or ""}
+        super().__init__(address, limits, secrets_in({**self._headers, **logins}))
+        self._hops = own_headers()
+        self.has_login = login is not None or any(name.lower() == "authorization" for name in self._headers)
+        self._login = login
+        self._ssl = ssl_context
+        self._session: aiohttp.ClientSession | None = None
+        self._lane: Lane | None = None
+        self._hint = ServerHint()
+        self.cookies = self.new_jar()
+
+    def new_jar(self) -> CookieJar:
+        """Return a jar for this server's cookies: one that hands on the requests of many clients has one for each."""
+        own = next((value for name, value in self._headers.items() if name.lower() == "cookie"), "")
+        return CookieJar(self.url.raw_host or "", is_secure=self.url.scheme == "https", own=own)
+
+    @property
+    def _all_headers(self) -> CIMultiDict[str]:
+        headers = CIMultiDict({"Accept-Encoding": "identity", "User-Agent": "mcp-relay", **self._hops})
+        headers.update(self._headers)
+        if self.proxy is not None:
+            headers.update(self.proxy.headers_for(self.url))
+        return headers
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            is_tls = "https" in (self.url.scheme, self.proxy and self.proxy.url.scheme)
+            self._session = aiohttp.ClientSession(
+                connector=new_connector(self._ssl, is_tls=is_tls, hint=self._hint),
+                # aiohttp puts a session's headers into CONNECT, too: a proxy must not see what is for the server.
+                headers=self._all_headers if self.proxy is None else None,
+                auto_decompress=False,  # nothing but what was asked for is read here: see content_coding
+                cookie_jar=aiohttp.DummyCookieJar(),  # which quotes values, and keeps none of an address
+                timeout=aiohttp.ClientTimeout(
+                    total=None,
+                    sock_connect=self.limits.connect,
+                    connect=None if self.proxy is None else self.limits.connect,  # its answer to CONNECT, too
+                ),
+                max_line_size=65536,
+                max_field_size=65536,
+            )
+        return self._session
+
+    @contextlib.asynccontextmanager
+    async def exchange(
+        self,
+        method: str,
+        url: URL,
+        headers: Mapping[str, str],
+        body: bytes | aiohttp.Payload | None,
+        jar: CookieJar | None,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Send one request and yield its answer once its headers are here; see ``AnyDial``."""
+        has_answer = False
+        through: dict[str, Any] = {}
+        if self.proxy is not None:
+            through = self.proxy.words_for(self.url)
+            own, headers = headers, self._all_headers
+            headers.update(own)
+        jar = self.cookies if jar is None else jar
+        try:
+            async with self._open().request(
+                method,
+                url,
+                data=_in_pieces(body),
+                headers=headers,
+                allow_redirects=False,
+                # The jar is the inner one: a login may send twice, and a refusal may set what its second try needs.
+                middlewares=(keeping(jar),) if self._login is None else (self._login, keeping(jar)),
+                **through,
+            ) as response:
+                has_answer = True
+                with _watched(response):
+                    yield response
+        except _UNREACHED as exc:
+            raise EndpointUnavailable(f"{self.name}: {describe_unreached(exc, self.proxy)}") from exc
+        except _BROKEN as exc:
+            if not has_answer and is_refusal(exc):
+                raise EndpointUnavailable(f"{self.name}: {describe_unreached(exc, self.proxy)}") from exc
+            raise EndpointBroken(f"{self.name}: {describe_failure(exc)}") from exc
+        except ValueError as exc:
+            if has_answer:
+                raise
+            raise EndpointUnavailable(f"{self.name}: a header cannot be sent: {exc}") from exc
+
+    async def pieces(self, response: Response) -> AsyncIterator[bytes]:
+        """Yield an answer's body as it comes, as it was sent. Raises EndpointBroken if the connection breaks."""
+        try:
+            async for chunk in response.content.iter_any():
+                yield chunk
+        except _BROKEN as exc:
+            raise EndpointBroken(f"{self.name}: {describe_failure(exc)}") from exc
+
+    def lane(self, tasks: TaskScope) -> Lane | None:
+        """Return the lane of kept connections to this server, if it may be used.
+
+        Not with TLS or through a proxy, and not with a login that is more than a header: aiohttp's session knows all
+        three.
+        """
+        if self._login is not None or self.proxy is not None:
+            return None
+        if self._lane is None and self.url.scheme == "http":
+            self._lane = Lane(self.where(self.url), self._all_headers, self.cookies, tasks, self._hint)
+        return None if self._session is None else self._lane
+
+    def moved(self) -> None:
+        """Let the lane, too, ask at the address that the server has named."""
+        if self._lane is not None:
+            self._lane.move(self.where(self.url))
+
+    @property
+    def may_resend(self) -> bool:
+        """Whether a request may go out again after a 401: its body must be there still."""
+        return self._login is not None
+
+    def _all_secrets(self) -> list[str]:
+        known = () if self._login is None else self._login.secrets
+        given = [*known, *self.cookies.secrets]
+        return [*sorted((secret for secret in given if len(secret) >= 4), key=len, reverse=True), *self._secrets]
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        if self._lane is not None:
+            self._lane.close()
+        if self._session is not None:
+            await self._session.close()
+
+
+def keeping(jar: CookieJar) -> aiohttp.ClientMiddlewareType:
+    """Return what gives each request the cookies of ``jar``, and keeps there those of its answer."""
+
+    async def keep(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        path = request.url.raw_path
+        if cookies := jar.header(path):
+            request.headers["Cookie"] = cookies
+        response = await send(request)
+        if set_there := response.headers.getall("Set-Cookie", ()):
+            jar.take(set_there, path)
+        return response
+
+    return keep
+
+
+def _in_pieces(body: bytes | aiohttp.Payload | None) -> bytes | io.BytesIO | aiohttp.Payload | None:
+    """Let aiohttp write a large body piece by piece: in one go it would hold up the loop, as it warns."""
+    return io.BytesIO(body) if isinstance(body, bytes) and len(body) > _LARGE_BODY else body
+
+
+@contextlib.contextmanager
+def _watched(response: aiohttp.ClientResponse) -> Iterator[None]:
+    """See that a body ends when its connection does."""
+    protocol = response.connection.protocol if response.connection is not None else None
+    closed = protocol.closed if protocol is not None else None
+    if closed is None:  # the body is complete already
+        yield
+        return
+
+    def connection_lost(_: asyncio.Future[None]) -> None:
+        end_body(response.content)
+
+    closed.remove_done_callback(_look_at)
+    closed.add_done_callback(_look_at)
+    closed.add_done_callback(connection_lost)
+    try:
+        yield
+    finally:
+        closed.remove_done_callback(connection_lost)
+
+
+def _look_at(closed: asyncio.Future[None]) -> None:
+    """Look at how a connection ended: asyncio logs a failure at which nobody has looked."""
+    if not closed.cancelled():
+        closed.exception()
+
+
+def describe_unreached(exc: Exception, proxy: Proxy | None, *, plain: str = "http://") -> str:
+    """Say that there is no connection, and why; if it is the proxy that is in the way, which one.
+
+    ``plain`` is how the address of a server without TLS begins.
+    """
+    if (tls := _tls_error(exc)) is not None:
+        way = "" if proxy is None else f" through the proxy {proxy}"
+        return f"cannot connect{way}: {describe_tls(tls, plain)}"
+    if proxy is None:
+        return f"cannot connect: {describe_failure(exc)}"
+    if isinstance(exc, aiohttp.ClientProxyConnectionError):
+        return f"cannot connect: the proxy {proxy}: {describe_failure(exc)}"
+    if isinstance(exc, aiohttp.ClientHttpProxyError):
+        wanted = "; it wants a login: http://user:password@host:port" if exc.status == 407 else ""
+        return f"cannot connect: the proxy {proxy} refuses, with status {exc.status}{wanted}"
+    return f"cannot connect through the proxy {proxy}: {describe_failure(exc)}"
+
+
+def describe_failure(exc: Exception) -> str:
+    """Say what happened without the headers and URLs that aiohttp puts into some of its messages."""
+    if (tls := _tls_error(exc)) is not None:
+        return describe_tls(tls, "http://")
+    if isinstance(exc, aiohttp.ClientConnectorDNSError):
+        return f"no address for {exc.host!r}"
+    if isinstance(exc, aiohttp.ClientConnectorError):
+        inner: Any = exc.os_error
+        return (inner.errno and os.strerror(inner.errno)) or str(inner) or type(inner).__name__
+    if isinstance(exc, aiohttp.ServerDisconnectedError):
+        return "the server closed the connection before it had answered"
+    if isinstance(exc, aiohttp.ClientPayloadError):
+        return "the connection broke in the middle of an answer"
+    if isinstance(exc, aiohttp.ClientResponseError | aiohttp.http_exceptions.HttpProcessingError):
+        return "the server's answer is not HTTP"
+    if isinstance(exc, (TimeoutError, asyncio.TimeoutError)):
+        return "timed out"
+    return without_logins(str(exc)) or type(exc).__name__
+
+
+def _tls_error(exc: BaseException | None) -> ssl.SSLError | None:
+    """Return what OpenSSL says, where that is behind an error of aiohttp's (some of which are SSLErrors, too)."""
+    while exc is not None:
+        if isinstance(exc, ssl.SSLError) and not isinstance(exc, aiohttp.ClientError):
+            return exc
+        exc = exc.__cause__
+    return None

@@ -1,0 +1,255 @@
+"""Log in to a server by HTTP: what adds credentials to each request, and sends it once more after a 401.
+
+A 401 says that nothing was executed, so that is no second execution. Made for aiohttp's session, which calls it for
+each request; the lane of kept connections is not used beside it. Credentials go to one origin, whatever is asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import ssl
+from typing import Any, cast
+
+import aiohttp
+from aiohttp.client_middleware_digest_auth import DigestFunctions
+from multidict import CIMultiDict
+from yarl import URL
+
+from relay.addresses import shown_address, without_logins
+from relay.auth.outbound import ClientCredentials, DigestLogin, Login, Token, TokenRefused, read_token, token_request
+from relay.endpoints.http.address import parse_url, read_url
+from relay.endpoints.http.client.aiohttp_dial import describe_failure, describe_unreached, new_connector
+from relay.endpoints.http.client.proxy import Proxy, proxy_for
+from relay.errors import ConfigError, EndpointUnavailable
+
+__all__ = ["HttpLogin", "open_login"]
+
+logger = logging.getLogger("relay")
+
+_TOKEN_SECONDS = 30.0
+_CONNECT_SECONDS = 10.0
+_MAX_TOKEN_BODY = 256 * 1024
+_PAUSE = 10.0  # seconds without a new token after the server has refused one that was new: it would refuse that too
+_STALE = re.compile(r"\bstale\s*=\s*\"?true", re.IGNORECASE)
+_STALE_TRIES = 8  # of requests at one time that use up each other's nonces
+_DIGEST = re.compile(r"(?:^|,)\s*Digest\s+(?=\S)", re.IGNORECASE)
+_ALGORITHM = re.compile(r'(?:^|[\s,])algorithm\s*=\s*"?([\w-]+)', re.IGNORECASE)
+
+
+def open_login(login: Login, url: str, ssl_context: ssl.SSLContext | None = None) -> HttpLogin:
+    """Return what logs in to the server at ``url``: one for all connections to it, which share a token.
+
+    ``ssl_context`` is for the token endpoint. One that verifies nothing is not used there: it would give our secret to
+    anyone in between.
+    """
+    origin = parse_url(url, {}, ("http", "https", "ws", "wss"))[0].origin()
+    if not isinstance(login, ClientCredentials):
+        return _Digest(login, origin)
+    is_verifying = ssl_context is not None and ssl_context.verify_mode is ssl.CERT_REQUIRED
+    return _Bearer(login, origin, ssl_context if is_verifying else None)
+
+
+class HttpLogin:
+    """What aiohttp's session calls for each request to a server."""
+
+    def __init__(self, origin: URL) -> None:
+        """Log in to ``origin`` and nowhere else."""
+        self._origin = origin
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What a server could repeat of us: no error may show it."""
+        raise NotImplementedError
+
+    async def __call__(self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        """Send a request with credentials; once more after a 401. Raises EndpointUnavailable if there are none."""
+        if request.url.origin() != self._origin:
+            return await send(request)
+        return await self._send(request, send)
+
+    async def _send(self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        raise NotImplementedError
+
+
+class _Bearer(HttpLogin):
+    """A token from a token endpoint, kept until shortly before its end."""
+
+    def __init__(self, credentials: ClientCredentials, origin: URL, ssl_context: ssl.SSLContext | None) -> None:
+        super().__init__(origin)
+        self._credentials = credentials
+        self._ssl = ssl_context
+        self._url, _ = read_url(credentials.token_url)
+        self._name = shown_address(str(self._url))
+        self._is_secret_in_form = False
+        self._token: Token | None = None
+        self._until: float | None = None
+        self._fetching = asyncio.Lock()
+        self._failures = 0
+        self._failure = ""
+        self._no_new_before = 0.0
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        token = (self._token.value,) if self._token is not None else ()
+        return (*token, self._credentials.client_secret)
+
+    async def _send(self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        token = await self._current()
+        request.headers["Authorization"] = f"Bearer {token}"
+        response = await send(request)
+        loop = asyncio.get_running_loop()
+        if response.status != 401 or loop.time() < self._no_new_before:
+            return response
+        response.release()
+        logger.debug("%s: the token was refused: getting another", self._origin)
+        request.headers["Authorization"] = f"Bearer {await self._current(instead_of=token)}"
+        response = await send(request)
+        if response.status == 401:
+            self._no_new_before = loop.time() + _PAUSE
+        return response
+
+    async def _current(self, instead_of: str | None = None) -> str:
+        """Return a token that is not ``instead_of``; whoever waits for one that is being fetched gets the same.
+
+        Raises EndpointUnavailable, for all who wait.
+        """
+        failures = self._failures
+        async with self._fetching:
+            if self._token is not None and self._token.value != instead_of and not self._is_over:
+                return self._token.value
+            if self._failures == failures:
+                try:
+                    return self._keep(await self._fetch())
+                except TokenRefused as exc:
+                    self._failures += 1
+                    self._failure = str(exc)
+            raise EndpointUnavailable(f"{self._origin}: no token from {self._name}: {self._failure}")
+
+    def _keep(self, token: Token) -> str:
+        self._token = token
+        self._until = None if token.lifetime is None else asyncio.get_running_loop().time() + token.lifetime
+        return token.value
+
+    @property
+    def _is_over(self) -> bool:
+        return self._until is not None and asyncio.get_running_loop().time() >= self._until
+
+    async def _fetch(self) -> Token:
+        """Get a token; the secret is sent in a header, or in the form where that is what the server knows."""
+        try:
+            return await self._ask()
+        except TokenRefused as exc:
+            if not exc.is_client_unknown:
+                raise
+        self._is_secret_in_form = not self._is_secret_in_form
+        return await self._ask()
+
+    async def _ask(self) -> Token:
+        headers, form = token_request(self._credentials, is_secret_in_form=self._is_secret_in_form)
+        # A session of its own: nothing of the MCP server's, no cookies, and none of ours for it.
+        url = self._url
+        through, proxy = _way_to(url)
+        headers = {**headers, **(proxy.headers_for(url) if proxy is not None else {})}
+        is_tls = "https" in (url.scheme, proxy and proxy.url.scheme)
+        connector = new_connector(self._ssl, is_tls=is_tls)
+        timeout = aiohttp.ClientTimeout(total=_TOKEN_SECONDS, sock_connect=_CONNECT_SECONDS)
+        try:
+            async with (
+                aiohttp.ClientSession(
+                    connector=connector,
+                    cookie_jar=aiohttp.DummyCookieJar(),
+                    timeout=timeout,
+                    headers={"User-Agent": "mcp-relay", "Accept-Encoding": "identity"},
+                ) as session,
+                session.post(url, data=form, headers=headers, allow_redirects=False, **through) as response,
+            ):
+                body = b""
+                async for piece in response.content.iter_any():
+                    body += piece
+                    if len(body) > _MAX_TOKEN_BODY:
+                        raise TokenRefused(f"an answer of more than {_MAX_TOKEN_BODY} bytes")
+                return read_token(response.status, body, secrets=(self._credentials.client_secret,))
+        except (aiohttp.ClientError, OSError, ValueError) as exc:  # TimeoutError is an OSError
+            raise TokenRefused(describe_failure(exc) if proxy is None else describe_unreached(exc, proxy)) from exc
+
+
+def _way_to(url: URL) -> tuple[dict[str, Any], Proxy | None]:
+    """Return what aiohttp is told of the proxy before a token endpoint, if there is one. Raises TokenRefused."""
+    try:
+        proxy = proxy_for(url)
+    except ConfigError as exc:
+        raise TokenRefused(str(exc)) from exc
+    return ({}, None) if proxy is None else (proxy.words_for(url), proxy)
+
+
+class _Digest(HttpLogin):
+    """The answers to a server's challenges, which aiohttp knows how to give."""
+
+    def __init__(self, login: DigestLogin, origin: URL) -> None:
+        super().__init__(origin)
+        self._password = login.password
+        self._answering = aiohttp.DigestAuthMiddleware(login.username, login.password)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        return (self._password,)
+
+    async def _send(self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        """Send a request; again if what the challenge was answered with had been used up by others meanwhile."""
+        response = await self._answer(request, send)
+        for _ in range(_STALE_TRIES):
+            if response.status != 401 or not _is_stale(response):
+                break
+            response.release()
+            response = await self._answer(request, send)
+        return response
+
+    async def _answer(self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        refused: aiohttp.ClientResponse | None = None
+        is_sending = False
+
+        async def send_once(request: aiohttp.ClientRequest) -> aiohttp.ClientResponse:
+            nonlocal refused, is_sending
+            if refused is not None:
+                refused.release()  # aiohttp's forgets it, and its connection would hang in the air
+            is_sending = True
+            response = refused = await send(request)
+            is_sending = False
+            return cast("aiohttp.ClientResponse", _Challenge(response))
+
+        try:
+            return cast("_Challenge", await self._answering(request, send_once)).response
+        except aiohttp.ClientError as exc:
+            if is_sending:
+                raise
+            if refused is not None:
+                refused.release()
+            raise EndpointUnavailable(
+                f"{self._origin}: its challenge cannot be answered: {without_logins(str(exc))}"
+            ) from exc
+
+
+def _is_stale(response: aiohttp.ClientResponse) -> bool:
+    """Tell whether a refusal says that only the nonce was too old (RFC 7616, section 3.3)."""
+    return any(_STALE.search(line) for line in response.headers.getall("WWW-Authenticate", ()))
+
+
+class _Challenge:
+    """An answer as aiohttp's Digest looks at it: with the first challenge that it can answer, wherever that stands."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self.response = response
+        self.status = response.status
+        self.url = response.url
+        self.headers: CIMultiDict[str] = CIMultiDict()
+        for line in response.headers.getall("WWW-Authenticate", ()):
+            found = _DIGEST.search(line)
+            if found is None:
+                continue
+            challenge = line[found.end() :]
+            algorithm = _ALGORITHM.search(challenge)
+            if (algorithm[1] if algorithm else "MD5").upper() in DigestFunctions:
+                self.headers["WWW-Authenticate"] = f"Digest {challenge}"
+                return

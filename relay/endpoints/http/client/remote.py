@@ -1,0 +1,169 @@
+"""A URL as an endpoint, whose transport is found out when the first frame goes.
+
+MCP 2025-11-25, Transports, "Backwards Compatibility": POST first; if that is refused with 400, 404 or 405 and no
+JSON-RPC error, GET and wait for the ``endpoint`` event of HTTP+SSE.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
+
+from relay.endpoints.base import Taker
+from relay.endpoints.core.inbox import FrameInbox
+from relay.endpoints.http.client.dial import AnyDial
+from relay.endpoints.http.client.sse import SseClient
+from relay.endpoints.http.client.streamable import HttpClient
+from relay.errors import ConfigError, EndpointClosed, RelayError
+from relay.frames.frame import Frame, Kind
+from relay.frames.modern import read_facts
+from relay.limits import DEFAULT_LIMITS, Limits
+
+if TYPE_CHECKING:
+    import httpx
+
+    from relay.endpoints.http.client.login import HttpLogin
+
+__all__ = ["Remote", "Transport"]
+
+logger = logging.getLogger("relay")
+
+Transport = Literal["auto", "sse", "streamablehttp"]
+
+
+class Remote:
+    """An MCP server at a URL; connects on the first frame."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        transport: Transport = "auto",
+        ssl_context: ssl.SSLContext | None = None,
+        limits: Limits = DEFAULT_LIMITS,
+        client: httpx.AsyncClient | None = None,
+        login: HttpLogin | None = None,
+    ) -> None:
+        """Send ``headers`` with every request, through ``client`` if there is one, which stays open.
+
+        Without a client, as whom ``login`` says.
+
+        Raises ConfigError if ``url`` is not an http(s) URL.
+        """
+        self._dial = _dial(url, headers or {}, limits, ssl_context, client, login)
+        self.name = self._dial.name
+        self._inbox = FrameInbox(self.name, limits)
+        self._client: HttpClient | SseClient | None = None
+        self._transport = transport
+        self._is_closed = False
+
+    @property
+    def transport(self) -> Transport:
+        """What the server speaks; ``auto`` until that is known."""
+        if self._client is None or self._client.is_undecided:
+            return "auto"
+        return "sse" if isinstance(self._client, SseClient) else "streamablehttp"
+
+    async def receive(self) -> Sequence[Frame]:
+        """Return what the server sent, and an error for each request that it cannot answer any more."""
+        return await self._inbox.receive()
+
+    def call_at_end(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` once the peer will send no more."""
+        self._inbox.call_at_end(callback)
+
+    def offer_to(self, taker: Taker) -> None:
+        """Offer what the server sends to ``taker``; see ``Immediate``."""
+        self._inbox.offer_to(taker)
+
+    def send_at_once(self, frames: Sequence[Frame]) -> bool:
+        """Send requests to a server that is known, unless they would have to wait."""
+        client = self._client
+        return client is not None and not self._is_closed and not client.is_undecided and client.send_at_once(frames)
+
+    async def send(self, frames: Sequence[Frame]) -> None:
+        """Send frames to the server. Waits while too many requests are open."""
+        if self._is_closed:
+            raise EndpointClosed(f"{self.name}: send after its end")
+        if self._client is not None and self._is_undecided:
+            client, self._client = self._client, None
+            await client.abandon()
+        if self._client is None:
+            frames = await self._choose(frames)
+        if frames:
+            assert self._client is not None, "chosen"
+            await self._client.send(frames)
+
+    @property
+    def _is_undecided(self) -> bool:
+        """Whether the server was not reached, or spoke neither transport: it is asked again with the next frame."""
+        client = self._client
+        return self._transport == "auto" and client is not None and client.is_undecided and not client.in_flight
+
+    async def _choose(self, frames: Sequence[Frame]) -> Sequence[Frame]:
+        """Make the client for this server; return the frames that it has still to send."""
+        if self._transport == "sse":
+            self._client = SseClient(self._dial, self._inbox)
+            return frames
+        client = HttpClient(self._dial, self._inbox)
+        self._client = client
+        if self._transport == "streamablehttp" or frames[0].head.kind is not Kind.REQUEST:
+            return frames
+        if read_facts(frames[0]) is not None:
+            return frames  # HTTP+SSE is of the legacy era: a server that refuses this is asked anew with `initialize`
+        try:
+            is_streamable = await client.probe(frames[0])
+        except asyncio.CancelledError:
+            client.refuse_unsent(frames[1:])
+            raise
+        if is_streamable:
+            return frames[1:]
+        logger.info("%s: no Streamable HTTP here; trying HTTP+SSE", self.name)
+        self._client = SseClient(self._dial, self._inbox)
+        return frames
+
+    async def settle(self) -> None:
+        """Wait until no request is open."""
+        if self._client is not None:
+            await self._client.settle()
+
+    async def send_eof(self) -> None:
+        """Send no more; ``receive`` finishes once every open request has its answer."""
+        if self._client is None:
+            self._inbox.finish()
+        else:
+            await self._client.send_eof()
+
+    async def aclose(self, reason: RelayError | None = None) -> None:
+        """End the session and every connection; open requests get an error that carries ``reason``."""
+        self._is_closed = True
+        if self._client is not None:
+            await self._client.aclose(reason)
+        else:
+            self._inbox.finish()
+            await self._dial.aclose()
+
+
+def _dial(
+    url: str,
+    headers: Mapping[str, str],
+    limits: Limits,
+    ssl_context: ssl.SSLContext | None,
+    client: httpx.AsyncClient | None,
+    login: HttpLogin | None,
+) -> AnyDial:
+    """Make the connections' maker; each imports the library it is for."""
+    if client is not None:
+        try:
+            from relay.endpoints.http.client.httpx_dial import HttpxDial
+        except ImportError as exc:
+            raise ConfigError(f"client: {exc}; install 'mcp-relay[httpx]'") from exc
+
+        return HttpxDial(url, client, headers, limits)
+    from relay.endpoints.http.client.aiohttp_dial import Dial
+
+    return Dial(url, headers, limits, ssl_context, login=login)

@@ -1,0 +1,528 @@
+"""Streamable HTTP, dialling: an endpoint behind which a server of 2025-03-26 or later is.
+
+A POST for each frame; the session id and version from the answer to ``initialize``; a GET stream for what the server
+says unasked; lost streams resumed with ``Last-Event-ID``; a lost session begun anew from the recorded handshake.
+
+A frame that is of 2026-07-28 by its ``_meta`` has nothing of this: headers of its own, made from it, and an answer on
+its own POST or none. Both kinds may come from one client, which finds out by itself what its server speaks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from relay.endpoints.core.inbox import FrameInbox
+from relay.endpoints.http.client import lost_session
+from relay.endpoints.http.client.dial import AnyDial, Response
+from relay.endpoints.http.client.doubtful_calls import DoubtfulCalls
+from relay.endpoints.http.client.remote_client import Post, RemoteClient, StreamCursor
+from relay.errors import EndpointBroken, EndpointUnavailable, RelayError
+from relay.frames import replies
+from relay.frames.frame import Frame, Kind
+from relay.frames.http_rules import (
+    EVENT_STREAM,
+    JSON,
+    LAST_EVENT_ID,
+    PROTOCOL_VERSION,
+    SESSION_ID,
+    is_session_id,
+    media_type,
+    negotiated_version,
+    without_bom,
+)
+from relay.frames.modern import (
+    ToolHeaders,
+    error_for,
+    is_modern_error,
+    read_facts,
+    request_headers,
+    without_tools,
+)
+from relay.frames.sse import SseDecoder
+
+if TYPE_CHECKING:
+    from yarl import URL
+
+    from relay.endpoints.http.client.pool import Answer, Line
+
+__all__ = ["HttpClient"]
+
+logger = logging.getLogger("relay")
+
+_POST_HEADERS = {"Content-Type": JSON, "Accept": f"{JSON}, {EVENT_STREAM}"}
+# Refusals that pass: 409 while the server has not yet seen that the stream before is gone (TypeScript SDK).
+_TRANSIENT = (408, 409, 425, 429)
+_NOT_OF_THE_REQUEST = (401, 403, 404, 407, 410)  # of who asks, or of the session: what is to be done is ours to say
+_LEAST_WAIT = 0.05  # whatever time a server names: one that ends its streams at once must not keep us busy
+_RESUME_TRIES = 3  # failed attempts in a row to get a broken stream back; each success starts the count anew
+
+
+class HttpClient(RemoteClient):
+    """A connection to one Streamable HTTP server, for one client."""
+
+    def __init__(self, dial: AnyDial, inbox: FrameInbox) -> None:
+        """Connect on the first frame."""
+        super().__init__(dial, inbox)
+        self._session_id: str | None = None
+        self._listener: asyncio.Task[None] | None = None
+        self._failed_renewals = 0
+        self._doubtful = DoubtfulCalls(dial, self._tasks, self._headers_in, self._fail_doubtful)
+        self._lane_headers: tuple[str | None, str | None, str, URL] | None = None
+        self._bare_headers: tuple[str, URL] | None = None
+        self._tools = ToolHeaders()
+        self._probed: asyncio.Future[bool] | None = None
+
+    async def probe(self, frame: Frame) -> bool:
+        """Send the first frame; return whether the server speaks Streamable HTTP.
+
+        If it does, the frame's answers come as ever. If not, nothing was delivered: send it over another transport.
+        """
+        self._probed = asyncio.get_running_loop().create_future()
+        await self.send((frame,))
+        return await self._probed
+
+    def _headers(self, extra: dict[str, str] | None = None) -> dict[str, str]:
+        headers = dict(extra or {})
+        if self._session_id is not None:
+            headers[SESSION_ID] = self._session_id
+        if self.version is not None:
+            headers[PROTOCOL_VERSION] = self.version
+        return headers
+
+    def _headers_in(self, session: object, extra: dict[str, str] = _POST_HEADERS) -> dict[str, str]:
+        """Return the headers of a request in a session, which may be another than the current one."""
+        headers = self._headers(extra)
+        headers.pop(SESSION_ID, None)
+        return {**headers, SESSION_ID: session} if isinstance(session, str) else headers
+
+    def _fail_doubtful(self, post: Post, fault: str) -> None:
+        self.fail(post, replies.LOST, f"the request was lost: {self.name}: {fault}", "unknown")
+
+    # MCP 2025-11-25, "Session Management" 4: 404, and nothing of the request was executed.
+    _lost_by = (404, 410)
+
+    # Modern frames.
+
+    _facts_of = staticmethod(read_facts)
+
+    def _take_modern(self, post: Post, answer: Frame) -> Frame:
+        """Learn which headers tools want; leave out those that want what is not allowed, as every client must."""
+        if post.frame.head.method != "tools/list":
+            return answer
+        invalid = self._tools.learn(answer)
+        for tool in invalid:
+            logger.warning("%s: left out the tool %r: %s", self.name, tool.name, tool.reason)
+        return without_tools(answer, {tool.name for tool in invalid}) if invalid else answer
+
+    def _take_modern_refusal(self, post: Post, status: int, body: bytes) -> None:
+        """Pass on a refusal that is a JSON-RPC error; make one of any other.
+
+        Which transport the server speaks is decided by what only a modern server says. Any other refusal may be that
+        of a legacy one, of HTTP+SSE even: its client goes on with ``initialize``, and that is tried on both.
+        """
+        request_id = post.frame.head.id
+        frame = Frame(body.strip(), request_id)
+        is_own = frame.head.kind is Kind.RESPONSE and frame.head.id == request_id
+        if is_own or is_modern_error(frame):
+            self.is_undecided = False
+        answer = error_for(frame, request_id) if request_id is not None and status in (400, 404) else None
+        if post.ids and (is_own or answer is not None):
+            self.take(frame if is_own or answer is None else answer)
+        else:
+            self._fail_with_status(post, status, self.dial.describe_error_body(body))
+
+    # POST.
+
+    async def _run(self, post: Post) -> None:
+        try:
+            await super()._run(post)
+        finally:
+            if self._probed is not None and not self._probed.done():
+                self._probed.set_result(True)
+
+    async def _deliver(self, post: Post, *, may_follow: bool = True) -> None:
+        """POST the frame and take its answers; a session the server has forgotten is begun anew, once."""
+        session_id = self._session_id if post.facts is None else None
+        if post.is_handshake:
+            self._session_id = session_id = self.version = None
+        if post.facts is None:
+            headers = self._headers(_POST_HEADERS)
+        else:
+            headers = {**_POST_HEADERS, **request_headers(post.frame, post.facts, self._tools)}
+        post.session = session_id
+        async with self.dial.request("POST", headers, body=post.frame.raw, may_follow=may_follow) as response:
+            is_taken = await self._take_unless_lost(post, response)
+        if not is_taken:
+            await self._deliver_again(post, session_id)
+
+    async def _take_unless_lost(self, post: Post, response: Response) -> bool:
+        """Take an answer; return False if it says that the session is lost, and the request not executed."""
+        if post.session is None or response.status not in lost_session.STATUSES:
+            await self._take_answer(post, response)
+            return True
+        body = await self.dial.read_error_body(response)
+        if self._loss.is_told_by(response.status, body, post.frame, is_resent=post.is_resent):
+            return False
+        await self._take_refusal(post, response, body)
+        return True
+
+    async def _take_or_deliver_again(self, post: Post, response: Response, session_id: str) -> None:
+        if not await self._take_unless_lost(post, response):
+            await self._deliver_again(post, session_id)
+
+    async def _deliver_again(self, post: Post, session_id: str | None) -> None:
+        post.is_resent, post.session = True, None  # from here on it waits for a session
+        await self._renew(session_id)
+        await self._deliver(post)
+
+    async def _take_answer(self, post: Post, response: Response) -> None:
+        status = response.status
+        if not 200 <= status < 300:
+            await self._take_refusal(post, response)
+            return
+        self.is_undecided = False
+        if self._probed is not None and not self._probed.done():
+            self._probed.set_result(True)
+        if post.is_handshake:
+            self._take_session_id(response)
+        kind = media_type(response.headers.get("Content-Type"))
+        if not post.ids:
+            if post.frame.head.method == "notifications/initialized" and post.facts is None:
+                self._after_initialized()
+            return
+        if kind == EVENT_STREAM:
+            ended_well = await self._read_answers(post, response)
+            if post.ids:
+                await self._resume(post, ended_well=ended_well)
+        elif kind == JSON:
+            self._take_body(post, await self.dial.read_body(response))
+        else:
+            body = self.dial.describe_error_body(await self.dial.read_error_body(response))
+            self._fail_with_status(post, status, f"answered with content type {kind or 'none'!r} {body}".strip())
+
+    def _take_session_id(self, response: Response) -> None:
+        session_id = response.headers.get(SESSION_ID)
+        if session_id is not None and not is_session_id(session_id):
+            logger.warning("%s: sent a session id that is not visible ASCII: ignored", self.name)
+            session_id = None
+        self._session_id = session_id
+
+    def _take_body(self, post: Post, body: bytes) -> None:
+        body = without_bom(body).strip()
+        if body:
+            self.take(Frame(body, post.frame.head.id), is_whole=True)
+        if post.ids:
+            self.fail(post, replies.UPSTREAM_STATUS, f"{self.name}: the answer is not one to this request", "unknown")
+
+    async def _take_refusal(self, post: Post, response: Response, body: bytes | None = None) -> None:
+        """Pass on a refusal that is a JSON-RPC error to this request; make one of any other."""
+        status = response.status
+        if body is None:
+            body = await self.dial.read_error_body(response)
+        if post.facts is not None:
+            self._take_modern_refusal(post, status, body)
+            return
+        self.is_undecided = False
+        frame = Frame(body.strip(), post.frame.head.id)
+        is_error = frame.head.kind is Kind.RESPONSE
+        if self._probed is not None and not self._probed.done():
+            # 405 with an error that is not this request's own: it is POST that is refused here, not the request.
+            is_elsewhere = status in (400, 404, 405) and not is_error
+            if is_elsewhere or (status == 405 and frame.head.id is None and not is_modern_error(frame)):
+                self._take_back(post)
+                self._probed.set_result(False)
+                return
+            self._probed.set_result(True)
+        if is_error and frame.head.id is not None and post.ids == {frame.head.id}:
+            self.take(frame)
+            return
+        request_id = post.frame.head.id
+        is_refused = 400 <= status < 500 and status not in _NOT_OF_THE_REQUEST
+        if post.ids and request_id is not None and is_refused and (error := error_for(frame, request_id)) is not None:
+            self.take(error)  # under no id, or one of the server's own
+            return
+        self._fail_with_status(post, status, self.dial.describe_error_body(body))
+
+    def _take_back(self, post: Post) -> None:
+        """Forget a request that was not delivered, so that another transport can send it."""
+        for request_id in tuple(post.ids):
+            self._exchanges.settle(request_id)
+        post.ids.clear()
+
+    def _fail_with_status(self, post: Post, status: int, detail: str) -> None:
+        if status == 401 and self.dial.has_login:
+            detail += "; it does not accept this login"
+        elif status == 407:
+            detail += "; the proxy wants a login: HTTP_PROXY=http://user:password@host:port"
+        elif status == 401:
+            detail += "; it wants a token, in the header Authorization: Bearer … (there is no login by browser yet)"
+        message = f"{self.name}: HTTP {status}{': ' if detail else ''}{detail.lstrip('; ')}"
+        self.fail(post, replies.UPSTREAM_STATUS, message, replies.delivered_by(status), status=status)
+
+    # POST without a task.
+
+    def _send_at_once(self, post: Post) -> bool:
+        if self.is_undecided:
+            return False  # the lane must not belong to a client that may be given up yet
+        lane = self.dial.lane(self._tasks)
+        if lane is None or (post.facts is not None and lane.has_mcp_headers):
+            return False
+        cookies = lane.cookies.header(lane.path) if lane.cookies.kept else ""
+        try:
+            if post.facts is not None:
+                if self._bare_headers != (cookies, lane.url):
+                    lane.set_bare_headers(_with_cookies(_POST_HEADERS, cookies))
+                    self._bare_headers = (cookies, lane.url)
+            elif self._lane_headers != (self._session_id, self.version, cookies, lane.url):
+                lane.set_headers(_with_cookies(self._headers(_POST_HEADERS), cookies))
+                self._lane_headers = (self._session_id, self.version, cookies, lane.url)
+        except ValueError:
+            return False  # the ordinary way says what is wrong with them
+        line = lane.take()
+        if line is None:
+            lane.grow(len(self._exchanges))
+            return False
+        body = post.frame.raw
+        post.cancel = line.abort
+        if post.facts is None:
+            post.session = session_id = self._session_id
+            head = lane.head(body)
+        else:
+            session_id = None
+            head = lane.head_with(request_headers(post.frame, post.facts, self._tools), body)
+        line.ask(head, body, lambda answer: self._take_at_once(post, line, answer, session_id))
+        return True
+
+    def _take_at_once(self, post: Post, line: Line, answer: Answer | None, session_id: str | None) -> None:
+        """Take what came on a kept connection: a whole answer now, anything else in a task, the ordinary way."""
+        limit = self._limits.max_frame_bytes
+        are_events_taken = False
+        if answer is not None and answer.cookies:
+            line.lane.keep_cookies(answer)
+        if answer is not None and answer.status == 200 and answer.is_whole and answer.is_plain and answer.size <= limit:
+            kind = media_type(answer.headers.get("Content-Type"))
+            if kind == JSON:
+                self._take_body(post, answer.whole_body())
+            elif kind == EVENT_STREAM:
+                self._take_events(post, answer.whole_body())
+                are_events_taken = True
+        if not post.ids or self._is_closed:
+            if answer is not None:
+                line.release()
+            self._request_ended(post)
+            return
+        taking: Callable[[], Awaitable[None]]
+        if answer is None:
+            taking = self._raise_lost
+        elif answer.status in lost_session.STATUSES and session_id is not None:
+            taking = functools.partial(self._take_or_deliver_again, post, answer, session_id)
+        elif self.dial.learn_move(answer, self.dial.url, answer.url):
+            taking = functools.partial(self._deliver, post, may_follow=False)
+        elif are_events_taken:
+            taking = functools.partial(self._resume, post, ended_well=True)
+        else:
+            taking = functools.partial(self._take_answer, post, answer)
+        task = self._tasks.spawn(self._take_in_task(post, taking), name=f"{self.name}: POST {post.frame.head.method}")
+        task.add_done_callback(lambda _: self._end_on_line(post, line))
+        post.cancel = task.cancel
+
+    def _take_events(self, post: Post, body: bytes) -> None:
+        for event in SseDecoder(self._limits.max_frame_bytes).feed(body):
+            post.cursor.advance(event)
+            self.take_event(event, post)
+
+    async def _take_in_task(self, post: Post, taking: Callable[[], Awaitable[None]]) -> None:
+        await self._settling(post, taking())
+
+    def _end_on_line(self, post: Post, line: Line) -> None:
+        line.release()
+        self._request_ended(post)
+
+    async def _raise_lost(self) -> None:
+        raise EndpointBroken(f"{self.name}: the server closed the connection before it had answered")
+
+    # Streams.
+
+    async def _read_stream(self, response: Response, cursor: StreamCursor, post: Post | None = None) -> None:
+        """Take events until the stream ends, or every request of ``post`` is answered. Raises EndpointBroken."""
+        async for events in self.dial.events(response):
+            for event in events:
+                cursor.advance(event)
+                self.take_event(event, post)
+            if post is not None and not post.ids:
+                return
+            await self.inbox.wait_for_room()
+
+    async def _read_answers(self, post: Post, response: Response) -> bool:
+        """Take events of a POST's stream; return whether it ended as its server meant it to."""
+        try:
+            await self._read_stream(response, post.cursor, post)
+        except EndpointBroken:
+            if post.cursor.last_event_id is None or post.facts is not None:
+                raise
+            return False
+        return True
+
+    async def _resume(self, post: Post, *, ended_well: bool) -> None:
+        """Go on with a stream that ended before its answers had come, for as long as the server lets us.
+
+        A stream that its server ended is asked for after the time the server said; one that broke, at once.
+        """
+        failures = 0
+        cursor = post.cursor
+        if post.facts is None:
+            self._doubtful.add(post)
+        while post.ids:
+            if cursor.last_event_id is None or post.facts is not None:
+                raise EndpointBroken(f"{self.name}: the stream ended without an answer, and cannot be resumed")
+            if ended_well:
+                await asyncio.sleep(max(cursor.retry or self._limits.reconnect_min, _LEAST_WAIT))
+            elif failures:
+                # Sooner than the server says: if it is gone, its requests want their errors within a second.
+                await asyncio.sleep(self._limits.reconnect_min)
+            seen = cursor.last_event_id
+            ended_well = await self._resume_once(post, seen)
+            failures = 0 if ended_well or cursor.last_event_id != seen else failures + 1
+            if failures >= _RESUME_TRIES:
+                raise EndpointBroken(f"{self.name}: the stream broke, and could not be resumed {failures} times")
+
+    async def _resume_once(self, post: Post, last_event_id: str) -> bool:
+        """Ask for the rest of a stream; return whether that ended as meant. Raises EndpointBroken if there is none."""
+        headers = self._headers_in(post.session, {"Accept": EVENT_STREAM, LAST_EVENT_ID: last_event_id})
+        try:
+            async with self.dial.request("GET", headers) as response:
+                status = response.status
+                if status == 200 and media_type(response.headers.get("Content-Type")) == EVENT_STREAM:
+                    return await self._read_answers(post, response)
+        except EndpointUnavailable as exc:
+            # Nobody listens there any more: who began the request is gone, and what became of it is unknown.
+            raise EndpointBroken(f"the stream broke; {exc}") from exc
+        except EndpointBroken:
+            return False  # a GET may be repeated
+        if status < 500 and status not in _TRANSIENT:
+            raise EndpointBroken(f"{self.name}: HTTP {status} when its stream was to be resumed")
+        return False
+
+    def _after_initialized(self) -> None:
+        """Listen for what the server says unasked in this session, and no more in the one before it."""
+        if self._listener is not None:
+            self._listener.cancel()
+        self._listener = self._tasks.spawn(self._listen(self._session_id), name=f"{self.name}: GET stream")
+
+    async def _listen(self, session_id: str | None) -> None:
+        """Keep a GET stream open, for as long as the session lives."""
+        delay = self._limits.reconnect_min
+        cursor, was_open = StreamCursor(), False
+        clock = asyncio.get_running_loop().time
+        while not self._is_closed:
+            began = clock()
+            headers = {"Accept": EVENT_STREAM}
+            if cursor.last_event_id is not None:
+                headers[LAST_EVENT_ID] = cursor.last_event_id
+            status = 0
+            try:
+                async with self.dial.request("GET", self._headers(headers)) as response:
+                    status = response.status
+                    if status == 200 and media_type(response.headers.get("Content-Type")) == EVENT_STREAM:
+                        was_open = True
+                        await self._read_stream(response, cursor)
+            except RelayError as exc:
+                logger.info("%s: GET stream lost: %s", self.name, exc)
+            is_lost = status in (404, 410) or (status == 400 and LAST_EVENT_ID not in headers)
+            if is_lost and was_open and session_id is not None:
+                # In a task of its own: it ends this one when it begins to listen in the new session.
+                self._tasks.spawn(self._renew_quietly(session_id), name=f"{self.name}: new session")
+                return
+            if status in (404, 405, 410) or (not was_open and 400 <= status < 500 and status not in _TRANSIENT):
+                logger.info("%s: no GET stream here (HTTP %d)", self.name, status)
+                return
+            if 400 <= status < 500:
+                cursor.last_event_id = None  # it may be that which the server does not accept (any more)
+            has_lived = status == 200 and clock() - began > delay
+            delay = self._limits.reconnect_min if has_lived else min(delay * 2, self._limits.reconnect_max)
+            # Jitter: a server that restarts must not get all its clients back in one moment.
+            own_wait = delay * random.uniform(0.5, 1.0)
+            if cursor.retry is None:
+                await asyncio.sleep(own_wait)
+            else:
+                await asyncio.sleep(max(cursor.retry, _LEAST_WAIT if status == 200 else own_wait))
+
+    async def _renew_quietly(self, session_id: str) -> None:
+        try:
+            await self._renew(session_id)
+        except RelayError as exc:
+            logger.warning("%s", exc)  # the next request asks for a session again
+
+    # Sessions.
+
+    async def _renew(self, session_id: str | None) -> None:
+        """Begin a new session from the recorded handshake, one at a time; those that waited share its outcome.
+
+        Raises EndpointUnavailable if that fails: what was to be sent in the new session was not executed.
+        """
+        failures = self._failed_renewals
+        async with self._renewing:
+            if self._session_id != session_id:
+                return  # another request has done it
+            if self._failed_renewals != failures:
+                raise EndpointUnavailable(f"{self.name}: the session is lost, and a new one was refused")
+            logger.warning("%s: the server has forgotten the session; beginning a new one", self.name)
+            for post in self._exchanges.waiters():
+                if post.session == session_id and post.facts is None:
+                    self._doubtful.add(post)
+            self._ready.clear()
+            try:
+                async with asyncio.timeout(self._limits.handshake):
+                    await self._repeat_handshake()
+            except (RelayError, TimeoutError) as exc:
+                self._failed_renewals += 1
+                seen = exc if isinstance(exc, RelayError) else f"no answer within {self._limits.handshake:g} s"
+                raise EndpointUnavailable(f"the session is lost, and a new one could not be had: {seen}") from exc
+            finally:
+                self._ready.set()
+
+    async def _repeat_handshake(self) -> None:
+        initialize = self._initialize
+        if initialize is None:
+            raise EndpointUnavailable(f"{self.name}: no handshake is known")
+        async with self.dial.request("POST", _POST_HEADERS, body=initialize.raw) as response:
+            if response.status != 200:
+                said = self.dial.describe_error_body(await self.dial.read_error_body(response))
+                raise EndpointUnavailable(f"{self.name}: HTTP {response.status} to a new initialize {said}".rstrip())
+            version = await self._read_version(response)
+        if version is None:
+            raise EndpointUnavailable(f"{self.name}: the server refused a new initialize")
+        self.version = version
+        self._take_session_id(response)
+        async with self.dial.request("POST", self._headers(_POST_HEADERS), body=self._initialized.raw) as response:
+            await self.dial.read_error_body(response)
+        self._after_initialized()
+
+    async def _read_version(self, response: Response) -> str | None:
+        if media_type(response.headers.get("Content-Type")) != EVENT_STREAM:
+            return negotiated_version(Frame(without_bom(await self.dial.read_body(response))))
+        async for events in self.dial.events(response):
+            for event in events:
+                # Whatever its id looks like: nothing else has been asked on this stream.
+                if isinstance(event.data, bytes) and Frame(event.data).head.kind in (Kind.RESPONSE, Kind.INVALID):
+                    return negotiated_version(Frame(event.data))
+        return None
+
+    async def _say_goodbye(self) -> None:
+        """DELETE the session (2025-11-25, "Session Management" 5); a server may refuse that with 405."""
+        if self._session_id is None:
+            return
+        with contextlib.suppress(RelayError, TimeoutError):
+            async with asyncio.timeout(self._limits.close_grace):
+                async with self.dial.request("DELETE", self._headers()) as response:
+                    logger.debug("%s: session ended: HTTP %d", self.name, response.status)
+
+
+def _with_cookies(headers: dict[str, str], cookies: str) -> dict[str, str]:
+    return {**headers, "Cookie": cookies} if cookies else headers

@@ -1,0 +1,1 @@
+"""Listen for clients by Streamable HTTP, HTTP+SSE and WebSocket, on one port."""

@@ -1,0 +1,116 @@
+"""The connections of an HTTP listener: aiohttp's, with what it lacks.
+
+A cap on their number, the kernel's probes for peers that are gone, and an answer of our own to what is not HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from aiohttp import web
+
+from relay.endpoints.core.keepalive import detect_dead_peer
+from relay.endpoints.core.refusal_log import RefusalLog
+from relay.endpoints.http.server.fast_connection import FastLane, Rules
+from relay.endpoints.http.server.heads import fault_of_head
+from relay.frames import replies
+from relay.frames.http_rules import JSON
+from relay.limits import Limits
+
+__all__ = ["ConnectionServer"]
+
+logger = logging.getLogger("relay")
+
+
+class _Request(web.BaseRequest):
+    async def _prepare_hook(self, response: web.StreamResponse) -> None:
+        # aiohttp names itself and Python, with their versions; the answers it does not write have no such header.
+        response.headers.popall("Server", None)
+
+
+class _Connection(FastLane):
+    """A connection that says no in one line of the log and a JSON-RPC error, whatever aiohttp stumbled over."""
+
+    __slots__ = ("_refusals",)
+
+    def __init__(self, *args: Any, refusals: RefusalLog, **kwargs: Any) -> None:
+        """Say in ``refusals`` what is refused."""
+        super().__init__(*args, **kwargs)
+        self._refusals = refusals
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what is not proper HTTP, or what we failed at, and close the connection."""
+        large = fault_of_head(exc, self._limits)
+        status, said = large or (status, "the request is not proper HTTP")
+        if status < 500:
+            why = said if large else _kind_of(message or "a malformed request")
+            self._refusals.note(f"{status} of a head", why, f"http: {status} {why}")
+        else:
+            logger.error("http: %s %s: unexpected %s", request.method, request.path, type(exc).__name__, exc_info=exc)
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer has begun")
+        said = said if status < 500 else "the relay failed at this request"
+        response = web.Response(status=status, body=replies.error(None, replies.REFUSED, said).raw, content_type=JSON)
+        response.force_close()
+        return response
+
+
+def _kind_of(fault: str) -> str:
+    """Return what aiohttp says of a malformed head, without the bytes that it shows: they may be a secret."""
+    return fault.partition("\n")[0].partition(":")[0]
+
+
+class ConnectionServer(web.Server):
+    """aiohttp's server with a cap on connections, which it lacks."""
+
+    def __init__(
+        self,
+        handle: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+        rules: Mapping[str, Rules],
+        *,
+        limits: Limits,
+        refusals: RefusalLog,
+        **kwargs: Any,
+    ) -> None:
+        """Give requests to ``handle``, what a path's ``rules`` admit the fast way; drop a peer long silent."""
+        super().__init__(handle, **kwargs)
+        self._rules = rules
+        self._limits = limits
+        self._refusals = refusals
+
+    def _make_request(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
+        return _Request(message, payload, protocol, writer, task, self._loop)
+
+    def __call__(self) -> web.RequestHandler:
+        """Make the protocol of one connection."""
+        return _Connection(
+            self, loop=self._loop, rules=self._rules, limits=self._limits, refusals=self._refusals, **self._kwargs
+        )
+
+    def connection_made(self, handler: Any, transport: asyncio.Transport) -> None:
+        """Admit a connection, or turn it away if there are too many."""
+        super().connection_made(handler, transport)
+        if len(self.connections) > self._limits.max_connections:
+            fault = f"503 {self._limits.max_connections} connections are open already"
+            self._refusals.note("503", fault, f"http: {fault}")
+            transport.write(b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+            transport.close()
+            return
+        detect_dead_peer(transport.get_extra_info("socket"), self._limits.stall)
+
+    async def flush(self, seconds: float) -> None:
+        """Wait until clients have taken the answers that are written, for at most ``seconds``."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while any(isinstance(one, FastLane) and one.is_writing for one in self.connections):  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)

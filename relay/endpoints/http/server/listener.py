@@ -1,0 +1,379 @@
+"""Listen for MCP clients over HTTP: Streamable HTTP and WebSocket at ``/mcp``, HTTP+SSE at ``/sse``, on one port.
+
+One server may be offered at the root, others by their names below ``/servers/NAME``; each has a mount, whose sessions
+are its own (mount.py). Here is the port: its connections, who answers which path, ``/status`` and ``/health``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import orjson
+from aiohttp import http_parser, web
+
+from relay.auth.origin import OriginPolicy
+from relay.endpoints.core.binding import EVERYWHERE, addresses_of, bind
+from relay.endpoints.core.bounds import Bounds
+from relay.endpoints.http.gate import Refused
+from relay.endpoints.http.paths import DEFAULT_PATHS, MCP, SSE, HttpPaths
+from relay.endpoints.http.server.connections import ConnectionServer
+from relay.endpoints.http.server.context import Answers
+from relay.endpoints.http.server.expect import holds_body_back, unknown_expectation
+from relay.endpoints.http.server.fast_connection import Rules
+from relay.endpoints.http.server.mount import AnyEndpoint, Mount, PerRequest
+from relay.endpoints.http.server.sse_routes import SseRoutes
+from relay.endpoints.http.server.streamable import StreamableHttp
+from relay.errors import ConfigError
+from relay.frames.http_rules import JSON, SESSION_ID, listed
+from relay.limits import DEFAULT_LIMITS, Limits
+
+if TYPE_CHECKING:
+    from relay.endpoints.http.client.aiohttp_dial import Dial
+
+__all__ = ["HttpListener"]
+
+logger = logging.getLogger("relay")
+
+_SHOWN_NAMES = 20
+_SHOWN_PATH = 100  # characters
+_SAFE = "@!$'()*,:;=+&"  # what one segment of a path may have as it is
+
+
+def _authority(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+class _Door:
+    """What answers below one prefix."""
+
+    def __init__(self, prefix: str, mount: Mount, paths: HttpPaths) -> None:
+        self.prefix = prefix
+        """As it stands in a path that is decoded."""
+        self.mount = mount
+        self.streamable = StreamableHttp(mount)
+        self.sse = SseRoutes(mount, paths)
+
+    async def handle(self, place: str, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer a request at a path, which is called as by default. Raises Refused."""
+        if place == MCP:
+            return await self.streamable.handle(request)
+        return await (self.sse.handle_stream(request) if place == SSE else self.sse.handle_message(request))
+
+    def knows(self, request: web.BaseRequest) -> bool:
+        """Tell whether a request is of one of the sessions here."""
+        session_id = request.headers.get(SESSION_ID) or request.query.get("session_id")
+        return session_id is not None and self.mount.sessions.find(session_id) is not None
+
+
+class HttpListener:
+    """An HTTP server that yields one endpoint for each session of the server at its root."""
+
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        ssl_context: ssl.SSLContext | None = None,
+        limits: Limits = DEFAULT_LIMITS,
+        policy: OriginPolicy | None = None,
+        status: Callable[[], dict[str, object]] | None = None,
+        per_request: PerRequest = "no",
+        server: Dial | None = None,
+        has_root: bool = True,
+        descriptor: int | None = None,
+        paths: HttpPaths = DEFAULT_PATHS,
+        bounds: Bounds | None = None,
+    ) -> None:
+        """Listen on ``host``:``port`` (0: a free one) once ``start`` is called; ``status`` adds to ``/status``.
+
+        ``descriptor`` is a socket that listens already, on that address or on a Unix socket. With TLS if a context is
+        given.
+
+        ``per_request`` and ``server`` are of the mount at the root (see ``Mount``), if ``has_root``; ``paths`` of all.
+        ``bounds`` it may share with other listeners.
+        """
+        self._host = host
+        self._port = port
+        self._ssl = ssl_context
+        self._descriptor = descriptor
+        self._limits = limits
+        self._answers = Answers(limits, policy or OriginPolicy(host), bounds or Bounds.of(limits))
+        self._checks = self._answers.checks
+        self._status = status or (dict)
+        self._paths = paths
+        self._doors: dict[str, _Door] = {}
+        self._leaving: list[_Door] = []
+        self._fast: dict[str, Rules] = {}
+        self._root = self._open("", "", per_request=per_request, server=server) if has_root else None
+        self._servers: list[asyncio.Server] = []
+        self._http: ConnectionServer | None = None
+        self._housekeeping: asyncio.Task[None] | None = None
+        self.addresses: list[tuple[str, int]] = []
+        self.is_leaving = False
+        """Whether ``/health`` says 503 though all is served still: the relay is about to drain."""
+
+    # Who is offered.
+
+    def mount(self, name: str, *, per_request: PerRequest = "no", server: Dial | None = None) -> Mount:
+        """Offer a server below ``/servers/NAME``; iterate over what is returned for an endpoint per session."""
+        servers = self._paths.servers
+        prefix = f"{servers}/{name}"
+        assert prefix not in self._doors, "one server of a name"
+        return self._open(prefix, f"{servers}/{quote(name, safe=_SAFE)}", per_request=per_request, server=server)
+
+    def _open(self, prefix: str, quoted: str, *, per_request: PerRequest, server: Dial | None) -> Mount:
+        mount = Mount(quoted, self._answers, per_request=per_request, server=server)
+        door = self._doors[prefix] = _Door(prefix, mount, self._paths)
+        if self._paths.mcp:
+            self._fast[quoted + self._paths.mcp] = door.streamable
+        return mount
+
+    def unmount(self, mount: Mount, seconds: float) -> Coroutine[Any, Any, None]:
+        """Offer a server no more: its place is free at once for another of its name.
+
+        What is returned must be awaited: it lets what is in flight be answered for at most ``seconds``, then ends its
+        sessions, which are found until then.
+        """
+        door = next(door for door in self._doors.values() if door.mount is mount)
+        del self._doors[door.prefix]
+        self._fast.pop(mount.prefix + self._paths.mcp, None)
+        self._leaving.append(door)
+        return self._end(door, seconds)
+
+    async def _end(self, door: _Door, seconds: float) -> None:
+        mount = door.mount
+        try:
+            await mount.drain(seconds)
+        finally:
+            await mount.aclose("the server is offered no more")
+            self._leaving.remove(door)
+
+    def _mounts(self) -> list[Mount]:
+        return [door.mount for door in (*self._doors.values(), *self._leaving)]
+
+    # Life.
+
+    async def start(self) -> None:
+        """Bind and accept connections. Raises ConfigError if the address cannot be had."""
+        if not http_parser.HttpRequestParser.__module__.startswith("aiohttp._http_parser"):
+            raise ConfigError(
+                "aiohttp runs without its C parser, which is open to request smuggling; reinstall aiohttp"
+            )
+        limits = self._limits
+        self._http = ConnectionServer(
+            self.handle,
+            self._fast,
+            limits=limits,
+            refusals=self._answers.refusals,
+            handler_cancellation=True,
+            lingering_time=limits.close_grace,
+            access_log=None,
+            auto_decompress=False,
+            logger=logger,
+        )
+        loop = asyncio.get_running_loop()
+        try:
+            await self._serve(self._http)
+        except (OSError, OverflowError, UnicodeError) as exc:
+            self._stop_accepting()
+            reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
+            raise ConfigError(f"cannot listen on {_authority(self._host, self._port)}: {reason}") from exc
+        self._housekeeping = loop.create_task(self._tidy(), name="http listener: housekeeping")
+
+    async def _serve(self, http: ConnectionServer) -> None:
+        if self._descriptor is None:
+            bound = await bind(self._host, self._port)
+        else:
+            bound = [socket.socket(fileno=self._descriptor)]
+        try:
+            while bound:
+                sock = bound[0]
+                sock.setblocking(False)
+                addresses = addresses_of(sock)
+                self._servers.append(await self._accept_at(sock, http))
+                self.addresses += addresses
+                bound.pop(0)
+        finally:
+            for sock in bound:
+                sock.close()
+
+    async def _accept_at(self, sock: socket.socket, http: ConnectionServer) -> asyncio.Server:
+        loop = asyncio.get_running_loop()
+        # The kernel drops, and resets later, what comes in one burst beyond this (or net.core.somaxconn).
+        backlog = self._limits.max_connections
+        tls: dict[str, Any] = {}
+        if self._ssl is not None:
+            tls["ssl"] = self._ssl
+            tls["ssl_handshake_timeout"] = self._limits.connect
+            tls["ssl_shutdown_timeout"] = self._limits.close_grace
+        # asyncio's server for Unix sockets removes the file at the end (3.13), which is not ours.
+        if isinstance(sock.getsockname(), tuple) or isinstance(loop, asyncio.SelectorEventLoop):
+            return await loop.create_server(http, sock=sock, backlog=backlog, **tls)
+        return await loop.create_unix_server(http, sock=sock, backlog=backlog, **tls)
+
+    @property
+    def url(self) -> str:
+        """The address of the Streamable HTTP endpoint, as a client on this machine would write it."""
+        return self.base_url + self._paths.mcp
+
+    @property
+    def base_url(self) -> str:
+        """Scheme, host and port."""
+        host, port = self.addresses[0]
+        scheme = "http" if self._ssl is None else "https"
+        if host.startswith("unix:"):
+            return f"{scheme}://{host}:"  # as nginx writes it
+        return f"{scheme}://{_authority(EVERYWHERE.get(host, host), port)}"
+
+    def __aiter__(self) -> AsyncIterator[AnyEndpoint]:
+        """Yield each session at the root when its first frame has come, and the clients that have none at theirs."""
+        assert self._root is not None, "has a root"
+        return aiter(self._root)
+
+    async def drain(self, seconds: float) -> None:
+        """Accept nothing new and wait until every request in flight has its answer, for at most ``seconds``."""
+        self._answers.is_draining = True
+        self._stop_accepting()
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        await asyncio.gather(*(mount.drain(seconds) for mount in self._mounts()))
+        if self._http is not None:
+            await self._http.flush(deadline - loop.time())
+
+    def _stop_accepting(self) -> None:
+        for server in self._servers:
+            server.close()
+
+    async def aclose(self) -> None:
+        """Stop listening and close every connection; sessions that live get their end."""
+        self._answers.is_draining = True
+        if self._housekeeping is not None:
+            self._housekeeping.cancel()
+            await asyncio.wait([self._housekeeping])
+        self._stop_accepting()
+        for mount in self._mounts():
+            await mount.aclose()
+        if self._http is not None:
+            self._http.pre_shutdown()  # connections that are idle end at once
+            await self._http.shutdown(self._limits.close_grace)
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether nothing new is taken."""
+        return self._answers.is_draining
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that wait for an answer, in all sessions."""
+        return sum(mount.in_flight for mount in self._mounts())
+
+    @property
+    def last_used(self) -> float:
+        """When somebody used a server last, by the loop's clock; 0 if nobody did."""
+        return max(self._answers.last_used, *(mount.last_used for mount in self._mounts()), 0.0)
+
+    async def _tidy(self) -> None:
+        loop = asyncio.get_running_loop()
+        period = min(1.0, self._limits.session_idle / 2)
+        while True:
+            await asyncio.sleep(period)
+            for mount in self._mounts():
+                mount.tidy(loop.time())
+
+    # Requests.
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one HTTP request, whatever it is."""
+        self._answers.requests += 1
+        try:
+            response = await self._dispatch(request)
+        except Refused as exc:
+            self._answers.refused += 1
+            line = f"http: {request.method} {request.path[:_SHOWN_PATH]}: {exc.status} {exc}"
+            self._answers.refusals.note(f"{exc.status}", f"{exc}", line)
+            response = self._answers.refusal(exc)
+            if holds_body_back(request):  # what comes next may be its body or another request: nobody could tell
+                response.force_close()
+            if not response.prepared and (cors := self._answers.cors(request.headers)):
+                response.headers.update(cors)
+        return response
+
+    async def _dispatch(self, request: web.BaseRequest) -> web.StreamResponse:
+        path, method = request.path, request.method
+        if self._asks_for_health(path, request):
+            self._checks.check_origin(request.headers)
+            return self._health(path)
+        self._checks.check_source(request.headers)
+        if (unknown := unknown_expectation(request)) is not None:
+            raise Refused(417, f"expect {unknown!r} is not 100-continue", headers={"Connection": "close"})
+        if method == "OPTIONS":
+            return self._preflight(request)
+        if path in ("/health", "/status"):
+            if method not in ("GET", "HEAD"):
+                allowed = "GET, HEAD, OPTIONS"
+                raise Refused(405, f"method {method} is not one of {allowed}", headers={"Allow": allowed})
+            return self._report()
+        for prefix, place in self._paths.places(path):
+            if (door := self._door(prefix, request)) is not None:
+                self._answers.last_used = asyncio.get_running_loop().time()
+                return await door.handle(place, request)
+        raise Refused(404, f"nothing at {request.path}; {self._what_there_is()}")
+
+    def _door(self, prefix: str, request: web.BaseRequest) -> _Door | None:
+        for door in self._leaving:
+            if door.prefix == prefix and door.knows(request):
+                return door
+        return self._doors.get(prefix)
+
+    def _what_there_is(self) -> str:
+        at_root = (("MCP is", self._paths.mcp), ("HTTP+SSE is", self._paths.sse)) if self._root is not None else ()
+        places = [f"{what} at {where}" for what, where in at_root if where]
+        path = self._paths.mcp or self._paths.sse
+        named = [door.mount.prefix + path for door in self._doors.values() if door.prefix]
+        if named:
+            more = f" and {len(named) - _SHOWN_NAMES} more" if len(named) > _SHOWN_NAMES else ""
+            places.append(f"servers with names are at {', '.join(named[:_SHOWN_NAMES])}{more}")
+        return ", ".join(places) or "no server is offered now"
+
+    def _preflight(self, request: web.BaseRequest) -> web.Response:
+        requested = listed(request.headers, "Access-Control-Request-Headers") or ""
+        cors = self._answers.cors(request.headers, requested)
+        if (origin := request.headers.get("Origin")) is not None and not cors:
+            fault = "its browser is not told that it may use this server; --allow-origin adds it"
+            self._answers.refusals.note("preflight", origin, f"http: a page of origin {origin!r} has asked: {fault}")
+        return web.Response(status=204, headers=cors or {"Allow": "GET, POST, DELETE, OPTIONS"})
+
+    def _asks_for_health(self, path: str, request: web.BaseRequest) -> bool:
+        """Tell whether a load balancer asks how we are; it may do so by any name, and by OPTIONS (as HAProxy does)."""
+        if path != "/health" and path not in self._paths.health:
+            return False
+        method = request.method
+        is_preflight = "Access-Control-Request-Method" in request.headers
+        return method in ("GET", "HEAD") or (method == "OPTIONS" and not is_preflight)
+
+    def _health(self, path: str) -> web.Response:
+        is_ending = self.is_leaving or self.is_draining
+        status = 503 if is_ending else 200
+        if path in self._paths.health:
+            return web.Response(status=status, text="draining" if is_ending else "ok")
+        body = orjson.dumps({"status": "draining" if is_ending else "healthy"})
+        return web.Response(status=status, body=body, content_type=JSON)
+
+    def _report(self) -> web.Response:
+        body = {
+            "sessions": self._answers.places.taken,
+            "in_flight": self.in_flight,
+            "connections": len(self._http.connections) if self._http is not None else 0,
+            "requests": self._answers.requests,
+            "refused": self._answers.refused,
+            "active_sse_connections": self._answers.active_streams,
+            "draining": self.is_leaving or self.is_draining,
+            **self._status(),
+        }
+        return web.Response(body=orjson.dumps(body), content_type=JSON)

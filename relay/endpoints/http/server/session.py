@@ -1,0 +1,464 @@
+"""One client of the HTTP listener, as an endpoint: a session, its open exchanges and its streams.
+
+Each POSTed request opens an exchange. Its answer is plain JSON if it is the first thing that comes; the moment
+something related comes first, or nothing came for ``limits.answer_wait``, it becomes an SSE stream. The session
+decides; the HTTP handlers carry it out. MCP 2025-11-25, Transports, "Streamable HTTP".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+
+from relay.endpoints.base import Taker
+from relay.endpoints.core.arrivals import Arrivals
+from relay.endpoints.core.hops import Trail
+from relay.endpoints.core.inbox import FrameInbox
+from relay.endpoints.core.last_resort import give_later
+from relay.endpoints.http.server.stream import EventStream
+from relay.errors import EndpointClosed, RelayError
+from relay.frames import replies
+from relay.frames.frame import Frame, Head, Kind, RequestId
+from relay.frames.http_rules import SESSION_ID, has_priming, negotiated_version
+from relay.limits import Limits
+from relay.routing.event_log import Kept, parse_event_id
+from relay.routing.exchanges import Exchanges
+from relay.routing.matching import answers_in
+from relay.routing.sessions import name_of_session, new_session_id
+
+__all__ = ["ClientSession", "Exchange", "HttpSession"]
+
+logger = logging.getLogger("relay")
+
+_PATIENCE = 5.0  # seconds for a body that stands still to hold up others of its own session
+_STANDALONE = 0  # the number of the GET stream
+
+
+class ClientSession:
+    """What sessions of both HTTP transports share: an inbox, an id, a clock and an end."""
+
+    _end = "the session was closed"  # what an end without a reason means
+
+    def __init__(self, limits: Limits) -> None:
+        self.id = new_session_id()
+        self.name = name_of_session(self.id)
+        self.version: str | None = None
+        self.inbox = FrameInbox(self.name, limits)
+        self.waiting = 0
+        """Frames whose senders wait for room in the inbox."""
+        self.body_bytes = 0
+        """Of large bodies that are whole and wait for room in the inbox."""
+        self._arrivals: Arrivals | None = None
+        self.trail: Trail | None = None
+        """The relays that the client has come through."""
+        self.is_closing = False
+        self.is_closed = False
+        """Set once no answer can reach the client any more."""
+        self._limits = limits
+        self._loop = asyncio.get_running_loop()
+        self._last_used = self._loop.time()
+
+    @property
+    def last_used(self) -> float:
+        """When the client last sent something, by the loop's clock."""
+        return self._last_used
+
+    def touch(self) -> None:
+        """Restart the idle clock."""
+        self._last_used = self._loop.time()
+
+    @property
+    def arrivals(self) -> Arrivals:
+        """The room of large bodies of this session that are arriving."""
+        if self._arrivals is None:
+            self._arrivals = Arrivals(self._limits, capacity=self._limits.buffer_high, patience=_PATIENCE)
+        return self._arrivals
+
+    def wants_bodies(self) -> bool:
+        """Tell whether the server takes more: else large bodies are left in the network."""
+        return self.is_closing or (not self.inbox.is_paused and self.body_bytes <= self._limits.buffer_high)
+
+    async def wait_for_room(self, frame: Frame | None = None) -> None:
+        """Wait until the upstream takes more; a cancellation need not, for it may be what makes room."""
+        if frame is None or frame.head.target is None:
+            self.waiting += 1
+            try:
+                await self.inbox.wait_for_room()
+            finally:
+                self.waiting -= 1
+
+    def take_refused(self, body: bytes) -> None:
+        """Give the server an error in place of its client's answer, if that was in a body that is refused: it waits."""
+        if not self.is_closing:
+            answers = answers_in(Frame(body), "the client", is_server=False)
+            self.inbox.put([one for one in answers if one.head.kind is Kind.RESPONSE and one.head.id is not None])
+
+    async def receive(self) -> Sequence[Frame]:
+        """Return what the client has POSTed; ``()`` once it has ended the session."""
+        return await self.inbox.receive()
+
+    def offer_to(self, taker: Taker) -> None:
+        """Offer what the client POSTs to ``taker``; see ``Immediate``."""
+        self.inbox.offer_to(taker)
+
+    def call_at_end(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` once the client will send no more: it has ended the session, or the session has expired."""
+        self.inbox.call_at_end(callback)
+
+    def finish(self) -> None:
+        """Take no more from the client: it has ended the session, or the session has expired."""
+        self.is_closing = True
+        self.inbox.finish()
+
+    async def send_eof(self) -> None:
+        """Take the server's end: no answer can come any more, so the open requests get their errors."""
+        await self.aclose(EndpointClosed("the server has ended"))
+
+    async def aclose(self, reason: RelayError | None = None) -> None:
+        """End: every open request gets an error that carries ``reason``, every stream ends."""
+        if self.is_closed:
+            return
+        self._fail_open(replies.end_by(reason, self._end))
+        self.finish()
+        self.is_closed = True
+
+    def _fail_open(self, end: replies.End) -> None:
+        """Answer every open request with an error."""
+        raise NotImplementedError
+
+    def _check_taking(self) -> None:
+        """See that the session has not ended, for instance while a body was on its way: nobody would answer it."""
+        if self.is_closing:
+            raise EndpointClosed(f"{self.name}: a frame after its end")
+
+    def _check_open(self) -> None:
+        if self.is_closed:
+            raise EndpointClosed(f"{self.name}: send after its end")
+
+
+class Exchange:
+    """One POST that waits for answers: to one request, or to those of a batch."""
+
+    __slots__ = ("ids", "is_abandoned", "on_outcome", "parts", "stream")
+
+    def __init__(self, on_outcome: Callable[[Frame | EventStream], None], *, takes_stream: bool = True) -> None:
+        """Call ``on_outcome`` once: with the frame to answer with, or the stream to answer as, if it takes one."""
+        self.on_outcome: Callable[[Frame | EventStream], None] | None = on_outcome
+        self.ids: set[RequestId] = set()
+        self.stream: EventStream | None = None
+        self.is_abandoned = False
+        self.parts: list[bytes] | None = None if takes_stream else []
+        """Answers that wait for the others of their batch; None if they go as a stream."""
+
+    @property
+    def takes_stream(self) -> bool:
+        """Whether the client takes a stream for an answer."""
+        return self.parts is None
+
+    def decide(self, outcome: Frame | EventStream) -> None:
+        """Say how the POST is answered; only the first time counts."""
+        on_outcome, self.on_outcome = self.on_outcome, None
+        if on_outcome is not None and not self.is_abandoned:
+            on_outcome(outcome)
+
+
+class HttpSession(ClientSession):
+    """A Streamable HTTP session of the revisions 2025-03-26 to 2025-11-25."""
+
+    tools = None
+
+    def __init__(
+        self, limits: Limits, on_ready: Callable[[HttpSession], None], on_end: Callable[[HttpSession], None]
+    ) -> None:
+        """Call ``on_ready`` when ``initialize`` has succeeded, ``on_end`` when the session is over."""
+        super().__init__(limits)
+        self.answer_wait = limits.answer_wait
+        self.stream_headers = {SESSION_ID: self.id}
+        self.header_line = f"{SESSION_ID}: {self.id}\r\n".encode()
+        self.max_in_flight = limits.max_in_flight
+        self._on_ready = on_ready
+        self._on_end = on_end
+        self.exchanges: Exchanges[Exchange] = Exchanges()
+        give_later(self.exchanges.strays, limits.stray_grace, lambda outcome: self._push((outcome,)))
+        self._initialize_id: RequestId | None = None
+        self.is_initialized = False
+        self._streams: dict[int, EventStream] = {}
+        self._crowded: list[EventStream] = []
+        """Streams that were full after the last frames: before the next, their readers are waited for."""
+        self._last_stream = _STANDALONE
+        self._kept = Kept()
+        self._standalone = EventStream(_STANDALONE, limits, has_ids=True, kept=self._kept)
+        self._streams[_STANDALONE] = self._standalone
+        self.dropped = 0
+
+    # What the HTTP handlers ask for.
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether the client reads what the server says unasked."""
+        return self._standalone.has_reader
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that wait for an answer."""
+        return len(self.exchanges)
+
+    @property
+    def answer_headers(self) -> dict[str, str]:
+        """Headers of a plain answer: an ``initialize`` that fails opens no session."""
+        return self.stream_headers if self.is_initialized else {}
+
+    def status_of(self, answer: Frame) -> int:
+        """Return the HTTP status of a plain answer: 200, JSON-RPC errors too, but for the end of the session."""
+        return 404 if isinstance(answer, replies.SessionOver) else 200
+
+    def accept(
+        self, frame: Frame, on_outcome: Callable[[Frame | EventStream], None], *, takes_stream: bool = True
+    ) -> Exchange | None:
+        """Take a frame the client has POSTed; return the exchange that waits for its answers, if it asks for any.
+
+        ``on_outcome`` is told how that exchange is answered: never as a stream, unless it takes one. Raises IdInUse,
+        EndpointClosed.
+        """
+        self._check_taking()
+        self.touch()
+        head = frame.head
+        if head.target is not None and head.method == "notifications/cancelled":
+            self._expect_cancelled(head.target)
+        exchange = None
+        if head.kind is Kind.REQUEST or head.kind is Kind.BATCH:
+            exchange = self._open(head, Exchange(on_outcome, takes_stream=takes_stream))
+        self.inbox.put((frame,))
+        return exchange
+
+    def _open(self, head: Head, exchange: Exchange) -> Exchange | None:
+        exchange.ids.update(self.exchanges.open(exchange, head.messages))
+        if head.method == "initialize" and not self.is_initialized:
+            self._initialize_id = head.id
+        return exchange if exchange.ids else None
+
+    def begin_stream(self, exchange: Exchange) -> None:
+        """Answer this exchange as an SSE stream."""
+        # The timer may come when the answer has just been given, and nobody would read the stream.
+        if exchange.stream is None and exchange.on_outcome is not None and exchange.takes_stream:
+            self._last_stream += 1
+            stream = EventStream(
+                self._last_stream,
+                self._limits,
+                has_ids=True,
+                has_priming=has_priming(self.version),
+                kept=self._kept,
+            )
+            exchange.stream = self._streams[self._last_stream] = stream
+            if len(self._streams) > self._limits.replay_events:
+                self._forget_oldest_stream()
+            if not exchange.is_abandoned:
+                stream.await_reader()
+            exchange.decide(stream)
+
+    def abandon(self, exchange: Exchange) -> None:
+        """Note that the client left before any answer began, or during ``initialize``: it cannot come back for it."""
+        exchange.is_abandoned = True
+        if exchange.stream is not None:
+            exchange.stream.stop_awaiting()
+        if not self.is_initialized and self._initialize_id in exchange.ids:
+            logger.info("%s: the client left during initialize", self.name)
+            self.finish()
+
+    def reader_left(self, exchange: Exchange) -> None:
+        """Note that the stream of an exchange has no reader any more: the client may come back for it."""
+        if not self.is_initialized:
+            self.abandon(exchange)
+
+    def standalone_stream(self) -> EventStream:
+        """Return the stream of GET requests."""
+        self._standalone.set_priming(has_priming=has_priming(self.version))
+        return self._standalone
+
+    def find_stream(self, event_id: str) -> tuple[EventStream, int] | None:
+        """Return the stream that sent an event id and the event's number, or None if it is not kept (any more)."""
+        position = parse_event_id(event_id)
+        if position is None:
+            return None
+        stream = self.standalone_stream() if position[0] == _STANDALONE else self._streams.get(position[0])
+        if stream is None or position[1] > stream.log.last:
+            return None
+        if stream is not self._standalone and stream.log.has_gap_after(position[1]):
+            return None  # going on behind the gap would let the client wait for an answer that was in it
+        return stream, position[1]
+
+    def idle_since(self) -> float | None:
+        """Return when the session was last used, or None while a client reads a stream.
+
+        A call whose client has left does not count: its server may never answer it.
+        """
+        if any(stream.has_reader for stream in self._streams.values()):
+            self.touch()
+            return None
+        return self._last_used
+
+    def tidy(self, now: float) -> None:
+        """Forget events too old to be asked for, and streams that have none left."""
+        for number, stream in list(self._streams.items()):
+            stream.log.trim(has_reader=stream.has_reader, before=now - self._limits.replay_age)
+            if stream.is_ended and not stream.has_reader and not len(stream.log):
+                del self._streams[number]
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes of events that wait for their reader, or for a client that comes back."""
+        return self._kept.bytes
+
+    def _bound_replay(self) -> None:
+        """Keep of all streams together what one session may keep: the oldest streams give way."""
+        excess = self.kept_bytes - self._limits.replay_bytes
+        if excess <= 0:
+            return
+        for stream in self._streams.values():
+            if excess <= 0:
+                return
+            size = stream.log.size
+            stream.log.trim(has_reader=stream.has_reader, max_bytes=max(size - excess, 0))
+            excess -= size - stream.log.size
+
+    def _forget_oldest_stream(self) -> None:
+        for number, stream in self._streams.items():
+            if stream.is_ended and not stream.has_reader:
+                stream.log.clear()
+                del self._streams[number]
+                return
+
+    def finish(self) -> None:
+        """Take no more from the client: it has ended the session, or the session has expired."""
+        super().finish()
+        self._on_end(self)
+
+    # What the pipe asks for.
+
+    async def send(self, frames: Sequence[Frame]) -> None:
+        """Put each frame on the stream it belongs to; waits for clients that read slowly, up to ``limits.stall``."""
+        self._check_open()
+        await self._wait_for_room()
+        self._push(frames)
+        await self._wait_for_room()
+
+    def send_at_once(self, frames: Sequence[Frame]) -> bool:
+        """Put each frame on the stream it belongs to, unless a client that reads slowly is to be waited for."""
+        if self.is_closed or self._crowded:
+            return False
+        self._push(frames)
+        return True
+
+    def _push(self, frames: Sequence[Frame]) -> None:
+        streams = {stream for frame in frames if (stream := self._route(frame)) is not None}
+        if streams:
+            self._bound_replay()
+            self._crowded = [stream for stream in streams if stream.is_full]
+
+    async def _wait_for_room(self) -> None:
+        for stream in self._crowded:
+            await stream.wait_for_room()
+        self._crowded = []
+
+    def _route(self, frame: Frame) -> EventStream | None:
+        head = frame.head
+        if head.kind is Kind.RESPONSE:
+            return self._settle(frame, head.id)
+        if head.kind is Kind.BATCH:
+            return self._route_batch(frame)
+        if head.kind is Kind.INVALID:
+            return self._route_invalid(frame)
+        exchange = self.exchanges.related(head, frame.belongs_to)
+        if exchange is None and not self._standalone.has_reader:
+            # Better on the stream of another call than where nobody looks: a server may wait for the answer.
+            exchange = self.exchanges.latest()
+        if exchange is None or exchange.is_abandoned or not exchange.takes_stream:
+            self._standalone.push(frame.line)
+            return self._standalone
+        self.begin_stream(exchange)
+        assert exchange.stream is not None, "begun"
+        exchange.stream.push(frame.line)
+        return exchange.stream
+
+    def _route_batch(self, frame: Frame) -> EventStream | None:
+        """Answer with a batch as it came if it is all that its exchange waits for; else member by member."""
+        ids = {message.id for message in frame.head.messages if message.kind is Kind.RESPONSE}
+        exchange = next((found for i in ids if (found := self.exchanges.find(i)) is not None), None)
+        is_whole = exchange is not None and exchange.ids == ids and not exchange.parts
+        if exchange is not None and is_whole and len(ids) == len(frame.head.messages):
+            for request_id in ids:
+                self.exchanges.settle(request_id)
+            exchange.ids.clear()
+            return self._answer(exchange, frame)
+        stream = None
+        for member in frame.split():
+            stream = self._route(member) or stream
+        return stream
+
+    def _route_invalid(self, frame: Frame) -> EventStream | None:
+        """Put what an invalid frame was meant to be on its stream, if it was an answer."""
+        stream = None
+        for one in answers_in(frame):
+            stream = self._route(one) or stream
+        return stream
+
+    def _settle(self, frame: Frame, request_id: RequestId | None) -> EventStream | None:
+        exchange = self.exchanges.settle(request_id)
+        if exchange is None and (home := self.exchanges.home_of(frame, "the server")) is not None:
+            frame, request_id = home, home.head.id
+            exchange = self.exchanges.settle(request_id)
+        if exchange is None or request_id is None:
+            self.dropped += 1
+            logger.warning("%s: dropped an answer to %r, for which nobody waits", self.name, request_id)
+            return None
+        exchange.ids.discard(request_id)
+        if request_id == self._initialize_id:
+            self._take_initialize_answer(frame)
+        return self._answer(exchange, frame)
+
+    def _answer(self, exchange: Exchange, frame: Frame) -> EventStream | None:
+        """Pass an answer on: as the plain JSON body if it is the whole answer and the first thing, else as an event."""
+        if exchange.stream is None:
+            if exchange.parts is not None and (exchange.ids or exchange.parts) and frame.head.kind is not Kind.BATCH:
+                exchange.parts.append(frame.raw)
+                frame = Frame(b"[" + b",".join(exchange.parts) + b"]")
+            if not exchange.ids:
+                exchange.decide(frame)
+                return None
+            if not exchange.takes_stream:
+                return None
+            self.begin_stream(exchange)
+        assert exchange.stream is not None, "begun"
+        exchange.stream.push(frame.line)
+        if not exchange.ids:
+            exchange.stream.end()
+        return exchange.stream
+
+    def _take_initialize_answer(self, frame: Frame) -> None:
+        self._initialize_id = None
+        version = negotiated_version(frame)
+        if version is None:
+            logger.info("%s: initialize failed: no session", self.name)
+            self.finish()
+            return
+        self.version = version
+        self.is_initialized = True
+        self._on_ready(self)
+
+    def _expect_cancelled(self, request_id: RequestId | None) -> None:
+        """Give a cancelled request an end if its server does not: a server need not answer it any more."""
+        exchange = self.exchanges.find(request_id)
+        if request_id is not None and exchange is not None:
+            self._loop.call_later(self._limits.cancel_grace, self._end_cancelled, request_id, exchange)
+
+    def _end_cancelled(self, request_id: RequestId, exchange: Exchange) -> None:
+        if self.exchanges.find(request_id) is exchange:  # and not another that uses the id again
+            self._settle(replies.error(request_id, replies.CANCELLED, "the request was cancelled"), request_id)
+
+    def _fail_open(self, end: replies.End) -> None:
+        for request_id, exchange in self.exchanges.fail_all():
+            exchange.ids.discard(request_id)
+            self._answer(exchange, end.answer(request_id))
+        for stream in self._streams.values():
+            stream.end()

@@ -1,0 +1,115 @@
+"""One client of the HTTP listener by HTTP+SSE of 2024-11-05, as an endpoint.
+
+One stream carries everything to the client, POSTs carry the rest; the session is the stream.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+from relay.endpoints.core.last_resort import give_later
+from relay.endpoints.http.server.session import ClientSession
+from relay.endpoints.http.server.stream import EventStream
+from relay.frames import replies
+from relay.frames.frame import Frame, Head, Kind
+from relay.limits import Limits
+from relay.routing.exchanges import Exchanges
+from relay.routing.matching import answers_in
+
+__all__ = ["SseSession"]
+
+logger = logging.getLogger("relay")
+
+
+class SseSession(ClientSession):
+    """An HTTP+SSE session of 2024-11-05: one stream carries everything to the client, POSTs carry the rest."""
+
+    def __init__(self, limits: Limits, on_end: Callable[[SseSession], None]) -> None:
+        """Call ``on_end`` when the session is over."""
+        super().__init__(limits)
+        self._on_end = on_end
+        self.max_in_flight = limits.max_in_flight
+        self.stream = EventStream(0, limits, has_ids=False)
+        self.exchanges: Exchanges[SseSession] = Exchanges()
+        give_later(self.exchanges.strays, limits.stray_grace, self._push)
+        self._began = self._last_used
+        self.is_initialized = False
+        self.dropped = 0
+        """Answers nobody waited for."""
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether the client reads what the server says unasked: its one stream carries everything."""
+        return True
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that wait for an answer."""
+        return len(self.exchanges)
+
+    def accept(self, frame: Frame) -> None:
+        """Take a frame the client has POSTed. Raises IdInUse, EndpointClosed."""
+        self._check_taking()
+        self.touch()
+        head = frame.head
+        self.exchanges.open(self, head.messages)
+        if head.method == "initialize":
+            self.is_initialized = True
+        if head.method == "notifications/cancelled" and head.target is not None:
+            self.exchanges.settle(head.target)  # the stream stays open without an answer: nothing hangs
+        self.inbox.put((frame,))
+
+    def idle_since(self) -> float | None:
+        """Return None: a session lives as long as its stream, which the keep-alive probes."""
+        return None
+
+    def tidy(self, now: float) -> None:
+        """End a session whose client opened a stream and never said ``initialize``."""
+        if not self.is_initialized and now - self._began > self._limits.handshake:
+            self.finish()
+
+    async def send(self, frames: Sequence[Frame]) -> None:
+        """Write frames to the stream; waits while the client does not read. Raises EndpointClosed after its end."""
+        self._check_taking()
+        for frame in frames:
+            self._push(frame)
+        if self.stream.is_full:
+            await self.stream.wait_for_room()
+            self._check_taking()
+
+    def _push(self, frame: Frame) -> None:
+        """Write a frame; an answer under its request's id, unless nobody waits for it."""
+        kind = frame.head.kind
+        if kind is Kind.BATCH and not all(self._is_due(message) for message in frame.head.members):
+            for member in frame.split():
+                self._push(member)
+            return
+        if kind is Kind.INVALID:
+            for answer in answers_in(frame):
+                self._push(answer)
+            return
+        if kind is Kind.RESPONSE and not self._is_due(frame.head):
+            home = self.exchanges.home_of(frame, "the server")
+            if home is None and (frame.head.id is not None or self.exchanges.strays.doubts):
+                self.dropped += 1
+                logger.warning("%s: dropped an answer to %r, for which nobody waits", self.name, frame.head.id)
+                return
+            frame = home or frame
+        for message in frame.head.messages:
+            if message.kind is Kind.RESPONSE:
+                self.exchanges.settle(message.id)
+        self.stream.push(frame.line)
+
+    def _is_due(self, message: Head) -> bool:
+        return message.kind is not Kind.RESPONSE or self.exchanges.find(message.id) is not None
+
+    def finish(self) -> None:
+        """Take no more from the client and let its stream end."""
+        super().finish()
+        self.stream.end()
+        self._on_end(self)
+
+    def _fail_open(self, end: replies.End) -> None:
+        for request_id, _ in self.exchanges.fail_all():
+            self.stream.push(end.answer(request_id).line)

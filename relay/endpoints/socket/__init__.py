@@ -1,0 +1,1 @@
+"""TCP and Unix sockets, dialled and listened on: frames are lines."""

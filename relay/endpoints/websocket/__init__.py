@@ -1,0 +1,1 @@
+"""WebSocket, dialled and accepted: one text message is one frame."""

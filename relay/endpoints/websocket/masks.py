@@ -1,0 +1,274 @@
+"""aiohttp's side of an accepted WebSocket, with what its parser lacks.
+
+A client must mask its frames: RFC 6455 §5.1 has the server fail the connection otherwise. A proxy that takes unmasked
+bytes for a request of its own could be made to keep what a page made up; aiohttp's parser takes either.
+
+A large message takes its own size: that parser holds it four times over while it joins, unmasks and copies it. In its
+place that parser gets a mark, so that the order is kept, also while it holds frames back. And what comes from a client
+that nobody has vouched for shares the room of strangers (arrivals.py), of which that parser knows nothing.
+"""
+
+from __future__ import annotations
+
+import io
+import secrets
+from collections import deque
+from collections.abc import Callable
+from time import monotonic
+from typing import Any, NamedTuple
+
+from aiohttp import WebSocketError, WSMsgType, web
+from aiohttp._websocket.helpers import websocket_mask
+from aiohttp.http_websocket import WSCloseCode, WSMessageTextBytes
+
+from relay.endpoints.core.arrivals import Arrival, Arrivals
+
+__all__ = ["MaskedSocket"]
+
+_FIN, _RESERVED, _OPCODE, _MASKED = 0x80, 0x70, 0x0F, 0x80
+_CONTINUATION, _TEXT, _BINARY = 0, 1, 2
+_LARGE = 64 * 1024  # bytes of payload up to which a frame is left to aiohttp's parser
+_MOST_UNREAD = 256 * 1024  # bytes of large messages that wait to be received before no more is read
+_MARK = 16
+
+
+class _Header(NamedTuple):
+    """The head of a frame."""
+
+    first: int
+    key: bytes
+    length: int
+    """Of the payload."""
+    size: int
+    """Of the head itself."""
+
+    @classmethod
+    def at(cls, data: bytes, at: int) -> _Header | None:
+        """Read it; None if it is not here to its end. Raises WebSocketError if the frame is not masked."""
+        if len(data) - at < 2:
+            return None
+        short = data[at + 1]
+        if not short & _MASKED:
+            raise WebSocketError(WSCloseCode.PROTOCOL_ERROR, "a frame that is not masked")
+        short &= ~_MASKED
+        key = at + 2 + (0 if short < 126 else 2 if short == 126 else 8)
+        if len(data) < key + 4:
+            return None
+        length = short if short < 126 else int.from_bytes(data[at + 2 : key], "big")
+        return cls(data[at], data[key : key + 4], length, key + 4 - at)
+
+
+class _Parser:
+    """Stands before aiohttp's parser of one connection; its fault is the connection's."""
+
+    def __init__(self, parser: Any, queue: Any, max_bytes: int, hold: Callable[[bool], None]) -> None:
+        """Hand small frames on to ``parser``, which fills ``queue``; keep large and fragmented messages.
+
+        ``hold`` is told whether to stop reading for now.
+        """
+        self.mark = secrets.token_bytes(_MARK)
+        self.large: deque[WSMessageTextBytes] = deque()
+        """Messages in whose place ``mark`` comes out of the queue."""
+        self._unread = 0
+        self._hold = hold
+        self._is_crowded = False
+        self._parser = parser
+        self._queue = queue
+        self._max_bytes = max_bytes
+        self._head = b""
+        self._left = 0
+        """Bytes of a payload that are still to come."""
+        self._message: io.BytesIO | None = None
+        self._kind = _TEXT
+        self._key = b""
+        self._at = 0
+        self._is_ours = False
+        self._is_last = False
+        self._is_broken = False
+        self._arrival: Arrival | None = None
+        self.begun_at: float | None = None
+        """Since when a stranger's message has been on its way, if one is."""
+
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        """Take what was read, as aiohttp's parser does."""
+        if self._is_broken:
+            return True, data
+        if self._arrival is None and self._is_small_and_whole(data):  # 2 us for what takes 9 below
+            self._is_broken, tail = self._parser.feed_data(data)
+            return self._is_broken, tail
+        try:
+            self._take(self._head + data if self._head else data)
+        except WebSocketError as exc:
+            self.fail(exc)
+        if self._arrival is not None:
+            is_within = bool(self._left or self._head or self._message is not None)
+            self.begun_at = (self.begun_at or monotonic()) if is_within else None
+            if not self._arrival.grow(len(data)):
+                self._is_crowded = True
+                self._look()
+        return self._is_broken, b""
+
+    def _is_small_and_whole(self, data: bytes) -> bool:
+        """Tell whether this is one masked frame that is a message, no more and no less: as most reads bring."""
+        if len(data) < 6 or self._left or self._head or self._message is not None:
+            return False
+        short = data[1] - _MASKED  # less than 0 if it is not masked
+        if short < 0 or data[0] & (_FIN | _RESERVED) != _FIN or short == 127:
+            return False
+        return len(data) == (6 + short if short < 126 else 8 + (data[2] << 8 | data[3]))
+
+    def feed_eof(self) -> None:
+        """Take the end of the connection."""
+        self.share_room(None)
+        self._message = None
+        self._parser.feed_eof()
+
+    def fail(self, fault: WebSocketError) -> None:
+        """End the connection."""
+        self._is_broken = True
+        self._message = None
+        self.share_room(None)
+        self._queue.set_exception(fault)
+
+    def share_room(self, strangers: Arrivals | None) -> None:
+        """Count what comes from now on among what arrives from ``strangers``; or not, if there are none."""
+        if self._arrival is not None:
+            self._arrival.end()
+        self._arrival = None if strangers is None else strangers.begin(None)
+        if self._arrival is not None:
+            late = WebSocketError(WSCloseCode.TRY_AGAIN_LATER, "a first message that stood still while others waited")
+            self._arrival.on_room = self._go_on
+            self._arrival.on_refused = lambda: self.fail(late)
+        if self._is_crowded:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        self._is_crowded = False
+        self._look()
+
+    def _look(self) -> None:
+        self._hold(self._is_crowded or self._unread > _MOST_UNREAD)
+
+    def take_large(self) -> WSMessageTextBytes:
+        """Return the message in whose place the mark came."""
+        message = self.large.popleft()
+        self._unread -= len(message.data)
+        if self._unread + len(message.data) > _MOST_UNREAD >= self._unread:
+            self._look()
+        return message
+
+    def _take(self, data: bytes) -> None:
+        at = given = 0
+        try:
+            while at < len(data):
+                if self._left:
+                    end = min(len(data), at + self._left)
+                    self._left -= end - at
+                    if self._is_ours:
+                        self._keep(data[at:end])
+                        given = end
+                    at = end
+                elif (header := _Header.at(data, at)) is not None:
+                    if self._begin(header):
+                        self._give(data[given:at])
+                        given = at + header.size
+                        self._end_if_last()
+                    at += header.size
+                else:
+                    break
+        finally:
+            self._give(data[given:at])
+        self._head = data[at:]
+
+    def _give(self, data: bytes) -> None:
+        if data and not self._is_broken:
+            self._is_broken = self._parser.feed_data(data)[0]
+
+    def _begin(self, header: _Header) -> bool:
+        """Begin a frame; return whether it is not for aiohttp's parser."""
+        opcode, is_last = header.first & _OPCODE, bool(header.first & _FIN)
+        self._left = header.length
+        self._is_ours = False
+        if header.first & _RESERVED or opcode > _BINARY or (opcode == _CONTINUATION and self._message is None):
+            return False
+        if opcode != _CONTINUATION:
+            if self._message is not None:
+                raise WebSocketError(WSCloseCode.PROTOCOL_ERROR, "a new message within another")
+            if is_last and header.length <= _LARGE:
+                return False
+            self._message, self._kind = io.BytesIO(), opcode
+        assert self._message is not None, "just seen"
+        size = self._message.tell() + header.length
+        if size >= self._max_bytes:
+            raise WebSocketError(WSCloseCode.MESSAGE_TOO_BIG, f"Message size {size} exceeds limit {self._max_bytes}")
+        self._is_ours, self._is_last, self._key, self._at = True, is_last, header.key, 0
+        return True
+
+    def _keep(self, masked: bytes) -> None:
+        piece = bytearray(masked)
+        turned = self._at % 4
+        websocket_mask(self._key[turned:] + self._key[:turned], piece)
+        self._at += len(piece)
+        assert self._message is not None, "begun"
+        self._message.write(piece)
+        self._end_if_last()
+
+    def _end_if_last(self) -> None:
+        if self._is_last and not self._left and self._message is not None:
+            message, self._message = self._message.getvalue(), None
+            kind = WSMsgType.TEXT if self._kind == _TEXT else WSMsgType.BINARY
+            self.large.append(WSMessageTextBytes(kind, message, ""))
+            self._unread += len(message)
+            self._give(bytes((_FIN | _BINARY, _MASKED | _MARK, 0, 0, 0, 0)) + self.mark)
+            if self._unread > _MOST_UNREAD:
+                self._look()
+
+
+class MaskedSocket(web.WebSocketResponse[Any]):
+    """aiohttp's side of an accepted WebSocket, whose client must mask its frames."""
+
+    def __init__(self, *, max_msg_size: int, strangers: Arrivals | None, **kwargs: Any) -> None:
+        """Let what comes before ``vouch`` share the room of ``strangers``, if there is one."""
+        super().__init__(max_msg_size=max_msg_size, **kwargs)
+        self._most = max_msg_size
+        self._strangers = strangers
+        self._ours: _Parser | None = None
+
+    def _post_start(self, request: web.BaseRequest, protocol: str | None, writer: Any) -> None:
+        connection: Any = request.protocol
+        # What came with the handshake must pass our parser, too: aiohttp hands it to its own at once.
+        early, connection._message_tail = connection._message_tail, b""
+        super()._post_start(request, protocol, writer)
+
+        def hold(is_held: bool) -> None:
+            if is_held:
+                connection._pause_reading_for_buffer()
+            elif connection._buffer_paused:
+                connection._resume_reading_for_buffer()
+
+        self._ours = connection._payload_parser = _Parser(connection._payload_parser, self._reader, self._most, hold)
+        self._ours.share_room(self._strangers)
+        if early:
+            self._ours.feed_data(early)
+
+    def large_for(self, message: Any) -> Any:
+        """Return the large message in whose place this binary one was received, or this one."""
+        ours = self._ours
+        if ours is not None and ours.large and message.data == ours.mark:
+            return ours.take_large()
+        return message
+
+    @property
+    def begun_at(self) -> float | None:
+        """Since when the first message has been on its way, by the monotonic clock; None while none is."""
+        return None if self._ours is None else self._ours.begun_at
+
+    def expect_message(self) -> None:
+        """Count what comes from now on anew: what came was no frame."""
+        if self._ours is not None:
+            self._ours.share_room(self._strangers)
+
+    def vouch(self) -> None:
+        """Share no room with strangers: the client has shown who it is."""
+        if self._ours is not None:
+            self._ours.share_room(None)

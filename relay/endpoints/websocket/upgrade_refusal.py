@@ -1,0 +1,56 @@
+"""What a server says that does not upgrade a request to a WebSocket."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+
+import aiohttp
+
+from relay.endpoints.http.client.content_coding import coding_of, decode, is_readable
+from relay.endpoints.http.client.error_page import describe_page, is_redirect, page_of
+from relay.errors import EndpointBroken, EndpointUnavailable
+
+__all__ = ["explaining"]
+
+_PATIENCE = 2.0  # seconds for the page of a refusal, of which the status is known
+
+
+def explaining(name: str, secrets: Callable[[], Sequence[str]], longest: int) -> aiohttp.ClientMiddlewareType:
+    """Return what makes of a refusal an error that says what the server has said, in its page and in its headers.
+
+    It follows no redirect, which aiohttp's handshake would: headers that are for one server would reach another.
+    """
+
+    async def explain(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        response = await send(request)
+        if response.status == 101:
+            return response
+        try:
+            said = describe_page(page_of(response, await _read_page(response, name, longest), request.url))
+        finally:
+            response.close()
+        for secret in secrets():
+            said = said.replace(secret, "***")
+        status, how = response.status, "" if is_redirect(response.status) else " to the upgrade"
+        raise EndpointUnavailable(
+            f"{name}: HTTP {status}{how}{': ' if said else ''}{said}"
+        ) from aiohttp.WSServerHandshakeError(
+            response.request_info, response.history, message="not a WebSocket", status=status, headers=response.headers
+        )
+
+    return explain
+
+
+async def _read_page(response: aiohttp.ClientResponse, name: str, longest: int) -> bytes:
+    data, coding = b"", coding_of(response.headers)
+    if is_readable(coding):
+        pieces = response.content.iter_any()
+        with contextlib.suppress(TimeoutError, EndpointBroken, aiohttp.ClientError, ConnectionError):
+            async with asyncio.timeout(_PATIENCE):
+                async for piece in decode(pieces, coding, name) if coding else pieces:
+                    data += piece
+                    if len(data) >= longest:
+                        break
+    return data[:longest]

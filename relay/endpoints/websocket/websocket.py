@@ -1,0 +1,464 @@
+"""WebSocket, dialled and accepted: one text message is one frame, a JSON-RPC batch as it is.
+
+The subprotocol is ``mcp``. There is no half-close: who has said its end waits for the answers that are still due, then
+closes. aiohttp does the framing; its own heartbeat is not used, for it takes a peer for dead while we do not read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import ssl
+from collections.abc import Mapping, Sequence
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import aiohttp
+from aiohttp import WSMsgType, web
+from multidict import CIMultiDict
+
+from relay.addresses import shown_address
+from relay.endpoints.core.arrivals import Arrivals
+from relay.endpoints.core.connected import ConnectedEndpoint
+from relay.endpoints.core.hops import Trail, own_headers
+from relay.endpoints.core.inbox import FrameInbox
+from relay.endpoints.core.keepalive import detect_dead_peer
+from relay.endpoints.core.settlement import Settlement
+from relay.endpoints.core.tasks import TaskScope
+from relay.endpoints.http.address import parse_url
+from relay.endpoints.http.client.aiohttp_dial import describe_failure, describe_unreached, keeping, new_connector
+from relay.endpoints.http.client.cookies import CookieJar
+from relay.endpoints.http.client.dial import secrets_in
+from relay.endpoints.http.client.proxy import proxy_for
+from relay.endpoints.http.gate import Refused
+from relay.endpoints.websocket.masks import MaskedSocket
+from relay.endpoints.websocket.sending import send_masked
+from relay.endpoints.websocket.upgrade_refusal import explaining
+from relay.errors import EndpointBroken, EndpointClosed, EndpointUnavailable, RelayError
+from relay.frames.bounds import is_utf8
+from relay.frames.frame import Frame, Kind
+from relay.frames.http_rules import listed, without_bom
+from relay.frames.lines import KEPT, Oversized
+from relay.limits import DEFAULT_LIMITS, Limits
+
+if TYPE_CHECKING:
+    from relay.endpoints.core.refusal_log import RefusalLog
+    from relay.endpoints.http.client.login import HttpLogin
+
+__all__ = ["SUBPROTOCOL", "WebSocketEndpoint", "accept_websocket", "dial_websocket", "is_upgrade"]
+
+logger = logging.getLogger("relay")
+
+SUBPROTOCOL = "mcp"
+
+_PROTOCOLS = "Sec-WebSocket-Protocol"
+_ORDERLY = (0, 1000, 1001, 1005)  # done, going away, and the two ways to say nothing
+_BINARY = 1003
+_INVALID_TEXT = 1007
+_TOO_BIG = 1009
+_LOST = 1006
+_INTERNAL_ERROR = 1011
+_GOING_AWAY = 1001
+# A frame somewhat beyond the limit is read, so that its id can be answered and the connection lives; one that is
+# longer still ends it with 1009, as aiohttp keeps nothing of it.
+_SLACK = 1024 * 1024
+# What aiohttp raises for a connection that is gone or is going.
+_FAILURES = (aiohttp.ClientError, ConnectionError, RuntimeError)
+
+_Socket = aiohttp.ClientWebSocketResponse[Literal[False]] | web.WebSocketResponse[Literal[False]]
+
+
+class WebSocketEndpoint(ConnectedEndpoint):
+    """A peer behind a WebSocket; made by ``dial_websocket`` or ``accept_websocket``."""
+
+    def __init__(
+        self,
+        name: str,
+        socket: _Socket,
+        transport: asyncio.Transport,
+        limits: Limits,
+        *,
+        peer_serves: bool,
+        session: aiohttp.ClientSession | None = None,
+        refusals: RefusalLog | None = None,
+    ) -> None:
+        """Take over a WebSocket whose handshake is done."""
+        settlement = Settlement(name, limits, peer_serves=peer_serves, refusals=refusals)
+        super().__init__(name, limits, FrameInbox(name, limits), settlement)
+        self._socket = socket
+        self._transport = transport
+        self._protocol: Any = transport.get_protocol()  # aiohttp's
+        self._peer_serves = peer_serves
+        self._session = session
+        self._tasks = TaskScope()
+        self._failure: EndpointBroken | None = None
+        self._is_closing = False
+        self._closed = asyncio.Event()
+        self._silent_since: float | None = None
+        self.trail: Trail | None = None
+        """The relays that a client has come through."""
+        self._stranger = socket if isinstance(socket, MaskedSocket) else None
+        """Whoever has yet to send a frame; None if nobody has to."""
+        self._handshake: asyncio.TimerHandle | None = None
+        self._last_used = monotonic()
+
+    def begin(self) -> None:
+        """Read from now on, and see that the peer lives."""
+        if hasattr(self._protocol, "_data_received_cb"):
+            # So that a large message on a slow line is a sign of life too, and not only its end.
+            self._protocol._data_received_cb = self._heard
+        if self._stranger is not None:
+            self._wait_for_message(self._stranger, monotonic())
+        self._tasks.spawn(self._read(), name=f"{self.name}: read")
+        self._tasks.spawn(self._keep_alive(), name=f"{self.name}: keep alive")
+
+    async def send(self, frames: Sequence[Frame]) -> None:
+        """Send a message for each frame; waits while the peer does not read. Raises EndpointBroken, EndpointClosed."""
+        if self._sent_eof:
+            raise EndpointClosed(f"{self.name}: send after its end")
+        if self._failure is not None:
+            raise self._failure
+        if self._inbox.is_finished:
+            raise EndpointBroken(f"{self.name}: the peer has closed the connection")
+        onward, back = self._settlement.hand_over(frames)
+        self._inbox.put(back)
+        await self._write(onward)
+
+    async def _write(self, frames: Sequence[Frame]) -> None:
+        try:
+            for frame in frames:
+                if self._peer_serves:
+                    await send_masked(self._socket._writer, frame.raw)
+                else:
+                    await self._socket.send_frame(frame.raw, WSMsgType.TEXT)
+        except _FAILURES as exc:
+            raise self._failure or EndpointBroken(f"{self.name}: {_describe(exc)}") from exc
+        except asyncio.CancelledError:
+            # aiohttp's writers wait for one future, which this has cancelled: our last words would be cancelled too.
+            waiter = getattr(self._protocol, "_drain_waiter", None)
+            if waiter is not None and waiter.cancelled():
+                self._protocol._drain_waiter = None
+            raise
+
+    @property
+    def _is_held_back(self) -> bool:
+        """Whether the peer does not read: a ping or pong would wait behind what it has not taken."""
+        return bool(self._protocol.writing_paused)
+
+    async def send_eof(self) -> None:
+        """Answer what of the peer's is still open with errors; finished once the peer owes no answer."""
+        await self._say_end(None)
+        self._finish_if_settled()
+
+    async def _say_end(self, reason: RelayError | None) -> None:
+        if not self._sent_eof:
+            self._sent_eof = True
+            with contextlib.suppress(TimeoutError, EndpointBroken):
+                async with asyncio.timeout(self._limits.close_grace):
+                    await self._write(self._settlement.we_end(reason))
+
+    # What comes.
+
+    async def _read(self) -> None:
+        failure: EndpointBroken | None = None
+        try:
+            failure = await self._read_to_end()
+        except EndpointBroken as exc:
+            failure = exc
+        except _FAILURES as exc:
+            failure = EndpointBroken(f"{self.name}: {_describe(exc)}")
+        finally:
+            self._end(failure)
+
+    async def _read_to_end(self) -> EndpointBroken | None:
+        """Take messages until the connection ends; return why, unless that was in order."""
+        while True:
+            message = await self._socket.receive()
+            self._heard()
+            if message.type is WSMsgType.BINARY and isinstance(self._socket, MaskedSocket):
+                message = self._socket.large_for(message)
+            kind, data = message.type, message.data
+            if kind is WSMsgType.TEXT:
+                if not is_utf8(data):
+                    await self._socket.close(code=_INVALID_TEXT)
+                    return self._closed_with(_INVALID_TEXT, "a message that is not UTF-8")
+                await self._take(data)
+            elif kind is WSMsgType.BINARY:
+                await self._socket.close(code=_BINARY)
+                return self._closed_with(_BINARY, "a binary message; each frame is a text message")
+            elif kind is WSMsgType.PING:
+                if not self._is_held_back:
+                    await self._socket.pong(data)
+            elif kind is WSMsgType.CLOSE:
+                code = int(data or 0)
+                return None if code in _ORDERLY else self._closed_with(code, str(message.extra or ""))
+            elif kind is WSMsgType.ERROR:
+                code = data.code if isinstance(data, aiohttp.WebSocketError) else _LOST
+                said = f"a message beyond --max-frame-bytes, {self._limits.max_frame_bytes}" if code == _TOO_BIG else ""
+                return self._closed_with(code, said or _describe(data))
+            elif kind is not WSMsgType.PONG:  # the connection is gone, by us or without a word
+                return None if self._is_closing else self._closed_with(_LOST, "the connection was lost")
+
+    def _write_soon(self, frame: Frame) -> None:
+        self._tasks.spawn(self._write_quietly(frame), name=f"{self.name}: last resort")
+
+    async def _write_quietly(self, frame: Frame) -> None:
+        with contextlib.suppress(EndpointBroken):
+            await self._write((frame,))
+
+    @property
+    def last_used(self) -> float:
+        """When the peer sent a message last, by the monotonic clock."""
+        return self._last_used
+
+    async def _take(self, data: bytes) -> None:
+        self._last_used = monotonic()
+        limit = self._limits.max_frame_bytes
+        data = without_bom(data)
+        piece = Frame(data) if len(data) <= limit else Oversized(data[:KEPT], data[-KEPT:], len(data))
+        if self._stranger is not None:
+            self._take_from_stranger(self._stranger, piece)
+        onward, back = self._settlement.take((piece,))
+        self._inbox.put(onward)
+        if back:
+            await self._write(back)
+        if self._sent_eof:
+            self._finish_if_settled()
+        if self._inbox.is_paused:
+            await self._inbox.wait_for_room()
+
+    def _take_from_stranger(self, socket: MaskedSocket, piece: Frame | Oversized) -> None:
+        if isinstance(piece, Oversized) or piece.head.kind is Kind.INVALID:
+            socket.expect_message()
+            return
+        socket.vouch()
+        self._stranger = None
+        self._stop_handshake()
+
+    def _wait_for_message(self, socket: MaskedSocket, since: float) -> None:
+        """Let who sends nothing stay as long as an idle connection, and a message take as long as a handshake."""
+        limits, begun = self._limits, socket.begun_at
+        allowed = max(limits.handshake, limits.idle_connection) if begun is None else limits.handshake
+        left = (since if begun is None else begun) + allowed - monotonic()
+        if left <= 0:
+            self._break(EndpointBroken(f"{self.name}: has sent no message within {allowed:g} s"))
+            return
+        loop = asyncio.get_running_loop()
+        self._handshake = loop.call_later(min(left, limits.handshake), self._wait_for_message, socket, since)
+
+    def _stop_handshake(self) -> None:
+        if self._handshake is not None:
+            self._handshake.cancel()
+            self._handshake = None
+
+    def _closed_with(self, code: int, why: str) -> EndpointBroken:
+        printable = "".join(c if c.isprintable() else " " for c in why)
+        return EndpointBroken(f"{self.name}: closed with code {code}" + (f": {printable}" if printable else ""))
+
+    def _heard(self) -> None:
+        self._silent_since = None
+
+    async def _keep_alive(self) -> None:
+        """Ping a silent peer; end the connection with one that stays silent for ``limits.stall`` seconds."""
+        loop = asyncio.get_running_loop()
+        interval = self._limits.keep_alive
+        while not self._inbox.is_finished:
+            await asyncio.sleep(min(interval, self._limits.stall / 2))
+            if self._inbox.is_paused:
+                self._heard()  # it may speak; it is we who do not listen
+                continue
+            if self._silent_since is not None and loop.time() - self._silent_since >= self._limits.stall:
+                self._break(EndpointBroken(f"{self.name}: has answered no ping for {self._limits.stall:g} s"))
+                continue
+            # Not since the last word: a relay that was suspended has asked nobody meanwhile.
+            self._silent_since = self._silent_since or loop.time()
+            if not self._is_held_back:
+                with contextlib.suppress(*_FAILURES):
+                    await self._socket.ping()
+
+    # Ends.
+
+    def _end(self, failure: EndpointBroken | None, *, reason: RelayError | None = None) -> None:
+        """Take the peer's end: requests it has not answered get errors."""
+        self._stop_handshake()
+        self._failure = self._failure or failure
+        self._inbox.put(self._settlement.peer_ended(failure or reason))
+        self._inbox.finish(failure)
+
+    def _break(self, failure: EndpointBroken) -> None:
+        """End a connection that is of no use any more."""
+        self._end(failure)
+        self._transport.abort()
+
+    async def aclose(self, reason: RelayError | None = None) -> None:
+        """Give every open request its error, say goodbye (for at most ``close_grace`` seconds) and close."""
+        if self._is_closing:
+            return
+        self._is_closing = True
+        self._end(None, reason=reason)
+        try:
+            await self._say_end(reason)
+            with contextlib.suppress(TimeoutError, *_FAILURES):
+                async with asyncio.timeout(self._limits.close_grace):
+                    await self._socket.close(code=self._close_code(reason))
+        finally:
+            self._transport.abort()
+            try:
+                await self._tasks.aclose()
+                if self._session is not None:
+                    await self._session.close()
+            finally:
+                self._closed.set()
+
+    def _close_code(self, reason: RelayError | None) -> int:
+        if reason is None:
+            return 1000
+        if self._peer_serves or isinstance(reason, EndpointClosed):
+            return _GOING_AWAY
+        return _INTERNAL_ERROR
+
+    async def serve(self) -> web.WebSocketResponse[Literal[False]]:
+        """Hold aiohttp's handler until the endpoint is closed; return what the handler must return.
+
+        Cancelled when the client has gone: the endpoint is broken then, and is still to be closed by whoever has it.
+        """
+        assert isinstance(self._socket, web.WebSocketResponse), "an accepted WebSocket"
+        try:
+            await self._closed.wait()
+        finally:
+            if not self._closed.is_set():
+                self._break(self._closed_with(_LOST, "the connection was lost"))
+        return self._socket
+
+
+def is_upgrade(request: web.BaseRequest) -> bool:
+    """Tell whether a request asks for a WebSocket."""
+    return request.method == "GET" and request.headers.get("Upgrade", "").strip().lower() == "websocket"
+
+
+async def accept_websocket(
+    request: web.BaseRequest,
+    limits: Limits = DEFAULT_LIMITS,
+    *,
+    name: str | None = None,
+    strangers: Arrivals | None = None,
+    refusals: RefusalLog | None = None,
+) -> WebSocketEndpoint:
+    """Answer an upgrade and return the endpoint; ``return await endpoint.serve()`` from the handler.
+
+    The caller has checked Host, Origin and credentials. Until its first frame the client shares the room of
+    ``strangers``; ``refusals`` tell the operator what it does wrong. Raises Refused if it is no proper upgrade, or
+    offers subprotocols without ``mcp``.
+    """
+    request = _with_one_list(request)
+    offered = [word.strip() for word in request.headers.get(_PROTOCOLS, "").split(",") if word.strip()]
+    if offered and SUBPROTOCOL not in offered:
+        raise Refused(400, f"the subprotocol here is {SUBPROTOCOL!r}; offered: {', '.join(offered)}")
+    socket = MaskedSocket(
+        protocols=(SUBPROTOCOL,),
+        autoping=False,
+        compress=False,
+        max_msg_size=limits.max_frame_bytes + _SLACK,
+        strangers=strangers,
+        timeout=limits.close_grace,
+        decode_text=False,
+    )
+    if not socket.can_prepare(request):
+        raise Refused(400, "not a proper WebSocket handshake")
+    transport = request.transport
+    if transport is None:
+        raise Refused(400, "the client has gone")
+    detect_dead_peer(transport.get_extra_info("socket"), limits.stall)
+    await socket.prepare(request)
+    bytewise = cast("web.WebSocketResponse[Literal[False]]", socket)  # decode_text says so, not to mypy
+    endpoint = WebSocketEndpoint(
+        name or f"websocket {request.remote}", bytewise, transport, limits, peer_serves=False, refusals=refusals
+    )
+    endpoint.begin()
+    return endpoint
+
+
+def _with_one_list(request: web.BaseRequest) -> web.BaseRequest:
+    """Return a request whose subprotocols stand on one line: of several aiohttp reads the first."""
+    headers = CIMultiDict(request.headers)
+    if len(headers.getall(_PROTOCOLS, ())) < 2:
+        return request
+    headers[_PROTOCOLS] = listed(request.headers, _PROTOCOLS) or ""
+    return request.clone(headers=headers)
+
+
+async def dial_websocket(
+    url: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    login: HttpLogin | None = None,
+    ssl_context: ssl.SSLContext | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+) -> WebSocketEndpoint:
+    """Connect to ``ws://host/path`` or ``wss://host/path``, as whom ``login`` says; redirects are not followed.
+
+    Raises ConfigError if it is no such address, EndpointUnavailable if there is no WebSocket within ``limits.connect``.
+    """
+    address, sent = parse_url(url, {"User-Agent": "mcp-relay", **own_headers(), **(headers or {})}, ("ws", "wss"))
+    name = shown_address(str(address))
+    own = next((value for header, value in sent.items() if header.lower() == "cookie"), "")
+    # For the handshake alone, which a login may send twice: the connection that follows has no headers.
+    jar = CookieJar(address.raw_host or "", is_secure=address.scheme == "wss", own=own)
+    proxy = proxy_for(address)
+    if proxy is not None:
+        sent.update(proxy.headers_for(address))
+        if address.scheme == "ws":  # a proxy that reads the request knows http: that it is until it is upgraded
+            address = address.with_scheme("http")
+
+    def secrets() -> list[str]:
+        known = {*secrets_in(sent), *jar.secrets, *(() if login is None else login.secrets)}
+        return sorted((secret for secret in known if len(secret) >= 4), key=len, reverse=True)
+
+    is_tls = address.scheme == "wss" or (proxy is not None and proxy.url.scheme == "https")
+    session = aiohttp.ClientSession(
+        connector=new_connector(ssl_context, is_tls=is_tls),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=limits.connect),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        middlewares=(
+            explaining(name, secrets, limits.max_error_body),
+            *([] if login is None else [login]),
+            keeping(jar),
+        ),
+    )
+    try:
+        async with asyncio.timeout(limits.connect):
+            socket = await session.ws_connect(
+                address,
+                protocols=(SUBPROTOCOL,),
+                headers=sent,
+                autoping=False,
+                compress=0,
+                max_msg_size=limits.max_frame_bytes + _SLACK,
+                timeout=aiohttp.ClientWSTimeout(ws_close=limits.close_grace),
+                decode_text=False,
+                **({} if proxy is None else proxy.words_for(address)),
+            )
+    except BaseException as exc:
+        await session.close()
+        if isinstance(exc, aiohttp.WSServerHandshakeError):
+            raise EndpointUnavailable(f"{name}: no WebSocket here: {exc.message}") from exc
+        if isinstance(exc, TimeoutError):
+            way = "" if proxy is None else f" through the proxy {proxy}"
+            raise EndpointUnavailable(f"{name}: cannot connect{way}: no answer within {limits.connect:g} s") from exc
+        if isinstance(exc, aiohttp.ClientError | OSError | ValueError):
+            said = describe_unreached(exc, proxy, plain="ws://")
+            raise EndpointUnavailable(f"{name}: {said}") from exc
+        raise
+    transport = socket._response.connection.transport if socket._response.connection is not None else None
+    if transport is None:
+        await session.close()
+        raise EndpointUnavailable(f"{name}: closed the connection at once")
+    endpoint = WebSocketEndpoint(name, socket, transport, limits, peer_serves=True, session=session)
+    endpoint.begin()
+    return endpoint
+
+
+def _describe(exc: object) -> str:
+    return describe_failure(exc) if isinstance(exc, Exception) else str(exc)
