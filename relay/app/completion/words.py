@@ -12,14 +12,14 @@ __all__ = ["Command", "Flag", "command_of", "commands"]
 
 # A command, the function that makes its parser, and what the command is for. The first is the program without one.
 _PARSERS = {
-    "": ("relay_options:build_parser", ""),
-    "test": ("check:build_parser", "say what a server speaks and offers, or what is wrong"),
-    "notification-demo": ("notification_demo:build_parser", "write log notifications on stdout"),
-    "proxy": ("proxy_commands:build_proxy_parser", "use the first of several servers that can be reached"),
-    "load-balance": ("proxy_commands:build_load_balance_parser", "spread clients over several servers"),
-    "reset": ("reset:build_parser", "delete the logins that another bridge keeps"),
-    "config": ("config.command:build_parser", "look at a configuration file"),
-    "install": ("install_words:build_install_parser", "put a server into a client's configuration"),
+    "": ("options.relay:build_parser", ""),
+    "test": ("doctor.cli:build_parser", "say what a server speaks and offers, or what is wrong"),
+    "notification-demo": ("commands.notification_demo:build_parser", "write log notifications on stdout"),
+    "proxy": ("commands.proxy:build_proxy_parser", "use the first of several servers that can be reached"),
+    "load-balance": ("commands.proxy:build_load_balance_parser", "spread clients over several servers"),
+    "reset": ("commands.reset:build_parser", "delete the logins that another bridge keeps"),
+    "config": ("commands.config:build_parser", "look at a configuration file"),
+    "install": ("install.args:build_install_parser", "put a server into a client's configuration"),
 }
 
 
