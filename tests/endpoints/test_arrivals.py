@@ -167,3 +167,19 @@ async def test_the_most_waiting_give_way() -> None:
             await asyncio.sleep(0.01)
     assert sum(one.is_refused for one in waiting) >= 600 - 512
     assert not waiting[-1].is_refused, "the one with the least to come"
+
+
+def test_where_others_wait_little_is_read_at_a_time() -> None:
+    """What its connection holds beside that is not counted: of twelve it may not be as much as of one."""
+    arrivals = Arrivals(LIMITS)
+    alone = arrivals.begin(FRAME)
+    assert alone.step > STEP
+    other = arrivals.begin(FRAME)
+    assert alone.step == other.step == STEP
+    other.end()
+    assert alone.step > STEP
+    alone.end()
+    few = [arrivals.begin(CAPACITY // 3) for _ in range(3)]
+    assert all(one.step > STEP for one in few), "there is room for all of them"
+    arrivals.begin(CAPACITY // 3)
+    assert all(one.step == STEP for one in few)

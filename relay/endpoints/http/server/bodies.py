@@ -21,7 +21,7 @@ __all__ = ["STRANGERS_RATE", "read_body"]
 STRANGERS_RATE = 2 * 1024 * 1024
 """Bytes a second that a stranger's body must come with, after its deadline: 64 MiB have a minute."""
 
-_CHUNK = 256 * 1024  # of a large body that is being read: at aiohttp's 64 KiB it pauses 8 times in a megabyte
+_CHUNK = 64 * 1024  # of a body that is being read: a small one
 _CLOSE = {"Connection": "close"}
 
 
@@ -65,7 +65,9 @@ class _Reading:
                     self._arrival.on_refused = lambda: deadline.reschedule(now)
                 await self._wait_for_room()
                 ask_for_body(self._request)
-                async for piece in self._request.content.iter_chunked(_CHUNK):
+                async for piece in self._request.content.iter_chunked(
+                    _CHUNK if self._arrival is None else self._arrival.step
+                ):
                     size += len(piece)
                     if size > self._most:
                         raise self._too_large(size)
