@@ -12,7 +12,7 @@ GROWING = """
 import io, sys
 from pathlib import Path
 
-from relay.endpoints.arrivals import Arrivals
+from relay.endpoints.core.arrivals import Arrivals
 from relay.limits import Limits
 
 MIB = 2**20

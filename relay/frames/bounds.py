@@ -60,12 +60,17 @@ def _count_outside(raw: Text, nodes: int, values: int) -> tuple[int, int]:
     opened = commas = start = 0
     is_inside = is_escaped = False
     while start < len(raw) and opened <= nodes and commas <= values:
-        text = raw[start + is_escaped : start + _WINDOW].replace(b"\\\\", b"")
+        outside = text = raw[start + is_escaped : start + _WINDOW]
         start += _WINDOW
-        is_escaped = text.endswith(b"\\")  # the first byte of the next window is, that is
-        pieces = text.replace(b'\\"', b"").split(b'"')
-        outside = b"".join(pieces[is_inside::2])
-        is_inside ^= len(pieces) % 2 == 0
+        is_escaped = False
+        if b"\\" in text:
+            text = text.replace(b"\\\\", b"")
+            is_escaped = text.endswith(b"\\")  # the first byte of the next window is, that is
+            text = text.replace(b'\\"', b"")
+        if is_inside or b'"' in text:
+            pieces = text.split(b'"')
+            outside = b"".join(pieces[is_inside::2])
+            is_inside ^= len(pieces) % 2 == 0
         opened += outside.count(b"{") + outside.count(b"[")
         commas += outside.count(b",")
     return opened, commas

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 import msgspec
 
-from relay.frames.bounds import BUILT, MOST_ESCAPES, MOST_NAME, excess
+from relay.frames.bounds import BUILT, MOST_ESCAPES, MOST_NAME
 from relay.frames.frame import UNREADABLE, Frame, RequestId, _mend, read_text
 from relay.frames.http_rules import PROTOCOL_VERSION
 from relay.frames.members import Span, Text, TooMany, elements, find_members
@@ -324,7 +324,7 @@ class ToolHeaders:
         """Take an answer to ``tools/list``; return the tools in it whose annotations break the rules."""
         invalid: list[InvalidTool] = []
         left = _MOST_SCHEMA
-        for name, schema in () if excess(answer.raw) else _tools_in(answer):
+        for name, schema in () if answer.excess() else _tools_in(answer):
             annotations: tuple[Annotation, ...] = ()
             if schema is not None:
                 try:

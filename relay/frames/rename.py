@@ -15,7 +15,7 @@ import re
 
 import msgspec
 
-from relay.frames.bounds import MOST_NAME, excess, may_hold
+from relay.frames.bounds import MOST_NAME, may_hold
 from relay.frames.frame import UNREADABLE, Frame, Head, RequestId, _mend, read_name
 from relay.frames.members import Span, Text, TooMany, find_members
 
@@ -67,7 +67,7 @@ def subscription_of(frame: Frame) -> RequestId | None:
     if b"subscriptionId" not in raw and not _is_escaped(raw):
         return None
     try:
-        notice = _read_notice(raw)
+        notice = _read_notice(frame)
     except UNREADABLE as exc:
         raise Unnameable(f"its subscription cannot be told: {exc}") from exc
     meta = None if notice.params is None else notice.params.meta
@@ -79,9 +79,10 @@ def subscription_of(frame: Frame) -> RequestId | None:
         raise Unnameable(f"its subscription cannot be told: {exc}") from exc
 
 
-def _read_notice(raw: bytes) -> _Notice:
+def _read_notice(frame: Frame) -> _Notice:
     """Read a notification's subscription; half a surrogate pair elsewhere in it does no harm. Raises Unnameable."""
-    if fault := excess(raw):
+    raw = frame.raw
+    if fault := frame.excess():
         raise Unnameable(fault)
     try:
         return _decode_notice(raw)
@@ -94,7 +95,7 @@ def with_id(frame: Frame, new: RequestId) -> Frame:
 
     Raises Unnameable if it has none.
     """
-    return _renamed(frame, _find_id(frame.raw), new, id=new)
+    return _renamed(frame, _find_id(frame), new, id=new)
 
 
 def with_number(frame: Frame, new: int) -> Frame:
@@ -102,23 +103,23 @@ def with_number(frame: Frame, new: int) -> Frame:
 
     Raises Unnameable if its token is neither a string nor an integer.
     """
-    raw, head = frame.raw, frame.head
-    spans = _find_id(raw)
+    head = frame.head
+    spans = _find_id(frame)
     tokens = _find(frame, ("params", "_meta", "progressToken"), is_read=head.token is not None)
     if tokens and head.token is None:
         raise Unnameable("its progress token cannot be told: params._meta stands twice")
     return _renamed(frame, sorted(spans + tokens), new, id=new, token=new if tokens else None)
 
 
-def _find_id(raw: bytes) -> list[tuple[int, int]]:
-    spans: list[tuple[int, int]] = []
+def _find_id(frame: Frame) -> list[tuple[int, int]]:
+    raw, spans = frame.raw, list[tuple[int, int]]()
     if len(raw) > _SMALL or (raw.count(b'"id"') < 2 and not _is_escaped(raw)):
         first, last = _LEADING_ID.match(raw, 0, _HEAD), _TRAILING_ID.search(raw, max(len(raw) - _TAIL, 0))
         if first is not None and first.end() < _HEAD:
             spans.append(first.span(1))
         if last is not None and last.span(1) not in spans:
             spans.append(last.span(1))
-    spans = spans or _scan(raw, ("id",))
+    spans = spans or _scan(frame, ("id",))
     if not spans:
         raise Unnameable("it has no id")  # and must not leave under another's
     return spans
@@ -159,7 +160,7 @@ def _find(frame: Frame, path: tuple[str, ...], *, is_read: bool) -> list[tuple[i
             assert found is not None, "the decoder has read it"
             if b"\\" not in found.group(1):  # else it could hold half a surrogate pair, which the decoder was spared
                 return [found.span(1)]
-    return _scan(raw, path)
+    return _scan(frame, path)
 
 
 def _is_escaped(raw: bytes) -> bool:
@@ -169,9 +170,10 @@ def _is_escaped(raw: bytes) -> bool:
     return len(raw) > _SMALL or _ESCAPED.search(raw) is not None
 
 
-def _scan(raw: bytes, path: tuple[str, ...]) -> list[Span]:
+def _scan(frame: Frame, path: tuple[str, ...]) -> list[Span]:
     """Go over the members of a frame; return where the values at ``path`` stand. Raises Unnameable."""
-    if fault := excess(raw):
+    raw = frame.raw
+    if fault := frame.excess():
         raise Unnameable(fault)
     try:
         return _places(raw, raw, path)

@@ -295,3 +295,27 @@ def test_too_many_members_are_too_many() -> None:
         list(find_members(b"{" + b'"k":{},' * 50_000 + b'"id":1}', ("id",)))
     with pytest.raises(TooMany):
         list(elements(b"[" + b"1," * 10 + b"1]", 10))
+
+
+@pytest.mark.parametrize("kind", ["escaped-text", "progress"])
+def test_what_a_frame_has_is_counted_once(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the check, to read it and to rename it: each would take up to 80 ms for it."""
+    counted: list[int] = []
+
+    def count(raw: bytes, *within: int) -> str:
+        counted.append(len(raw))
+        return excess(raw, *within)
+
+    monkeypatch.setattr("relay.frames.frame.excess", count)
+    frame = Frame(make(kind, 2**18))
+    assert not frame.excess()
+    assert frame.read_whole().kind is not Kind.INVALID
+    assert frame.head.method is not None
+    if frame.head.kind is Kind.REQUEST:
+        rename.with_number(frame, 5)
+    else:
+        rename.with_token(frame, 5)
+    rename.subscription_of(frame)
+    assert len(counted) == 1
+    assert frame.excess(1, 1)
+    assert len(counted) == 2, "within other bounds it is another question"

@@ -6,16 +6,16 @@ media types next, the body within its bounds (bodies.py), and last whether it is
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from multidict import MultiMapping
 
 from relay.auth.origin import OriginPolicy
+from relay.endpoints.core.turns import LARGE, let_others_go_on
 from relay.endpoints.http.server_profile import KnownServer
 from relay.frames import replies
-from relay.frames.bounds import excess, is_utf8
+from relay.frames.bounds import is_utf8
 from relay.frames.frame import Frame, Head, Kind, RequestId, repeated_key, salvage_head
 from relay.frames.http_rules import (
     EVENT_STREAM,
@@ -45,10 +45,6 @@ from relay.frames.modern import (
 from relay.limits import Limits
 
 __all__ = ["Checks", "Refused", "check_single"]
-
-_LONG = 4 * 2**20  # bytes of a frame that it takes 10 ms and more to check
-_BREATH = 0.002  # seconds in which a call of another client comes and goes
-
 
 _SINGLE = ("Origin", "Authorization", SESSION_ID, LAST_EVENT_ID)
 _SUBSCRIBE = "subscriptions/listen"
@@ -205,27 +201,54 @@ class Checks:
         raw = without_bom(raw)
         frame = Frame(raw)
         # The conditions stand here because the calls would add 0.3 us to the 2.4 that a small frame costs.
-        if len(raw) > self._uncounted and (
-            fault := excess(raw, self._limits.max_json_nodes, self._limits.max_json_values)
-        ):
-            raise Refused(413, fault, code=replies.TOO_LARGE, request_id=_id_at_ends(raw))
-        if not raw.isascii() and not is_utf8(raw):
-            raise Refused(400, "the body is not UTF-8", code=replies.PARSE_ERROR)
+        if len(raw) > self._uncounted:
+            self._check_counts(frame)
+        if not raw.isascii():
+            self._check_text(frame)
         head = frame.read_whole()
         if head.kind is Kind.INVALID:
-            status = 413 if head.is_excessive else 400
-            raise Refused(
-                status, f"not a JSON-RPC message: {head.fault}", code=replies.code_of(head), request_id=head.id
-            )
-        try:
-            key = repeated_key(frame)
-        except TooMany as exc:
-            raise Refused(413, str(exc), code=replies.TOO_LARGE, request_id=head.id) from exc
-        if key is not None:
-            raise Refused(400, f"the key {key!r} stands twice", code=replies.INVALID_REQUEST)
+            self._refuse_invalid(head)
+        self._check_keys(frame)
         if head.kind is Kind.BATCH:
             self._check_batch(head, version)
         return frame
+
+    async def check_frame_in_turns(self, raw: bytes, version: str | None) -> Frame:
+        """Do the same; between the steps over a large body, and after the last, others go on. Raises Refused."""
+        if len(raw) <= LARGE:
+            return self.check_frame(raw, version)
+        frame = Frame(without_bom(raw))
+        del raw
+        for step in (self._check_counts, self._check_text, self._check_head, self._check_keys, read_facts):
+            step(frame)
+            await let_others_go_on(frame)
+        if frame.head.kind is Kind.BATCH:
+            self._check_batch(frame.head, version)
+        return frame
+
+    def _check_counts(self, frame: Frame) -> None:
+        if fault := frame.excess(self._limits.max_json_nodes, self._limits.max_json_values):
+            raise Refused(413, fault, code=replies.TOO_LARGE, request_id=_id_at_ends(frame.raw))
+
+    def _check_text(self, frame: Frame) -> None:
+        if not is_utf8(frame.raw):
+            raise Refused(400, "the body is not UTF-8", code=replies.PARSE_ERROR)
+
+    def _check_head(self, frame: Frame) -> None:
+        if (head := frame.read_whole()).kind is Kind.INVALID:
+            self._refuse_invalid(head)
+
+    def _refuse_invalid(self, head: Head) -> NoReturn:
+        status = 413 if head.is_excessive else 400
+        raise Refused(status, f"not a JSON-RPC message: {head.fault}", code=replies.code_of(head), request_id=head.id)
+
+    def _check_keys(self, frame: Frame) -> None:
+        try:
+            key = repeated_key(frame)
+        except TooMany as exc:
+            raise Refused(413, str(exc), code=replies.TOO_LARGE, request_id=frame.head.id) from exc
+        if key is not None:
+            raise Refused(400, f"the key {key!r} stands twice", code=replies.INVALID_REQUEST)
 
     def _check_batch(self, head: Head, version: str | None) -> None:
         if not has_batches(version):
@@ -236,11 +259,6 @@ class Checks:
             )
         if any(member.method == "initialize" for member in head.members):
             raise Refused(400, "initialize must not be part of a batch", code=replies.INVALID_REQUEST)
-
-    async def let_others_go_on(self, frame: Frame) -> None:
-        """Give way to other clients once a large frame has been checked, before more is done with it."""
-        if len(frame.raw) > _LONG:
-            await asyncio.sleep(_BREATH)
 
 
 def _id_at_ends(raw: bytes) -> RequestId | None:

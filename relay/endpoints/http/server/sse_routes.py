@@ -58,15 +58,14 @@ class SseRoutes:
                 404, f"no such session: its stream has ended, or never was; begin a new one at {self._address}"
             )
         async with self._mount.body_of(request, session) as body:
-            frame = self._check_frame(body, session)
-            await self._checks.let_others_go_on(frame)
+            frame = await self._check_frame(body, session)
             await session.wait_for_room(frame)
             self._accept(session, frame)
         return web.Response(status=202, text="Accepted", headers=self._answers.cors(request.headers))
 
-    def _check_frame(self, body: bytes, session: SseSession) -> Frame:
+    async def _check_frame(self, body: bytes, session: SseSession) -> Frame:
         try:
-            return self._checks.check_frame(body, None)
+            return await self._checks.check_frame_in_turns(body, None)
         except Refused:
             session.take_refused(body)  # it may have been an answer for which the server waits
             raise

@@ -15,6 +15,7 @@ from aiohttp import web
 from aiohttp.http import RawRequestMessage
 from multidict import MultiMapping
 
+from relay.endpoints.core.turns import let_others_go_on
 from relay.endpoints.http.gate import Refused
 from relay.endpoints.http.server.fast_connection import Checked, FastLane
 from relay.endpoints.http.server.modern import ModernClients
@@ -159,14 +160,13 @@ class StreamableHttp:
         known, stale = self._known(request)
         async with self._mount.body_of(request, known) as body:
             try:
-                frame = self._checks.check_frame(body, known.version if known else None)
+                frame = await self._checks.check_frame_in_turns(body, known.version if known else None)
             except Refused as exc:
                 if isinstance(known, HttpSession):
                     known.take_refused(body)  # it may have been an answer for which the server waits
                 raise stale or exc from None
             if stale is not None and frame.head.method != "initialize":
                 raise stale
-            await self._checks.let_others_go_on(frame)
             answering = await self._take(request, known, frame)
             del body, frame  # while it waits for its answer a large request is with the server alone
         return await answering
@@ -198,6 +198,7 @@ class StreamableHttp:
         if isinstance(session, ModernClients) and facts is not None:
             if await session.find_out(frame.head.method, facts):
                 session = mount.session_for(known, headers, frame)  # and checked again
+        await let_others_go_on(frame)
         await session.wait_for_room(frame)
         if isinstance(session, ModernClients) and session.is_closing:
             session = mount.session_for(known, headers, frame)  # the server has ended meanwhile: the next one's

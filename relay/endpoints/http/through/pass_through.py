@@ -297,10 +297,9 @@ class PassThrough:
         is_small = length is not None and length <= self._limits.buffer_low
         arrival = arrivals.begin(length, (lambda: True) if is_small else self._wants_bodies)
         turn = Turn()
-        turn.frame = self._answers.checks.check_frame(
+        turn.frame = await self._answers.checks.check_frame_in_turns(
             await read_body(request, self._limits, arrival, rate=STRANGERS_RATE), None
         )
-        await self._answers.checks.let_others_go_on(turn.frame)
         if not is_small:
             turn.on_end = functools.partial(self._sent, len(turn.frame.raw))
             self._unsent += len(turn.frame.raw)
