@@ -15,7 +15,7 @@ from relay.auth.outbound import ClientCredentials, DigestLogin, basic_authorizat
 from tests.app.test_other_words import Jobs, as_it_was, jobs  # noqa: F401 # fixtures
 from tests.e2e.conversation import INITIALIZE, INITIALIZED
 from tests.e2e.oracle import Client, request
-from tests.endpoints.login_house import CLIENT, PASSWORD, SECRET, USER, Bearer, Digest, Gate, basic, house
+from tests.endpoints.http.login_house import CLIENT, PASSWORD, SECRET, USER, Bearer, Digest, Gate, basic, house
 
 PROGRAM = [sys.executable, "-m", "relay"]
 URL = "https://h/mcp"

@@ -17,7 +17,7 @@ from tests.e2e.fault_server import Exchange, FaultServer, Script, Sized, SseScri
 from tests.e2e.modern_sdks import Servers, program, run
 from tests.e2e.oracle import Client, Oracle, Relay, request, run_relay, run_words, stdio_server
 from tests.e2e.test_connect_modern import LISTED
-from tests.endpoints.modern_house import ask, headers_for
+from tests.endpoints.http.modern_house import ask, headers_for
 
 CALL = request(1, "tools/call", name="x")
 

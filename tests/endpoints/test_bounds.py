@@ -26,7 +26,7 @@ from relay.endpoints.socket.listener import TcpListener, UnixListener
 from relay.limits import Limits
 from tests.e2e.fault_server import FaultServer, Script
 from tests.e2e.oracle import ACCEPT_BOTH, initialize
-from tests.endpoints.modern_house import MODERN, ask, headers_for
+from tests.endpoints.http.modern_house import MODERN, ask, headers_for
 
 UPGRADE = (
     b"GET /mcp HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

@@ -25,12 +25,13 @@ from relay.limits import Limits
 from tests.e2e.conversation import Direct
 from tests.e2e.fault_server import FaultServer, Script
 from tests.e2e.oracle import request
-from tests.endpoints import test_tcp, test_websocket
-from tests.endpoints.http_house import house
-from tests.endpoints.modern_house import modern_house
-from tests.endpoints.socket_far import SocketFar
-from tests.endpoints.test_http_pass import Saying, hop_to
-from tests.endpoints.test_http_sse_server import begin_sse, say
+from tests.endpoints.http.house import house
+from tests.endpoints.http.modern_house import modern_house
+from tests.endpoints.http.server.test_sse_server import begin_sse, say
+from tests.endpoints.http.through.test_pass_through import Saying, hop_to
+from tests.endpoints.socket import test_tcp
+from tests.endpoints.socket.socket_far import SocketFar
+from tests.endpoints.websocket import test_websocket
 
 SIZE = 256 * 1024
 MOST_STEPS = 150_000

@@ -1,0 +1,1 @@
+"""Each endpoint, against a peer that says exactly what a test wants."""
