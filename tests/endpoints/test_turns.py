@@ -19,7 +19,7 @@ from relay.endpoints.http.server.modern import ModernClients
 from relay.endpoints.http.server.mount import Mount
 from relay.frames.frame import Frame
 from relay.limits import DEFAULT_LIMITS
-from tests.endpoints.modern_house import ask, modern_house
+from tests.endpoints.http.modern_house import ask, modern_house
 
 SMALL = 2**16
 
