@@ -222,7 +222,7 @@ async def test_every_answer_has_its_call_where_requests_are_handed_on(
         dial = Dial(target, {}, SOON)
         stack.push_async_callback(dial.aclose)
         if way == "first":
-            stack.enter_context(pytest.MonkeyPatch.context()).setattr(Dial, "lane", lambda *_: None)
+            stack.enter_context(pytest.MonkeyPatch.context()).setattr(Dial, "pool", lambda *_: None)
         listener = await listen_http(server=dial, limits=SOON)
         stack.push_async_callback(listener.aclose)
         client = await stack.enter_async_context(reaching("http", listener.url))

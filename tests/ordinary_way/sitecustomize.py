@@ -13,6 +13,6 @@ with contextlib.suppress(ImportError):  # programs of other environments have no
     from relay.endpoints.http.server.streamable import StreamableHttp
     from relay.pipe import _Direction
 
-    StreamableHttp.accept_at_once = lambda self, lane, message, body: False  # type: ignore[method-assign]
-    Dial.lane = lambda self, tasks: None  # type: ignore[method-assign]
+    StreamableHttp.accept_at_once = lambda self, connection, message, body: False  # type: ignore[method-assign]
+    Dial.pool = lambda self, tasks: None  # type: ignore[method-assign]
     _Direction.hand_on_at_once = lambda self: None  # type: ignore[method-assign]

@@ -13,7 +13,7 @@ from multidict import MultiMapping
 
 from relay.auth.origin import OriginPolicy
 from relay.endpoints.core.turns import LARGE, let_others_go_on
-from relay.endpoints.http.server_profile import KnownServer
+from relay.endpoints.http.server_profile import ServerProfile
 from relay.frames import replies
 from relay.frames.bounds import is_utf8
 from relay.frames.frame import Frame, Head, Kind, RequestId, repeated_key, salvage_head
@@ -150,7 +150,9 @@ class Checks:
         """
         return is_modern_version(headers.get(PROTOCOL_VERSION))
 
-    def check_modern(self, headers: MultiMapping[str], frame: Frame, server: KnownServer | None) -> RequestFacts | None:
+    def check_modern(
+        self, headers: MultiMapping[str], frame: Frame, server: ServerProfile | None
+    ) -> RequestFacts | None:
         """See that a request of 2026-07-28 is whole and that its headers say what its body says; return its facts.
 
         Also that ``server`` supports its version, as far as is known. None for a notification. Raises Refused.
@@ -175,7 +177,7 @@ class Checks:
         raise Refused(400, f"params._meta has no {missing!r}", code=INVALID_PARAMS, request_id=head.id)
 
     def _check_mirrored(
-        self, headers: MultiMapping[str], frame: Frame, facts: RequestFacts, server: KnownServer | None
+        self, headers: MultiMapping[str], frame: Frame, facts: RequestFacts, server: ServerProfile | None
     ) -> None:
         request_id = frame.head.id
         fault = check_headers(headers, frame, facts, server.tools if server is not None else None)

@@ -12,26 +12,26 @@ from typing import Generic, TypeVar
 from aiohttp.http import RawRequestMessage, RawResponseMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
-__all__ = ["KnownHead", "is_whole", "look_at_body"]
+__all__ = ["CachedHead", "is_whole", "look_at_body"]
 
 Message = TypeVar("Message", RawRequestMessage, RawResponseMessage)
 
 _LARGEST = 16 * 1024  # a message that comes in one read
 
 
-class KnownHead(Generic[Message]):
+class CachedHead(Generic[Message]):
     """The head of a message with a body, and what the parser made of it."""
 
     __slots__ = ("_after", "_before", "message")
 
     def __init__(self, before: bytes, after: bytes, message: Message) -> None:
-        """Keep what stands before and after the body's length; use ``KnownHead.of``."""
+        """Keep what stands before and after the body's length; use ``CachedHead.of``."""
         self._before = before
         self._after = after
         self.message: Message = message
 
     @classmethod
-    def of(cls, data: bytes, body: bytes, message: Message) -> KnownHead[Message] | None:
+    def of(cls, data: bytes, body: bytes, message: Message) -> CachedHead[Message] | None:
         """Keep the head in ``data``, a whole message of which the parser made ``message`` and ``body``.
 
         None if there is more or less in ``data``, or if not exactly one header says how long the body is.

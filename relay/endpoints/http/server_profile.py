@@ -14,7 +14,7 @@ import msgspec
 from relay.frames.frame import UNREADABLE, Frame, read_text
 from relay.frames.modern import MODERN_VERSION, RequestFacts, ToolHeaders
 
-__all__ = ["KnownServer", "next_cursor"]
+__all__ = ["ServerProfile", "next_cursor"]
 
 _RELIST = 30.0  # seconds before a tool that is in no list makes us ask for the list again
 
@@ -57,7 +57,7 @@ def _versions(answer: Frame) -> tuple[str, ...] | None:
         return None
 
 
-class KnownServer:
+class ServerProfile:
     """The versions and the tools of one server, as far as its answers have told them."""
 
     def __init__(self, clock: Callable[[], float]) -> None:

@@ -18,10 +18,9 @@ from yarl import URL
 from relay.endpoints.core.tasks import TaskScope
 from relay.endpoints.http.client.cookies import CookieJar
 from relay.endpoints.http.client.kept import ServerHint
-from relay.endpoints.http.client.pool import Answer, Lane
-from relay.endpoints.http.client.pool import Line as ClientLine
-from relay.endpoints.http.head_cache import KnownHead
-from relay.endpoints.http.server.fast_connection import FastLane
+from relay.endpoints.http.client.pool import ConnectionPool, PooledConnection, PooledResponse
+from relay.endpoints.http.head_cache import CachedHead
+from relay.endpoints.http.server.fast_connection import FastConnection
 from tests.e2e.oracle import request
 from tests.endpoints.http.house import House, answer, house
 from tests.endpoints.http.server.test_fast_connection import Line
@@ -59,11 +58,11 @@ def parse(data: bytes) -> list[tuple[RawRequestMessage, bytes | None]]:
     return found
 
 
-def learn(data: bytes) -> KnownHead[RawRequestMessage] | None:
+def learn(data: bytes) -> CachedHead[RawRequestMessage] | None:
     """Learn the head of a whole request."""
     [(message, body)] = parse(data)
     assert body is not None
-    return KnownHead.of(data, body, message)
+    return CachedHead.of(data, body, message)
 
 
 def means(message: RawRequestMessage) -> object:
@@ -137,7 +136,7 @@ def parsed(opened: House) -> list[int]:
     return sorted(connection._request_count for connection in opened.listener._http.connections)
 
 
-def line_of(opened: House, line: Line) -> FastLane:
+def line_of(opened: House, line: Line) -> FastConnection:
     """Return the relay's side of a line."""
     assert opened.listener._http is not None
     own = line.wire.writer.get_extra_info("sockname")
@@ -146,7 +145,7 @@ def line_of(opened: House, line: Line) -> FastLane:
         for connection in opened.listener._http.connections
         if connection.transport is not None and connection.transport.get_extra_info("peername") == own
     ]
-    assert isinstance(found, FastLane)
+    assert isinstance(found, FastConnection)
     return found
 
 
@@ -310,37 +309,39 @@ class Far:
 
 
 @contextlib.asynccontextmanager
-async def lane_to(far: Far) -> AsyncIterator[Lane]:
+async def pool_to(far: Far) -> AsyncIterator[ConnectionPool]:
     """Open one kept connection to a server by hand."""
     server = await asyncio.start_server(far.serve, "127.0.0.1", 0)
     tasks = TaskScope()
     port = server.sockets[0].getsockname()[1]
-    lane = Lane(URL(f"http://127.0.0.1:{port}/mcp"), {}, CookieJar("127.0.0.1", is_secure=False), tasks, ServerHint())
-    lane.set_headers({"Content-Type": "application/json"})
+    pool = ConnectionPool(
+        URL(f"http://127.0.0.1:{port}/mcp"), {}, CookieJar("127.0.0.1", is_secure=False), tasks, ServerHint()
+    )
+    pool.set_headers({"Content-Type": "application/json"})
     try:
-        await grown(lane)
-        yield lane
+        await grown(pool)
+        yield pool
     finally:
-        lane.close()
+        pool.close()
         await tasks.aclose()
         server.close()
         await server.wait_closed()
 
 
-async def grown(lane: Lane) -> None:
+async def grown(pool: ConnectionPool) -> None:
     """Wait for a connection."""
-    while not lane._idle:
-        lane.grow(1)
+    while not pool._idle:
+        pool.grow(1)
         await asyncio.sleep(0)
 
 
-async def ask(lane: Lane, number: int) -> bytes | None:
+async def ask(pool: ConnectionPool, number: int) -> bytes | None:
     """Ask over the kept connection; return the body, read whole or (odd numbers) as a stream; None if it was lost."""
-    while (line := lane.take()) is None:
-        await grown(lane)
-    told: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
+    while (line := pool.take()) is None:
+        await grown(pool)
+    told: asyncio.Future[PooledResponse | None] = asyncio.get_running_loop().create_future()
     frame = request(number, "ping")
-    line.ask(lane.head(frame), frame, told.set_result)
+    line.ask(pool.head(frame), frame, told.set_result)
     found = await told
     if found is None:
         return None
@@ -356,46 +357,46 @@ def said(number: int) -> bytes:
 
 async def test_answers_pass_the_parser_by(monkeypatch: pytest.MonkeyPatch) -> None:
     """From the second on, read whole or as a stream."""
-    async with lane_to(Far()) as lane:
-        assert await ask(lane, 0) == said(0)
+    async with pool_to(Far()) as pool:
+        assert await ask(pool, 0) == said(0)
         parsed: list[object] = []
-        monkeypatch.setattr(ClientLine, "feed_data", lambda line, data, size=0: parsed.append(data))
+        monkeypatch.setattr(PooledConnection, "feed_data", lambda line, data, size=0: parsed.append(data))
         for number in range(1, 30):
-            assert await ask(lane, number) == said(number)
+            assert await ask(pool, number) == said(number)
         assert not parsed
 
 
 async def test_an_answer_of_any_size_can_be_read_as_a_stream() -> None:
     """Also one that is larger than what a stream holds before it asks its source to pause."""
-    async with lane_to(Far()) as lane:
-        assert await ask(lane, 0) == said(0)
-        [line] = lane._lines
-        assert line._known_head is not None
+    async with pool_to(Far()) as pool:
+        assert await ask(pool, 0) == said(0)
+        [line] = pool._connections
+        assert line._cached_head is not None
         for size in (1, 20_000, 300_000):
             body = b"x" * size
-            found = Answer(line, line._known_head.message, body)
+            found = PooledResponse(line, line._cached_head.message, body)
             assert (found.is_whole, found.size) == (True, size)
             assert b"".join([piece async for piece in found.content.iter_any()]) == body
-        assert await ask(lane, 1) == said(1)
+        assert await ask(pool, 1) == said(1)
 
 
 @pytest.mark.parametrize("cut", [1, 40, -30, -1])
 async def test_an_answer_in_two_reads_is_whole(cut: int) -> None:
     """And so are those after it."""
     far = Far()
-    async with lane_to(far) as lane:
-        assert await ask(lane, 0) == said(0)
+    async with pool_to(far) as pool:
+        assert await ask(pool, 0) == said(0)
         far.cuts[23] = cut  # an odd one: read as a stream
-        [line] = lane._lines
+        [line] = pool._connections
         async with asyncio.TaskGroup() as group:
-            asking = group.create_task(ask(lane, 23))
+            asking = group.create_task(ask(pool, 23))
             await far.met.wait()
             while line._is_between:
                 await asyncio.sleep(0)
             far.go_on.set()
         assert asking.result() == said(23)
         for number in (24, 25):
-            assert await ask(lane, number) == said(number)
+            assert await ask(pool, number) == said(number)
 
 
 @pytest.mark.parametrize("extra", [said(5), b"\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", b"HTTP/1.1 2"])
@@ -403,9 +404,9 @@ async def test_what_follows_an_answer_is_never_another_s(extra: bytes) -> None:
     """Bytes that nobody asked for are not read as the answer to what is asked next."""
     far = Far()
     far.after[4] = extra
-    async with lane_to(far) as lane:
+    async with pool_to(far) as pool:
         for number in (0, 1, 2, 3, 4, 5, 6, 8):
-            assert await ask(lane, number) in (said(number), None if number >= 4 else b"")
+            assert await ask(pool, number) in (said(number), None if number >= 4 else b"")
 
 
 @pytest.mark.parametrize("number", [4, 5])
@@ -413,9 +414,9 @@ async def test_an_answer_without_a_body(number: int) -> None:
     """Nor a length: it is told, and the line goes on."""
     far = Far()
     far.instead[number] = b"HTTP/1.1 204 No Content\r\n\r\n"
-    async with lane_to(far) as lane:
+    async with pool_to(far) as pool:
         for asked in range(8):
-            assert await ask(lane, asked) == (b"" if asked == number else said(asked))
+            assert await ask(pool, asked) == (b"" if asked == number else said(asked))
 
 
 async def test_the_head_of_a_100_is_not_the_answer_s() -> None:
@@ -425,15 +426,15 @@ async def test_the_head_of_a_100_is_not_the_answer_s() -> None:
         before = f"HTTP/1.1 100 Continue\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
         body = said(number)
         far.instead[number] = f"{before}HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
-    async with lane_to(far) as lane:
+    async with pool_to(far) as pool:
         for number in (0, 1, 2, 3, 4, 5):
-            assert await ask(lane, number) == said(number)
+            assert await ask(pool, number) == said(number)
 
 
 async def test_a_server_that_closes_each_time_is_believed() -> None:
     """An answer that ends its connection is not repeated from memory."""
-    async with lane_to(Far("Connection: close\r\n")) as lane:
+    async with pool_to(Far("Connection: close\r\n")) as pool:
         for number in range(4):
-            [line] = lane._lines or [None]
-            assert await ask(lane, number) == said(number)
-            assert line is None or line not in lane._idle
+            [line] = pool._connections or [None]
+            assert await ask(pool, number) == said(number)
+            assert line is None or line not in pool._idle

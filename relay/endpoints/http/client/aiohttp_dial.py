@@ -30,7 +30,7 @@ from relay.endpoints.http.address import parse_url
 from relay.endpoints.http.client.cookies import CookieJar
 from relay.endpoints.http.client.dial import AnyDial, secrets_in
 from relay.endpoints.http.client.kept import KeepingConnector, ServerHint
-from relay.endpoints.http.client.pool import Answer, Lane, end_body
+from relay.endpoints.http.client.pool import ConnectionPool, PooledResponse, end_body
 from relay.endpoints.http.client.proxy import Proxy, proxy_for
 from relay.errors import EndpointBroken, EndpointUnavailable
 from relay.limits import Limits
@@ -50,8 +50,8 @@ _UNREACHED = (
 _LOOPBACK = (("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6))
 
 
-Response = aiohttp.ClientResponse | Answer
-"""An answer whose headers are here, from aiohttp's session or from the lane of kept connections."""
+Response = aiohttp.ClientResponse | PooledResponse
+"""An answer whose headers are here, from aiohttp's session or from the pool of kept connections."""
 
 
 class Resolver(AbstractResolver):
@@ -117,7 +117,7 @@ class Dial(AnyDial):
         self._login = login
         self._ssl = ssl_context
         self._session: aiohttp.ClientSession | None = None
-        self._lane: Lane | None = None
+        self._pool: ConnectionPool | None = None
         self._hint = ServerHint()
         self.cookies = self.new_jar()
 
@@ -203,22 +203,22 @@ class Dial(AnyDial):
         except _BROKEN as exc:
             raise EndpointBroken(f"{self.name}: {describe_failure(exc)}") from exc
 
-    def lane(self, tasks: TaskScope) -> Lane | None:
-        """Return the lane of kept connections to this server, if it may be used.
+    def pool(self, tasks: TaskScope) -> ConnectionPool | None:
+        """Return the pool of kept connections to this server, if it may be used.
 
         Not with TLS or through a proxy, and not with a login that is more than a header: aiohttp's session knows all
         three.
         """
         if self._login is not None or self.proxy is not None:
             return None
-        if self._lane is None and self.url.scheme == "http":
-            self._lane = Lane(self.where(self.url), self._all_headers, self.cookies, tasks, self._hint)
-        return None if self._session is None else self._lane
+        if self._pool is None and self.url.scheme == "http":
+            self._pool = ConnectionPool(self.where(self.url), self._all_headers, self.cookies, tasks, self._hint)
+        return None if self._session is None else self._pool
 
     def moved(self) -> None:
-        """Let the lane, too, ask at the address that the server has named."""
-        if self._lane is not None:
-            self._lane.move(self.where(self.url))
+        """Let the pool, too, ask at the address that the server has named."""
+        if self._pool is not None:
+            self._pool.move(self.where(self.url))
 
     @property
     def may_resend(self) -> bool:
@@ -232,8 +232,8 @@ class Dial(AnyDial):
 
     async def aclose(self) -> None:
         """Close every connection."""
-        if self._lane is not None:
-            self._lane.close()
+        if self._pool is not None:
+            self._pool.close()
         if self._session is not None:
             await self._session.close()
 

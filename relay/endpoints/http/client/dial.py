@@ -28,7 +28,7 @@ from relay.limits import Limits
 if TYPE_CHECKING:
     from relay.endpoints.core.tasks import TaskScope
     from relay.endpoints.http.client.cookies import CookieJar
-    from relay.endpoints.http.client.pool import Lane
+    from relay.endpoints.http.client.pool import ConnectionPool
 
 __all__ = ["AnyDial", "Headers", "Response", "secrets_in"]
 
@@ -183,8 +183,8 @@ class AnyDial:
             if events := decoder.feed(piece):
                 yield events
 
-    def lane(self, tasks: TaskScope) -> Lane | None:
-        """Return the lane of kept connections to this server, if there is one and it may be used."""
+    def pool(self, tasks: TaskScope) -> ConnectionPool | None:
+        """Return the pool of kept connections to this server, if there is one and it may be used."""
         return None
 
     async def aclose(self) -> None:

@@ -1,7 +1,7 @@
 """Log in to a server by HTTP: what adds credentials to each request, and sends it once more after a 401.
 
 A 401 says that nothing was executed, so that is no second execution. Made for aiohttp's session, which calls it for
-each request; the lane of kept connections is not used beside it. Credentials go to one origin, whatever is asked for.
+each request; the pool of kept connections is not used beside it. Credentials go to one origin, whatever is asked for.
 """
 
 from __future__ import annotations

@@ -23,28 +23,32 @@ from relay.endpoints.core.tasks import TaskScope
 from relay.endpoints.http.client.content_coding import CONTENT_ENCODING
 from relay.endpoints.http.client.cookies import CookieJar
 from relay.endpoints.http.client.kept import KeptConnection, ServerHint
-from relay.endpoints.http.head_cache import KnownHead, is_whole, look_at_body
+from relay.endpoints.http.head_cache import CachedHead, is_whole, look_at_body
 from relay.limits import DEFAULT_LIMITS
 
-__all__ = ["Answer", "Lane", "Line", "end_body"]
+__all__ = ["PooledResponse", "ConnectionPool", "PooledConnection", "end_body"]
 
 _JOINED = 16 * 1024
 _SWITCHING = 101  # no HTTP follows: to a POST that asked for no upgrade this is all the answer there will be
 
 
-class Answer:
+class PooledResponse:
     """An answer whose headers are here; the part of aiohttp's ClientResponse that its readers use."""
 
-    __slots__ = ("_content", "_line", "_whole", "cookies", "headers", "is_plain", "status")
+    __slots__ = ("_content", "_connection", "_whole", "cookies", "headers", "is_plain", "status")
 
     def __init__(
-        self, line: Line, message: RawResponseMessage, body: StreamReader | bytes, cookies: Sequence[str] = ()
+        self,
+        connection: PooledConnection,
+        message: RawResponseMessage,
+        body: StreamReader | bytes,
+        cookies: Sequence[str] = (),
     ) -> None:
         """Take what the parser made, and which cookies it sets; or its message of before, and a whole body."""
         self.cookies = cookies
         self.status = message.code
         self.headers: CIMultiDictProxy[str] = message.headers
-        self._line = line
+        self._connection = connection
         self._whole: bytes | None = None
         self._content: StreamReader | None = None
         self.is_plain = True
@@ -58,7 +62,7 @@ class Answer:
     @property
     def url(self) -> URL:
         """What was asked for."""
-        return self._line.url
+        return self._connection.url
 
     @property
     def content(self) -> StreamReader:
@@ -66,7 +70,7 @@ class Answer:
         if self._content is None:
             body = self._whole or b""
             # With room for all of it: the parser, which knows nothing of this body, is not to be paused.
-            self._content = StreamReader(self._line, len(body) + 1, loop=self._line._loop)
+            self._content = StreamReader(self._connection, len(body) + 1, loop=self._connection._loop)
             self._content.feed_data(body)
             self._content.feed_eof()
         return self._content
@@ -91,7 +95,7 @@ class Answer:
             return False
         if int(said[:20]) > most or not self.is_plain:
             return False
-        self._line.call_when_whole(callback, self._content, int(said))
+        self._connection.call_when_whole(callback, self._content, int(said))
         return True
 
     def whole_body(self) -> bytes:
@@ -108,22 +112,22 @@ def end_body(content: StreamReader) -> None:
         content.set_exception(ClientPayloadError())
 
 
-OnAnswer = Callable[[Answer | None], None]
+OnAnswer = Callable[[PooledResponse | None], None]
 """Told of an answer, or with None that the connection was lost before one came."""
 
 
-class Line(KeptConnection):
+class PooledConnection(KeptConnection):
     """One connection, for one request at a time."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, lane: Lane) -> None:
-        """Belong to ``lane``."""
-        super().__init__(loop, lane.hint)
-        self.lane = lane
-        self.url = lane.url
+    def __init__(self, loop: asyncio.AbstractEventLoop, pool: ConnectionPool) -> None:
+        """Belong to ``pool``."""
+        super().__init__(loop, pool.hint)
+        self.pool = pool
+        self.url = pool.url
         self._on_answer: OnAnswer | None = None
         self._on_whole: Callable[[], None] | None = None
         self._content: StreamReader | None = None
-        self._known_head: KnownHead[RawResponseMessage] | None = None
+        self._cached_head: CachedHead[RawResponseMessage] | None = None
         self._is_between = True
         """Whether all that came so far were whole answers: the parser is between two, and one may pass it by."""
         self._reading = b""
@@ -138,9 +142,9 @@ class Line(KeptConnection):
     def ask(self, head: bytes, body: bytes, on_answer: OnAnswer) -> None:
         """Send a request and tell ``on_answer`` once."""
         self._on_answer = on_answer
-        self.url = self.lane.url
+        self.url = self.pool.url
         transport = self.transport
-        assert transport is not None, "an idle line is connected"
+        assert transport is not None, "an idle connection is connected"
         if len(body) <= _JOINED:
             transport.write(head + body)
         else:
@@ -148,12 +152,12 @@ class Line(KeptConnection):
 
     def data_received(self, data: bytes) -> None:
         """Take an answer whose head has come before; let aiohttp parse any other."""
-        known, on_answer = self._known_head, self._on_answer
+        known, on_answer = self._cached_head, self._on_answer
         if known is not None and on_answer is not None and self._is_between:
             body = known.body_of(data)
             if body is not None:
                 self._on_answer = None
-                on_answer(Answer(self, known.message, body))
+                on_answer(PooledResponse(self, known.message, body))
                 return
         if data:  # aiohttp calls this with nothing when a body has been read
             self._reading = data if self._is_between else b""
@@ -174,7 +178,7 @@ class Line(KeptConnection):
         self._content = content
         self.note_hint(message.headers)
         cookies = message.headers.getall("Set-Cookie", ())
-        answer = Answer(self, message, content, cookies)
+        answer = PooledResponse(self, message, content, cookies)
         reading, self._reading = self._reading, b""
         if reading and content.is_eof():
             body = look_at_body(content)
@@ -182,7 +186,7 @@ class Line(KeptConnection):
             # Not where each answer counts (one request less, cookies whose time begins anew), or is to be unpacked.
             is_simple = answer.is_plain and not cookies and self.requests_left is None
             if is_simple and not message.should_close:
-                self._known_head = KnownHead.of(reading, body, message)
+                self._cached_head = CachedHead.of(reading, body, message)
         self._loop.call_soon(on_answer, answer) if not content.is_eof() else on_answer(answer)
 
     def call_when_whole(self, callback: Callable[[], None], content: StreamReader, size: int) -> None:
@@ -203,7 +207,7 @@ class Line(KeptConnection):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Let who waits for an answer know that none will come."""
-        self.lane.forget(self)
+        self.pool.forget(self)
         super().connection_lost(exc)
         if self._content is not None:
             end_body(self._content)
@@ -213,16 +217,16 @@ class Line(KeptConnection):
             on_answer(None)
 
     def release(self) -> None:
-        """Let the next request have this line."""
-        self.lane.release(self)
+        """Let the next request have this connection."""
+        self.pool.release(self)
 
     @property
     def is_reusable(self) -> bool:
-        """Whether another request may go over this line: its last answer was read and the server keeps it open."""
+        """Whether it may carry another request: its last answer was read and the server keeps it open."""
         return self.is_connected() and not self.should_close
 
 
-class Lane:
+class ConnectionPool:
     """The kept connections to one server."""
 
     def __init__(
@@ -233,14 +237,14 @@ class Lane:
         self._headers = dict(headers)
         self.hint = hint
         self._tasks = tasks
-        self._idle: list[Line] = []
-        self._lines: set[Line] = set()
+        self._idle: list[PooledConnection] = []
+        self._connections: set[PooledConnection] = set()
         self._opening = 0
         self._loop = asyncio.get_running_loop()
         self.has_mcp_headers = any(name.lower().startswith("mcp-") for name in self._headers)
         """Whether the headers given hold some that a modern request may have for itself: not to be sent twice."""
         self.cookies = cookies
-        """What the server has set, for who has this lane to himself."""
+        """What the server has set, for who has this pool to himself."""
         self.has_cookie_header = any(name.lower() == "cookie" for name in self._headers)
         """Whether cookies stand among the headers given: they and those of the server's are to be one header."""
         self._head = b""
@@ -276,18 +280,18 @@ class Lane:
             lines.append(f"{name}: {value}")
         return ("\r\n".join(lines) + "\r\n").encode()
 
-    def keep_cookies(self, answer: Answer) -> None:
+    def keep_cookies(self, answer: PooledResponse) -> None:
         """Keep what an answer has set."""
         self.cookies.take(answer.cookies, self.path)
 
-    def take(self) -> Line | None:
+    def take(self) -> PooledConnection | None:
         """Return an open connection that nobody uses, if there is one."""
         now = self._loop.time()
         while self._idle:
-            line = self._idle.pop()
-            if line.is_reusable and now - line.idle_since < line.keep_for:
-                return line
-            line.close()
+            connection = self._idle.pop()
+            if connection.is_reusable and now - connection.idle_since < connection.keep_for:
+                return connection
+            connection.close()
         return None
 
     def head(self, body: bytes) -> bytes:
@@ -299,17 +303,17 @@ class Lane:
         own = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
         return b"%b%bContent-Length: %d\r\n\r\n" % (self._bare_head, own.encode(), len(body))
 
-    def release(self, line: Line) -> None:
+    def release(self, connection: PooledConnection) -> None:
         """Keep a connection for the next request, or close it if there can be none."""
-        if self._is_closed or not line.is_reusable:
-            line.close()
+        if self._is_closed or not connection.is_reusable:
+            connection.close()
             return
-        line.idle_since = self._loop.time()
-        self._idle.append(line)
+        connection.idle_since = self._loop.time()
+        self._idle.append(connection)
 
     def grow(self, wanted: int) -> None:
         """Open one more connection in the background if there are fewer than ``wanted``."""
-        if len(self._lines) + self._opening < wanted and not self._is_closed:
+        if len(self._connections) + self._opening < wanted and not self._is_closed:
             self._opening += 1
             self._tasks.spawn(self._open(), name=f"{self.url.origin()}: connect")
 
@@ -321,24 +325,26 @@ class Lane:
             for address in ("127.0.0.1", "::1") if host == "localhost" else (host,):
                 with contextlib.suppress(OSError):  # a TimeoutError is one
                     async with asyncio.timeout(DEFAULT_LIMITS.connect):
-                        _, line = await loop.create_connection(lambda: Line(loop, self), address, port)
-                    line.set_response_params(
+                        _, connection = await loop.create_connection(
+                            lambda: PooledConnection(loop, self), address, port
+                        )
+                    connection.set_response_params(
                         read_until_eof=True, auto_decompress=False, max_line_size=65536, max_field_size=65536
                     )
-                    self._lines.add(line)
-                    self.release(line)
+                    self._connections.add(connection)
+                    self.release(connection)
                     return
         finally:
             self._opening -= 1
 
-    def forget(self, line: Line) -> None:
+    def forget(self, connection: PooledConnection) -> None:
         """Drop a connection that was lost."""
-        self._lines.discard(line)
+        self._connections.discard(connection)
         with contextlib.suppress(ValueError):
-            self._idle.remove(line)
+            self._idle.remove(connection)
 
     def close(self) -> None:
         """Close every connection."""
         self._is_closed = True
-        for line in tuple(self._lines):
-            line.abort()
+        for connection in tuple(self._connections):
+            connection.abort()

@@ -49,7 +49,7 @@ from relay.frames.sse import SseDecoder
 if TYPE_CHECKING:
     from yarl import URL
 
-    from relay.endpoints.http.client.pool import Answer, Line
+    from relay.endpoints.http.client.pool import PooledConnection, PooledResponse
 
 __all__ = ["HttpClient"]
 
@@ -73,7 +73,7 @@ class HttpClient(RemoteClient):
         self._listener: asyncio.Task[None] | None = None
         self._failed_renewals = 0
         self._doubtful = DoubtfulCalls(dial, self._tasks, self._headers_in, self._fail_doubtful)
-        self._lane_headers: tuple[str | None, str | None, str, URL] | None = None
+        self._pool_headers: tuple[str | None, str | None, str, URL] | None = None
         self._bare_headers: tuple[str, URL] | None = None
         self._tools = ToolHeaders()
         self._probed: asyncio.Future[bool] | None = None
@@ -269,42 +269,44 @@ class HttpClient(RemoteClient):
 
     def _send_at_once(self, post: Post) -> bool:
         if self.is_undecided:
-            return False  # the lane must not belong to a client that may be given up yet
-        lane = self.dial.lane(self._tasks)
-        if lane is None or (post.facts is not None and lane.has_mcp_headers):
+            return False  # the pool must not belong to a client that may be given up yet
+        pool = self.dial.pool(self._tasks)
+        if pool is None or (post.facts is not None and pool.has_mcp_headers):
             return False
-        cookies = lane.cookies.header(lane.path) if lane.cookies.kept else ""
+        cookies = pool.cookies.header(pool.path) if pool.cookies.kept else ""
         try:
             if post.facts is not None:
-                if self._bare_headers != (cookies, lane.url):
-                    lane.set_bare_headers(_with_cookies(_POST_HEADERS, cookies))
-                    self._bare_headers = (cookies, lane.url)
-            elif self._lane_headers != (self._session_id, self.version, cookies, lane.url):
-                lane.set_headers(_with_cookies(self._headers(_POST_HEADERS), cookies))
-                self._lane_headers = (self._session_id, self.version, cookies, lane.url)
+                if self._bare_headers != (cookies, pool.url):
+                    pool.set_bare_headers(_with_cookies(_POST_HEADERS, cookies))
+                    self._bare_headers = (cookies, pool.url)
+            elif self._pool_headers != (self._session_id, self.version, cookies, pool.url):
+                pool.set_headers(_with_cookies(self._headers(_POST_HEADERS), cookies))
+                self._pool_headers = (self._session_id, self.version, cookies, pool.url)
         except ValueError:
             return False  # the ordinary way says what is wrong with them
-        line = lane.take()
-        if line is None:
-            lane.grow(len(self._exchanges))
+        pooled = pool.take()
+        if pooled is None:
+            pool.grow(len(self._exchanges))
             return False
         body = post.frame.raw
-        post.cancel = line.abort
+        post.cancel = pooled.abort
         if post.facts is None:
             post.session = session_id = self._session_id
-            head = lane.head(body)
+            head = pool.head(body)
         else:
             session_id = None
-            head = lane.head_with(request_headers(post.frame, post.facts, self._tools), body)
-        line.ask(head, body, lambda answer: self._take_at_once(post, line, answer, session_id))
+            head = pool.head_with(request_headers(post.frame, post.facts, self._tools), body)
+        pooled.ask(head, body, lambda answer: self._take_at_once(post, pooled, answer, session_id))
         return True
 
-    def _take_at_once(self, post: Post, line: Line, answer: Answer | None, session_id: str | None) -> None:
+    def _take_at_once(
+        self, post: Post, pooled: PooledConnection, answer: PooledResponse | None, session_id: str | None
+    ) -> None:
         """Take what came on a kept connection: a whole answer now, anything else in a task, the ordinary way."""
         limit = self._limits.max_frame_bytes
         are_events_taken = False
         if answer is not None and answer.cookies:
-            line.lane.keep_cookies(answer)
+            pooled.pool.keep_cookies(answer)
         if answer is not None and answer.status == 200 and answer.is_whole and answer.is_plain and answer.size <= limit:
             kind = media_type(answer.headers.get("Content-Type"))
             if kind == JSON:
@@ -314,7 +316,7 @@ class HttpClient(RemoteClient):
                 are_events_taken = True
         if not post.ids or self._is_closed:
             if answer is not None:
-                line.release()
+                pooled.release()
             self._request_ended(post)
             return
         taking: Callable[[], Awaitable[None]]
@@ -329,7 +331,7 @@ class HttpClient(RemoteClient):
         else:
             taking = functools.partial(self._take_answer, post, answer)
         task = self._tasks.spawn(self._take_in_task(post, taking), name=f"{self.name}: POST {post.frame.head.method}")
-        task.add_done_callback(lambda _: self._end_on_line(post, line))
+        task.add_done_callback(lambda _: self._end_on_pooled(post, pooled))
         post.cancel = task.cancel
 
     def _take_events(self, post: Post, body: bytes) -> None:
@@ -340,8 +342,8 @@ class HttpClient(RemoteClient):
     async def _take_in_task(self, post: Post, taking: Callable[[], Awaitable[None]]) -> None:
         await self._settling(post, taking())
 
-    def _end_on_line(self, post: Post, line: Line) -> None:
-        line.release()
+    def _end_on_pooled(self, post: Post, pooled: PooledConnection) -> None:
+        pooled.release()
         self._request_ended(post)
 
     async def _raise_lost(self) -> None:

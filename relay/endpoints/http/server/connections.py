@@ -15,7 +15,7 @@ from aiohttp import web
 
 from relay.endpoints.core.keepalive import detect_dead_peer
 from relay.endpoints.core.refusal_log import RefusalLog
-from relay.endpoints.http.server.fast_connection import FastLane, Rules
+from relay.endpoints.http.server.fast_connection import FastConnection, Rules
 from relay.endpoints.http.server.heads import fault_of_head
 from relay.frames import replies
 from relay.frames.http_rules import JSON
@@ -32,7 +32,7 @@ class _Request(web.BaseRequest):
         response.headers.popall("Server", None)
 
 
-class _Connection(FastLane):
+class _Connection(FastConnection):
     """A connection that says no in one line of the log and a JSON-RPC error, whatever aiohttp stumbled over."""
 
     __slots__ = ("_refusals",)
@@ -112,5 +112,5 @@ class ConnectionServer(web.Server):
         """Wait until clients have taken the answers that are written, for at most ``seconds``."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while any(isinstance(one, FastLane) and one.is_writing for one in self.connections):  # noqa: ASYNC110
+                while any(isinstance(one, FastConnection) and one.is_writing for one in self.connections):  # noqa: ASYNC110
                     await asyncio.sleep(0.02)

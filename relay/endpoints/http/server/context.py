@@ -19,7 +19,7 @@ from relay.frames.http_rules import EVENT_STREAM, JSON
 from relay.frames.sse import KEEP_ALIVE
 from relay.limits import Limits
 
-__all__ = ["Answers"]
+__all__ = ["ListenerContext"]
 
 logger = logging.getLogger("relay")
 
@@ -31,7 +31,7 @@ _STREAM_HEADERS = {
 }
 
 
-class Answers:
+class ListenerContext:
     """How one listener answers, whichever of its servers is asked."""
 
     def __init__(self, limits: Limits, policy: OriginPolicy, bounds: Bounds) -> None:

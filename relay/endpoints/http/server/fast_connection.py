@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeAlias, cast
 from aiohttp.helpers import rfc822_formatted_time
 from aiohttp.http import HttpVersion11, RawRequestMessage
 
-from relay.endpoints.http.head_cache import KnownHead, is_whole, look_at_body
+from relay.endpoints.http.head_cache import CachedHead, is_whole, look_at_body
 from relay.endpoints.http.server.heads import BoundedHeads
 from relay.endpoints.http.server.modern import ModernClients
 from relay.endpoints.http.server.session import Exchange, HttpSession
@@ -24,7 +24,7 @@ from relay.endpoints.http.server.stream import EventStream
 from relay.endpoints.http.through.direct_exchange import Onward
 from relay.frames.frame import Frame
 
-__all__ = ["Checked", "FastLane", "Rules"]
+__all__ = ["Checked", "FastConnection", "Rules"]
 
 RawHeaders: TypeAlias = tuple[tuple[bytes, bytes], ...]
 
@@ -39,8 +39,8 @@ _JOINED = 16 * 1024  # up to here one copy of the body is cheaper than a second 
 class Rules(Protocol):
     """What decides whether a POST may go the fast way: the routes of one server."""
 
-    def accept_at_once(self, lane: FastLane, message: RawRequestMessage, body: bytes) -> bool:
-        """Check a POST and hand it to its session, which will answer ``lane``; False if it must go the ordinary way."""
+    def accept_at_once(self, connection: FastConnection, message: RawRequestMessage, body: bytes) -> bool:
+        """Check a POST and hand it to its session, which answers ``connection``; False for the ordinary way."""
 
 
 class Waiting(Protocol):
@@ -102,11 +102,11 @@ class Checked:
         return is_same
 
 
-class FastLane(BoundedHeads):
+class FastConnection(BoundedHeads):
     """aiohttp's handler of one connection, with a shortcut."""
 
     __slots__ = (
-        "_crowded", "_deadline", "_early", "_exchange", "_is_between", "_known_head", "_passage", "_rules", "_session",
+        "_crowded", "_deadline", "_early", "_exchange", "_is_between", "_cached_head", "_direct", "_rules", "_session",
         "_stream", "_timer", "_unparsed", "checked",
     )  # fmt: skip
 
@@ -118,13 +118,13 @@ class FastLane(BoundedHeads):
         self._exchange: Exchange | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._deadline = 0.0
-        self._passage: Waiting | None = None
+        self._direct: Waiting | None = None
         self._crowded: HttpSession | ModernClients | None = None
         """What takes no more for now: the request that came for it waits here."""
         self.checked: Checked | None = None
         """What was admitted last on this connection."""
         self._stream: tuple[HttpSession | ModernClients, Exchange, EventStream] | None = None
-        self._known_head: KnownHead[RawRequestMessage] | None = None
+        self._cached_head: CachedHead[RawRequestMessage] | None = None
         self._is_between = True
         """Whether all that came so far were whole requests: the parser is between two, and one may pass it by."""
         self._early = b""
@@ -156,7 +156,7 @@ class FastLane(BoundedHeads):
             self._take(data)
 
     def _take(self, data: bytes) -> None:
-        if self._known_head is not None and self._take_known(self._known_head, data):
+        if self._cached_head is not None and self._take_cached(self._cached_head, data):
             return
         self._parse_the_rest()
         is_first, was_before_head = not self._messages, self.is_before_head
@@ -174,7 +174,7 @@ class FastLane(BoundedHeads):
 
     @property
     def _is_waiting(self) -> bool:
-        return self._exchange is not None or self._passage is not None or self._crowded is not None
+        return self._exchange is not None or self._direct is not None or self._crowded is not None
 
     def _parse(self, data: bytes) -> None:
         """Let aiohttp parse without waking its task."""
@@ -203,7 +203,7 @@ class FastLane(BoundedHeads):
         message = self._messages[0][0]
         return isinstance(message, RawRequestMessage) and is_whole(data, body, message)
 
-    def _take_known(self, known: KnownHead[RawRequestMessage], data: bytes) -> bool:
+    def _take_cached(self, known: CachedHead[RawRequestMessage], data: bytes) -> bool:
         """Take a request if its head has come before, past the parser; return whether that was done."""
         waiter = self._waiter
         if (
@@ -238,7 +238,7 @@ class FastLane(BoundedHeads):
         ):
             return False
         if self._is_between and self._request_count > _BEGINNING:
-            self._known_head = KnownHead.of(data, body, message)
+            self._cached_head = CachedHead.of(data, body, message)
         return True
 
     def expect(self, session: HttpSession | ModernClients, exchange: Exchange) -> None:
@@ -246,9 +246,9 @@ class FastLane(BoundedHeads):
         self._session, self._exchange = session, exchange
         self._wait(session.answer_wait)
 
-    def expect_passage(self, passage: Waiting, seconds: float) -> None:
+    def expect_direct(self, direct: Waiting, seconds: float) -> None:
         """Wait for the answer to what was handed on: for so long, then the ordinary way."""
-        self._passage = passage
+        self._direct = direct
         self._wait(seconds)
 
     def expect_room(self, session: HttpSession | ModernClients) -> None:
@@ -263,7 +263,7 @@ class FastLane(BoundedHeads):
 
     def _look_again(self) -> None:
         self._leave_crowd()
-        known, messages = self._known_head, self._messages
+        known, messages = self._cached_head, self._messages
         if self._unparsed and known is not None:
             message, body = known.message, known.body_of(self._unparsed)
         else:
@@ -297,25 +297,25 @@ class FastLane(BoundedHeads):
             self._timer = self._loop.call_later(left, self._look)
         elif self._session is not None and self._exchange is not None:
             self._session.begin_stream(self._exchange)
-        elif self._passage is not None:
-            self._passage.go_on()
+        elif self._direct is not None:
+            self._direct.go_on()
         elif self._crowded is not None:
             self._leave_crowd()
             self._wake()
 
-    def answer_passage(self, headers: bytes, body: bytes) -> None:
+    def answer_direct(self, headers: bytes, body: bytes) -> None:
         """Write the answer of another server, with these header lines."""
-        self._passage = None
+        self._direct = None
         self._respond(_ANSWER % (b"200 OK", headers, len(body), rfc822_formatted_time().encode()), body)
 
-    def wake_for_passage(self) -> None:
-        """Let the ordinary way go on with what was handed on; it asks for it by ``adopt_passage``."""
+    def wake_for_direct(self) -> None:
+        """Let the ordinary way go on with what was handed on; it asks for it by ``adopt_direct``."""
         self._wake()
 
-    def adopt_passage(self) -> Waiting | None:
+    def adopt_direct(self) -> Waiting | None:
         """Return what a POST was handed on as, for the ordinary way to go on with."""
-        passage, self._passage = self._passage, None
-        return passage
+        direct, self._direct = self._direct, None
+        return direct
 
     def answered(self, outcome: Frame | EventStream) -> None:
         """Write the answer; a stream is handed to the ordinary way."""
@@ -371,9 +371,9 @@ class FastLane(BoundedHeads):
         self._leave_crowd()
         if self._session is not None and self._exchange is not None:
             self._session.abandon(self._exchange)
-        if self._passage is not None:
-            self._passage.client_left()
-            self._passage = None
+        if self._direct is not None:
+            self._direct.client_left()
+            self._direct = None
         if self._stream is not None:
             session, exchange, stream = self._stream
             stream.stop_awaiting()

@@ -23,7 +23,7 @@ from relay.endpoints.core.bounds import Bounds
 from relay.endpoints.http.gate import Refused
 from relay.endpoints.http.paths import DEFAULT_PATHS, MCP, SSE, HttpPaths
 from relay.endpoints.http.server.connections import ConnectionServer
-from relay.endpoints.http.server.context import Answers
+from relay.endpoints.http.server.context import ListenerContext
 from relay.endpoints.http.server.expect import holds_body_back, unknown_expectation
 from relay.endpoints.http.server.fast_connection import Rules
 from relay.endpoints.http.server.mount import AnyEndpoint, Mount, PerRequest
@@ -103,8 +103,8 @@ class HttpListener:
         self._ssl = ssl_context
         self._descriptor = descriptor
         self._limits = limits
-        self._answers = Answers(limits, policy or OriginPolicy(host), bounds or Bounds.of(limits))
-        self._checks = self._answers.checks
+        self._context = ListenerContext(limits, policy or OriginPolicy(host), bounds or Bounds.of(limits))
+        self._checks = self._context.checks
         self._status = status or (dict)
         self._paths = paths
         self._doors: dict[str, _Door] = {}
@@ -128,7 +128,7 @@ class HttpListener:
         return self._open(prefix, f"{servers}/{quote(name, safe=_SAFE)}", per_request=per_request, server=server)
 
     def _open(self, prefix: str, quoted: str, *, per_request: PerRequest, server: Dial | None) -> Mount:
-        mount = Mount(quoted, self._answers, per_request=per_request, server=server)
+        mount = Mount(quoted, self._context, per_request=per_request, server=server)
         door = self._doors[prefix] = _Door(prefix, mount, self._paths)
         if self._paths.mcp:
             self._fast[quoted + self._paths.mcp] = door.streamable
@@ -170,7 +170,7 @@ class HttpListener:
             self.handle,
             self._fast,
             limits=limits,
-            refusals=self._answers.refusals,
+            refusals=self._context.refusals,
             handler_cancellation=True,
             lingering_time=limits.close_grace,
             access_log=None,
@@ -238,7 +238,7 @@ class HttpListener:
 
     async def drain(self, seconds: float) -> None:
         """Accept nothing new and wait until every request in flight has its answer, for at most ``seconds``."""
-        self._answers.is_draining = True
+        self._context.is_draining = True
         self._stop_accepting()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
@@ -252,7 +252,7 @@ class HttpListener:
 
     async def aclose(self) -> None:
         """Stop listening and close every connection; sessions that live get their end."""
-        self._answers.is_draining = True
+        self._context.is_draining = True
         if self._housekeeping is not None:
             self._housekeeping.cancel()
             await asyncio.wait([self._housekeeping])
@@ -266,7 +266,7 @@ class HttpListener:
     @property
     def is_draining(self) -> bool:
         """Whether nothing new is taken."""
-        return self._answers.is_draining
+        return self._context.is_draining
 
     @property
     def in_flight(self) -> int:
@@ -276,7 +276,7 @@ class HttpListener:
     @property
     def last_used(self) -> float:
         """When somebody used a server last, by the loop's clock; 0 if nobody did."""
-        return max(self._answers.last_used, *(mount.last_used for mount in self._mounts()), 0.0)
+        return max(self._context.last_used, *(mount.last_used for mount in self._mounts()), 0.0)
 
     async def _tidy(self) -> None:
         loop = asyncio.get_running_loop()
@@ -290,17 +290,17 @@ class HttpListener:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one HTTP request, whatever it is."""
-        self._answers.requests += 1
+        self._context.requests += 1
         try:
             response = await self._dispatch(request)
         except Refused as exc:
-            self._answers.refused += 1
+            self._context.refused += 1
             line = f"http: {request.method} {request.path[:_SHOWN_PATH]}: {exc.status} {exc}"
-            self._answers.refusals.note(f"{exc.status}", f"{exc}", line)
-            response = self._answers.refusal(exc)
+            self._context.refusals.note(f"{exc.status}", f"{exc}", line)
+            response = self._context.refusal(exc)
             if holds_body_back(request):  # what comes next may be its body or another request: nobody could tell
                 response.force_close()
-            if not response.prepared and (cors := self._answers.cors(request.headers)):
+            if not response.prepared and (cors := self._context.cors(request.headers)):
                 response.headers.update(cors)
         return response
 
@@ -321,7 +321,7 @@ class HttpListener:
             return self._report()
         for prefix, place in self._paths.places(path):
             if (door := self._door(prefix, request)) is not None:
-                self._answers.last_used = asyncio.get_running_loop().time()
+                self._context.last_used = asyncio.get_running_loop().time()
                 return await door.handle(place, request)
         raise Refused(404, f"nothing at {request.path}; {self._what_there_is()}")
 
@@ -343,10 +343,10 @@ class HttpListener:
 
     def _preflight(self, request: web.BaseRequest) -> web.Response:
         requested = listed(request.headers, "Access-Control-Request-Headers") or ""
-        cors = self._answers.cors(request.headers, requested)
+        cors = self._context.cors(request.headers, requested)
         if (origin := request.headers.get("Origin")) is not None and not cors:
             fault = "its browser is not told that it may use this server; --allow-origin adds it"
-            self._answers.refusals.note("preflight", origin, f"http: a page of origin {origin!r} has asked: {fault}")
+            self._context.refusals.note("preflight", origin, f"http: a page of origin {origin!r} has asked: {fault}")
         return web.Response(status=204, headers=cors or {"Allow": "GET, POST, DELETE, OPTIONS"})
 
     def _asks_for_health(self, path: str, request: web.BaseRequest) -> bool:
@@ -367,12 +367,12 @@ class HttpListener:
 
     def _report(self) -> web.Response:
         body = {
-            "sessions": self._answers.places.taken,
+            "sessions": self._context.places.taken,
             "in_flight": self.in_flight,
             "connections": len(self._http.connections) if self._http is not None else 0,
-            "requests": self._answers.requests,
-            "refused": self._answers.refused,
-            "active_sse_connections": self._answers.active_streams,
+            "requests": self._context.requests,
+            "refused": self._context.refused,
+            "active_sse_connections": self._context.active_streams,
             "draining": self.is_leaving or self.is_draining,
             **self._status(),
         }

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from relay.endpoints.core.last_resort import give_later
 from relay.endpoints.http.server.session import ClientSession, Exchange
 from relay.endpoints.http.server.stream import EventStream
-from relay.endpoints.http.server_profile import KnownServer, next_cursor
+from relay.endpoints.http.server_profile import ServerProfile, next_cursor
 from relay.errors import EndpointClosed
 from relay.frames import replies
 from relay.frames.frame import Frame, Kind, each_message
@@ -46,7 +46,7 @@ class ModernClients(ClientSession):
         self.name = "clients of 2026-07-28"
         # A plain answer can say 404 or 400, a stream cannot: wait for as long as connections may be silent.
         self.answer_wait = limits.keep_alive
-        self.server = KnownServer(self._loop.time)
+        self.server = ServerProfile(self._loop.time)
         self._asking = asyncio.Lock()
         self._on_end = on_end
         self._requests: Renaming[Exchange] = Renaming()

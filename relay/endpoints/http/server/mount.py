@@ -20,7 +20,7 @@ from multidict import MultiMapping
 from relay.endpoints.core.hops import Trail, new_mark
 from relay.endpoints.http.gate import Refused
 from relay.endpoints.http.server.bodies import STRANGERS_RATE, read_body
-from relay.endpoints.http.server.context import Answers
+from relay.endpoints.http.server.context import ListenerContext
 from relay.endpoints.http.server.modern import ModernClients
 from relay.endpoints.http.server.session import HttpSession
 from relay.endpoints.http.server.sse_session import SseSession
@@ -51,7 +51,7 @@ class Mount:
     """One server as a listener offers it, below a prefix; yields an endpoint for each session."""
 
     def __init__(
-        self, prefix: str, answers: Answers, *, per_request: PerRequest = "no", server: Dial | None = None
+        self, prefix: str, context: ListenerContext, *, per_request: PerRequest = "no", server: Dial | None = None
     ) -> None:
         """Serve below ``prefix``, which is empty or begins with a slash, in a URL's spelling.
 
@@ -59,10 +59,10 @@ class Mount:
         ``server`` speaks Streamable HTTP itself: what comes to ``/mcp`` is handed on to it, request by request.
         """
         self.prefix = prefix
-        self.answers = answers
+        self.context = context
         self.per_request = per_request != "no"
         self._is_modern_per_request = per_request == "all"
-        self.sessions: Sessions[AnySession] = Sessions(answers.places)
+        self.sessions: Sessions[AnySession] = Sessions(context.places)
         self._mark = new_mark()
         self.passing = self._pass_to(server) if server is not None else None
         self.modern: ModernClients | None = None
@@ -75,7 +75,7 @@ class Mount:
     def _pass_to(self, server: Dial) -> PassThrough:
         from relay.endpoints.http.through.pass_through import PassThrough
 
-        return PassThrough(server, self.answers, self._mark)
+        return PassThrough(server, self.context, self._mark)
 
     # Life.
 
@@ -87,7 +87,7 @@ class Mount:
     @property
     def is_draining(self) -> bool:
         """Whether nothing new is taken: the relay is about to end, or the server is offered no more."""
-        return self._is_leaving or self.answers.is_draining
+        return self._is_leaving or self.context.is_draining
 
     @property
     def in_flight(self) -> int:
@@ -104,14 +104,14 @@ class Mount:
 
     def tidy(self, now: float) -> None:
         """End what has been idle for too long."""
-        max_idle = self.answers.limits.session_idle
+        max_idle = self.context.limits.session_idle
         self._last_used = self.last_used  # of sessions too that end now
         for session in self.sessions.expired(now, max_idle):
             logger.info("%s: idle for %g s: closed", session.name, max_idle)
             session.finish()
         for session in self.sessions:
             session.tidy(now)
-        modern, kept = self.modern, self.answers.limits.shared_idle
+        modern, kept = self.modern, self.context.limits.shared_idle
         kept = max_idle if kept is None else kept
         if modern is not None and (since := modern.idle_since()) is not None and now - since >= kept:
             modern.finish()
@@ -151,9 +151,9 @@ class Mount:
             return False
         return self.sessions.find(session_id) is not None or (server.is_elsewhere and request.method != "POST")
 
-    def known(self, headers: Mapping[str, str]) -> HttpSession | ModernClients | None:
+    def session_of(self, headers: Mapping[str, str]) -> HttpSession | ModernClients | None:
         """Return what a POST belongs to as far as its headers tell; None if its body will."""
-        if self.answers.checks.is_modern(headers):
+        if self.context.checks.is_modern(headers):
             if self.modern is not None:
                 self._follow(self.modern.trail, headers)
             return self.modern
@@ -162,7 +162,7 @@ class Mount:
     def find_session(self, headers: Mapping[str, str]) -> HttpSession:
         """Return the session that a request names. Raises Refused."""
         session_id = headers.get(SESSION_ID)
-        checks = self.answers.checks
+        checks = self.context.checks
         if self.per_request or (session_id is None and checks.is_modern(headers)):
             raise Refused(405, "there are no sessions here: POST each request", headers={"Allow": "POST, OPTIONS"})
         if session_id is None:
@@ -179,7 +179,7 @@ class Mount:
         """Return what a POSTed frame belongs to, begun now if it begins with it. Raises Refused."""
         if isinstance(known, HttpSession):
             return known
-        checks = self.answers.checks
+        checks = self.context.checks
         if checks.is_modern(headers) or checks.is_modern_frame(headers, frame):
             checks.check_modern(headers, frame, self.modern.server if self.modern else None)
             return (
@@ -193,14 +193,14 @@ class Mount:
 
     def check_load(self, session: AnySession, head: Head) -> None:
         """See that a session may have one more request open. Raises Refused."""
-        if self.answers.is_draining or self._is_leaving:
+        if self.context.is_draining or self._is_leaving:
             self.check_taking(head)
         if session.in_flight + len(head.messages) > session.max_in_flight:
             raise Refused(503, f"{session.max_in_flight} requests are in flight already", request_id=head.id)
 
     def check_taking(self, head: Head | None = None) -> None:
         """See that something new may come. Raises Refused."""
-        if self.answers.is_draining:
+        if self.context.is_draining:
             request_id = head.id if head is not None else None
             raise Refused(503, "the relay is shutting down", request_id=request_id, headers={"Connection": "close"})
         if self._is_leaving:
@@ -224,7 +224,7 @@ class Mount:
         if self.modern is None or self.modern.is_closing:
             self.check_taking(head)
             trail = self.trail_of(headers, head)
-            self.modern = ModernClients(self.answers.limits, self._forget_modern)
+            self.modern = ModernClients(self.context.limits, self._forget_modern)
             self.modern.trail = trail
             self.offer(self.modern)
         return self.modern
@@ -236,9 +236,9 @@ class Mount:
     def _for_one(self, head: Head, headers: Mapping[str, str], version: str | None = None) -> ModernClients:
         """Return an endpoint for one request; ``version`` is that of a request whose server must be greeted first."""
         self.check_taking(head)
-        self.answers.check_room(head)
+        self.context.check_room(head)
         trail = self.trail_of(headers, head)
-        session = ModernClients(self.answers.limits, self.sessions.remove)
+        session = ModernClients(self.context.limits, self.sessions.remove)
         session.trail = trail
         session.takes_one = True
         session.greeting = None if head.method == "initialize" else version
@@ -250,9 +250,9 @@ class Mount:
         if head.method != "initialize" or head.kind is not Kind.REQUEST:
             raise Refused(400, f"no {SESSION_ID} header; a session begins with initialize", request_id=head.id)
         self.check_taking(head)
-        self.answers.check_room(head)
+        self.context.check_room(head)
         trail = self.trail_of(headers, head)
-        session = HttpSession(self.answers.limits, self.sessions.publish, self.sessions.remove)
+        session = HttpSession(self.context.limits, self.sessions.publish, self.sessions.remove)
         session.trail = trail
         self.sessions.add(session)
         self.offer(session)
@@ -261,9 +261,9 @@ class Mount:
     def begin_sse(self, headers: Mapping[str, str]) -> SseSession:
         """Begin a session of HTTP+SSE, which is offered with its first frame. Raises Refused."""
         self.check_taking()
-        self.answers.check_room()
+        self.context.check_room()
         trail = self.trail_of(headers)
-        session = SseSession(self.answers.limits, self.sessions.remove)
+        session = SseSession(self.context.limits, self.sessions.remove)
         session.trail = trail
         self.sessions.add(session)
         self._unclosed.add(session)
@@ -284,7 +284,7 @@ class Mount:
         Only so many small bodies wait for a server that does not read; large ones stay in the network. ``session`` is
         None where one may begin: it has no server yet that could be slow.
         """
-        limits, length = self.answers.limits, request.content_length
+        limits, length = self.context.limits, request.content_length
         is_small = length is not None and length <= limits.buffer_low
         if session is not None and is_small and session.waiting >= session.max_in_flight:
             raise Refused(503, f"{session.waiting} messages wait for the server already")
@@ -300,15 +300,15 @@ class Mount:
             session.body_bytes -= size
 
     async def _read(self, request: web.BaseRequest, session: AnySession | None, *, is_small: bool) -> bytes:
-        limits, headers = self.answers.limits, request.headers
+        limits, headers = self.context.limits, request.headers
         if session is not None and not isinstance(session, ModernClients):  # whoever knows its id was let in
             arrival = None if is_small else session.arrivals.begin(request.content_length, session.wants_bodies)
             return await read_body(request, limits, arrival, rate=_RATE)
         most = limits.max_frame_bytes
-        if not self.per_request and not self.answers.checks.is_modern(headers):
+        if not self.per_request and not self.context.checks.is_modern(headers):
             most = min(most, limits.max_stranger_bytes)
         wants = session.wants_bodies if session is not None and not is_small else _wants
-        arrival = self.answers.strangers.begin(request.content_length, wants)
+        arrival = self.context.strangers.begin(request.content_length, wants)
         return await read_body(request, limits, arrival, rate=STRANGERS_RATE, most=most)
 
 

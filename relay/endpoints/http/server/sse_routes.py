@@ -24,8 +24,8 @@ class SseRoutes:
     def __init__(self, mount: Mount, paths: HttpPaths) -> None:
         """Serve those who use the server of ``mount``, below whose prefix are ``paths``."""
         self._mount = mount
-        self._answers = mount.answers
-        self._checks = mount.answers.checks
+        self._context = mount.context
+        self._checks = mount.context.checks
         self._address = mount.prefix + paths.sse
         self._messages = paths.base_url + mount.prefix + paths.messages
 
@@ -38,7 +38,7 @@ class SseRoutes:
         address = f"{self._messages}?session_id={session.id}".encode()
         first = encode_event(address, event=b"endpoint")
         try:
-            return await self._answers.stream(request, session.stream, self._answers.cors(request.headers), first=first)
+            return await self._context.stream(request, session.stream, self._context.cors(request.headers), first=first)
         finally:
             session.finish()
 
@@ -61,7 +61,7 @@ class SseRoutes:
             frame = await self._check_frame(body, session)
             await session.wait_for_room(frame)
             self._accept(session, frame)
-        return web.Response(status=202, text="Accepted", headers=self._answers.cors(request.headers))
+        return web.Response(status=202, text="Accepted", headers=self._context.cors(request.headers))
 
     async def _check_frame(self, body: bytes, session: SseSession) -> Frame:
         try:

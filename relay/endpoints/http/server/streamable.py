@@ -17,7 +17,7 @@ from multidict import MultiMapping
 
 from relay.endpoints.core.turns import let_others_go_on
 from relay.endpoints.http.gate import Refused
-from relay.endpoints.http.server.fast_connection import Checked, FastLane
+from relay.endpoints.http.server.fast_connection import Checked, FastConnection
 from relay.endpoints.http.server.modern import ModernClients
 from relay.endpoints.http.server.mount import Mount
 from relay.endpoints.http.server.pieces import send_whole
@@ -45,9 +45,9 @@ class StreamableHttp:
     def __init__(self, mount: Mount) -> None:
         """Serve those who use the server of ``mount``."""
         self._mount = mount
-        self._answers = mount.answers
-        self._checks = mount.answers.checks
-        self._limits = mount.answers.limits
+        self._context = mount.context
+        self._checks = mount.context.checks
+        self._limits = mount.context.limits
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request. Raises Refused."""
@@ -65,11 +65,11 @@ class StreamableHttp:
         return self._delete(request)
 
     def _cors(self, request: web.BaseRequest) -> dict[str, str]:
-        return self._answers.cors(request.headers)
+        return self._context.cors(request.headers)
 
     # POST.
 
-    def accept_at_once(self, lane: FastLane, message: RawRequestMessage, body: bytes) -> bool:
+    def accept_at_once(self, connection: FastConnection, message: RawRequestMessage, body: bytes) -> bool:
         """Check a POST by the same rules as any other and hand it to its session; False where those say more.
 
         What is refused, begins a session or comes from a browser goes the ordinary way, which finds the same and
@@ -79,13 +79,13 @@ class StreamableHttp:
         if len(body) > self._limits.max_frame_bytes:
             return False
         if passing is not None and self._mount.sessions.find(headers.get(SESSION_ID, "")) is None:
-            return self._hand_on_at_once(lane, message, body, passing)
+            return self._hand_on_at_once(connection, message, body, passing)
         session: HttpSession | ModernClients | None
         try:
-            if lane.checked is not None and lane.checked.admits(self, message.raw_headers):
-                session = lane.checked.session
+            if connection.checked is not None and connection.checked.admits(self, message.raw_headers):
+                session = connection.checked.session
             else:
-                lane.checked = None
+                connection.checked = None
                 session = self._check_at_once(headers)
             if session is None:
                 return False
@@ -96,25 +96,25 @@ class StreamableHttp:
                 if facts is not None and session.server.question(frame.head.method, facts) is not None:
                     return False
             if session.inbox.is_paused:
-                return self._wait_for_room(lane, session, frame)
-            exchange = self._accept(session, frame, lane.answered, facts)
+                return self._wait_for_room(connection, session, frame)
+            exchange = self._accept(session, frame, connection.answered, facts)
         except Refused:
             return False
-        if lane.checked is None and isinstance(session, HttpSession):
-            lane.checked = Checked.of(self, message.raw_headers, session=session)
-        self._answers.requests += 1
+        if connection.checked is None and isinstance(session, HttpSession):
+            connection.checked = Checked.of(self, message.raw_headers, session=session)
+        self._context.requests += 1
         if exchange is None:
-            lane.accepted()
+            connection.accepted()
         else:
-            lane.expect(session, exchange)
+            connection.expect(session, exchange)
         return True
 
-    def _wait_for_room(self, lane: FastLane, session: HttpSession | ModernClients, frame: Frame) -> bool:
+    def _wait_for_room(self, connection: FastConnection, session: HttpSession | ModernClients, frame: Frame) -> bool:
         """Let a request wait on its connection; False if it must go the ordinary way."""
         if session.is_closing or frame.head.target is not None or session.waiting >= session.max_in_flight:
             return False
         self._mount.check_load(session, frame.head)
-        lane.expect_room(session)
+        connection.expect_room(session)
         return True
 
     def _check_at_once(self, headers: MultiMapping[str]) -> HttpSession | ModernClients | None:
@@ -123,14 +123,16 @@ class StreamableHttp:
             return None
         self._checks.check_source(headers)
         self._checks.check_post(headers)
-        return self._mount.known(headers) if self._checks.takes_streams(headers) else None
+        return self._mount.session_of(headers) if self._checks.takes_streams(headers) else None
 
-    def _hand_on_at_once(self, lane: FastLane, message: RawRequestMessage, body: bytes, server: PassThrough) -> bool:
+    def _hand_on_at_once(
+        self, connection: FastConnection, message: RawRequestMessage, body: bytes, server: PassThrough
+    ) -> bool:
         """Check a POST and hand it on to a server that answers for itself; False if it must go the ordinary way."""
-        headers, checked = message.headers, lane.checked
+        headers, checked = message.headers, connection.checked
         try:
             if checked is None or checked.session is not None or not checked.admits(self, message.raw_headers):
-                lane.checked = checked = None
+                connection.checked = checked = None
                 if "Origin" in headers or "Expect" in headers:
                     return False
                 self._checks.check_source(headers)
@@ -142,18 +144,18 @@ class StreamableHttp:
             if checked is None:
                 onward = server.onward_at_once(headers, frame)
                 checked = None if onward is None else Checked.of(self, message.raw_headers, onward=onward)
-                lane.checked = checked
-            if checked is None or checked.onward is None or not server.post_at_once(lane, checked.onward, frame):
+                connection.checked = checked
+            if checked is None or checked.onward is None or not server.post_at_once(connection, checked.onward, frame):
                 return False
         except Refused:
             return False
-        self._answers.requests += 1
+        self._context.requests += 1
         return True
 
     async def _post(self, request: web.BaseRequest) -> web.StreamResponse:
-        lane = request.protocol
-        if isinstance(lane, FastLane) and (adopted := lane.adopt()) is not None:
-            self._answers.requests -= 1  # it was counted when it was accepted
+        connection = request.protocol
+        if isinstance(connection, FastConnection) and (adopted := connection.adopt()) is not None:
+            self._context.requests -= 1  # it was counted when it was accepted
             return await self._stream_answer(request, *adopted)
         headers = request.headers
         self._checks.check_post(headers)
@@ -177,7 +179,7 @@ class StreamableHttp:
         A client whose session has ended may say its id with the next ``initialize``, too. Raises Refused.
         """
         try:
-            return self._mount.known(request.headers), None
+            return self._mount.session_of(request.headers), None
         except Refused as exc:
             is_small = (request.content_length or 0) <= self._limits.buffer_low
             if exc.status != 404 or not is_small:
@@ -245,27 +247,27 @@ class StreamableHttp:
             raise Refused(404, "the session has ended; begin a new one with initialize", request_id=head.id) from exc
 
     async def _hand_on(self, request: web.BaseRequest, server: PassThrough) -> web.StreamResponse:
-        from relay.endpoints.http.through.direct_exchange import Passage
-        from relay.endpoints.http.through.pass_through import Elsewhere
+        from relay.endpoints.http.through.direct_exchange import DirectExchange
+        from relay.endpoints.http.through.pass_through import NotStreamable
 
         cors = self._cors(request)
         if request.method != "POST":
             return await server.other(request, cors)
-        lane = request.protocol
-        if isinstance(lane, FastLane) and isinstance(passage := lane.adopt_passage(), Passage):
-            self._answers.requests -= 1  # it was counted when it was accepted
-            with contextlib.suppress(Elsewhere):
-                return await server.go_on(request, passage, cors)
-            return await (await self._take(request, None, passage.frame))
+        connection = request.protocol
+        if isinstance(connection, FastConnection) and isinstance(direct := connection.adopt_direct(), DirectExchange):
+            self._context.requests -= 1  # it was counted when it was accepted
+            with contextlib.suppress(NotStreamable):
+                return await server.go_on(request, direct, cors)
+            return await (await self._take(request, None, direct.frame))
         self._checks.check_post(request.headers)
-        async with server.turn_of(request, self._answers.strangers) as turn:
-            assert turn.frame is not None, "read"
-            self._checks.check_streamed(request.headers, turn.frame.head)
-            if turn.frame.head.asks:  # what is in flight may wait for an answer of the client's
-                self._mount.check_taking(turn.frame.head)
-            with contextlib.suppress(Elsewhere):
-                return await server.post(request, turn, cors)
-            answering = await self._take(request, None, turn.frame)
+        async with server.slot_of(request, self._context.strangers) as slot:
+            assert slot.frame is not None, "read"
+            self._checks.check_streamed(request.headers, slot.frame.head)
+            if slot.frame.head.asks:  # what is in flight may wait for an answer of the client's
+                self._mount.check_taking(slot.frame.head)
+            with contextlib.suppress(NotStreamable):
+                return await server.post(request, slot, cors)
+            answering = await self._take(request, None, slot.frame)
         return await answering
 
     async def _answer(
@@ -296,7 +298,7 @@ class StreamableHttp:
         """Answer with the stream of an exchange."""
         headers: Mapping[str, str] = {**self._cors(request), **session.stream_headers}
         try:
-            return await self._answers.stream(request, stream, headers)
+            return await self._context.stream(request, stream, headers)
         finally:
             session.reader_left(exchange)
 
@@ -310,12 +312,12 @@ class StreamableHttp:
         headers[SESSION_ID] = session.id
         last_event_id = request.headers.get(LAST_EVENT_ID)
         if last_event_id is None:
-            return await self._answers.stream(request, session.standalone_stream(), headers)
+            return await self._context.stream(request, session.standalone_stream(), headers)
         found = session.find_stream(last_event_id)
         if found is None:
             raise Refused(400, f"event {last_event_id!r} is not kept (any more): its stream cannot be resumed")
         stream, number = found
-        return await self._answers.stream(request, stream, headers, after=number)
+        return await self._context.stream(request, stream, headers, after=number)
 
     async def _upgrade(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer with a WebSocket, whose end is the session's."""
@@ -323,9 +325,9 @@ class StreamableHttp:
         from relay.endpoints.websocket.websocket import accept_websocket  # 9 ms of start-up, which few need
 
         trail = self._mount.trail_of(request.headers)
-        with self._answers.place():
+        with self._context.place():
             endpoint = await accept_websocket(
-                request, self._limits, strangers=self._answers.strangers, refusals=self._answers.refusals
+                request, self._limits, strangers=self._context.strangers, refusals=self._context.refusals
             )
             endpoint.trail = trail
             self._mount.offer(endpoint)

@@ -22,10 +22,10 @@ from relay.frames.http_rules import JSON, media_type, without_bom
 if TYPE_CHECKING:
     from yarl import URL
 
-    from relay.endpoints.http.client.pool import Answer, Line
-    from relay.endpoints.http.server.fast_connection import FastLane
+    from relay.endpoints.http.client.pool import PooledConnection, PooledResponse
+    from relay.endpoints.http.server.fast_connection import FastConnection
 
-__all__ = ["Onward", "Passage"]
+__all__ = ["Onward", "DirectExchange"]
 
 _LINE_BREAKS = frozenset("\r\n\0")
 
@@ -41,28 +41,34 @@ class Onward:
     """Where the head leads."""
 
 
-class Passage:
-    """One request that has gone to the server over ``line``, and waits there for its answer."""
+class DirectExchange:
+    """One request that has gone to the server over ``pooled``, and waits there for its answer."""
 
     def __init__(
-        self, lane: FastLane, line: Line, frame: Frame, *, homeward: tuple[str, ...], max_bytes: int,
-        on_end: Callable[[Passage], None],
-    ) -> None:  # fmt: skip
-        """Answer ``lane`` with at most ``max_bytes``, and the headers ``homeward``; tell ``on_end`` once it is over."""
+        self,
+        connection: FastConnection,
+        pooled: PooledConnection,
+        frame: Frame,
+        *,
+        homeward: tuple[str, ...],
+        max_bytes: int,
+        on_end: Callable[[DirectExchange], None],
+    ) -> None:
+        """Answer ``connection`` with at most ``max_bytes`` and the headers ``homeward``; tell ``on_end`` at its end."""
         self.frame = frame
-        self._lane: FastLane | None = lane
-        self._line = line
+        self._connection: FastConnection | None = connection
+        self._pooled = pooled
         self._homeward = homeward
         self._max_bytes = max_bytes
         self._on_end = on_end
-        self._answer: Answer | None = None
+        self._answer: PooledResponse | None = None
         self._answered: asyncio.Event | None = None
         """Set once there is an answer, or none will come; made for those alone that go on the ordinary way."""
         self._is_answered = False
         self._has_ended = False
         self._is_given_up = False
 
-    def take(self, answer: Answer | None, answer_in: Callable[[bytes, Answer], bytes | None]) -> None:
+    def take(self, answer: PooledResponse | None, answer_in: Callable[[bytes, PooledResponse], bytes | None]) -> None:
         """Take what the server said, or None if it broke off; answer once it is here, if it is a plain answer.
 
         ``answer_in`` returns what of a body answers the request, or None.
@@ -72,26 +78,26 @@ class Passage:
         self._answer, self._is_answered = answer, True
         if self._answered is not None:
             self._answered.set()
-        if self._lane is not None and answer is not None and not answer.is_whole and _is_json(answer):
+        if self._connection is not None and answer is not None and not answer.is_whole and _is_json(answer):
             go_on = functools.partial(self._answer_or_go_on, answer_in)
             if answer.call_when_whole(go_on, self._max_bytes):
                 return
         self._answer_or_go_on(answer_in)
 
-    def _answer_or_go_on(self, answer_in: Callable[[bytes, Answer], bytes | None]) -> None:
-        lane, answer = self._lane, self._answer
-        if lane is None:
+    def _answer_or_go_on(self, answer_in: Callable[[bytes, PooledResponse], bytes | None]) -> None:
+        connection, answer = self._connection, self._answer
+        if connection is None:
             return  # it has gone on meanwhile, or its client has left
         if answer is not None and (headers := self._plain(answer)) is not None:
             body = answer_in(once_each(without_bom(answer.whole_body())), answer)
             if body is not None:
-                self._line.release()
+                self._pooled.release()
                 self._end()
-                lane.answer_passage(headers, body)
+                connection.answer_direct(headers, body)
                 return
         self.go_on()
 
-    def _plain(self, answer: Answer) -> bytes | None:
+    def _plain(self, answer: PooledResponse) -> bytes | None:
         """Return the headers for the client, if this is an answer that can be written now."""
         if not _is_json(answer) or not answer.is_plain or not answer.is_whole or answer.size > self._max_bytes:
             return None
@@ -102,24 +108,24 @@ class Passage:
 
     def go_on(self) -> None:
         """Go on the ordinary way: the answer is late, or more than can be written at once."""
-        lane, self._lane = self._lane, None
-        if lane is not None:
-            lane.wake_for_passage()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.wake_for_direct()
 
     def client_left(self) -> None:
         """Cancel the request: its client has left."""
         self._is_given_up = True
         self._end()
-        self._line.abort()
+        self._pooled.abort()
 
     def _end(self) -> None:
         if not self._has_ended:
             self._has_ended = True
-            self._lane = None
+            self._connection = None
             self._on_end(self)
 
     @contextlib.asynccontextmanager
-    async def response(self, name: str) -> AsyncIterator[Answer]:
+    async def response(self, name: str) -> AsyncIterator[PooledResponse]:
         """Yield the answer once its headers are here, as ``Dial.request`` does. Raises EndpointBroken."""
         self._end()  # from here on it counts as what its handler does with it
         is_taken = False
@@ -134,12 +140,12 @@ class Passage:
             is_taken = answer.is_whole
         finally:
             if is_taken:
-                self._line.release()
+                self._pooled.release()
             else:
-                self._line.abort()
+                self._pooled.abort()
 
 
-def _is_json(answer: Answer) -> bool:
+def _is_json(answer: PooledResponse) -> bool:
     return answer.status == 200 and media_type(answer.headers.get("Content-Type")) == JSON
 
 

@@ -32,13 +32,13 @@ from relay.endpoints.core.hops import Trail
 from relay.endpoints.core.tasks import TaskScope
 from relay.endpoints.http.client.aiohttp_dial import Dial, Response
 from relay.endpoints.http.client.cookies import CookieJar, SessionJars
-from relay.endpoints.http.client.pool import Answer
+from relay.endpoints.http.client.pool import PooledResponse
 from relay.endpoints.http.gate import Refused
 from relay.endpoints.http.server.bodies import STRANGERS_RATE, read_body
-from relay.endpoints.http.server.fast_connection import FastLane
+from relay.endpoints.http.server.fast_connection import FastConnection
 from relay.endpoints.http.server.pieces import abort, pieces_of, send_whole, write
 from relay.endpoints.http.through.collapsed_stream import CollapsedStream
-from relay.endpoints.http.through.direct_exchange import Onward, Passage
+from relay.endpoints.http.through.direct_exchange import DirectExchange, Onward
 from relay.endpoints.http.through.owed_answers import OwedAnswers
 from relay.endpoints.http.through.stream_watch import StreamWatch, once_each
 from relay.errors import EndpointBroken, EndpointUnavailable, FrameTooLarge
@@ -63,9 +63,9 @@ from relay.routing.matching import alike, fitting, is_again
 from relay.routing.sessions import name_of_session
 
 if TYPE_CHECKING:
-    from relay.endpoints.http.server.context import Answers
+    from relay.endpoints.http.server.context import ListenerContext
 
-__all__ = ["Elsewhere", "PassThrough", "Turn"]
+__all__ = ["NotStreamable", "PassThrough", "BodySlot"]
 
 logger = logging.getLogger("relay")
 
@@ -78,11 +78,11 @@ _SUBSCRIBE = "subscriptions/listen"
 _INITIALIZE = "initialize"
 
 
-class Elsewhere(Exception):
+class NotStreamable(Exception):
     """The server takes no POST here and says so without JSON-RPC: it may speak HTTP+SSE. Nothing was executed."""
 
 
-class Turn:
+class BodySlot:
     """The frame of a POST for as long as it may be needed, and its bytes among those that wait for the server."""
 
     __slots__ = ("frame", "on_end")
@@ -118,20 +118,20 @@ class _LargeBody(BytesPayload):
 
 
 @dataclass(frozen=True, slots=True)
-class _Passing:
+class _Forwarded:
     """A request that is handed on: its client's, the headers that a page of its origin needs, and what was read."""
 
     request: web.BaseRequest
     cors: Mapping[str, str]
-    turn: Turn | None
+    slot: BodySlot | None
     head: Head | None
 
 
 class PassThrough:
     """A server behind an HTTP listener that hands requests on."""
 
-    def __init__(self, dial: Dial, answers: Answers, mark: str) -> None:
-        """Hand requests on through ``dial``, those that pass the checks of ``answers``, in whose counts they are.
+    def __init__(self, dial: Dial, context: ListenerContext, mark: str) -> None:
+        """Hand requests on through ``dial``, those that pass the checks of ``context``, in whose counts they are.
 
         Each bears ``mark`` from here on.
         """
@@ -146,26 +146,26 @@ class PassThrough:
         self._owed = OwedAnswers()
         self._looking: asyncio.Future[bool] | None = None
         self._loop = asyncio.get_running_loop()
-        self._answers = answers
-        self._limits = answers.limits
+        self._context = context
+        self._limits = context.limits
         self._unsent = 0  # bytes of bodies that are here and not yet on their way
         self._is_draining = False
         self._is_closed = False
         self._open: dict[asyncio.Timeout, bool] = {}  # what waits for the server; True if it is a subscription
-        self._passages: set[Passage] = set()
-        self._without_line = 0
+        self._directs: set[DirectExchange] = set()
+        self._without_connection = 0
         self._busy_poll = BusyPoll()
-        self._tasks = TaskScope()  # of the lane, which opens connections
+        self._tasks = TaskScope()  # of the pool, which opens connections
 
-    async def post(self, request: web.BaseRequest, turn: Turn, cors: Mapping[str, str]) -> web.StreamResponse:
-        """Hand a POST on and give its answer back. Raises Refused, Elsewhere."""
-        headers = self._onward(request.headers, turn.frame)
+    async def post(self, request: web.BaseRequest, slot: BodySlot, cors: Mapping[str, str]) -> web.StreamResponse:
+        """Hand a POST on and give its answer back. Raises Refused, NotStreamable."""
+        headers = self._onward(request.headers, slot.frame)
         headers["Content-Type"] = JSON
         jar = self._jars.find(headers.get(SESSION_ID))
-        if self._dial.show is not None and turn.frame is not None:
-            self._dial.show(_client(request.headers.get(SESSION_ID)), self._dial.name, (turn.frame,))
-        entering = self._dial.request("POST", headers, body=self._body(turn), jar=jar)
-        return await self._hand_on(request, entering, cors, turn, jar)
+        if self._dial.show is not None and slot.frame is not None:
+            self._dial.show(_client(request.headers.get(SESSION_ID)), self._dial.name, (slot.frame,))
+        entering = self._dial.request("POST", headers, body=self._body(slot), jar=jar)
+        return await self._hand_on(request, entering, cors, slot, jar)
 
     async def other(self, request: web.BaseRequest, cors: Mapping[str, str]) -> web.StreamResponse:
         """Hand a GET or a DELETE on. Raises Refused."""
@@ -175,50 +175,55 @@ class PassThrough:
 
     def onward_at_once(self, client_headers: MultiMapping[str], frame: Frame) -> Onward | None:
         """Return what a client's headers are on a kept connection; None if there is none. Raises Refused."""
-        connections = self._dial.lane(self._tasks)
-        if connections is None or frame.head.method == _INITIALIZE:
+        pool = self._dial.pool(self._tasks)
+        if pool is None or frame.head.method == _INITIALIZE:
             return None
         headers = self._onward(client_headers, frame)
         headers["Content-Type"] = JSON
         try:
-            return Onward(connections.beginning(headers), client_headers.get(SESSION_ID), connections.url)
+            return Onward(pool.beginning(headers), client_headers.get(SESSION_ID), pool.url)
         except ValueError:
             return None  # the ordinary way says what is wrong with them
 
-    def post_at_once(self, lane: FastLane, onward: Onward, frame: Frame) -> bool:
-        """Hand an ordinary request on over a kept connection, if one is free; it will answer ``lane``."""
+    def post_at_once(self, connection: FastConnection, onward: Onward, frame: Frame) -> bool:
+        """Hand an ordinary request on over a kept connection, if one is free; it will answer ``connection``."""
         head, body = frame.head, frame.raw
         is_ordinary = head.kind is Kind.REQUEST and head.method not in (_INITIALIZE, _SUBSCRIBE)
         if not is_ordinary or self._is_closed or self.in_flight >= self._limits.max_shared_in_flight:
             return False
-        connections = self._dial.lane(self._tasks)
-        if connections is None or len(body) > self._limits.buffer_high:
+        pool = self._dial.pool(self._tasks)
+        if pool is None or len(body) > self._limits.buffer_high:
             return False
-        if onward.url is not connections.url:
-            lane.checked = None  # the server has moved: the head is made anew with the next request
+        if onward.url is not pool.url:
+            connection.checked = None  # the server has moved: the head is made anew with the next request
             return False
         cookies = b""
         if self._jars.kept:
-            if connections.has_cookie_header:
+            if pool.has_cookie_header:
                 return False  # to be one header with ours, which the ordinary way makes
-            cookies = self._cookies_of(onward.session_id, connections.path)
-        line = connections.take()
-        if line is None:
+            cookies = self._cookies_of(onward.session_id, pool.path)
+        pooled = pool.take()
+        if pooled is None:
             # Those that found none in this turn of the loop are in flight from the next one on.
-            if not self._without_line:
-                asyncio.get_running_loop().call_soon(self._forget_without_line)
-            self._without_line += 1
-            connections.grow(self.in_flight + self._without_line)
+            if not self._without_connection:
+                asyncio.get_running_loop().call_soon(self._forget_without_connection)
+            self._without_connection += 1
+            pool.grow(self.in_flight + self._without_connection)
             return False
-        passage = Passage(
-            lane, line, frame, homeward=_HOMEWARD, max_bytes=self._limits.max_frame_bytes, on_end=self._passage_ended
+        direct = DirectExchange(
+            connection,
+            pooled,
+            frame,
+            homeward=_HOMEWARD,
+            max_bytes=self._limits.max_frame_bytes,
+            on_end=self._direct_ended,
         )
-        self._passages.add(passage)
+        self._directs.add(direct)
         self.in_flight += 1
         self._busy_poll.frames_came()
-        lane.expect_passage(passage, self._limits.answer_wait)
+        connection.expect_direct(direct, self._limits.answer_wait)
 
-        def answer_in(body: bytes, whole: Answer) -> bytes | None:
+        def answer_in(body: bytes, whole: PooledResponse) -> bytes | None:
             found = _answer_in(head, body, whole)
             if found is not None:
                 self._dial.fault = None
@@ -226,16 +231,16 @@ class PassThrough:
                     self._dial.show(self._dial.name, _client(onward.session_id), (Frame(found),))
             return found
 
-        def take(answer: Answer | None) -> None:
+        def take(answer: PooledResponse | None) -> None:
             if answer is not None and answer.cookies:
-                self._keep_cookies(onward.session_id, answer, connections.path)
-            passage.take(answer, answer_in)
+                self._keep_cookies(onward.session_id, answer, pool.path)
+            direct.take(answer, answer_in)
 
         self.last_used = self._loop.time()
         if self._dial.show is not None:
             self._dial.show(_client(onward.session_id), self._dial.name, (frame,))
 
-        line.ask(b"%b%bContent-Length: %d\r\n\r\n" % (onward.head, cookies, len(body)), body, take)
+        pooled.ask(b"%b%bContent-Length: %d\r\n\r\n" % (onward.head, cookies, len(body)), body, take)
         return True
 
     # Cookies. A session's are its own; requests without one have none, for nothing tells their clients apart.
@@ -244,7 +249,7 @@ class PassThrough:
         header = self._jars.find(session_id).header(path)
         return f"Cookie: {header}\r\n".encode() if header else b""
 
-    def _keep_cookies(self, session_id: str | None, answer: Answer, path: str) -> None:
+    def _keep_cookies(self, session_id: str | None, answer: PooledResponse, path: str) -> None:
         jar = self._jars.find(session_id)
         jar.take(answer.cookies, path)
         self._note_session(session_id, answer, jar)
@@ -257,37 +262,39 @@ class PassThrough:
         elif (owner := response.headers.get(SESSION_ID) if session_id is None else session_id) is not None:
             self._jars.keep(owner, jar, is_known=is_good)
 
-    def _forget_without_line(self) -> None:
-        self._without_line = 0
+    def _forget_without_connection(self) -> None:
+        self._without_connection = 0
 
-    def _passage_ended(self, passage: Passage) -> None:
-        self._passages.discard(passage)
+    def _direct_ended(self, direct: DirectExchange) -> None:
+        self._directs.discard(direct)
         self.in_flight -= 1
         self._busy_poll.frames_came()
 
-    async def go_on(self, request: web.BaseRequest, passage: Passage, cors: Mapping[str, str]) -> web.StreamResponse:
-        """Give the answer of what was handed on at once. Raises Refused, Elsewhere."""
-        turn = Turn()
-        turn.frame = passage.frame
+    async def go_on(
+        self, request: web.BaseRequest, direct: DirectExchange, cors: Mapping[str, str]
+    ) -> web.StreamResponse:
+        """Give the answer of what was handed on at once. Raises Refused, NotStreamable."""
+        slot = BodySlot()
+        slot.frame = direct.frame
         jar = self._jars.find(request.headers.get(SESSION_ID))
-        return await self._hand_on(request, self._after(passage, request, jar), cors, turn, jar)
+        return await self._hand_on(request, self._after(direct, request, jar), cors, slot, jar)
 
     @contextlib.asynccontextmanager
-    async def _after(self, passage: Passage, request: web.BaseRequest, jar: CookieJar) -> AsyncIterator[Response]:
+    async def _after(self, direct: DirectExchange, request: web.BaseRequest, jar: CookieJar) -> AsyncIterator[Response]:
         """Yield the answer of what was handed on at once, or of where it was redirected to."""
-        async with passage.response(self._dial.name) as answer:
+        async with direct.response(self._dial.name) as answer:
             if not self._dial.learn_move(answer, self._dial.url, answer.url):
                 yield answer
                 return
-        headers = self._onward(request.headers, passage.frame)
+        headers = self._onward(request.headers, direct.frame)
         headers["Content-Type"] = JSON
-        body = passage.frame.raw
+        body = direct.frame.raw
         async with self._dial.request("POST", headers, body=body, jar=jar, may_follow=False) as response:
             yield response
 
     @contextlib.asynccontextmanager
-    async def turn_of(self, request: web.BaseRequest, arrivals: Arrivals) -> AsyncIterator[Turn]:
-        """Read a POST's frame and yield its turn, which ends when the frame is sent, or this is left; raises Refused.
+    async def slot_of(self, request: web.BaseRequest, arrivals: Arrivals) -> AsyncIterator[BodySlot]:
+        """Read a POST's frame and yield its slot, which ends when the frame is sent, or this is left; raises Refused.
 
         Large ones are left in the network while the server does not take those that are here.
         """
@@ -296,17 +303,17 @@ class PassThrough:
         length = request.content_length
         is_small = length is not None and length <= self._limits.buffer_low
         arrival = arrivals.begin(length, (lambda: True) if is_small else self._wants_bodies)
-        turn = Turn()
-        turn.frame = await self._answers.checks.check_frame_in_turns(
+        slot = BodySlot()
+        slot.frame = await self._context.checks.check_frame_in_turns(
             await read_body(request, self._limits, arrival, rate=STRANGERS_RATE), None
         )
         if not is_small:
-            turn.on_end = functools.partial(self._sent, len(turn.frame.raw))
-            self._unsent += len(turn.frame.raw)
+            slot.on_end = functools.partial(self._sent, len(slot.frame.raw))
+            self._unsent += len(slot.frame.raw)
         try:
-            yield turn
+            yield slot
         finally:
-            turn.end()
+            slot.end()
 
     def _sent(self, size: int) -> None:
         self._unsent -= size
@@ -323,8 +330,8 @@ class PassThrough:
         """End every exchange: with an error, or so that its client can come back for the rest."""
         self._is_closed = True
         self._end(lambda _: True)
-        for passage in tuple(self._passages):
-            passage.go_on()
+        for direct in tuple(self._directs):
+            direct.go_on()
         await self._tasks.aclose()
 
     def _end(self, is_chosen: Callable[[bool], bool]) -> None:
@@ -371,13 +378,13 @@ class PassThrough:
         request: web.BaseRequest,
         entering: AbstractAsyncContextManager[Response],
         cors: Mapping[str, str],
-        turn: Turn | None = None,
+        slot: BodySlot | None = None,
         jar: CookieJar | None = None,
     ) -> web.StreamResponse:
         """Enter the answer, which sends the request, and give it back; ``jar`` holds the cookies it has set."""
-        frame = turn.frame if turn is not None else None
+        frame = slot.frame if slot is not None else None
         head = frame.head if frame is not None else None
-        passing = _Passing(request, cors, turn, head)
+        forwarded = _Forwarded(request, cors, slot, head)
         asks = head is not None and head.asks
         del frame
         self.in_flight += asks
@@ -389,15 +396,15 @@ class PassThrough:
                     if jar is not None and jar.kept:
                         self._note_session(_session_of(request, head), response, jar, request.method)
                     self._dial.fault = None
-                    if turn is not None and 200 <= response.status < 300:
+                    if slot is not None and 200 <= response.status < 300:
                         self.is_elsewhere = False
-                    if is_stream and asks and not self._answers.checks.takes_streams(request.headers):
+                    if is_stream and asks and not self._context.checks.takes_streams(request.headers):
                         is_stream = False
-                        answer = await self._collapsed(passing, response)
+                        answer = await self._collapsed(forwarded, response)
                     elif not is_stream:
-                        answer = await self._whole(passing, response)
+                        answer = await self._whole(forwarded, response)
                 if is_stream:
-                    return await self._stream(passing, response)
+                    return await self._stream(forwarded, response)
                 return await send_whole(request, self._shown(request, answer), self._limits)
         except EndpointUnavailable as exc:
             self._dial.fault = f"{exc}"
@@ -429,13 +436,13 @@ class PassThrough:
             self._dial.show(self._dial.name, _client(request.headers.get(SESSION_ID)), (Frame(answer.body),))
         return answer
 
-    def _body(self, turn: Turn) -> bytes | BytesPayload:
-        frame = turn.frame
+    def _body(self, slot: BodySlot) -> bytes | BytesPayload:
+        frame = slot.frame
         assert frame is not None, "read"
         is_small = len(frame.raw) <= self._limits.buffer_low
         if is_small or frame.head.method == _INITIALIZE or self._dial.may_resend or not self._dial.is_settled:
             return frame.raw
-        return _LargeBody(frame.raw, turn.end)
+        return _LargeBody(frame.raw, slot.end)
 
     def _failed(
         self,
@@ -455,11 +462,11 @@ class PassThrough:
 
     # Answers that are whole.
 
-    async def _whole(self, passing: _Passing, response: Response) -> web.Response:
-        head, cors, status = passing.head, passing.cors, response.status
+    async def _whole(self, forwarded: _Forwarded, response: Response) -> web.Response:
+        head, cors, status = forwarded.head, forwarded.cors, response.status
         if status >= 400:
             body = await self._dial.read_error_body(response)
-            return self._refusal(passing, response, body)
+            return self._refusal(forwarded, response, body)
         if not 200 <= status < 300:
             said = self._dial.describe_error_body(await self._dial.read_error_body(response))
             fault = f"{self._dial.name}: HTTP {status}{': ' if said else ''}{said}"
@@ -481,10 +488,10 @@ class PassThrough:
             return web.Response(status=status, headers=headers)  # a page is no part of 202, and could be a script
         return web.Response(status=status, body=body, content_type=JSON, headers=headers)
 
-    async def _collapsed(self, passing: _Passing, response: Response) -> web.Response:
+    async def _collapsed(self, forwarded: _Forwarded, response: Response) -> web.Response:
         """Read a stream for a client that takes none, until its answer is there. Raises EndpointBroken."""
-        assert passing.head is not None, "a request was answered"
-        stream = CollapsedStream(passing.head, self._limits.max_frame_bytes)
+        assert forwarded.head is not None, "a request was answered"
+        stream = CollapsedStream(forwarded.head, self._limits.max_frame_bytes)
         body: bytes | None = None
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(None) as patience:
@@ -495,7 +502,7 @@ class PassThrough:
         if body is None and (body := stream.last_resort()) is None:
             raise EndpointBroken(f"{self._dial.name}: the stream ended without an answer")
         return web.Response(
-            status=response.status, body=body, content_type=JSON, headers=self._homeward(response, passing.cors)
+            status=response.status, body=body, content_type=JSON, headers=self._homeward(response, forwarded.cors)
         )
 
     def _set_patience(self, patience: asyncio.Timeout, *, is_doubtful: bool) -> None:
@@ -503,26 +510,26 @@ class PassThrough:
         if is_doubtful is (patience.when() is None):
             patience.reschedule(self._loop.time() + self._limits.stray_grace if is_doubtful else None)
 
-    def _refusal(self, passing: _Passing, response: Response, body: bytes) -> web.Response:
+    def _refusal(self, forwarded: _Forwarded, response: Response, body: bytes) -> web.Response:
         """Pass a refusal on if it is JSON-RPC, else say it so; or find that the server may speak HTTP+SSE."""
-        request, head, turn, status = passing.request, passing.head, passing.turn, response.status
+        request, head, slot, status = forwarded.request, forwarded.head, forwarded.slot, response.status
         frame = Frame(body.strip())
         is_error = frame.head.kind is Kind.RESPONSE
         # 405 with an error that is not this request's own: it is POST that is refused here, not the request.
         is_no_post = status == 405 and (not is_error or frame.head.id is None) and not is_modern_error(frame)
         is_begun = _session_of(request, head) is not None
         is_legacy = not is_modern_version(request.headers.get(PROTOCOL_VERSION))  # others find out by themselves
-        if head is not None and is_legacy and not is_begun and turn is not None and turn.frame is not None:
+        if head is not None and is_legacy and not is_begun and slot is not None and slot.frame is not None:
             is_first = head.method == _INITIALIZE
             if is_no_post or (is_first and status in (400, 404) and not is_error):
                 self.is_elsewhere = self.is_elsewhere or is_first
-                raise Elsewhere
+                raise NotStreamable
         if head is not None and is_no_post and is_begun:
             raise Refused(404, "no such session: begin a new one with initialize", request_id=head.id)
-        headers = self._homeward(response, passing.cors)
+        headers = self._homeward(response, forwarded.cors)
         if status in (401, 407):  # the client has not been asked, nor could its token go there
             fault = f"{self._dial.name}: HTTP {status}: the server does not accept this relay's credentials"
-            return self._failed(head, passing.cors, replies.UPSTREAM_STATUS, fault, "no")
+            return self._failed(head, forwarded.cors, replies.UPSTREAM_STATUS, fault, "no")
         if is_error:
             if head is not None and head.id is not None and frame.head.id is None:
                 body = (respelled(frame, head.id) or frame).raw
@@ -537,18 +544,18 @@ class PassThrough:
 
     # Streams.
 
-    async def _stream(self, passing: _Passing, response: Response) -> web.StreamResponse:
+    async def _stream(self, forwarded: _Forwarded, response: Response) -> web.StreamResponse:
         """Pass a stream on as it comes; if it ends too soon for good, its request gets an error."""
-        request = passing.request
-        if passing.turn is not None:
-            passing.turn.end()
-        headers = {**_STREAM_HEADERS, **self._homeward(response, passing.cors), "Content-Type": EVENT_STREAM}
+        request = forwarded.request
+        if forwarded.slot is not None:
+            forwarded.slot.end()
+        headers = {**_STREAM_HEADERS, **self._homeward(response, forwarded.cors), "Content-Type": EVENT_STREAM}
         answer = web.StreamResponse(status=response.status, headers=headers)
-        watch = self._watch(passing)
-        self._answers.active_streams += 1
+        watch = self._watch(forwarded)
+        self._context.active_streams += 1
         try:
             await answer.prepare(request)
-            last = await self._copy(passing, response, answer, watch)
+            last = await self._copy(forwarded, response, answer, watch)
             if last is None:
                 abort(request)  # as the server did: its client comes back with Last-Event-ID
                 return answer
@@ -558,18 +565,18 @@ class PassThrough:
         except ConnectionError as exc:
             logger.debug("http: a client left its stream: %s", exc)
         finally:
-            self._answers.active_streams -= 1
+            self._context.active_streams -= 1
             self._end_watch(request, watch)
         return answer
 
-    def _watch(self, passing: _Passing) -> StreamWatch:
-        request = passing.request
-        last_event_id = request.headers.get(LAST_EVENT_ID) if passing.head is None else None
+    def _watch(self, forwarded: _Forwarded) -> StreamWatch:
+        request = forwarded.request
+        last_event_id = request.headers.get(LAST_EVENT_ID) if forwarded.head is None else None
         return StreamWatch(
-            passing.head,
+            forwarded.head,
             self._limits,
             can_resume=not is_modern_version(request.headers.get(PROTOCOL_VERSION)),
-            owed=self._owed_to(request) if passing.head is None else (),
+            owed=self._owed_to(request) if forwarded.head is None else (),
             is_resumed=last_event_id is not None,
         )
 
@@ -584,12 +591,12 @@ class PassThrough:
             )
 
     async def _copy(
-        self, passing: _Passing, response: Response, answer: web.StreamResponse, watch: StreamWatch
+        self, forwarded: _Forwarded, response: Response, answer: web.StreamResponse, watch: StreamWatch
     ) -> bytes | None:
         """Copy events until there are no more; return what is to follow them, None if the stream must not end well."""
-        head = passing.head
+        head = forwarded.head
         fault = f"{self._dial.name}: the stream ended without an answer"
-        look = self._looking_on(passing.request)
+        look = self._looking_on(forwarded.request)
         try:
             async with self._until_closed(head):
                 with contextlib.suppress(TimeoutError):
@@ -598,7 +605,7 @@ class PassThrough:
                             onward = watch.feed(chunk)
                             if look is not None:
                                 look(onward)
-                            await write(passing.request, answer, onward, self._limits)
+                            await write(forwarded.request, answer, onward, self._limits)
                             self._set_patience(patience, is_doubtful=watch.is_doubtful)
         except FrameTooLarge as exc:
             return watch.give_up(replies.TOO_LARGE, f"{self._dial.name}: {exc}")

@@ -1,4 +1,4 @@
-"""The fast lane remembers headers it has admitted: for those alone, there alone, and while the session lives."""
+"""The fast connection remembers headers it has admitted: for those alone, there alone, and while the session lives."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from relay.endpoints.http.server import fast_connection as http_server_lane
-from relay.endpoints.http.server.fast_connection import FastLane
+from relay.endpoints.http.server import fast_connection as http_fast_connection
+from relay.endpoints.http.server.fast_connection import FastConnection
 from relay.endpoints.http.server.session import HttpSession
 from relay.errors import EndpointBroken
 from relay.limits import Limits
@@ -170,11 +170,11 @@ async def test_how_long_an_answer_may_take_is_the_session_s_own() -> None:
         line = await Line(opened).begin()
         assert opened.listener._http is not None
         own = line.wire.writer.get_extra_info("sockname")
-        for lane in opened.listener._http.connections:
-            if lane.transport is not None and lane.transport.get_extra_info("peername") == own:
-                assert isinstance(lane, http_server_lane.FastLane)
-                await until(lambda timed=lane: timed._timer is None)
-                lane._wait(60)
+        for connection in opened.listener._http.connections:
+            if connection.transport is not None and connection.transport.get_extra_info("peername") == own:
+                assert isinstance(connection, http_fast_connection.FastConnection)
+                await until(lambda timed=connection: timed._timer is None)
+                connection._wait(60)
         await line.wire.send("POST", "/mcp", line.headers, request(40, "tools/call"))
         async with asyncio.timeout(20):
             response = await line.wire.response()
@@ -228,7 +228,7 @@ class Early:
         self.is_leaving = False
         handle = web.RequestHandler._handle_request
 
-        async def handled(handler: FastLane, *arguments: Any) -> Any:
+        async def handled(handler: FastConnection, *arguments: Any) -> Any:
             self.ordinary += 1
             outcome = await handle(handler, *arguments)
             if self.pieces:
@@ -237,7 +237,7 @@ class Early:
 
         monkeypatch.setattr(web.RequestHandler, "_handle_request", handled)
 
-    def _come(self, handler: FastLane, pieces: list[bytes]) -> None:
+    def _come(self, handler: FastConnection, pieces: list[bytes]) -> None:
         for piece in pieces:
             handler.data_received(piece)
         if self.is_leaving:
@@ -297,7 +297,7 @@ async def test_a_request_that_comes_with_its_connection_needs_no_task(monkeypatc
         frame = request(5, "tools/call")
         made = web.RequestHandler.connection_made
 
-        def with_a_request(handler: FastLane, transport: asyncio.BaseTransport) -> None:
+        def with_a_request(handler: FastConnection, transport: asyncio.BaseTransport) -> None:
             made(handler, transport)
             handler.data_received(raw_post(line, frame))
 
@@ -318,7 +318,7 @@ BIG = "x" * 500
 @pytest.fixture
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let requests wait on their connections for as long as a busy machine may need to open them all."""
-    monkeypatch.setattr(http_server_lane, "_CROWDED", 30.0)
+    monkeypatch.setattr(http_fast_connection, "_CROWDED", 30.0)
 
 
 @contextlib.asynccontextmanager

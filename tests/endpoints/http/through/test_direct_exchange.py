@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from relay.endpoints.http.client.aiohttp_dial import Dial
-from relay.endpoints.http.client.pool import Line
+from relay.endpoints.http.client.pool import PooledConnection
 from relay.endpoints.http.server.listener import HttpListener
 from relay.limits import Limits
 from tests.e2e.fault_server import JSON, Exchange, FaultServer, Script, error, result, sse_event
@@ -60,10 +60,10 @@ class Hop:
     async def warm_client(self) -> Client:
         """Return a client with a kept connection, while another is kept towards the server."""
         client = self.client()
-        lane = None
-        while lane is None or not lane._idle:
+        pool = None
+        while pool is None or not pool._idle:
             await client.finished(await client.post(WARM))
-            lane = self.dial._lane
+            pool = self.dial._pool
             await asyncio.sleep(0)
         self.asked.clear()
         self.server.requests.clear()
@@ -82,13 +82,13 @@ async def hop_to(
         listener = HttpListener(limits=limits, server=dial)
         await listener.start()
         opened = Hop(listener, dial, server)
-        ask_as_ever = Line.ask
+        ask_as_ever = PooledConnection.ask
 
-        def noted(line: Line, head: bytes, body: bytes, on_answer: object) -> None:
+        def noted(line: PooledConnection, head: bytes, body: bytes, on_answer: object) -> None:
             opened.asked.append(body)
             ask_as_ever(line, head, body, on_answer)  # type: ignore[arg-type]  # as it came
 
-        monkeypatch.setattr(Line, "ask", noted)
+        monkeypatch.setattr(PooledConnection, "ask", noted)
         try:
             yield opened
         finally:
