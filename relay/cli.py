@@ -21,6 +21,7 @@ from relay.app.run.orphans import reap_orphans
 from relay.app.run.process import (
     collect_less_often,
     flush_stdout,
+    keep_freed_memory,
     loop_factory,
     open_standard_descriptors,
     raise_descriptor_limit,
@@ -188,6 +189,7 @@ def _run(argv: Sequence[str] | None, sink: StderrSink) -> int:
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             job = _job(program, words, sink)
             collect_less_often()
+            keep_freed_memory()
             with reap_orphans(runner.get_loop()):
                 return runner.run(job)
     except ConfigError as exc:

@@ -136,6 +136,11 @@ class Arrivals:
         """Return where a body waits: among small ones, so that no handshake waits for an upload, or among large."""
         return self._small if max(arrival.held, arrival.size or 0) <= self._max_small else self._large
 
+    def look_again(self) -> None:
+        """Let go on who may: a server takes more than it did. Without this they wait up to ``_PERIOD``."""
+        self._small.look_soon()
+        self._large.look_soon()
+
     @property
     def held(self) -> int:
         """Bytes that are here now."""
@@ -154,6 +159,7 @@ class _Hall:
         self._first: Arrival | None = None
         """The one that goes on though there is no room."""
         self._is_settling = False
+        self._is_looking = False
         self._due = 0.0
 
     @property
@@ -174,6 +180,7 @@ class _Hall:
             self._announced -= arrival.most
             if arrival is self._first:
                 self._first = None
+            self.look_soon()
 
     def admits(self, arrival: Arrival) -> bool:
         """Tell whether more of it may be read now; else let it wait."""
@@ -185,7 +192,29 @@ class _Hall:
             self._is_settling = True
             self._due = monotonic()
             asyncio.get_running_loop().call_soon(self._settle)
+        elif self._first is None or self._first in self._waiting:
+            self.look_soon()
         return False
+
+    def look_soon(self) -> None:
+        """Let go on who may, in the next turn of the loop: there is room, or a server takes more."""
+        if self._waiting and not self._is_looking:
+            self._is_looking = True
+            asyncio.get_running_loop().call_soon(self._look)
+
+    def _look(self) -> None:
+        self._is_looking = False
+        self._let_go_on(self._silent(min(self._due, monotonic())))
+
+    def _silent(self, heard: float) -> set[Arrival]:
+        """Return those that stand still though they may go on."""
+        return {one for one in self.members if one not in self._waiting and one.silence(heard) > self._arrivals.turn}
+
+    def _let_go_on(self, silent: set[Arrival]) -> None:
+        for one in self._next(silent):
+            if one in self._waiting:
+                del self._waiting[one]
+                one.go_on()
 
     def _settle(self) -> None:
         """Let go on who may, and refuse who is in the way."""
@@ -194,12 +223,9 @@ class _Hall:
             return
         now = monotonic()
         heard = self._due  # what came while the whole relay stood still was not heard, whatever was sent
-        silent = {one for one in self.members if one not in self._waiting and one.silence(heard) > self._arrivals.turn}
+        silent = self._silent(heard)
         self._make_room(sorted(silent, key=lambda one: one.held, reverse=True), heard)
-        for one in self._next(silent):
-            if one in self._waiting:
-                del self._waiting[one]
-                one.go_on()
+        self._let_go_on(silent)
         if self._waiting:
             self._is_settling = True
             self._due = now + _PERIOD

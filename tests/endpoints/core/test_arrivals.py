@@ -8,8 +8,13 @@ from dataclasses import replace
 
 import pytest
 
+from relay.endpoints.core import arrivals
 from relay.endpoints.core.arrivals import STEP, Arrival, Arrivals
 from relay.limits import Limits
+from tests.e2e.fault_server import Script
+from tests.e2e.oracle import request
+from tests.endpoints.http.house import answer, house
+from tests.endpoints.http.through.test_pass_through import hop_to
 
 CAPACITY = 4 * STEP
 FRAME = 64 * STEP
@@ -183,3 +188,62 @@ def test_where_others_wait_little_is_read_at_a_time() -> None:
     assert all(one.step > STEP for one in few), "there is room for all of them"
     arrivals.begin(CAPACITY // 3)
     assert all(one.step == STEP for one in few)
+
+
+@pytest.fixture
+def no_timer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no body go on because time has passed."""
+    monkeypatch.setattr(arrivals, "_PERIOD", 3600)
+
+
+@pytest.mark.usefixtures("no_timer")
+async def test_bodies_that_wait_go_on_as_soon_as_there_is_room() -> None:
+    """Eight uploads of 1 MB at a time: to look for room every 20 ms made 48 requests a second of 550."""
+    scene = Scene()
+    async with asyncio.timeout(10):
+        assert all(await asyncio.gather(*(scene.sender(2 * CAPACITY).send() for _ in range(8))))
+    assert scene.arrivals.held == 0
+
+
+@pytest.mark.usefixtures("no_timer")
+async def test_a_body_goes_on_as_soon_as_its_server_takes_more() -> None:
+    """Whoever knows that a server takes more says so."""
+    scene = Scene()
+    takes = False
+    stuck = scene.arrivals.begin(FRAME, lambda: takes)
+    room = asyncio.Event()
+    stuck.on_room = room.set
+    assert not stuck.grow(STEP)
+    takes = True
+    scene.arrivals.look_again()
+    async with asyncio.timeout(10):
+        await room.wait()
+
+
+@pytest.mark.usefixtures("no_timer")
+async def test_large_bodies_of_a_session_follow_each_other_without_a_wait() -> None:
+    """Each waits until the server has taken the one before."""
+    calls = [request(number, "tools/call", fill="x" * 600_000) for number in range(6)]
+    async with house() as opened, asyncio.timeout(20), asyncio.TaskGroup() as group:
+        first, server = await opened.begin()
+        clients = [opened.client() for _ in calls]
+        for client in clients:
+            client.session = first.session
+        posting = [group.create_task(client.post(call)) for client, call in zip(clients, calls, strict=True)]
+        seen = 0
+        while seen < len(calls):
+            for frame in await server.receive():
+                seen += 1
+                await server.send([answer(frame.head.id)])
+        for task in posting:
+            assert await (await task).body()
+
+
+@pytest.mark.usefixtures("no_timer")
+async def test_large_bodies_follow_each_other_to_another_server() -> None:
+    """HTTP to HTTP: no more is read than one frame beyond what the server takes."""
+    limits = Limits(close_grace=0.5, max_frame_bytes=400_000)
+    async with hop_to(Script(), limits=limits) as (opened, _), asyncio.timeout(20), asyncio.TaskGroup() as group:
+        calls = [request(number, "tools/call", fill="x" * 300_000) for number in range(6)]
+        for task in [group.create_task(opened.client().post(call)) for call in calls]:
+            assert (await task).status == 200

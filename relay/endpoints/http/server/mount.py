@@ -298,16 +298,23 @@ class Mount:
             yield body
         finally:
             session.body_bytes -= size
+            session.on_bodies_wanted()
 
     async def _read(self, request: web.BaseRequest, session: AnySession | None, *, is_small: bool) -> bytes:
         limits, headers = self.context.limits, request.headers
         if session is not None and not isinstance(session, ModernClients):  # whoever knows its id was let in
-            arrival = None if is_small else session.arrivals.begin(request.content_length, session.wants_bodies)
+            arrival = None
+            if not is_small:
+                session.on_bodies_wanted = session.arrivals.look_again
+                arrival = session.arrivals.begin(request.content_length, session.wants_bodies)
             return await read_body(request, limits, arrival, rate=_RATE)
         most = limits.max_frame_bytes
         if not self.per_request and not self.context.checks.is_modern(headers):
             most = min(most, limits.max_stranger_bytes)
-        wants = session.wants_bodies if session is not None and not is_small else _wants
+        wants = _wants
+        if session is not None and not is_small:
+            session.on_bodies_wanted = self.context.strangers.look_again
+            wants = session.wants_bodies
         arrival = self.context.strangers.begin(request.content_length, wants)
         return await read_body(request, limits, arrival, rate=STRANGERS_RATE, most=most)
 

@@ -50,6 +50,8 @@ class ClientSession:
         self.body_bytes = 0
         """Of large bodies that are whole and wait for room in the inbox."""
         self._arrivals: Arrivals | None = None
+        self.on_bodies_wanted: Callable[[], None] = lambda: None
+        """Called when the server may take more, after ``wants_bodies`` has said that it does not."""
         self.trail: Trail | None = None
         """The relays that the client has come through."""
         self.is_closing = False
@@ -77,7 +79,10 @@ class ClientSession:
 
     def wants_bodies(self) -> bool:
         """Tell whether the server takes more: else large bodies are left in the network."""
-        return self.is_closing or (not self.inbox.is_paused and self.body_bytes <= self._limits.buffer_high)
+        if self.inbox.is_paused and not self.is_closing:
+            self.inbox.call_at_room(self.on_bodies_wanted)
+            return False
+        return self.is_closing or self.body_bytes <= self._limits.buffer_high
 
     async def wait_for_room(self, frame: Frame | None = None) -> None:
         """Wait until the upstream takes more; a cancellation need not, for it may be what makes room."""

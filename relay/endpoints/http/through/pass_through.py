@@ -308,15 +308,16 @@ class PassThrough:
             await read_body(request, self._limits, arrival, rate=STRANGERS_RATE), None
         )
         if not is_small:
-            slot.on_end = functools.partial(self._sent, len(slot.frame.raw))
+            slot.on_end = functools.partial(self._sent, len(slot.frame.raw), arrivals)
             self._unsent += len(slot.frame.raw)
         try:
             yield slot
         finally:
             slot.end()
 
-    def _sent(self, size: int) -> None:
+    def _sent(self, size: int, arrivals: Arrivals) -> None:
         self._unsent -= size
+        arrivals.look_again()
 
     def _wants_bodies(self) -> bool:
         return self._unsent <= self._limits.max_frame_bytes
