@@ -20,7 +20,7 @@ help:
 	@echo 'make test         install the test peers, run pytest; ARGS="-k sse -x" is passed on; WORKERS=0 for --pdb'
 	@echo 'make conformance  the official conformance runner, direct and through the relay; ARGS="--era 2026-07-28"'
 	@echo 'make soak         every listener before every target, 10,000 calls a pair; prints the matrix'
-	@echo 'make cover        pytest under coverage: 95 % of all, 100 % of frames/ and routing/'
+	@echo 'make cover        pytest under coverage: 95 % of all, 100 % of frames/, mcp/ and routing/'
 	@echo 'make packages     sdist and wheel in dist/, installed by pip, pipx and uv, each in a place of its own, and used'
 	@echo 'make fuzz         the hypothesis tests with many examples'
 	@echo 'make bench        python -m bench $$(ARGS)'
@@ -68,7 +68,7 @@ cover: peers
 	$(BIN)/coverage run -m pytest $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=95
-	$(BIN)/coverage report --fail-under=100 --include='relay/frames/*,relay/routing/*'
+	$(BIN)/coverage report --fail-under=100 --include='relay/frames/*,relay/mcp/*,relay/routing/*'
 
 packages: setup
 	$(BIN)/python -m tests.packages

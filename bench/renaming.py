@@ -13,7 +13,7 @@ from collections.abc import Callable
 import orjson
 
 from relay.frames.frame import Frame
-from relay.frames.rename import with_id, with_number
+from relay.frames.ids import with_id, with_number
 
 _SIZES = {"100 B": 100, "100 kB": 100_000, "10 MB": 10_000_000}
 _BUDGET = 0.3  # seconds for each figure

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from relay.frames.bounds import BUILT, MOST_MESSAGES, MOST_NAME, excess, is_utf8, may_hold
-from relay.frames.members import Malformed, Span, Text, TooMany, elements, find_members
+from relay.frames.json_cost import BUILT, MOST_MESSAGES, MOST_NAME, excess, is_utf8, may_hold
+from relay.frames.json_scan import Malformed, Span, Text, TooMany, elements, find_members
 from relay.limits import DEFAULT_LIMITS
 
 __all__ = ["UNREADABLE", "Frame", "Head", "Kind", "RequestId", "each_message", "read_name", "read_text"]

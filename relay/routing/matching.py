@@ -14,8 +14,8 @@ from collections import deque
 from collections.abc import Callable, Collection, Container, Iterator
 
 from relay.frames import replies
-from relay.frames.bounds import is_utf8
 from relay.frames.frame import Frame, Kind, RequestId, read_id
+from relay.frames.json_cost import is_utf8
 
 __all__ = [
     "Strays",
@@ -100,14 +100,14 @@ def home_of(frame: Frame, waiting: Container[RequestId], name: str) -> Frame | N
     meant = alike(frame.head.id, waiting)
     if meant is None:
         return None
-    from relay.frames.answers import respelled  # 3 ms of start-up, for what few servers write
+    from relay.frames.repair import respelled  # 3 ms of start-up, for what few servers write
 
     return respelled(frame, meant) or _in_place_of(frame, meant, name)
 
 
 def last_resort(frame: Frame, only: RequestId, settled: Container[RequestId], name: str) -> Frame | None:
     """Return what an answer that fits nobody means for the only request it may be for; None if it is late, or ours."""
-    from relay.frames.answers import is_error, respelled
+    from relay.frames.repair import is_error, respelled
 
     said = frame.head.id
     if is_again(said, (), settled) if said is not None else replies.is_about_nothing(frame):
@@ -117,7 +117,7 @@ def last_resort(frame: Frame, only: RequestId, settled: Container[RequestId], na
 
 
 def _in_place_of(frame: Frame, request_id: RequestId, name: str) -> Frame:
-    from relay.frames.answers import error_under
+    from relay.frames.repair import error_under
 
     said = frame.head.id
     seen = "without an id that can be told" if said is None else f"with the id {said!r:.80}, which no request has"
@@ -127,7 +127,7 @@ def _in_place_of(frame: Frame, request_id: RequestId, name: str) -> Frame:
 
 def answers_in(frame: Frame, name: str = "the server", *, is_server: bool = True) -> list[Frame]:
     """Return what goes on of an invalid frame of ``name``: answers that are mended, errors in place of others."""
-    from relay.frames.answers import sift
+    from relay.frames.repair import sift
 
     return sift(frame, name, is_server=is_server).onward if frame.head.kind is Kind.INVALID else []
 

@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 
 from relay.frames import replies
 from relay.frames.frame import Frame, Kind, RequestId, read_id
-from relay.frames.rename import (
+from relay.frames.ids import (
     Unnameable,
     subscription_of,
     with_id,

@@ -1,6 +1,6 @@
 """One message that is dear to read, by every way in: nobody takes a step for each of its tokens.
 
-Steps are counted, not timed; see tests/frames/test_bounds.py for what each reader does with every kind of message.
+Steps are counted, not timed; see tests/frames/test_json_cost.py for what each reader does with every kind of message.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from bench.flood.corpus import make, modernise
 from relay.endpoints.base import Endpoint
 from relay.errors import RelayError
 from relay.frames.frame import Frame
-from relay.frames.http_rules import JSON
 from relay.limits import Limits
+from relay.mcp.http_rules import JSON
 from tests.e2e.conversation import Direct
 from tests.e2e.fault_server import FaultServer, Script
 from tests.e2e.oracle import request

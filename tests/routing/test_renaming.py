@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 
 from relay.frames.frame import Frame
-from relay.frames.rename import SUBSCRIPTION_ID, Unnameable
+from relay.frames.ids import SUBSCRIPTION_ID, Unnameable
 from relay.routing.renaming import LISTEN, Renamed, Renaming
 
 

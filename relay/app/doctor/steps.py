@@ -34,8 +34,8 @@ from relay.endpoints.core.lazy import Lazy
 from relay.endpoints.socket.tcp import TcpAddress, dial
 from relay.errors import ConfigError, RelayError
 from relay.frames.frame import Frame
-from relay.frames.modern import MODERN_VERSION, UNSUPPORTED_VERSION
 from relay.limits import DEFAULT_LIMITS, Limits
+from relay.mcp.tool_headers import MODERN_VERSION, UNSUPPORTED_VERSION
 
 __all__ = ["Examination"]
 

@@ -22,7 +22,7 @@ from relay.endpoints.stdio.own_stdio import OwnStdio
 from relay.errors import RelayError
 from relay.frames import replies
 from relay.frames.frame import Frame, Kind, RequestId
-from relay.frames.modern import read_facts
+from relay.mcp.tool_headers import read_facts
 from relay.pipe import Observer, PipeReport
 from relay.routing.matching import alike
 

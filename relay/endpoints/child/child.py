@@ -152,7 +152,7 @@ class _ChildReader(FrameReader):
 
     def _sift(self, frame: Frame) -> list[Frame]:
         """Return what goes on in place of a line that is no message; an answer among them has somebody who waits."""
-        from relay.frames.answers import sift  # 3 ms of start-up, for what few servers write
+        from relay.frames.repair import sift  # 3 ms of start-up, for what few servers write
 
         sifted = sift(frame, self.name, is_server=True)
         if sifted.is_noise:

@@ -22,9 +22,9 @@ from relay.endpoints.core.last_resort import give_later
 from relay.errors import EndpointBroken, EndpointClosed, RelayError
 from relay.frames import replies
 from relay.frames.frame import UNREADABLE, Frame, Kind, RequestId, each_message, read_text
-from relay.frames.http_rules import LEGACY_VERSIONS
-from relay.frames.rename import Unnameable, with_id, with_target
+from relay.frames.ids import Unnameable, with_id, with_target
 from relay.limits import Limits
+from relay.mcp.http_rules import LEGACY_VERSIONS
 from relay.routing.matching import alike, answers_in
 from relay.routing.renaming import Renaming
 

@@ -178,7 +178,7 @@ class Settlement:
             back.append(replies.error(head.id, replies.TOO_LARGE, message, delivered="no"))
 
     def _take_invalid(self, frame: Frame, onward: list[Frame], back: list[Frame]) -> None:
-        from relay.frames.answers import sift  # 3 ms of start-up, for what few peers write
+        from relay.frames.repair import sift  # 3 ms of start-up, for what few peers write
 
         sifted = sift(frame, self._name, is_server=self._peer_serves)
         if sifted.is_noise:
@@ -214,7 +214,7 @@ class Settlement:
 
     def _hand_over_invalid(self, frame: Frame, onward: list[Frame], back: list[Frame]) -> None:
         """Tell whoever waits for what this was meant to be; its sender only if that was a request."""
-        from relay.frames.answers import sift
+        from relay.frames.repair import sift
 
         sifted = sift(frame, self._other, is_server=not self._peer_serves)
         onward += self._note_sifted(sifted.onward, self._ours, self._theirs, self._other)

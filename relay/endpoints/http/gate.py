@@ -13,11 +13,13 @@ from multidict import MultiMapping
 
 from relay.auth.origin import OriginPolicy
 from relay.endpoints.core.turns import LARGE, let_others_go_on
-from relay.endpoints.http.server_profile import ServerProfile
 from relay.frames import replies
-from relay.frames.bounds import is_utf8
 from relay.frames.frame import Frame, Head, Kind, RequestId, repeated_key, salvage_head
-from relay.frames.http_rules import (
+from relay.frames.json_cost import is_utf8
+from relay.frames.json_scan import TooMany
+from relay.frames.lines import KEPT
+from relay.limits import Limits
+from relay.mcp.http_rules import (
     EVENT_STREAM,
     JSON,
     LAST_EVENT_ID,
@@ -31,9 +33,8 @@ from relay.frames.http_rules import (
     media_type,
     without_bom,
 )
-from relay.frames.lines import KEPT
-from relay.frames.members import TooMany
-from relay.frames.modern import (
+from relay.mcp.profile import ServerProfile
+from relay.mcp.tool_headers import (
     HEADER_MISMATCH,
     INVALID_PARAMS,
     METHOD_NOT_FOUND,
@@ -42,7 +43,6 @@ from relay.frames.modern import (
     check_headers,
     read_facts,
 )
-from relay.limits import Limits
 
 __all__ = ["Checks", "Refused", "check_single"]
 

@@ -114,7 +114,7 @@ class OwnStdio:
 
     def _answer_unsound(self, frames: Sequence[Frame]) -> list[Frame]:
         """Return what goes on, and tell the client what is wrong with the rest: no server is to choke on that."""
-        from relay.frames.answers import sift
+        from relay.frames.repair import sift
 
         onward: list[Frame] = []
         for frame in frames:

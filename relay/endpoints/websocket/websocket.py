@@ -36,11 +36,11 @@ from relay.endpoints.websocket.masks import MaskedSocket
 from relay.endpoints.websocket.sending import send_masked
 from relay.endpoints.websocket.upgrade_refusal import explaining
 from relay.errors import EndpointBroken, EndpointClosed, EndpointUnavailable, RelayError
-from relay.frames.bounds import is_utf8
 from relay.frames.frame import Frame, Kind
-from relay.frames.http_rules import listed, without_bom
+from relay.frames.json_cost import is_utf8
 from relay.frames.lines import KEPT, Oversized
 from relay.limits import DEFAULT_LIMITS, Limits
+from relay.mcp.http_rules import listed, without_bom
 
 if TYPE_CHECKING:
     from relay.endpoints.core.refusal_log import RefusalLog

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from relay.endpoints.http.server.listener import HttpListener
 from relay.endpoints.http.server.modern import ModernClients
 from relay.frames.frame import Frame, RequestId
-from relay.frames.rename import SUBSCRIPTION_ID
+from relay.frames.ids import SUBSCRIPTION_ID
 from relay.limits import Limits
 from tests.e2e.oracle import ACCEPT_BOTH, Client, Response, notification
 from tests.endpoints.http.house import PATIENT, House, answer

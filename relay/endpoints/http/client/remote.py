@@ -19,8 +19,8 @@ from relay.endpoints.http.client.sse import SseClient
 from relay.endpoints.http.client.streamable import HttpClient
 from relay.errors import ConfigError, EndpointClosed, RelayError
 from relay.frames.frame import Frame, Kind
-from relay.frames.modern import read_facts
 from relay.limits import DEFAULT_LIMITS, Limits
+from relay.mcp.tool_headers import read_facts
 
 if TYPE_CHECKING:
     import httpx

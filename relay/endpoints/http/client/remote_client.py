@@ -18,12 +18,12 @@ from relay.endpoints.http.client.dial import AnyDial
 from relay.endpoints.http.client.lost_session import SessionLoss
 from relay.errors import EndpointClosed, EndpointUnavailable, FrameTooLarge, RelayError
 from relay.frames import replies
-from relay.frames.answers import Sifted, sift
 from relay.frames.frame import Frame, Head, Kind, RequestId, salvage_head
-from relay.frames.http_rules import negotiated_version
 from relay.frames.lines import Oversized
-from relay.frames.modern import RequestFacts
+from relay.frames.repair import Sifted, sift
 from relay.frames.sse import SseEvent
+from relay.mcp.http_rules import negotiated_version
+from relay.mcp.tool_headers import RequestFacts
 from relay.routing.exchanges import Exchanges, IdInUse
 
 __all__ = ["Post", "RemoteClient", "StreamCursor"]

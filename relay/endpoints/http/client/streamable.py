@@ -25,7 +25,8 @@ from relay.endpoints.http.client.remote_client import Post, RemoteClient, Stream
 from relay.errors import EndpointBroken, EndpointUnavailable, RelayError
 from relay.frames import replies
 from relay.frames.frame import Frame, Kind
-from relay.frames.http_rules import (
+from relay.frames.sse import SseDecoder
+from relay.mcp.http_rules import (
     EVENT_STREAM,
     JSON,
     LAST_EVENT_ID,
@@ -36,7 +37,7 @@ from relay.frames.http_rules import (
     negotiated_version,
     without_bom,
 )
-from relay.frames.modern import (
+from relay.mcp.tool_headers import (
     ToolHeaders,
     error_for,
     is_modern_error,
@@ -44,7 +45,6 @@ from relay.frames.modern import (
     request_headers,
     without_tools,
 )
-from relay.frames.sse import SseDecoder
 
 if TYPE_CHECKING:
     from yarl import URL

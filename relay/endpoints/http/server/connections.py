@@ -18,8 +18,8 @@ from relay.endpoints.core.refusal_log import RefusalLog
 from relay.endpoints.http.server.fast_connection import FastConnection, Rules
 from relay.endpoints.http.server.heads import fault_of_head
 from relay.frames import replies
-from relay.frames.http_rules import JSON
 from relay.limits import Limits
+from relay.mcp.http_rules import JSON
 
 __all__ = ["ConnectionServer"]
 

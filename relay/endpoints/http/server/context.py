@@ -15,9 +15,9 @@ from relay.endpoints.http.gate import Checks, Refused
 from relay.endpoints.http.server.stream import EventStream, Stalled
 from relay.frames import replies
 from relay.frames.frame import Head
-from relay.frames.http_rules import EVENT_STREAM, JSON
 from relay.frames.sse import KEEP_ALIVE
 from relay.limits import Limits
+from relay.mcp.http_rules import EVENT_STREAM, JSON
 
 __all__ = ["ListenerContext"]
 

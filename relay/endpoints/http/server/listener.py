@@ -30,8 +30,8 @@ from relay.endpoints.http.server.mount import AnyEndpoint, Mount, PerRequest
 from relay.endpoints.http.server.sse_routes import SseRoutes
 from relay.endpoints.http.server.streamable import StreamableHttp
 from relay.errors import ConfigError
-from relay.frames.http_rules import JSON, SESSION_ID, listed
 from relay.limits import DEFAULT_LIMITS, Limits
+from relay.mcp.http_rules import JSON, SESSION_ID, listed
 
 if TYPE_CHECKING:
     from relay.endpoints.http.client.aiohttp_dial import Dial

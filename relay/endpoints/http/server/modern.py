@@ -14,13 +14,13 @@ from collections.abc import Callable, Mapping, Sequence
 from relay.endpoints.core.last_resort import give_later
 from relay.endpoints.http.server.session import ClientSession, Exchange
 from relay.endpoints.http.server.stream import EventStream
-from relay.endpoints.http.server_profile import ServerProfile, next_cursor
 from relay.errors import EndpointClosed
 from relay.frames import replies
 from relay.frames.frame import Frame, Kind, each_message
-from relay.frames.http_rules import is_foreign_error, status_of
-from relay.frames.modern import MODERN_VERSION, RequestFacts
 from relay.limits import Limits
+from relay.mcp.http_rules import is_foreign_error, status_of
+from relay.mcp.profile import ServerProfile, next_cursor
+from relay.mcp.tool_headers import MODERN_VERSION, RequestFacts
 from relay.routing.matching import answers_in
 from relay.routing.renaming import Renamed, Renaming
 

@@ -26,7 +26,7 @@ from relay.endpoints.http.server.session import HttpSession
 from relay.endpoints.http.server.sse_session import SseSession
 from relay.errors import EndpointClosed
 from relay.frames.frame import Frame, Head, Kind
-from relay.frames.http_rules import PROTOCOL_VERSION, SESSION_ID
+from relay.mcp.http_rules import PROTOCOL_VERSION, SESSION_ID
 from relay.routing.sessions import Sessions
 
 if TYPE_CHECKING:

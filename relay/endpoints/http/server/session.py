@@ -20,8 +20,8 @@ from relay.endpoints.http.server.stream import EventStream
 from relay.errors import EndpointClosed, RelayError
 from relay.frames import replies
 from relay.frames.frame import Frame, Head, Kind, RequestId
-from relay.frames.http_rules import SESSION_ID, has_priming, negotiated_version
 from relay.limits import Limits
+from relay.mcp.http_rules import SESSION_ID, has_priming, negotiated_version
 from relay.routing.event_log import Kept, parse_event_id
 from relay.routing.exchanges import Exchanges
 from relay.routing.matching import answers_in

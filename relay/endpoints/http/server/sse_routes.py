@@ -11,8 +11,8 @@ from relay.endpoints.http.server.sse_session import SseSession
 from relay.errors import EndpointClosed
 from relay.frames import replies
 from relay.frames.frame import Frame, Kind
-from relay.frames.http_rules import EVENT_STREAM
 from relay.frames.sse import encode_event
+from relay.mcp.http_rules import EVENT_STREAM
 from relay.routing.exchanges import IdInUse
 
 __all__ = ["SseRoutes"]

@@ -26,9 +26,9 @@ from relay.endpoints.http.server.stream import EventStream
 from relay.errors import EndpointClosed
 from relay.frames import replies
 from relay.frames.frame import Frame, Kind
-from relay.frames.http_rules import EVENT_STREAM, JSON, LAST_EVENT_ID, SESSION_ID
-from relay.frames.modern import RequestFacts, read_facts
-from relay.frames.rename import Unnameable
+from relay.frames.ids import Unnameable
+from relay.mcp.http_rules import EVENT_STREAM, JSON, LAST_EVENT_ID, SESSION_ID
+from relay.mcp.tool_headers import RequestFacts, read_facts
 from relay.routing.exchanges import IdInUse
 
 if TYPE_CHECKING:

@@ -43,9 +43,10 @@ from relay.endpoints.http.through.owed_answers import OwedAnswers
 from relay.endpoints.http.through.stream_watch import StreamWatch, once_each
 from relay.errors import EndpointBroken, EndpointUnavailable, FrameTooLarge
 from relay.frames import replies
-from relay.frames.answers import StandIn, respelled
 from relay.frames.frame import Frame, Head, Kind, RequestId
-from relay.frames.http_rules import (
+from relay.frames.repair import StandIn, respelled
+from relay.frames.sse import SseDecoder, encode_event
+from relay.mcp.http_rules import (
     EVENT_STREAM,
     JSON,
     LAST_EVENT_ID,
@@ -57,8 +58,7 @@ from relay.frames.http_rules import (
     media_type,
     without_bom,
 )
-from relay.frames.modern import METHOD, NAME, PARAM_PREFIX, is_modern_error
-from relay.frames.sse import SseDecoder, encode_event
+from relay.mcp.tool_headers import METHOD, NAME, PARAM_PREFIX, is_modern_error
 from relay.routing.matching import alike, fitting, is_again
 from relay.routing.sessions import name_of_session
 

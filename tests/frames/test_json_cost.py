@@ -17,12 +17,13 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from bench.flood.corpus import HONEST, KINDS, make, modernise
-from relay.frames import bounds, rename
-from relay.frames.bounds import BUILT, MOST_MESSAGES, MOST_NAME, excess, is_utf8
+from relay.frames import ids as rename
+from relay.frames import json_cost as bounds
 from relay.frames.frame import Frame, Kind, _mend, each_message, repeated_key, salvage_head
-from relay.frames.members import Malformed, TooMany, elements, find_members
-from relay.frames.modern import ToolHeaders, check_headers, read_facts, request_headers, without_tools
+from relay.frames.json_cost import BUILT, MOST_MESSAGES, MOST_NAME, excess, is_utf8
+from relay.frames.json_scan import Malformed, TooMany, elements, find_members
 from relay.frames.replies import TOO_LARGE, code_of
+from relay.mcp.tool_headers import ToolHeaders, check_headers, read_facts, request_headers, without_tools
 
 SIZE = 2**19
 MOST_STEPS = 250_000

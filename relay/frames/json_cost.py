@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import codecs
 
-from relay.frames.members import Text
+from relay.frames.json_scan import Text
 from relay.limits import DEFAULT_LIMITS
 
 __all__ = ["BUILT", "MOST_ESCAPES", "MOST_MESSAGES", "MOST_NAME", "excess", "is_utf8", "may_hold"]

@@ -15,9 +15,9 @@ import re
 
 import msgspec
 
-from relay.frames.bounds import MOST_NAME, may_hold
 from relay.frames.frame import UNREADABLE, Frame, Head, RequestId, _mend, read_name
-from relay.frames.members import Span, Text, TooMany, find_members
+from relay.frames.json_cost import MOST_NAME, may_hold
+from relay.frames.json_scan import Span, Text, TooMany, find_members
 
 __all__ = ["Unnameable", "subscription_of", "with_id", "with_number", "with_subscription", "with_target", "with_token"]
 

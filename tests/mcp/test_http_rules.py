@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from relay.frames import http_rules
 from relay.frames.frame import Frame
-from relay.frames.http_rules import EVENT_STREAM, JSON
+from relay.mcp import http_rules
+from relay.mcp.http_rules import EVENT_STREAM, JSON
 
 
 @pytest.mark.parametrize(

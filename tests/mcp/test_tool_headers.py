@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from relay.frames.frame import Frame
-from relay.frames.modern import (
+from relay.mcp.tool_headers import (
     MODERN_VERSION,
     Annotation,
     InvalidTool,

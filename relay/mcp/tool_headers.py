@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 import msgspec
 
-from relay.frames.bounds import BUILT, MOST_ESCAPES, MOST_NAME
 from relay.frames.frame import UNREADABLE, Frame, RequestId, _mend, read_text
-from relay.frames.http_rules import PROTOCOL_VERSION
-from relay.frames.members import Span, Text, TooMany, elements, find_members
+from relay.frames.json_cost import BUILT, MOST_ESCAPES, MOST_NAME
+from relay.frames.json_scan import Span, Text, TooMany, elements, find_members
+from relay.mcp.http_rules import PROTOCOL_VERSION
 
 if TYPE_CHECKING:
     from multidict import MultiMapping

@@ -16,10 +16,10 @@ from typing import NamedTuple
 import msgspec
 
 from relay.frames import replies
-from relay.frames.bounds import MOST_NAME
 from relay.frames.frame import UNREADABLE, Frame, Head, Kind, RequestId, _find_messages, _mend, read_id, salvage_head
+from relay.frames.json_cost import MOST_NAME
+from relay.frames.json_scan import Span, TooMany
 from relay.frames.lines import KEPT
-from relay.frames.members import Span, TooMany
 
 __all__ = ["Sifted", "StandIn", "error_under", "is_error", "meant_by", "respelled", "sift"]
 

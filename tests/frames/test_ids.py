@@ -13,7 +13,7 @@ from hypothesis import assume, event, example, given
 from hypothesis import strategies as st
 
 from relay.frames.frame import Frame, Kind
-from relay.frames.rename import (
+from relay.frames.ids import (
     SUBSCRIPTION_ID,
     Unnameable,
     subscription_of,

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import msgspec
 
 from relay.frames.frame import UNREADABLE, Frame, read_text
-from relay.frames.modern import MODERN_VERSION, RequestFacts, ToolHeaders
+from relay.mcp.tool_headers import MODERN_VERSION, RequestFacts, ToolHeaders
 
 __all__ = ["ServerProfile", "next_cursor"]
 

@@ -1,0 +1,1 @@
+"""What MCP says of frames: revisions, headers, handshakes. No I/O, no clock, no asyncio."""

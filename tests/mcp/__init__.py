@@ -1,0 +1,1 @@
+"""Tests of what MCP says of frames."""
