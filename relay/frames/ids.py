@@ -15,9 +15,11 @@ import re
 
 import msgspec
 
-from relay.frames.frame import UNREADABLE, Frame, Head, RequestId, _mend, read_name
+from relay.frames.frame import Frame
+from relay.frames.head import Head, RequestId
 from relay.frames.json_cost import MOST_NAME, may_hold
 from relay.frames.json_scan import Span, Text, TooMany, find_members
+from relay.frames.strictness import UNREADABLE, mend, read_name
 
 __all__ = ["Unnameable", "subscription_of", "with_id", "with_number", "with_subscription", "with_target", "with_token"]
 
@@ -87,7 +89,7 @@ def _read_notice(frame: Frame) -> _Notice:
     try:
         return _decode_notice(raw)
     except UNREADABLE:
-        return _decode_notice(_mend(raw))
+        return _decode_notice(mend(raw))
 
 
 def with_id(frame: Frame, new: RequestId) -> Frame:
@@ -179,7 +181,7 @@ def _scan(frame: Frame, path: tuple[str, ...]) -> list[Span]:
         return _places(raw, raw, path)
     except UNREADABLE:
         try:
-            return _places(raw, _mend(raw), path)
+            return _places(raw, mend(raw), path)
         except UNREADABLE as exc:
             raise Unnameable(f"{'.'.join(path)} cannot be told: {exc}") from exc
 

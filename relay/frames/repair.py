@@ -16,10 +16,13 @@ from typing import NamedTuple
 import msgspec
 
 from relay.frames import replies
-from relay.frames.frame import UNREADABLE, Frame, Head, Kind, RequestId, _find_messages, _mend, read_id, salvage_head
+from relay.frames.envelope import find_messages, salvage_head
+from relay.frames.frame import Frame
+from relay.frames.head import Head, Kind, RequestId
 from relay.frames.json_cost import MOST_NAME
 from relay.frames.json_scan import Span, TooMany
 from relay.frames.lines import KEPT
+from relay.frames.strictness import UNREADABLE, mend, read_id
 
 __all__ = ["Sifted", "StandIn", "error_under", "is_error", "meant_by", "respelled", "sift"]
 
@@ -63,7 +66,7 @@ def _start_of(value: msgspec.Raw, size: int) -> bytes:
 
 def _read_loosely(raw: bytes) -> _Loose | None:
     try:
-        return _decode_loosely(_mend(raw))
+        return _decode_loosely(mend(raw))
     except UNREADABLE:
         return None
 
@@ -150,7 +153,7 @@ def _members_of(frame: Frame) -> Iterator[Frame]:
     members: list[Span] = []
     if raw.lstrip()[:1] == b"[":
         with contextlib.suppress(TooMany, *UNREADABLE):
-            _, members = _find_messages(raw)
+            _, members = find_messages(raw)
     if not members:
         yield frame
     for start, end in members:

@@ -14,7 +14,9 @@ import msgspec
 import orjson
 
 from relay.errors import ConfigError, EndpointUnavailable, RelayError, ServerLeftOut
-from relay.frames.frame import UNREADABLE, Frame, Head, RequestId
+from relay.frames.frame import Frame
+from relay.frames.head import Head, RequestId
+from relay.frames.strictness import UNREADABLE
 
 __all__ = [
     "CANCELLED",

@@ -11,7 +11,8 @@ import re
 import msgspec
 from multidict import MultiMapping
 
-from relay.frames.frame import UNREADABLE, Frame, read_text
+from relay.frames.frame import Frame
+from relay.frames.strictness import UNREADABLE, read_text
 
 __all__ = [
     "EVENT_STREAM",

@@ -11,7 +11,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from relay.frames.frame import UNREADABLE, Frame, read_text
+from relay.frames.frame import Frame
+from relay.frames.strictness import UNREADABLE, read_text
 from relay.mcp.tool_headers import MODERN_VERSION, RequestFacts, ToolHeaders
 
 __all__ = ["ServerProfile", "next_cursor"]

@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 import msgspec
 
-from relay.frames.frame import UNREADABLE, Frame, RequestId, _mend, read_text
+from relay.frames.frame import Frame
+from relay.frames.head import RequestId
 from relay.frames.json_cost import BUILT, MOST_ESCAPES, MOST_NAME
 from relay.frames.json_scan import Span, Text, TooMany, elements, find_members
+from relay.frames.strictness import UNREADABLE, mend, read_text
 from relay.mcp.http_rules import PROTOCOL_VERSION
 
 if TYPE_CHECKING:
@@ -207,7 +209,7 @@ def _read_odd_params(raw: bytes) -> tuple[_BareParams, _BareMeta]:
     try:
         request = _decode_bare_request(raw)
     except UNREADABLE:
-        request = _read_or(_decode_bare_request, _mend(raw), _BareRequest())
+        request = _read_or(_decode_bare_request, mend(raw), _BareRequest())
     params = _read_or(_decode_bare_params, request.params, _BareParams())
     return params, _read_or(_decode_bare_meta, params.meta, _BareMeta())
 
@@ -370,7 +372,7 @@ def _find_tools(raw: bytes) -> tuple[Text, list[Span]]:
     try:
         return raw, _spans_of_tools(raw)
     except UNREADABLE:
-        text = _mend(raw)
+        text = mend(raw)
     try:
         return text, _spans_of_tools(text)
     except UNREADABLE:

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 from typing import Generic, TypeVar
 
-from relay.frames.frame import Frame, Head, Kind, RequestId
+from relay.frames.frame import Frame
+from relay.frames.head import Head, Kind, RequestId
 from relay.routing.matching import Strays, home_of, last_resort, only_of
 
 __all__ = ["Exchanges", "IdInUse"]

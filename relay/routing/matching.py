@@ -14,8 +14,10 @@ from collections import deque
 from collections.abc import Callable, Collection, Container, Iterator
 
 from relay.frames import replies
-from relay.frames.frame import Frame, Kind, RequestId, read_id
+from relay.frames.frame import Frame
+from relay.frames.head import Kind, RequestId
 from relay.frames.json_cost import is_utf8
+from relay.frames.strictness import read_id
 
 __all__ = [
     "Strays",

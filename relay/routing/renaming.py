@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from relay.frames import replies
-from relay.frames.frame import Frame, Kind, RequestId, read_id
+from relay.frames.frame import Frame
+from relay.frames.head import Kind, RequestId
 from relay.frames.ids import (
     Unnameable,
     subscription_of,
@@ -22,6 +23,7 @@ from relay.frames.ids import (
     with_target,
     with_token,
 )
+from relay.frames.strictness import read_id
 from relay.routing.matching import Strays, home_of, only_of
 
 __all__ = ["LISTEN", "Renamed", "Renaming"]

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from relay.frames.frame import Frame, Kind
+from relay.frames.frame import Frame
+from relay.frames.head import Kind
 from tests.e2e.oracle import Duplicated, Misdelivered, Oracle, initialize, notification, request
 
 __all__ = ["FAULTS", "PairClient", "Row", "Way"]

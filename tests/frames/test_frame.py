@@ -11,7 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.frames.frame import Frame, Head, Kind, RequestId, repeated_key, salvage_head
+from relay.frames.envelope import salvage_head
+from relay.frames.frame import Frame
+from relay.frames.head import Head, Kind, RequestId
+from relay.frames.strictness import repeated_key
 
 HUGE = int("9" * 1000)
 

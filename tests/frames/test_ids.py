@@ -12,7 +12,8 @@ import pytest
 from hypothesis import assume, event, example, given
 from hypothesis import strategies as st
 
-from relay.frames.frame import Frame, Kind
+from relay.frames.frame import Frame
+from relay.frames.head import Kind
 from relay.frames.ids import (
     SUBSCRIPTION_ID,
     Unnameable,

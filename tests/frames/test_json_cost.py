@@ -19,10 +19,13 @@ from multidict import CIMultiDict
 from bench.flood.corpus import HONEST, KINDS, make, modernise
 from relay.frames import ids as rename
 from relay.frames import json_cost as bounds
-from relay.frames.frame import Frame, Kind, _mend, each_message, repeated_key, salvage_head
+from relay.frames.envelope import salvage_head
+from relay.frames.frame import Frame, each_message
+from relay.frames.head import Kind
 from relay.frames.json_cost import BUILT, MOST_MESSAGES, MOST_NAME, excess, is_utf8
 from relay.frames.json_scan import Malformed, TooMany, elements, find_members
 from relay.frames.replies import TOO_LARGE, code_of
+from relay.frames.strictness import mend, repeated_key
 from relay.mcp.tool_headers import ToolHeaders, check_headers, read_facts, request_headers, without_tools
 
 SIZE = 2**19
@@ -194,7 +197,7 @@ def test_a_name_that_mending_would_change_is_refused(name: bytes) -> None:
 def test_mending_works_across_its_pieces(at: int, escape: bytes) -> None:
     """Wherever an escape is cut: as long as before, and no surrogate is left."""
     raw = b'{"a":"' + b"x" * (at - 6) + escape + b"y" * (BUILT + 20) + b'"}'
-    mended = _mend(raw)
+    mended = mend(raw)
     assert len(mended) == len(raw) and b"\\ud" not in mended and b"\\uD" not in mended
     assert json.loads(bytes(mended))["a"].strip("xy") == json.loads(
         bytes(escape.join((b'"', b'"'))).replace(rb"\ud", rb"\uf").replace(rb"\uD", rb"\uf")

@@ -9,7 +9,8 @@ import pytest
 
 from relay.errors import ConfigError, EndpointBroken, EndpointUnavailable, RelayError
 from relay.frames import replies
-from relay.frames.frame import Frame, Kind, RequestId
+from relay.frames.frame import Frame
+from relay.frames.head import Kind, RequestId
 
 
 @pytest.mark.parametrize("request_id", [0, 1, -1, 2**53 + 1, 2**64, -int("9" * 1000), "", "1", 'a"\\\n', "ä€😀\u2028"])

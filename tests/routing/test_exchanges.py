@@ -6,7 +6,8 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from relay.frames.frame import Frame, Head, Kind, RequestId
+from relay.frames.frame import Frame
+from relay.frames.head import Head, Kind, RequestId
 from relay.routing.exchanges import Exchanges, IdInUse
 
 IDS = st.sampled_from([0, 1, 2, "0", "1", "", 2**64, -1])

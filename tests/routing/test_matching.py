@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from relay.frames import replies
-from relay.frames.frame import Frame, RequestId
+from relay.frames.frame import Frame
+from relay.frames.head import RequestId
 from relay.routing.exchanges import Exchanges
 
 NULL = {"id": None, "error": {"code": -32700, "message": "what?"}}

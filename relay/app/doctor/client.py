@@ -18,7 +18,8 @@ from relay.app.log.logs import FrameLog
 from relay.endpoints.base import Endpoint
 from relay.errors import EndpointBroken, RelayError
 from relay.frames import replies
-from relay.frames.frame import Frame, Kind, each_message
+from relay.frames.frame import Frame, each_message
+from relay.frames.head import Kind
 from relay.routing.matching import alike
 
 __all__ = ["Answer", "Conversation"]

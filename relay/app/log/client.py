@@ -21,7 +21,8 @@ from relay.endpoints.base import Endpoint
 from relay.endpoints.stdio.own_stdio import OwnStdio
 from relay.errors import RelayError
 from relay.frames import replies
-from relay.frames.frame import Frame, Kind, RequestId
+from relay.frames.frame import Frame
+from relay.frames.head import Kind, RequestId
 from relay.mcp.tool_headers import read_facts
 from relay.pipe import Observer, PipeReport
 from relay.routing.matching import alike

@@ -21,7 +21,8 @@ from relay.endpoints.core.byte_stream import FrameReader, FrameWriter
 from relay.endpoints.core.pipes import FULL_PIPE, widen_pipe
 from relay.errors import ConfigError, EndpointBroken, EndpointUnavailable, RelayError
 from relay.frames import replies
-from relay.frames.frame import Frame, Head, Kind
+from relay.frames.frame import Frame
+from relay.frames.head import Head, Kind
 from relay.frames.lines import Oversized
 from relay.limits import DEFAULT_LIMITS, Limits
 

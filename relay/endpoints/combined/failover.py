@@ -22,7 +22,8 @@ from relay.endpoints.core.lazy import Lazy
 from relay.endpoints.core.tasks import TaskScope
 from relay.errors import ConfigError, EndpointBroken, EndpointClosed, EndpointUnavailable, RelayError, ServerLeftOut
 from relay.frames import replies
-from relay.frames.frame import Frame, Kind, RequestId, each_message
+from relay.frames.frame import Frame, each_message
+from relay.frames.head import Kind, RequestId
 from relay.mcp.tool_headers import read_facts
 from relay.routing.matching import Strays, home_of, only_of
 from relay.routing.renaming import LISTEN

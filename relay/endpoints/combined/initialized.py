@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from relay.endpoints.base import Endpoint
 from relay.errors import EndpointUnavailable, RelayError
 from relay.frames import replies
-from relay.frames.frame import Frame, Kind
+from relay.frames.frame import Frame
+from relay.frames.head import Kind
 
 __all__ = ["Greeted"]
 

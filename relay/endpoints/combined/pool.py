@@ -16,7 +16,8 @@ from relay.endpoints.base import Endpoint
 from relay.endpoints.core.tasks import TaskScope
 from relay.errors import ConfigError, EndpointUnavailable, RelayError
 from relay.frames import replies
-from relay.frames.frame import Frame, Kind
+from relay.frames.frame import Frame
+from relay.frames.head import Kind
 from relay.limits import DEFAULT_LIMITS, Limits
 from relay.routing.schedule import Rota, Strategy, wait_before_try
 

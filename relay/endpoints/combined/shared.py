@@ -21,8 +21,10 @@ from relay.endpoints.core.inbox import FrameInbox
 from relay.endpoints.core.last_resort import give_later
 from relay.errors import EndpointBroken, EndpointClosed, RelayError
 from relay.frames import replies
-from relay.frames.frame import UNREADABLE, Frame, Kind, RequestId, each_message, read_text
+from relay.frames.frame import Frame, each_message
+from relay.frames.head import Kind, RequestId
 from relay.frames.ids import Unnameable, with_id, with_target
+from relay.frames.strictness import UNREADABLE, read_text
 from relay.limits import Limits
 from relay.mcp.http_rules import LEGACY_VERSIONS
 from relay.routing.matching import alike, answers_in

@@ -14,7 +14,9 @@ from typing import cast
 
 from relay.endpoints.core.inbox import FrameInbox
 from relay.errors import EndpointBroken, EndpointClosed, RelayError
-from relay.frames.frame import Frame, Head, Kind, salvage_head
+from relay.frames.envelope import salvage_head
+from relay.frames.frame import Frame
+from relay.frames.head import Head, Kind
 from relay.frames.lines import Oversized
 from relay.frames.ndjson import LineSplitter, encode_lines
 from relay.limits import Limits

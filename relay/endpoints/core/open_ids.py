@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 from relay.errors import RelayError
 from relay.frames import replies
-from relay.frames.frame import Frame, Head, Kind, RequestId
+from relay.frames.frame import Frame
+from relay.frames.head import Head, Kind, RequestId
 from relay.routing.matching import Strays, alike, home_of, meant_or_itself, only_of
 
 __all__ = ["OpenIds"]

@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from relay.endpoints.core.inbox import FrameInbox
 from relay.errors import EndpointClosed, RelayError
 from relay.frames import replies
-from relay.frames.frame import Frame, Kind
+from relay.frames.frame import Frame
+from relay.frames.head import Kind
 from relay.limits import DEFAULT_LIMITS
 
 __all__ = ["Refusing"]

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 
 from relay.errors import EndpointBroken, RelayError
 from relay.frames import replies
-from relay.frames.frame import Frame, Head, Kind, RequestId, salvage_head
+from relay.frames.envelope import salvage_head
+from relay.frames.frame import Frame
+from relay.frames.head import Head, Kind, RequestId
 from relay.frames.lines import Oversized
 from relay.limits import Limits
 from relay.routing.matching import Strays, home_of, only_of

@@ -14,10 +14,13 @@ from multidict import MultiMapping
 from relay.auth.origin import OriginPolicy
 from relay.endpoints.core.turns import LARGE, let_others_go_on
 from relay.frames import replies
-from relay.frames.frame import Frame, Head, Kind, RequestId, repeated_key, salvage_head
+from relay.frames.envelope import salvage_head
+from relay.frames.frame import Frame
+from relay.frames.head import Head, Kind, RequestId
 from relay.frames.json_cost import is_utf8
 from relay.frames.json_scan import TooMany
 from relay.frames.lines import KEPT
+from relay.frames.strictness import repeated_key
 from relay.limits import Limits
 from relay.mcp.http_rules import (
     EVENT_STREAM,

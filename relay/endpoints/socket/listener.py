@@ -27,7 +27,9 @@ from relay.endpoints.core.refusal_log import RefusalLog
 from relay.endpoints.socket.tcp import SocketEndpoint, SocketProtocol, SocketReader, TcpAddress, UnixAddress
 from relay.errors import ConfigError, EndpointClosed
 from relay.frames import replies
-from relay.frames.frame import Frame, Kind, each_message, salvage_head
+from relay.frames.envelope import salvage_head
+from relay.frames.frame import Frame, each_message
+from relay.frames.head import Kind
 from relay.frames.lines import KEPT, Oversized
 from relay.limits import DEFAULT_LIMITS, Limits
 

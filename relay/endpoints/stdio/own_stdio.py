@@ -23,7 +23,8 @@ from relay.endpoints.core.open_ids import OpenIds
 from relay.endpoints.core.pipes import widen_pipe
 from relay.errors import EndpointBroken, EndpointClosed, RelayError
 from relay.frames import replies
-from relay.frames.frame import Frame, Head, Kind
+from relay.frames.frame import Frame
+from relay.frames.head import Head, Kind
 from relay.frames.lines import Oversized
 from relay.frames.ndjson import encode_lines
 from relay.limits import DEFAULT_LIMITS, Limits

@@ -36,7 +36,8 @@ from relay.endpoints.websocket.masks import MaskedSocket
 from relay.endpoints.websocket.sending import send_masked
 from relay.endpoints.websocket.upgrade_refusal import explaining
 from relay.errors import EndpointBroken, EndpointClosed, EndpointUnavailable, RelayError
-from relay.frames.frame import Frame, Kind
+from relay.frames.frame import Frame
+from relay.frames.head import Kind
 from relay.frames.json_cost import is_utf8
 from relay.frames.lines import KEPT, Oversized
 from relay.limits import DEFAULT_LIMITS, Limits

@@ -25,7 +25,8 @@ from relay.endpoints.child.child import Child, child_environment, resolve_progra
 from relay.endpoints.child.guardian import Guardian
 from relay.errors import ConfigError, EndpointBroken, EndpointUnavailable
 from relay.frames import replies
-from relay.frames.frame import Frame, Kind
+from relay.frames.frame import Frame
+from relay.frames.head import Kind
 from relay.limits import Limits
 from relay.testing import Capabilities, Pair, check_endpoint, joined
 from relay.testing.pair import of_size, request, take

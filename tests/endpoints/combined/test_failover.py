@@ -19,7 +19,8 @@ from relay.endpoints.core.lazy import Lazy
 from relay.endpoints.core.memory import MemoryEndpoint, memory_pair
 from relay.errors import ConfigError, EndpointBroken, EndpointUnavailable, ServerLeftOut
 from relay.frames import replies
-from relay.frames.frame import Frame, Kind
+from relay.frames.frame import Frame
+from relay.frames.head import Kind
 from relay.limits import Limits
 from relay.pipe import pipe
 from relay.routing.schedule import Strategy

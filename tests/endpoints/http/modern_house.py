@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 from relay.endpoints.http.server.listener import HttpListener
 from relay.endpoints.http.server.modern import ModernClients
-from relay.frames.frame import Frame, RequestId
+from relay.frames.frame import Frame
+from relay.frames.head import RequestId
 from relay.frames.ids import SUBSCRIPTION_ID
 from relay.limits import Limits
 from tests.e2e.oracle import ACCEPT_BOTH, Client, Response, notification

@@ -17,7 +17,8 @@ from relay.endpoints.stdio import own_stdio
 from relay.endpoints.stdio.own_stdio import OwnStdio
 from relay.errors import EndpointBroken
 from relay.frames import replies
-from relay.frames.frame import Frame, Kind
+from relay.frames.frame import Frame
+from relay.frames.head import Kind
 from relay.limits import Limits
 from relay.testing import CHECK_LIMITS, Capabilities, Pair, check_endpoint, joined
 from relay.testing.pair import of_size, request, take

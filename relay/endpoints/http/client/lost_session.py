@@ -10,7 +10,9 @@ import asyncio
 
 import msgspec
 
-from relay.frames.frame import UNREADABLE, Frame, Kind
+from relay.frames.frame import Frame
+from relay.frames.head import Kind
+from relay.frames.strictness import UNREADABLE
 
 __all__ = ["STATUSES", "SessionLoss"]
 

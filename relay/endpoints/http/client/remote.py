@@ -18,7 +18,8 @@ from relay.endpoints.http.client.dial import AnyDial
 from relay.endpoints.http.client.sse import SseClient
 from relay.endpoints.http.client.streamable import HttpClient
 from relay.errors import ConfigError, EndpointClosed, RelayError
-from relay.frames.frame import Frame, Kind
+from relay.frames.frame import Frame
+from relay.frames.head import Kind
 from relay.limits import DEFAULT_LIMITS, Limits
 from relay.mcp.tool_headers import read_facts
 

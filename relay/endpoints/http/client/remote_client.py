@@ -18,7 +18,9 @@ from relay.endpoints.http.client.dial import AnyDial
 from relay.endpoints.http.client.lost_session import SessionLoss
 from relay.errors import EndpointClosed, EndpointUnavailable, FrameTooLarge, RelayError
 from relay.frames import replies
-from relay.frames.frame import Frame, Head, Kind, RequestId, salvage_head
+from relay.frames.envelope import salvage_head
+from relay.frames.frame import Frame
+from relay.frames.head import Head, Kind, RequestId
 from relay.frames.lines import Oversized
 from relay.frames.repair import Sifted, sift
 from relay.frames.sse import SseEvent

@@ -23,7 +23,8 @@ from relay.endpoints.http.client.dial import AnyDial, Response
 from relay.endpoints.http.client.remote_client import Post, RemoteClient
 from relay.errors import EndpointBroken, EndpointUnavailable, RelayError
 from relay.frames import replies
-from relay.frames.frame import Frame, Kind
+from relay.frames.frame import Frame
+from relay.frames.head import Kind
 from relay.frames.sse import SseEvent
 from relay.mcp.http_rules import EVENT_STREAM, JSON, PROTOCOL_VERSION, media_type, negotiated_version
 from relay.routing.matching import answers_in

@@ -24,7 +24,8 @@ from relay.endpoints.http.client.doubtful_calls import DoubtfulCalls
 from relay.endpoints.http.client.remote_client import Post, RemoteClient, StreamCursor
 from relay.errors import EndpointBroken, EndpointUnavailable, RelayError
 from relay.frames import replies
-from relay.frames.frame import Frame, Kind
+from relay.frames.frame import Frame
+from relay.frames.head import Kind
 from relay.frames.sse import SseDecoder
 from relay.mcp.http_rules import (
     EVENT_STREAM,

@@ -16,7 +16,8 @@ from relay.endpoints.http.server.session import ClientSession, Exchange
 from relay.endpoints.http.server.stream import EventStream
 from relay.errors import EndpointClosed
 from relay.frames import replies
-from relay.frames.frame import Frame, Kind, each_message
+from relay.frames.frame import Frame, each_message
+from relay.frames.head import Kind
 from relay.limits import Limits
 from relay.mcp.http_rules import is_foreign_error, status_of
 from relay.mcp.profile import ServerProfile, next_cursor

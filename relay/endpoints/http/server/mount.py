@@ -25,7 +25,8 @@ from relay.endpoints.http.server.modern import ModernClients
 from relay.endpoints.http.server.session import HttpSession
 from relay.endpoints.http.server.sse_session import SseSession
 from relay.errors import EndpointClosed
-from relay.frames.frame import Frame, Head, Kind
+from relay.frames.frame import Frame
+from relay.frames.head import Head, Kind
 from relay.mcp.http_rules import PROTOCOL_VERSION, SESSION_ID
 from relay.routing.sessions import Sessions
 

@@ -19,7 +19,8 @@ from relay.endpoints.core.last_resort import give_later
 from relay.endpoints.http.server.stream import EventStream
 from relay.errors import EndpointClosed, RelayError
 from relay.frames import replies
-from relay.frames.frame import Frame, Head, Kind, RequestId
+from relay.frames.frame import Frame
+from relay.frames.head import Head, Kind, RequestId
 from relay.limits import Limits
 from relay.mcp.http_rules import SESSION_ID, has_priming, negotiated_version
 from relay.routing.event_log import Kept, parse_event_id

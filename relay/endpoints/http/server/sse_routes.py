@@ -10,7 +10,8 @@ from relay.endpoints.http.server.mount import Mount
 from relay.endpoints.http.server.sse_session import SseSession
 from relay.errors import EndpointClosed
 from relay.frames import replies
-from relay.frames.frame import Frame, Kind
+from relay.frames.frame import Frame
+from relay.frames.head import Kind
 from relay.frames.sse import encode_event
 from relay.mcp.http_rules import EVENT_STREAM
 from relay.routing.exchanges import IdInUse

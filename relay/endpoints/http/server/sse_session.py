@@ -12,7 +12,8 @@ from relay.endpoints.core.last_resort import give_later
 from relay.endpoints.http.server.session import ClientSession
 from relay.endpoints.http.server.stream import EventStream
 from relay.frames import replies
-from relay.frames.frame import Frame, Head, Kind
+from relay.frames.frame import Frame
+from relay.frames.head import Head, Kind
 from relay.limits import Limits
 from relay.routing.exchanges import Exchanges
 from relay.routing.matching import answers_in

@@ -25,7 +25,8 @@ from relay.endpoints.http.server.session import Exchange, HttpSession
 from relay.endpoints.http.server.stream import EventStream
 from relay.errors import EndpointClosed
 from relay.frames import replies
-from relay.frames.frame import Frame, Kind
+from relay.frames.frame import Frame
+from relay.frames.head import Kind
 from relay.frames.ids import Unnameable
 from relay.mcp.http_rules import EVENT_STREAM, JSON, LAST_EVENT_ID, SESSION_ID
 from relay.mcp.tool_headers import RequestFacts, read_facts

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from relay.errors import FrameTooLarge
-from relay.frames.frame import Frame, Head, Kind, RequestId
+from relay.frames.frame import Frame
+from relay.frames.head import Head, Kind, RequestId
 from relay.frames.lines import Oversized
 from relay.frames.sse import SseDecoder
 from relay.routing.matching import Strays, fitting, only_of

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from relay.frames.frame import RequestId
+from relay.frames.head import RequestId
 
 __all__ = ["OwedAnswers"]
 

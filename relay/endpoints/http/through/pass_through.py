@@ -43,7 +43,8 @@ from relay.endpoints.http.through.owed_answers import OwedAnswers
 from relay.endpoints.http.through.stream_watch import StreamWatch, once_each
 from relay.errors import EndpointBroken, EndpointUnavailable, FrameTooLarge
 from relay.frames import replies
-from relay.frames.frame import Frame, Head, Kind, RequestId
+from relay.frames.frame import Frame
+from relay.frames.head import Head, Kind, RequestId
 from relay.frames.repair import StandIn, respelled
 from relay.frames.sse import SseDecoder, encode_event
 from relay.mcp.http_rules import (

@@ -12,7 +12,9 @@ from collections.abc import Iterable
 
 from relay.errors import FrameTooLarge
 from relay.frames import replies
-from relay.frames.frame import Frame, Head, Kind, RequestId, salvage_head
+from relay.frames.envelope import salvage_head
+from relay.frames.frame import Frame
+from relay.frames.head import Head, Kind, RequestId
 from relay.frames.lines import Oversized
 from relay.frames.sse import SseDecoder, SseEvent, encode_event
 from relay.limits import Limits

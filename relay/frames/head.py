@@ -1,0 +1,58 @@
+"""What the relay reads of a JSON-RPC message: its kind, id, method and progress token."""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+__all__ = ["ENDS", "LARGE", "Head", "Kind", "RequestId"]
+
+
+RequestId = str | int
+"""A JSON-RPC id. ``1`` and ``"1"`` are different ids, as they are different Python values."""
+
+
+class Kind(enum.Enum):
+    """What a frame is, by JSON-RPC 2.0."""
+
+    REQUEST = "request"
+    NOTIFICATION = "notification"
+    RESPONSE = "response"
+    BATCH = "batch"
+    INVALID = "invalid"
+
+
+class Head(msgspec.Struct, frozen=True, gc=False):  # made for every frame: 0.08 us, a dataclass 0.88
+    """The routing facts of one message; for a batch, the heads of its members."""
+
+    kind: Kind
+    id: RequestId | None = None
+    method: str | None = None
+    token: RequestId | None = None
+    """The progress token: a request's own, or the one a ``notifications/progress`` speaks of."""
+    target: RequestId | None = None
+    """The request a ``notifications/cancelled`` speaks of."""
+    members: tuple[Head, ...] = ()
+    fault: str = ""
+    """Why the frame is INVALID, in words for its sender."""
+    is_json: bool = True
+    """False if the bytes are not even JSON."""
+    payload_size: int = 0
+    """Bytes of a large message's params, result or error; 0 if it was not looked at."""
+    is_excessive: bool = False
+    """Whether it is INVALID because of what it would cost to read; see ``json_cost``."""
+
+    @property
+    def asks(self) -> bool:
+        """Whether it is a request, or a batch with one in it: whether answers are due."""
+        return self.kind is Kind.REQUEST or any(member.kind is Kind.REQUEST for member in self.members)
+
+    @property
+    def messages(self) -> tuple[Head, ...]:
+        """The messages of a batch, or this one."""
+        return self.members if self.kind is Kind.BATCH else (self,)
+
+
+LARGE = 2048  # bytes from which on a look at a message's ends is cheaper than a look at all of it
+ENDS = 4096  # bytes at either end of a large message in which its envelope is looked for
