@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["find_messages", "read_head", "read_whole_head", "salvage_head"]
 
-
 _Unset = msgspec.UnsetType
 
 

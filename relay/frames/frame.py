@@ -15,7 +15,6 @@ from relay.limits import DEFAULT_LIMITS
 
 __all__ = ["Frame", "each_message"]
 
-
 _NEWLINES = bytes.maketrans(b"\r\n", b"  ")
 
 
@@ -53,7 +52,7 @@ class Frame:
         return head
 
     def excess(self, nodes: int = DEFAULT_LIMITS.max_json_nodes, values: int = DEFAULT_LIMITS.max_json_values) -> str:
-        """Say what this has too many of, as ``bounds.excess`` does; counted once, for that may take 80 ms."""
+        """Say what this has too many of, as ``json_cost.excess`` does; counted once, for that may take 80 ms."""
         known = getattr(self, "_excess", None)
         if known is None or known[:2] != (nodes, values):
             known = self._excess = (nodes, values, excess(self.raw, nodes, values))

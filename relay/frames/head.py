@@ -8,7 +8,6 @@ import msgspec
 
 __all__ = ["ENDS", "LARGE", "Head", "Kind", "RequestId"]
 
-
 RequestId = str | int
 """A JSON-RPC id. ``1`` and ``"1"`` are different ids, as they are different Python values."""
 

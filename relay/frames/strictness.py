@@ -31,7 +31,6 @@ __all__ = [
     "repeated_key",
 ]
 
-
 _decode_id = msgspec.json.Decoder(int | str | None).decode
 _decode_str = msgspec.json.Decoder(str).decode
 UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, Malformed)

@@ -13,7 +13,9 @@ import msgspec
 
 from relay.frames.frame import Frame
 from relay.frames.strictness import UNREADABLE, read_text
-from relay.mcp.tool_headers import MODERN_VERSION, RequestFacts, ToolHeaders
+from relay.mcp.facts import RequestFacts
+from relay.mcp.revisions import MODERN_VERSION
+from relay.mcp.tool_headers import ToolHeaders
 
 __all__ = ["ServerProfile", "next_cursor"]
 

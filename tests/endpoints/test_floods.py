@@ -18,10 +18,10 @@ import pytest
 import relay
 from bench.flood.corpus import make, modernise
 from relay.endpoints.base import Endpoint
+from relay.endpoints.http.media import JSON
 from relay.errors import RelayError
 from relay.frames.frame import Frame
 from relay.limits import Limits
-from relay.mcp.http_rules import JSON
 from tests.e2e.conversation import Direct
 from tests.e2e.fault_server import FaultServer, Script
 from tests.e2e.oracle import request

@@ -26,7 +26,10 @@ from relay.frames.json_cost import BUILT, MOST_MESSAGES, MOST_NAME, excess, is_u
 from relay.frames.json_scan import Malformed, TooMany, elements, find_members
 from relay.frames.replies import TOO_LARGE, code_of
 from relay.frames.strictness import mend, repeated_key
-from relay.mcp.tool_headers import ToolHeaders, check_headers, read_facts, request_headers, without_tools
+from relay.mcp.facts import read_facts
+from relay.mcp.headers import check_headers, request_headers
+from relay.mcp.tool_headers import ToolHeaders
+from relay.mcp.tool_list import without_tools
 
 SIZE = 2**19
 MOST_STEPS = 250_000

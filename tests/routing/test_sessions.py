@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from relay.mcp.http_rules import is_session_id
+from relay.mcp.headers import is_session_id
 from relay.routing.sessions import Places, Sessions, new_session_id
 
 

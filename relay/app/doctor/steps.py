@@ -35,7 +35,8 @@ from relay.endpoints.socket.tcp import TcpAddress, dial
 from relay.errors import ConfigError, RelayError
 from relay.frames.frame import Frame
 from relay.limits import DEFAULT_LIMITS, Limits
-from relay.mcp.tool_headers import MODERN_VERSION, UNSUPPORTED_VERSION
+from relay.mcp.errors import UNSUPPORTED_VERSION
+from relay.mcp.revisions import MODERN_VERSION
 
 __all__ = ["Examination"]
 

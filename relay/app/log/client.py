@@ -23,7 +23,7 @@ from relay.errors import RelayError
 from relay.frames import replies
 from relay.frames.frame import Frame
 from relay.frames.head import Kind, RequestId
-from relay.mcp.tool_headers import read_facts
+from relay.mcp.facts import read_facts
 from relay.pipe import Observer, PipeReport
 from relay.routing.matching import alike
 

@@ -24,7 +24,7 @@ from relay.errors import ConfigError, EndpointBroken, EndpointClosed, EndpointUn
 from relay.frames import replies
 from relay.frames.frame import Frame, each_message
 from relay.frames.head import Kind, RequestId
-from relay.mcp.tool_headers import read_facts
+from relay.mcp.facts import read_facts
 from relay.routing.matching import Strays, home_of, only_of
 from relay.routing.renaming import LISTEN
 

@@ -26,7 +26,7 @@ from relay.frames.head import Kind, RequestId
 from relay.frames.ids import Unnameable, with_id, with_target
 from relay.frames.strictness import UNREADABLE, read_text
 from relay.limits import Limits
-from relay.mcp.http_rules import LEGACY_VERSIONS
+from relay.mcp.revisions import LEGACY_VERSIONS
 from relay.routing.matching import alike, answers_in
 from relay.routing.renaming import Renaming
 

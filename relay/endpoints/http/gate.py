@@ -13,6 +13,7 @@ from multidict import MultiMapping
 
 from relay.auth.origin import OriginPolicy
 from relay.endpoints.core.turns import LARGE, let_others_go_on
+from relay.endpoints.http.media import EVENT_STREAM, JSON, accepts, listed, media_type, without_bom
 from relay.frames import replies
 from relay.frames.envelope import salvage_head
 from relay.frames.frame import Frame
@@ -22,30 +23,11 @@ from relay.frames.json_scan import TooMany
 from relay.frames.lines import KEPT
 from relay.frames.strictness import repeated_key
 from relay.limits import Limits
-from relay.mcp.http_rules import (
-    EVENT_STREAM,
-    JSON,
-    LAST_EVENT_ID,
-    LEGACY_VERSIONS,
-    PROTOCOL_VERSION,
-    SESSION_ID,
-    accepts,
-    has_batches,
-    is_modern_version,
-    listed,
-    media_type,
-    without_bom,
-)
+from relay.mcp.errors import HEADER_MISMATCH, INVALID_PARAMS, METHOD_NOT_FOUND, UNSUPPORTED_VERSION
+from relay.mcp.facts import RequestFacts, read_facts
+from relay.mcp.headers import LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID, check_headers
 from relay.mcp.profile import ServerProfile
-from relay.mcp.tool_headers import (
-    HEADER_MISMATCH,
-    INVALID_PARAMS,
-    METHOD_NOT_FOUND,
-    UNSUPPORTED_VERSION,
-    RequestFacts,
-    check_headers,
-    read_facts,
-)
+from relay.mcp.revisions import LEGACY_VERSIONS, has_batches, is_modern_version
 
 __all__ = ["Checks", "Refused", "check_single"]
 

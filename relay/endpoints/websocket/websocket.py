@@ -32,6 +32,7 @@ from relay.endpoints.http.client.cookies import CookieJar
 from relay.endpoints.http.client.dial import secrets_in
 from relay.endpoints.http.client.proxy import proxy_for
 from relay.endpoints.http.gate import Refused
+from relay.endpoints.http.media import listed, without_bom
 from relay.endpoints.websocket.masks import MaskedSocket
 from relay.endpoints.websocket.sending import send_masked
 from relay.endpoints.websocket.upgrade_refusal import explaining
@@ -41,7 +42,6 @@ from relay.frames.head import Kind
 from relay.frames.json_cost import is_utf8
 from relay.frames.lines import KEPT, Oversized
 from relay.limits import DEFAULT_LIMITS, Limits
-from relay.mcp.http_rules import listed, without_bom
 
 if TYPE_CHECKING:
     from relay.endpoints.core.refusal_log import RefusalLog

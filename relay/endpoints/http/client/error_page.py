@@ -16,8 +16,8 @@ from yarl import URL
 from relay.addresses import shown_address
 from relay.endpoints.http.address import join_url
 from relay.endpoints.http.client.content_coding import coding_of, describe_coding, is_readable
+from relay.endpoints.http.media import without_bom
 from relay.frames.strictness import UNREADABLE
-from relay.mcp.http_rules import without_bom
 
 __all__ = ["ErrorPage", "describe_page", "is_redirect", "page_of"]
 

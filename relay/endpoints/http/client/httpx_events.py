@@ -13,9 +13,9 @@ from typing import Any
 
 from httpx_sse import EventSource, ServerSentEvent
 
+from relay.endpoints.http.media import EVENT_STREAM
 from relay.frames.lines import KEPT, Oversized
 from relay.frames.sse import LARGEST_RETRY, SseEvent, SseLines
-from relay.mcp.http_rules import EVENT_STREAM
 
 __all__ = ["HttpxEvents"]
 

@@ -21,7 +21,7 @@ from relay.errors import ConfigError, EndpointClosed, RelayError
 from relay.frames.frame import Frame
 from relay.frames.head import Kind
 from relay.limits import DEFAULT_LIMITS, Limits
-from relay.mcp.tool_headers import read_facts
+from relay.mcp.facts import read_facts
 
 if TYPE_CHECKING:
     import httpx

@@ -24,8 +24,8 @@ from relay.frames.head import Head, Kind, RequestId
 from relay.frames.lines import Oversized
 from relay.frames.repair import Sifted, sift
 from relay.frames.sse import SseEvent
-from relay.mcp.http_rules import negotiated_version
-from relay.mcp.tool_headers import RequestFacts
+from relay.mcp.facts import RequestFacts
+from relay.mcp.handshake import negotiated_version
 from relay.routing.exchanges import Exchanges, IdInUse
 
 __all__ = ["Post", "RemoteClient", "StreamCursor"]

@@ -21,12 +21,14 @@ from relay.endpoints.core.inbox import FrameInbox
 from relay.endpoints.http.address import join_url
 from relay.endpoints.http.client.dial import AnyDial, Response
 from relay.endpoints.http.client.remote_client import Post, RemoteClient
+from relay.endpoints.http.media import EVENT_STREAM, JSON, media_type
 from relay.errors import EndpointBroken, EndpointUnavailable, RelayError
 from relay.frames import replies
 from relay.frames.frame import Frame
 from relay.frames.head import Kind
 from relay.frames.sse import SseEvent
-from relay.mcp.http_rules import EVENT_STREAM, JSON, PROTOCOL_VERSION, media_type, negotiated_version
+from relay.mcp.handshake import negotiated_version
+from relay.mcp.headers import PROTOCOL_VERSION
 from relay.routing.matching import answers_in
 
 __all__ = ["SseClient"]

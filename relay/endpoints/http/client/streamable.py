@@ -22,30 +22,18 @@ from relay.endpoints.http.client import lost_session
 from relay.endpoints.http.client.dial import AnyDial, Response
 from relay.endpoints.http.client.doubtful_calls import DoubtfulCalls
 from relay.endpoints.http.client.remote_client import Post, RemoteClient, StreamCursor
+from relay.endpoints.http.media import EVENT_STREAM, JSON, media_type, without_bom
 from relay.errors import EndpointBroken, EndpointUnavailable, RelayError
 from relay.frames import replies
 from relay.frames.frame import Frame
 from relay.frames.head import Kind
 from relay.frames.sse import SseDecoder
-from relay.mcp.http_rules import (
-    EVENT_STREAM,
-    JSON,
-    LAST_EVENT_ID,
-    PROTOCOL_VERSION,
-    SESSION_ID,
-    is_session_id,
-    media_type,
-    negotiated_version,
-    without_bom,
-)
-from relay.mcp.tool_headers import (
-    ToolHeaders,
-    error_for,
-    is_modern_error,
-    read_facts,
-    request_headers,
-    without_tools,
-)
+from relay.mcp.errors import error_for, is_modern_error
+from relay.mcp.facts import read_facts
+from relay.mcp.handshake import negotiated_version
+from relay.mcp.headers import LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID, is_session_id, request_headers
+from relay.mcp.tool_headers import ToolHeaders
+from relay.mcp.tool_list import without_tools
 
 if TYPE_CHECKING:
     from yarl import URL

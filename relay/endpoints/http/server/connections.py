@@ -15,11 +15,11 @@ from aiohttp import web
 
 from relay.endpoints.core.keepalive import detect_dead_peer
 from relay.endpoints.core.refusal_log import RefusalLog
+from relay.endpoints.http.media import JSON
 from relay.endpoints.http.server.fast_connection import FastConnection, Rules
 from relay.endpoints.http.server.heads import fault_of_head
 from relay.frames import replies
 from relay.limits import Limits
-from relay.mcp.http_rules import JSON
 
 __all__ = ["ConnectionServer"]
 

@@ -12,12 +12,12 @@ from relay.auth.origin import OriginPolicy
 from relay.endpoints.core.bounds import Bounds
 from relay.endpoints.core.refusal_log import RefusalLog
 from relay.endpoints.http.gate import Checks, Refused
+from relay.endpoints.http.media import EVENT_STREAM, JSON
 from relay.endpoints.http.server.stream import EventStream, Stalled
 from relay.frames import replies
 from relay.frames.head import Head
 from relay.frames.sse import KEEP_ALIVE
 from relay.limits import Limits
-from relay.mcp.http_rules import EVENT_STREAM, JSON
 
 __all__ = ["ListenerContext"]
 

@@ -21,6 +21,7 @@ from relay.auth.origin import OriginPolicy
 from relay.endpoints.core.binding import EVERYWHERE, addresses_of, bind
 from relay.endpoints.core.bounds import Bounds
 from relay.endpoints.http.gate import Refused
+from relay.endpoints.http.media import JSON, listed
 from relay.endpoints.http.paths import DEFAULT_PATHS, MCP, SSE, HttpPaths
 from relay.endpoints.http.server.connections import ConnectionServer
 from relay.endpoints.http.server.context import ListenerContext
@@ -31,7 +32,7 @@ from relay.endpoints.http.server.sse_routes import SseRoutes
 from relay.endpoints.http.server.streamable import StreamableHttp
 from relay.errors import ConfigError
 from relay.limits import DEFAULT_LIMITS, Limits
-from relay.mcp.http_rules import JSON, SESSION_ID, listed
+from relay.mcp.headers import SESSION_ID
 
 if TYPE_CHECKING:
     from relay.endpoints.http.client.aiohttp_dial import Dial

@@ -19,9 +19,10 @@ from relay.frames import replies
 from relay.frames.frame import Frame, each_message
 from relay.frames.head import Kind
 from relay.limits import Limits
-from relay.mcp.http_rules import is_foreign_error, status_of
+from relay.mcp.errors import is_foreign_error, status_of
+from relay.mcp.facts import RequestFacts
 from relay.mcp.profile import ServerProfile, next_cursor
-from relay.mcp.tool_headers import MODERN_VERSION, RequestFacts
+from relay.mcp.revisions import MODERN_VERSION
 from relay.routing.matching import answers_in
 from relay.routing.renaming import Renamed, Renaming
 

@@ -27,7 +27,7 @@ from relay.endpoints.http.server.sse_session import SseSession
 from relay.errors import EndpointClosed
 from relay.frames.frame import Frame
 from relay.frames.head import Head, Kind
-from relay.mcp.http_rules import PROTOCOL_VERSION, SESSION_ID
+from relay.mcp.headers import PROTOCOL_VERSION, SESSION_ID
 from relay.routing.sessions import Sessions
 
 if TYPE_CHECKING:

@@ -22,7 +22,9 @@ from relay.frames import replies
 from relay.frames.frame import Frame
 from relay.frames.head import Head, Kind, RequestId
 from relay.limits import Limits
-from relay.mcp.http_rules import SESSION_ID, has_priming, negotiated_version
+from relay.mcp.handshake import negotiated_version
+from relay.mcp.headers import SESSION_ID
+from relay.mcp.revisions import has_priming
 from relay.routing.event_log import Kept, parse_event_id
 from relay.routing.exchanges import Exchanges
 from relay.routing.matching import answers_in

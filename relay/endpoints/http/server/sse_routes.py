@@ -5,6 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from relay.endpoints.http.gate import Refused
+from relay.endpoints.http.media import EVENT_STREAM
 from relay.endpoints.http.paths import HttpPaths
 from relay.endpoints.http.server.mount import Mount
 from relay.endpoints.http.server.sse_session import SseSession
@@ -13,7 +14,6 @@ from relay.frames import replies
 from relay.frames.frame import Frame
 from relay.frames.head import Kind
 from relay.frames.sse import encode_event
-from relay.mcp.http_rules import EVENT_STREAM
 from relay.routing.exchanges import IdInUse
 
 __all__ = ["SseRoutes"]

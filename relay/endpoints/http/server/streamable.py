@@ -17,6 +17,7 @@ from multidict import MultiMapping
 
 from relay.endpoints.core.turns import let_others_go_on
 from relay.endpoints.http.gate import Refused
+from relay.endpoints.http.media import EVENT_STREAM, JSON
 from relay.endpoints.http.server.fast_connection import Checked, FastConnection
 from relay.endpoints.http.server.modern import ModernClients
 from relay.endpoints.http.server.mount import Mount
@@ -28,8 +29,8 @@ from relay.frames import replies
 from relay.frames.frame import Frame
 from relay.frames.head import Kind
 from relay.frames.ids import Unnameable
-from relay.mcp.http_rules import EVENT_STREAM, JSON, LAST_EVENT_ID, SESSION_ID
-from relay.mcp.tool_headers import RequestFacts, read_facts
+from relay.mcp.facts import RequestFacts, read_facts
+from relay.mcp.headers import LAST_EVENT_ID, SESSION_ID
 from relay.routing.exchanges import IdInUse
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from relay.endpoints.http.media import JSON, media_type, without_bom
 from relay.endpoints.http.through.stream_watch import once_each
 from relay.errors import EndpointBroken
 from relay.frames.frame import Frame
-from relay.mcp.http_rules import JSON, media_type, without_bom
 
 if TYPE_CHECKING:
     from yarl import URL

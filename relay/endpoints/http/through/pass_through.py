@@ -34,6 +34,7 @@ from relay.endpoints.http.client.aiohttp_dial import Dial, Response
 from relay.endpoints.http.client.cookies import CookieJar, SessionJars
 from relay.endpoints.http.client.pool import PooledResponse
 from relay.endpoints.http.gate import Refused
+from relay.endpoints.http.media import EVENT_STREAM, JSON, accepts, listed, media_type, without_bom
 from relay.endpoints.http.server.bodies import STRANGERS_RATE, read_body
 from relay.endpoints.http.server.fast_connection import FastConnection
 from relay.endpoints.http.server.pieces import abort, pieces_of, send_whole, write
@@ -47,19 +48,10 @@ from relay.frames.frame import Frame
 from relay.frames.head import Head, Kind, RequestId
 from relay.frames.repair import StandIn, respelled
 from relay.frames.sse import SseDecoder, encode_event
-from relay.mcp.http_rules import (
-    EVENT_STREAM,
-    JSON,
-    LAST_EVENT_ID,
-    PROTOCOL_VERSION,
-    SESSION_ID,
-    accepts,
-    is_modern_version,
-    listed,
-    media_type,
-    without_bom,
-)
-from relay.mcp.tool_headers import METHOD, NAME, PARAM_PREFIX, is_modern_error
+from relay.mcp.errors import is_modern_error
+from relay.mcp.headers import LAST_EVENT_ID, METHOD, NAME, PROTOCOL_VERSION, SESSION_ID
+from relay.mcp.revisions import is_modern_version
+from relay.mcp.tool_headers import PARAM_PREFIX
 from relay.routing.matching import alike, fitting, is_again
 from relay.routing.sessions import name_of_session
 
