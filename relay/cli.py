@@ -16,7 +16,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from relay.app.commands import relay as relay_command
-from relay.app.log.logs import StderrSink, say
+from relay.app.log.stderr import StderrSink, say
 from relay.app.run.orphans import reap_orphans
 from relay.app.run.process import (
     collect_less_often,

@@ -9,11 +9,12 @@ import pytest
 
 from relay import balance, connect, fallback
 from relay.addresses import fault_of_url, shown_address, without_logins
-from relay.app.options.common import secrets_in
+from relay.app.named_server import NamedServer
 from relay.app.options.connect_args import parse_target
 from relay.app.run.failover import ChoiceTarget
-from relay.app.run.wiring import AddressTarget, RemoteTarget
-from relay.app.settings import BridgeSettings, CheckSettings, ChoiceSettings, NamedServer
+from relay.app.run.targets import AddressTarget, RemoteTarget
+from relay.app.secrets.values import secrets_in
+from relay.app.settings import BridgeSettings, CheckSettings, ChoiceSettings
 from relay.app.specs import parse_listen
 from relay.auth.outbound import check_token_url
 from relay.endpoints.combined.pool import Retry

@@ -15,7 +15,7 @@ import pytest
 
 import relay
 from relay import cli
-from relay.app.log.logs import StderrSink
+from relay.app.log.stderr import StderrSink
 from relay.app.run import bridge as bridge_module
 from relay.app.run import serve as serve_module
 from relay.app.run.process import loop_factory

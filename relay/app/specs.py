@@ -14,7 +14,9 @@ from urllib.parse import urlsplit
 from relay.addresses import fault_of_url, shown_address
 from relay.errors import ConfigError
 
-__all__ = ["ADDRESSES", "ListenSpec", "fault_of_scheme", "is_address", "parse_listen"]
+__all__ = ["ADDRESSES", "URL_SCHEMES", "ListenSpec", "fault_of_scheme", "is_address", "is_url", "parse_listen"]
+
+URL_SCHEMES = ("http://", "https://")
 
 ADDRESSES = ("http://", "https://", "ws://", "wss://", "tcp://", "tls://", "unix:", "stdio:")
 """How an address of a server begins; anything else is a command."""
@@ -63,6 +65,11 @@ class ListenSpec:
         return f"{scheme}://[{self.host}]:{self.port}" if ":" in self.host else f"{scheme}://{self.host}:{self.port}"
 
 
+def is_url(target: str) -> bool:
+    """Tell whether a target is a URL of an MCP server; anything else is another address, or a command."""
+    return target.lower().startswith(URL_SCHEMES)
+
+
 def parse_listen(text: str, mcp_path: str | None = None) -> ListenSpec:
     """Read where to listen. Raises ConfigError.
 
@@ -72,9 +79,7 @@ def parse_listen(text: str, mcp_path: str | None = None) -> ListenSpec:
     if text.lower() in ("stdio:", "stdio"):
         return ListenSpec("stdio")
     if text[:3].lower() == "fd:":
-        from relay.app.systemd.sockets import spec_of_descriptor
-
-        return spec_of_descriptor(text)
+        return _listen_at_descriptor(text)
     if text[:5].lower() == "unix:":
         path = text[5:].removeprefix("//")
         if not path or "\0" in path:
@@ -99,3 +104,13 @@ def parse_listen(text: str, mcp_path: str | None = None) -> ListenSpec:
     if parts.scheme in ("tcp", "tls") and not parts.path.strip("/"):
         return ListenSpec("tcp", host, port or 0, is_tls=parts.scheme == "tls")
     raise ConfigError(f"--listen: {shown_address(text)!r} is not an address to listen on; {_EXPECTED}")
+
+
+def _listen_at_descriptor(text: str) -> ListenSpec:
+    """Read ``fd:N``, a socket that this process inherited. Raises ConfigError if it is no listening socket."""
+    from relay.app.systemd.sockets import take_over
+
+    descriptor, address = take_over(text)
+    if isinstance(address, tuple):
+        return ListenSpec("http", *address, descriptor=descriptor)
+    return ListenSpec("http", "localhost", path=address, descriptor=descriptor)

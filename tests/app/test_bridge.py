@@ -8,7 +8,7 @@ import sys
 BRIDGE = """
 import asyncio
 from relay.app.run.bridge import bridge
-from relay.app.log.logs import StderrSink
+from relay.app.log.stderr import StderrSink
 from relay.app.settings import BridgeSettings
 from relay.endpoints.core.memory import memory_pair
 from relay.limits import Limits

@@ -8,9 +8,13 @@ from collections.abc import Callable
 
 import pytest
 
+from relay.app.log.child_stderr import ChildStderr
 from relay.app.log.client import ClientLog
-from relay.app.log.logs import ChildStderr, FrameLog, StderrSink, mask_secrets, set_up_logging
-from relay.app.log.secret_text import printable, printable_bytes, start_of
+from relay.app.log.frames import FrameLog
+from relay.app.log.printable import printable, printable_bytes
+from relay.app.log.setup import set_up_logging
+from relay.app.log.stderr import StderrSink
+from relay.app.secrets.text import mask_secrets, start_of
 from relay.endpoints.core.memory import memory_pair
 from relay.frames.frame import Frame
 from relay.pipe import Observer

@@ -13,7 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from relay.app.log.logs import ChildStderr, FrameLog, ReachLog, StderrSink, mask_secrets, say, set_up_logging
+from relay.app.log.child_stderr import ChildStderr
+from relay.app.log.frames import FrameLog
+from relay.app.log.reach import ReachLog
+from relay.app.log.setup import set_up_logging
+from relay.app.log.stderr import StderrSink, say
+from relay.app.secrets.text import mask_secrets
 from relay.endpoints.base import Endpoint
 from relay.endpoints.core.memory import memory_pair
 from relay.frames import replies

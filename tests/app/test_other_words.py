@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from relay import cli
-from relay.app.log.logs import StderrSink
+from relay.app.log.stderr import StderrSink
 from relay.app.run import bridge as bridge_module
 from relay.app.run import serve as serve_module
 from relay.app.settings import BridgeSettings, ServeSettings

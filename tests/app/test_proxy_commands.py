@@ -9,7 +9,7 @@ import pytest
 
 from relay.app.commands import proxy as proxy_commands
 from relay.app.commands.proxy import load_balance, proxy
-from relay.app.log.logs import StderrSink
+from relay.app.log.stderr import StderrSink
 from relay.app.options.connect_args import parse_target
 from relay.app.run import bridge
 from relay.app.settings import ServeSettings

@@ -7,10 +7,11 @@ from argparse import Namespace
 import pytest
 
 from relay.app.config.values import options_of
-from relay.app.log.logs import mask_secrets
-from relay.app.log.secret_names import is_secret_name
-from relay.app.options.common import Configured, secrets_of
+from relay.app.configured import Configured
 from relay.app.options.relay import build_parser
+from relay.app.options.secrets import secrets_of
+from relay.app.secrets.names import is_secret_name
+from relay.app.secrets.text import mask_secrets
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import signal
 
 import pytest
 
-from relay.app.log.logs import StderrSink
+from relay.app.log.stderr import StderrSink
 from relay.app.run.signals import StopSignals
 
 NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from relay.app.config.servers_source import ServersSource, servers_of
+from relay.app.named_server import NamedServer
 from relay.app.options.relay import parse
-from relay.app.settings import NamedServer
 from relay.errors import ConfigError
 
 

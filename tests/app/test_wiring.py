@@ -7,11 +7,12 @@ import sys
 
 import pytest
 
-from relay.app.log.logs import ChildStderr, StderrSink
+from relay.app.log.child_stderr import ChildStderr
+from relay.app.log.stderr import StderrSink
 from relay.app.run.child_target import ChildTarget
-from relay.app.run.wiring import is_url, listen_http
+from relay.app.run.listening import listen_http
 from relay.app.settings import BridgeSettings, ServeSettings
-from relay.app.specs import ListenSpec
+from relay.app.specs import ListenSpec, is_url
 from relay.endpoints.child.guardian import Guardian
 from relay.errors import ConfigError
 from relay.frames.frame import Frame

@@ -14,7 +14,7 @@ from yarl import URL
 from relay.app.config.servers_file import read_servers
 from relay.app.dropins import TOOLS, name_of_program, native_words
 from relay.app.dropins.reader import expand, shell_line
-from relay.app.log.logs import StderrSink
+from relay.app.log.stderr import StderrSink
 from relay.cli import main
 from relay.endpoints.http.client.proxy import proxy_for
 from relay.errors import ConfigError

@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from relay.app.log.client import ClientLog
-from relay.app.log.logs import ReachLog
+from relay.app.log.reach import ReachLog
 from relay.endpoints.core.memory import memory_pair
 from relay.endpoints.stdio.own_stdio import OwnStdio
 from relay.frames.frame import Frame

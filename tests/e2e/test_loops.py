@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from relay.app.run import wiring
-from relay.app.run.wiring import AddressTarget
+from relay.app.run.targets import AddressTarget
 from relay.frames.frame import Frame
 from relay.limits import Limits
 from tests.e2e.oracle import Client, Relay, initialize, run_words

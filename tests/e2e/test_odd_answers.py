@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import relay
-from relay.app.run.wiring import listen_http
+from relay.app.run.listening import listen_http
 from relay.endpoints.http.client.aiohttp_dial import Dial
 from relay.endpoints.http.server.modern import ModernClients
 from relay.limits import Limits

@@ -13,7 +13,8 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from relay.app.log.logs import ChildStderr, StderrSink
+from relay.app.log.child_stderr import ChildStderr
+from relay.app.log.stderr import StderrSink
 from relay.app.run.child_target import ChildTarget
 from relay.app.run.serve import _Serving
 from relay.app.settings import ServeSettings

@@ -6,28 +6,45 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
+from relay.app.commands import proxy
+from relay.app.commands.config_report import Report, Row, explain, is_our_own
 from relay.app.config.document import read_document
-from relay.app.config.explain import Report, Row, explain, is_our_own
-from relay.app.config.masking import details, masked_pairs, masked_text, masked_words, runs
-from relay.app.config.schema import SCHEMAS
+from relay.app.config.schema import relay_schema, servers_schema
 from relay.app.config.servers_file import read_servers
 from relay.app.config.values import is_pairs, options_of
-from relay.app.log.logs import StderrSink, say
-from relay.app.log.secret_names import is_secret_name
+from relay.app.doctor import cli as doctor
+from relay.app.log.stderr import StderrSink, say
+from relay.app.named_server import NamedServer
 from relay.app.options import relay as relay_options
-from relay.app.options.common import Parser
-from relay.app.settings import NamedServer
+from relay.app.options.parser import Parser
+from relay.app.secrets.display import details, masked_pairs, masked_text, masked_words, runs
+from relay.app.secrets.names import is_secret_name
 from relay.app.specs import is_address
 from relay.errors import ConfigError
 
-__all__ = ["build_parser", "command"]
+__all__ = ["SCHEMAS", "build_parser", "command"]
 
 _DESCRIPTION = """\
 Look at a configuration file: one of ours (--config), or one in which an editor or another bridge names servers
 (Claude Desktop, Cursor, VS Code, Codex, Gemini CLI, Zed, Goose and many more). Nothing is run.
 """
+
+
+def _schema_of_ours() -> dict[str, Any]:
+    """Return the schema of our own configuration, with the options of every command that has a table there."""
+    sections = {
+        "test": doctor.build_parser(),
+        "proxy": proxy.build_proxy_parser(),
+        "load-balance": proxy.build_load_balance_parser(),
+    }
+    return relay_schema(relay_options.build_parser(), sections)
+
+
+SCHEMAS: Mapping[str, Callable[[], dict[str, Any]]] = {"servers": servers_schema, "relay": _schema_of_ours}
+"""By the word that asks for them; ``relay/schemas`` has a copy of each."""
 
 
 def command(words: Sequence[str], sink: StderrSink) -> int:

@@ -12,25 +12,8 @@ import os
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from relay.app.log.logs import StderrSink
+from relay.app.log.stderr import StderrSink
 from relay.app.options.admission import ANY_PAGE, add_admission_options, check_admission
-from relay.app.options.common import (
-    Parser,
-    add_child_options,
-    add_config_option,
-    add_drain_timeout,
-    add_log_options,
-    add_log_to,
-    begin_log,
-    headers_of,
-    parse_words,
-    positive,
-    refuse_log_to_client,
-    seconds,
-    secrets_of,
-    variables_of,
-    warn_of_headers,
-)
 from relay.app.options.connect_args import (
     TRANSPORTS,
     add_server_options,
@@ -39,7 +22,12 @@ from relay.app.options.connect_args import (
     take_headers,
     transport_of,
 )
-from relay.app.options.limits import add_http_limits, limits_of
+from relay.app.options.headers import headers_of, warn_of_headers
+from relay.app.options.limits import add_drain_timeout, add_http_limits, limits_of
+from relay.app.options.log import add_log_options, add_log_to, begin_log, refuse_log_to_client
+from relay.app.options.parser import Parser, add_config_option, parse_words
+from relay.app.options.secrets import secrets_of
+from relay.app.options.targets import add_child_options, variables_of
 from relay.app.options.tls import (
     add_dial_tls_options,
     add_listen_tls_options,
@@ -48,6 +36,7 @@ from relay.app.options.tls import (
     unauthenticated,
     with_tls,
 )
+from relay.app.options.values import positive, seconds
 from relay.app.run.quick_start import import_aiohttp
 from relay.app.settings import ChoiceSettings, ServeSettings
 from relay.app.specs import ListenSpec, parse_listen

@@ -8,27 +8,21 @@ import os
 from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
-from relay.app.log.logs import StderrSink
+from relay.app.log.stderr import StderrSink
 from relay.app.options.admission import ANY_PAGE, check_admission
-from relay.app.options.common import (
-    begin_log,
-    check_names,
-    headers_of,
-    located,
-    refuse_log_to_client,
-    secrets_of,
-    variables_of,
-    warn_of_headers,
-)
+from relay.app.options.headers import headers_of, warn_of_headers
 from relay.app.options.limits import limits_of
+from relay.app.options.log import begin_log, refuse_log_to_client
 from relay.app.options.login import hidden_by_login, log_in, token_urls
+from relay.app.options.parser import located
 from relay.app.options.paths import paths_of
 from relay.app.options.relay import parse
+from relay.app.options.secrets import secrets_of
+from relay.app.options.targets import check_names, variables_of
 from relay.app.options.tls import dial_tls, listen_tls, unauthenticated
 from relay.app.run.quick_start import import_aiohttp
-from relay.app.run.wiring import is_url
 from relay.app.settings import BridgeSettings, ServeSettings
-from relay.app.specs import ListenSpec, fault_of_scheme, is_address
+from relay.app.specs import ListenSpec, fault_of_scheme, is_address, is_url
 from relay.endpoints.child.child import child_environment
 from relay.errors import ConfigError
 

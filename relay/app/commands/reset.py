@@ -14,8 +14,9 @@ import sys
 from collections.abc import Coroutine, Iterator, Sequence
 from typing import Any
 
-from relay.app.log.logs import StderrSink
-from relay.app.options.common import Parser, add_log_options, begin_log
+from relay.app.log.stderr import StderrSink
+from relay.app.options.log import add_log_options, begin_log
+from relay.app.options.parser import Parser
 from relay.errors import RelayError
 
 __all__ = ["build_parser", "command", "reset"]

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from relay.app.completion.words import Command, command_of, commands
-from relay.app.log.logs import StderrSink
-from relay.app.options.common import Parser
+from relay.app.log.stderr import StderrSink
+from relay.app.options.parser import Parser
 
 __all__ = ["SHELLS", "command", "script"]
 

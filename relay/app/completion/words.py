@@ -5,21 +5,26 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Literal
+
+from relay.app.commands import config, notification_demo, proxy, reset
+from relay.app.doctor import cli as doctor
+from relay.app.dropins import TOOLS
+from relay.app.install.args import build_install_parser
+from relay.app.options import relay
 
 __all__ = ["Command", "Flag", "command_of", "commands"]
 
 # A command, the function that makes its parser, and what the command is for. The first is the program without one.
-_PARSERS = {
-    "": ("options.relay:build_parser", ""),
-    "test": ("doctor.cli:build_parser", "say what a server speaks and offers, or what is wrong"),
-    "notification-demo": ("commands.notification_demo:build_parser", "write log notifications on stdout"),
-    "proxy": ("commands.proxy:build_proxy_parser", "use the first of several servers that can be reached"),
-    "load-balance": ("commands.proxy:build_load_balance_parser", "spread clients over several servers"),
-    "reset": ("commands.reset:build_parser", "delete the logins that another bridge keeps"),
-    "config": ("commands.config:build_parser", "look at a configuration file"),
-    "install": ("install.args:build_install_parser", "put a server into a client's configuration"),
+_PARSERS: dict[str, tuple[Callable[[], argparse.ArgumentParser], str]] = {
+    "": (relay.build_parser, ""),
+    "test": (doctor.build_parser, "say what a server speaks and offers, or what is wrong"),
+    "notification-demo": (notification_demo.build_parser, "write log notifications on stdout"),
+    "proxy": (proxy.build_proxy_parser, "use the first of several servers that can be reached"),
+    "load-balance": (proxy.build_load_balance_parser, "spread clients over several servers"),
+    "reset": (reset.build_parser, "delete the logins that another bridge keeps"),
+    "config": (config.build_parser, "look at a configuration file"),
+    "install": (build_install_parser, "put a server into a client's configuration"),
 }
 
 
@@ -54,16 +59,8 @@ class Command:
 
 def commands() -> list[Command]:
     """Return the program itself and each of its commands, but for ``completion``."""
-    from relay.app.dropins import TOOLS
-
-    found = [command_of(word, text, _make(where)) for word, (where, text) in _PARSERS.items()]
+    found = [command_of(word, text, make()) for word, (make, text) in _PARSERS.items()]
     return [*found, Command("as", "read what follows as another bridge does", (), tuple(TOOLS))]
-
-
-def _make(where: str) -> argparse.ArgumentParser:
-    module, _, function = where.partition(":")
-    make: Callable[[], argparse.ArgumentParser] = getattr(import_module(f"relay.app.{module}"), function)
-    return make()
 
 
 def command_of(word: str, text: str, parser: argparse.ArgumentParser) -> Command:

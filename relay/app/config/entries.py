@@ -28,9 +28,9 @@ from relay.app.config.entry_words import (
     Transport,
     transport_named,
 )
-from relay.app.config.secret_words import secret_words
-from relay.app.options.common import secrets_in
-from relay.app.settings import NamedServer
+from relay.app.named_server import NamedServer
+from relay.app.secrets.arguments import secret_words
+from relay.app.secrets.values import secrets_in
 from relay.app.specs import ADDRESSES, is_address
 
 __all__ = ["check_name", "read_entry", "segment_of"]

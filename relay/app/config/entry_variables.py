@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from relay.app.config.document import Table
 from relay.app.config.entry_reader import EntryReader
 from relay.app.config.entry_values import Pair
-from relay.app.options.common import HEADERS_IGNORED, HEADERS_REFUSED, is_header_name
+from relay.app.header_names import HEADERS_IGNORED, HEADERS_REFUSED, is_header_name
 
 __all__ = ["Headers", "variables_of"]
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from relay.app.log.secret_names import is_secret_name
+from relay.app.secrets.names import is_secret_name
 
 __all__ = ["Expander"]
 

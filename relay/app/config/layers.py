@@ -16,11 +16,12 @@ from typing import Any
 from relay.app.config.document import Table, hint, read_document
 from relay.app.config.expansion import Expander
 from relay.app.config.places import PLACES
-from relay.app.config.secret_words import secret_words
 from relay.app.config.servers_file import read_table
 from relay.app.config.values import ValueRefused, is_pairs, options_of, read_value, read_variable
-from relay.app.options.common import Configured, secrets_in, secrets_named
-from relay.app.settings import NamedServer
+from relay.app.configured import Configured
+from relay.app.named_server import NamedServer
+from relay.app.secrets.arguments import secret_words
+from relay.app.secrets.values import secrets_in, secrets_named
 from relay.app.specs import ADDRESSES, is_address
 from relay.errors import ConfigError
 

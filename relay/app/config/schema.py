@@ -6,16 +6,16 @@ That of our own is made from the parser's actions, so it knows every option; wha
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from relay.app.config.entry_words import COMMAND_KEYS, NOT_SUPPORTED, OF_EDITORS, OTHER_NAMES, URL_KEYS
-from relay.app.config.layers import SECTIONS, variable_of
+from relay.app.config.layers import variable_of
 from relay.app.config.values import is_flag, is_pairs, is_several, options_of
-from relay.app.options.common import HEADERS_REFUSED
+from relay.app.header_names import HEADERS_REFUSED
 from relay.app.specs import ADDRESSES
 
-__all__ = ["SCHEMAS"]
+__all__ = ["relay_schema", "servers_schema"]
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _TEXT = {"type": "string"}
@@ -62,13 +62,8 @@ def servers_schema() -> dict[str, Any]:
     }
 
 
-def relay_schema() -> dict[str, Any]:
-    """Return that of our own configuration."""
-    from relay.app.commands.proxy import build_load_balance_parser, build_proxy_parser
-    from relay.app.doctor.cli import build_parser as build_test_parser
-    from relay.app.options.relay import build_parser
-
-    sections = (build_test_parser(), build_proxy_parser(), build_load_balance_parser())
+def relay_schema(parser: argparse.ArgumentParser, sections: Mapping[str, argparse.ArgumentParser]) -> dict[str, Any]:
+    """Return the schema of our own configuration: the options of ``parser``, and a table for each of ``sections``."""
     definitions = _definitions()
     definitions["server"]["additionalProperties"] = False
     return {
@@ -81,10 +76,10 @@ def relay_schema() -> dict[str, Any]:
             "args": {**_TEXTS, "description": "its arguments"},
             "url": {**_TEXT, "description": "the address of a server, instead of a command"},
             "servers": {"$ref": "#/$defs/servers"},
-            **_options(build_parser(), has_variables=True),
+            **_options(parser, has_variables=True),
             **{
-                section: {"type": "object", "properties": _options(parser), "additionalProperties": False}
-                for section, parser in zip(SECTIONS, sections, strict=True)
+                section: {"type": "object", "properties": _options(its_parser), "additionalProperties": False}
+                for section, its_parser in sections.items()
             },
         },
         "additionalProperties": False,
@@ -92,10 +87,6 @@ def relay_schema() -> dict[str, Any]:
         "dependentRequired": {"args": ["command"]},
         "$defs": definitions,
     }
-
-
-SCHEMAS: Mapping[str, Callable[[], dict[str, Any]]] = {"servers": servers_schema, "relay": relay_schema}
-"""By the word that asks for them; ``relay/schemas`` has a copy of each."""
 
 
 # Options.

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from relay.app.config.document import Document, Mistake, Table, hint, read_document
 from relay.app.config.entries import check_name, read_entry
 from relay.app.config.places import PLACES, Place, Written, named_in, places_of
-from relay.app.settings import NamedServer
+from relay.app.named_server import NamedServer
 
 __all__ = ["PROXY_IS_READ", "ServersFile", "read_servers", "read_table", "reasons_of"]
 

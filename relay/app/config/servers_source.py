@@ -11,7 +11,7 @@ import os
 import shlex
 from collections.abc import Mapping, Sequence
 
-from relay.app.settings import NamedServer
+from relay.app.named_server import NamedServer
 from relay.app.specs import is_address
 from relay.errors import ConfigError
 
@@ -93,8 +93,8 @@ def servers_of(options: argparse.Namespace) -> ServersSource | None:
 
 def _from_words(name: str, command: str) -> NamedServer:
     from relay.app.config.entries import check_name
-    from relay.app.config.secret_words import secret_words
-    from relay.app.options.common import secrets_in
+    from relay.app.secrets.arguments import secret_words
+    from relay.app.secrets.values import secrets_in
 
     if fault := check_name(name):
         raise ConfigError(f"--named-server: {name!r}: {fault}")

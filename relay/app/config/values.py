@@ -12,7 +12,7 @@ from typing import Any
 
 from relay.app.config.document import Document
 from relay.app.config.jsonc import JsoncError, read
-from relay.app.log.secret_names import is_secret_name
+from relay.app.secrets.names import is_secret_name
 
 __all__ = [
     "ValueRefused",

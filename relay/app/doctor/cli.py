@@ -17,26 +17,7 @@ from relay.app.doctor.advice import SEE_STDERR, CheckFailed
 from relay.app.doctor.output import ChildWords
 from relay.app.doctor.report import as_json, as_lines
 from relay.app.doctor.steps import Examination
-from relay.app.log.logs import StderrSink, mask_secrets, say
-from relay.app.options.common import (
-    OF_A_CHILD,
-    OF_A_URL,
-    Parser,
-    add_child_options,
-    add_config_option,
-    add_http_options,
-    add_log_options,
-    begin_log,
-    check_names,
-    headers_of,
-    parse_words,
-    seconds,
-    secrets_of,
-    split_command,
-    unused_options,
-    variables_of,
-    warn_of_headers,
-)
+from relay.app.log.stderr import StderrSink, say
 from relay.app.options.connect_args import (
     add_server_options,
     add_transport_option,
@@ -44,9 +25,24 @@ from relay.app.options.connect_args import (
     take_headers,
     transport_of,
 )
+from relay.app.options.headers import headers_of, warn_of_headers
+from relay.app.options.log import add_log_options, begin_log
 from relay.app.options.login import add_login_options, hidden_by_login, log_in, token_urls
+from relay.app.options.parser import Parser, add_config_option, parse_words, split_command
+from relay.app.options.secrets import secrets_of
+from relay.app.options.targets import (
+    OF_A_CHILD,
+    OF_A_URL,
+    add_child_options,
+    add_http_options,
+    check_names,
+    unused_options,
+    variables_of,
+)
 from relay.app.options.tls import add_dial_tls_options, dial_tls
+from relay.app.options.values import seconds
 from relay.app.run.quick_start import import_aiohttp
+from relay.app.secrets.text import mask_secrets
 from relay.app.settings import CheckSettings
 from relay.app.specs import fault_of_scheme, is_address
 from relay.endpoints.child.child import child_environment

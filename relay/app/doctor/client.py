@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from relay.app.log.logs import FrameLog
+from relay.app.log.frames import FrameLog
 from relay.endpoints.base import Endpoint
 from relay.errors import EndpointBroken, RelayError
 from relay.frames import replies

@@ -8,7 +8,8 @@ import os
 from collections.abc import Sequence
 
 from relay.app.doctor.advice import shown
-from relay.app.log.logs import ChildStderr, StderrSink
+from relay.app.log.child_stderr import ChildStderr
+from relay.app.log.stderr import StderrSink
 
 __all__ = ["ChildWords"]
 

@@ -25,10 +25,11 @@ from relay.app.doctor.advice import (
 from relay.app.doctor.client import Answer, Conversation, Echoed
 from relay.app.doctor.output import ChildWords
 from relay.app.doctor.report import KINDS, Found, Listing
-from relay.app.log.logs import FrameLog
+from relay.app.log.frames import FrameLog
 from relay.app.run.child_target import ChildTarget
-from relay.app.run.wiring import connect, is_url, log_in_to
+from relay.app.run.wiring import connect, log_in_to
 from relay.app.settings import CheckSettings
+from relay.app.specs import is_url
 from relay.endpoints.base import Endpoint
 from relay.endpoints.core.lazy import Lazy
 from relay.endpoints.socket.tcp import TcpAddress, dial

@@ -24,7 +24,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from relay.app.dropins.reader import Native
-from relay.app.log.logs import StderrSink, say
+from relay.app.log.stderr import StderrSink, say
 from relay.errors import ConfigError
 
 __all__ = ["TOOLS", "name_of_program", "native_words"]

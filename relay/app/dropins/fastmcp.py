@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from relay.addresses import shown_address
 from relay.app.dropins.reader import LOGIN, Native, ToolParser, expand, header
-from relay.app.options.common import port
-from relay.app.run.wiring import is_url
+from relay.app.options.values import port
+from relay.app.specs import is_url
 from relay.errors import ConfigError
 
 __all__ = ["proxy", "remote"]

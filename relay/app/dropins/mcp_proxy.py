@@ -14,7 +14,8 @@ from collections.abc import Sequence
 
 from relay.app.dropins import punkpeye, tbxark
 from relay.app.dropins.reader import Native, ToolParser
-from relay.app.options.common import port, split_command
+from relay.app.options.parser import split_command
+from relay.app.options.values import port
 from relay.errors import ConfigError
 
 __all__ = ["python", "rust", "which"]

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from relay.addresses import fault_of_url, shown_address
 from relay.app.dropins.reader import LOGIN, Native, ToolParser, expand, header
-from relay.app.run.wiring import is_url
+from relay.app.specs import is_url
 from relay.auth.origin import is_loopback
 from relay.errors import ConfigError
 

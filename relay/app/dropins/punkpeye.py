@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 
 from relay.app.dropins.reader import EVERYWHERE, Native, ToolParser, milliseconds, with_shell
-from relay.app.options.common import port, size
+from relay.app.options.values import port, size
 from relay.errors import ConfigError
 
 __all__ = ["OWN_FLAGS", "read"]

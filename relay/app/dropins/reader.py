@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from relay.app.options.common import Parser, split_command, start_of
+from relay.app.options.parser import Parser, split_command
+from relay.app.secrets.names import name_part
 from relay.errors import ConfigError
 
 __all__ = [
@@ -91,7 +92,7 @@ class ToolParser(Parser):
     def error(self, message: str) -> NoReturn:
         """Raise ConfigError; what stands behind an option that is not known may be a secret."""
         if message.startswith("unrecognized arguments"):
-            flags = [start_of(word) for word in message.split()[2:] if word.startswith("-")]
+            flags = [name_part(word) for word in message.split()[2:] if word.startswith("-")]
             kind = "unrecognized arguments" if self.has_command else "no such option"  # the first may be a command's
             message = f"{kind}: {' '.join(flags) or 'words that belong to none'}"
         super().error(message)
@@ -157,7 +158,7 @@ def header(text: str) -> tuple[str, str]:
     """Read ``Name: value``."""
     name, colon, value = text.partition(":")
     if not colon or not name.strip():
-        raise argparse.ArgumentTypeError(f"{start_of(text).partition(' ')[0]!r} is not 'Name: value'")  # no secret
+        raise argparse.ArgumentTypeError(f"{name_part(text).partition(' ')[0]!r} is not 'Name: value'")  # no secret
     return name.strip(), value.strip()
 
 

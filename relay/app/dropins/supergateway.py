@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from relay.app.dropins.reader import EVERYWHERE, Native, ToolParser, header, milliseconds, shell_line
-from relay.app.options.common import port
+from relay.app.options.values import port
 from relay.errors import ConfigError
 
 __all__ = ["read"]

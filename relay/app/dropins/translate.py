@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Sequence
 
 from relay.app.dropins.reader import Native, ToolParser
-from relay.app.options.common import port
+from relay.app.options.values import port
 from relay.errors import ConfigError
 
 __all__ = ["read"]

@@ -15,19 +15,14 @@ from typing import Any
 from relay.addresses import shown_address
 from relay.app.install.clients import CLIENTS
 from relay.app.install.short_path import is_found_anyway, path_for_script
-from relay.app.log.logs import StderrSink
-from relay.app.options.common import (
-    OF_A_CHILD,
-    OF_A_URL,
-    SECRET_OPTIONS,
-    begin_log,
-    check_names,
-    headers_of,
-    secrets_of,
-    split_command,
-)
+from relay.app.log.stderr import StderrSink
+from relay.app.options.headers import headers_of
+from relay.app.options.log import begin_log
 from relay.app.options.login import log_in
+from relay.app.options.parser import split_command
 from relay.app.options.relay import FOR_A_COMMAND, build_parser
+from relay.app.options.secrets import SECRET_OPTIONS, secrets_of
+from relay.app.options.targets import OF_A_CHILD, OF_A_URL, check_names
 from relay.app.specs import ADDRESSES, is_address
 from relay.endpoints.child.child import child_environment, resolve_program
 from relay.errors import ConfigError

@@ -18,7 +18,8 @@ from relay.app.install.args import Wanted, read_words
 from relay.app.install.careful_write import read_if_there, replace_file
 from relay.app.install.clients import CLIENTS, Client, Machine
 from relay.app.install.json_edit import put_entry
-from relay.app.log.logs import StderrSink, mask_secrets, say
+from relay.app.log.stderr import StderrSink, say
+from relay.app.secrets.text import mask_secrets
 from relay.errors import ConfigError, RelayError
 
 __all__ = ["command"]

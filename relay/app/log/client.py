@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from relay.app.log.secret_text import mask_secrets, start_of
+from relay.app.secrets.text import mask_secrets, start_of
 from relay.endpoints.base import Endpoint
 from relay.endpoints.stdio.own_stdio import OwnStdio
 from relay.errors import RelayError

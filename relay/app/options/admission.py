@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterable
 from typing import Any
 
-from relay.app.options.common import is_header_name
+from relay.app.header_names import is_header_name
 from relay.app.specs import ListenSpec
 from relay.auth.origin import is_host, is_loopback, is_origin
 from relay.errors import ConfigError

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from relay.addresses import shown_address
-from relay.app.options.common import check_names
+from relay.app.options.targets import check_names
 from relay.app.specs import fault_of_scheme, is_address
 from relay.errors import ConfigError
 

@@ -6,10 +6,10 @@ import argparse
 import dataclasses
 from typing import Any
 
-from relay.app.options.common import add_drain_timeout, positive, seconds, size
+from relay.app.options.values import positive, seconds, size
 from relay.limits import DEFAULT_LIMITS, Limits
 
-__all__ = ["add_http_limits", "add_limits", "limits_of"]
+__all__ = ["add_drain_timeout", "add_http_limits", "add_limits", "limits_of"]
 
 _FIELDS = {
     "max_frame_bytes": "max_frame_bytes",
@@ -48,6 +48,14 @@ def add_http_limits(group: Any) -> None:
     group.add_argument(
         "--drain-delay", type=seconds, metavar="S",
         help="after SIGTERM, answer /health with 503 and serve for so long before the drain (default 0)",
+    )  # fmt: skip
+
+
+def add_drain_timeout(group: Any) -> None:
+    """Add how long the end waits for what is in flight."""
+    group.add_argument(
+        "--drain-timeout", type=seconds, metavar="S",
+        help="how long SIGTERM, or the end of stdin, waits for answers (default 20)",
     )  # fmt: skip
 
 

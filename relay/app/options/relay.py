@@ -9,25 +9,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from relay.app.options.admission import add_admission_options
-from relay.app.options.common import (
-    OF_A_CHILD,
-    OF_A_URL,
-    Parser,
-    add_child_options,
-    add_config_option,
-    add_http_options,
-    add_log_options,
-    add_log_to,
-    located,
-    parse_words,
-    port,
-    split_command,
-    unused_options,
-)
 from relay.app.options.limits import add_limits
+from relay.app.options.log import add_log_options, add_log_to
 from relay.app.options.login import add_login_options
+from relay.app.options.parser import Parser, add_config_option, located, parse_words, split_command
 from relay.app.options.paths import OF_PATHS, add_path_options
+from relay.app.options.targets import OF_A_CHILD, OF_A_URL, add_child_options, add_http_options, unused_options
 from relay.app.options.tls import OF_LISTENING, add_dial_tls_options, add_listen_tls_options, with_tls
+from relay.app.options.values import port
 from relay.app.specs import ListenSpec, is_address, parse_listen
 from relay.auth.origin import is_host
 from relay.errors import ConfigError

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from relay.addresses import shown_address
-from relay.app.log.logs import StderrSink, say
+from relay.app.log.stderr import StderrSink, say
 from relay.app.options.admission import open_hosts
 from relay.app.specs import ListenSpec, is_address
 from relay.errors import ConfigError

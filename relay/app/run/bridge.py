@@ -7,10 +7,14 @@ import contextlib
 import dataclasses
 import logging
 
-from relay.app.log.logs import ChildStderr, ReachLog, StderrSink, frame_log
+from relay.app.log.child_stderr import ChildStderr
+from relay.app.log.frames import frame_log
+from relay.app.log.reach import ReachLog
+from relay.app.log.stderr import StderrSink
 from relay.app.run.signals import StopSignals
-from relay.app.run.wiring import connect, is_url, log_in_to
+from relay.app.run.wiring import connect, log_in_to
 from relay.app.settings import BridgeSettings, ServeSettings
+from relay.app.specs import is_url
 from relay.endpoints.base import Endpoint
 from relay.endpoints.stdio.own_stdio import OwnStdio
 from relay.errors import ConfigError, EndpointClosed, EndpointUnavailable

@@ -19,7 +19,7 @@ from relay.errors import EndpointUnavailable
 from relay.limits import Limits
 
 if TYPE_CHECKING:
-    from relay.app.log.logs import ChildStderr
+    from relay.app.log.child_stderr import ChildStderr
 
 __all__ = ["ChildTarget"]
 

@@ -8,7 +8,8 @@ from ssl import SSLContext
 from typing import Literal
 
 from relay.app.run.child_target import ChildTarget
-from relay.app.run.wiring import AddressTarget, RemoteTarget, connect
+from relay.app.run.targets import AddressTarget, RemoteTarget
+from relay.app.run.wiring import connect
 from relay.endpoints.base import Endpoint
 from relay.endpoints.combined.failover import Choice
 from relay.endpoints.combined.pool import Balancer, Retry, Target, only

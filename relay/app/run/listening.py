@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ssl import SSLContext
+from typing import TYPE_CHECKING
 
 from relay.addresses import shown_address
-from relay.app.run.wiring import listen_http
 from relay.app.specs import ListenSpec, parse_listen
+from relay.auth.origin import OriginPolicy
 from relay.endpoints.base import Listener
+from relay.endpoints.http.paths import DEFAULT_PATHS, HttpPaths
 from relay.errors import ConfigError
 from relay.limits import DEFAULT_LIMITS, Limits
 
-__all__ = ["listen"]
+if TYPE_CHECKING:
+    from relay.endpoints.core.bounds import Bounds
+    from relay.endpoints.http.client.aiohttp_dial import Dial
+    from relay.endpoints.http.server.listener import HttpListener
+    from relay.endpoints.http.server.mount import PerRequest
+
+__all__ = ["listen", "listen_http"]
 
 
 async def listen(
@@ -64,6 +72,52 @@ async def listen(
         sockets = UnixListener(where.path, limits=limits)
     await sockets.start()
     return sockets
+
+
+async def listen_http(
+    host: str = "127.0.0.1",
+    port: int = 0,
+    *,
+    allowed_hosts: Sequence[str] = (),
+    allowed_origins: Sequence[str] = (),
+    exposed_headers: Sequence[str] = (),
+    ssl: SSLContext | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+    status: Callable[[], dict[str, object]] | None = None,
+    per_request: PerRequest = "no",
+    server: Dial | None = None,
+    has_root: bool = True,
+    descriptor: int | None = None,
+    paths: HttpPaths = DEFAULT_PATHS,
+    bounds: Bounds | None = None,
+) -> HttpListener:
+    """Listen for MCP clients by HTTP (``/mcp`` and ``/sse``); iterate over the result for an endpoint per session.
+
+    Clients of 2026-07-28 have no sessions: they come as one endpoint. With ``per_request`` every request comes as an
+    endpoint of its own: those of the legacy era, or all. A ``server`` that speaks Streamable HTTP is handed requests as
+    they come, and only clients of HTTP+SSE become endpoints. With TLS if ``ssl`` is given. ``descriptor`` is a socket
+    that listens there already. ``bounds`` are shared with other listeners. Raises ConfigError if the address cannot be
+    had.
+    """
+    from relay.endpoints.http.server.listener import HttpListener
+
+    policy = OriginPolicy(host, allowed_hosts, allowed_origins, exposed_headers)
+    listener = HttpListener(
+        host,
+        port,
+        ssl_context=ssl,
+        limits=limits,
+        policy=policy,
+        status=status,
+        per_request=per_request,
+        server=server,
+        has_root=has_root,
+        descriptor=descriptor,
+        paths=paths,
+        bounds=bounds,
+    )
+    await listener.start()
+    return listener
 
 
 def _parse(spec: str) -> ListenSpec:

@@ -16,11 +16,15 @@ from typing import TYPE_CHECKING
 
 from relay.app.config.entries import check_name, segment_of
 from relay.app.config.servers_source import ServersSource
-from relay.app.log.logs import ChildStderr, StderrSink, mask_also, say
+from relay.app.log.child_stderr import ChildStderr
+from relay.app.log.setup import mask_also
+from relay.app.log.stderr import StderrSink, say
+from relay.app.named_server import NamedServer
 from relay.app.run.child_target import ChildTarget
-from relay.app.run.offer import Offer, Target
-from relay.app.run.wiring import AddressTarget, RemoteTarget, is_url
-from relay.app.settings import NamedServer, ServeSettings
+from relay.app.run.offer import Offer
+from relay.app.run.targets import AddressTarget, RemoteTarget, Target
+from relay.app.settings import ServeSettings
+from relay.app.specs import is_url
 from relay.endpoints.base import Endpoint
 from relay.endpoints.child.child import child_environment, resolve_program
 from relay.endpoints.core.refusing import Refusing

@@ -12,10 +12,10 @@ import logging
 from collections.abc import AsyncIterable, Sequence
 from datetime import UTC, datetime, timedelta
 from time import monotonic
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from relay.app.log.logs import frame_log
-from relay.app.run.wiring import AddressTarget, RemoteTarget
+from relay.app.log.frames import frame_log
+from relay.app.run.targets import AddressTarget, RemoteTarget, Target
 from relay.app.settings import ServeSettings
 from relay.endpoints.base import Endpoint
 from relay.endpoints.core.hops import following
@@ -32,31 +32,11 @@ if TYPE_CHECKING:
     from relay.endpoints.http.client.aiohttp_dial import Dial
     from relay.endpoints.http.server.mount import PerRequest
 
-__all__ = ["Offer", "Target"]
+__all__ = ["Offer"]
 
 logger = logging.getLogger("relay")
 
 _PER_REQUEST: dict[str, PerRequest] = {"stateless": "legacy", "request": "all"}  # by what clients share
-
-
-class Target(Protocol):
-    """What stands behind an offer."""
-
-    @property
-    def name(self) -> str:
-        """What logs and errors call it."""
-
-    def endpoint(self, *, is_shared: bool = False) -> Endpoint:
-        """Return an endpoint for one session, or for all clients that share one."""
-
-    def forget(self, endpoint: Endpoint) -> None:
-        """Forget an endpoint whose pipe has ended."""
-
-    def status(self) -> dict[str, object]:
-        """Return what ``/status`` says of it: no secrets."""
-
-    async def aclose(self) -> None:
-        """Let go of what it holds; the sessions have ended."""
 
 
 class _FaultWatch(Observer):

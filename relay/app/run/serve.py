@@ -14,13 +14,15 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from relay.app.log.logs import ChildStderr, StderrSink, say
+from relay.app.log.child_stderr import ChildStderr
+from relay.app.log.stderr import StderrSink, say
 from relay.app.run.child_target import ChildTarget
-from relay.app.run.offer import Offer, Target
+from relay.app.run.listening import listen_http
+from relay.app.run.offer import Offer
 from relay.app.run.signals import StopSignals
-from relay.app.run.wiring import AddressTarget, RemoteTarget, is_url, listen_http
+from relay.app.run.targets import AddressTarget, RemoteTarget, Target
 from relay.app.settings import ChoiceSettings, ServeSettings
-from relay.app.specs import ListenSpec
+from relay.app.specs import ListenSpec, is_url
 from relay.endpoints.base import Listener
 from relay.endpoints.core.binding import everywhere
 from relay.endpoints.core.bounds import Bounds

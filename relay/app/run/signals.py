@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Callable
 
-from relay.app.log.logs import StderrSink, say
+from relay.app.log.stderr import StderrSink, say
 
 __all__ = ["StopSignals"]
 

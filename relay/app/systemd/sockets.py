@@ -10,10 +10,9 @@ import os
 import socket
 import stat
 
-from relay.app.specs import ListenSpec
 from relay.errors import ConfigError
 
-__all__ = ["handed_over", "spec_of_descriptor"]
+__all__ = ["handed_over", "take_over"]
 
 _FIRST = 3  # after stdin, stdout and stderr
 _MOST = 1024
@@ -27,8 +26,11 @@ def handed_over() -> list[str]:
     return [f"fd:{number}" for number in range(_FIRST, _FIRST + min(int(count), _MOST))]
 
 
-def spec_of_descriptor(text: str) -> ListenSpec:
-    """Read ``fd:N``, a socket that this process was started with. Raises ConfigError if it cannot be listened on."""
+def take_over(text: str) -> tuple[int, tuple[str, int] | str]:
+    """Return the descriptor that ``fd:N`` names, and the host and port, or the path, at which it listens.
+
+    Raises ConfigError if this process did not inherit a listening socket of that number.
+    """
     digits = text[3:]
     if not digits.isascii() or not digits.isdigit() or not _FIRST <= int(digits) < 1 << 20:
         raise ConfigError(f"--listen: {text!r} names no descriptor; expected fd:3, the first one that is handed over")
@@ -46,5 +48,5 @@ def spec_of_descriptor(text: str) -> ListenSpec:
             raise ConfigError(f"--listen {text}: that is no listening stream socket; a .socket unit needs Accept=no")
         address = sock.getsockname()
     if isinstance(address, tuple):
-        return ListenSpec("http", address[0], address[1], descriptor=number)
-    return ListenSpec("http", "localhost", path=os.fsdecode(address), descriptor=number)
+        return number, (address[0], address[1])
+    return number, os.fsdecode(address)

@@ -15,7 +15,7 @@ import pytest
 
 from relay import cli
 from relay.app.commands.config import command
-from relay.app.log.logs import StderrSink
+from relay.app.log.stderr import StderrSink
 from tests.app.config import files
 from tests.test_cli import ENVIRONMENT
 

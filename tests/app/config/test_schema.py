@@ -14,13 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.app.commands.config import command
+from relay.app.commands.config import SCHEMAS, command
 from relay.app.config import jsonc
-from relay.app.config.schema import SCHEMAS
 from relay.app.config.servers_file import read_servers
-from relay.app.log.logs import StderrSink
+from relay.app.log.stderr import StderrSink
 from relay.app.options import relay as relay_options
-from relay.app.options.common import parse_words
+from relay.app.options.parser import parse_words
 from relay.app.specs import is_address
 from relay.errors import ConfigError
 from tests.app.config import files

@@ -10,7 +10,7 @@ import pytest
 
 from relay.app.config.entries import segment_of
 from relay.app.config.servers_file import ServersFile, read_servers
-from relay.app.settings import NamedServer
+from relay.app.named_server import NamedServer
 from relay.errors import ConfigError
 from tests.app.config import files
 

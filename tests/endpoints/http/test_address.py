@@ -12,7 +12,7 @@ from yarl import URL
 
 import relay
 from relay.app.doctor.cli import check
-from relay.app.log.logs import StderrSink
+from relay.app.log.stderr import StderrSink
 from relay.app.settings import CheckSettings
 from relay.endpoints.http.address import join_url, parse_url, read_url
 from relay.endpoints.http.client.proxy import proxy_for

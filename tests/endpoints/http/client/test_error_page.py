@@ -15,7 +15,7 @@ from yarl import URL
 
 import relay
 from relay.app.doctor.cli import check
-from relay.app.log.logs import StderrSink
+from relay.app.log.stderr import StderrSink
 from relay.app.settings import CheckSettings
 from relay.endpoints.http.client.content_coding import decode
 from relay.endpoints.http.client.error_page import describe_page, page_of

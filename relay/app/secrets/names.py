@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 
-__all__ = ["is_harmless_name", "is_secret_name", "is_secret_variable", "mask_tokens"]
+__all__ = ["is_harmless_name", "is_secret_name", "is_secret_variable", "mask_tokens", "name_part"]
 
 _ANYWHERE = re.compile("TOKEN|SECRET|PASSW|PASSPHRASE|KEY|CREDENTIAL|AUTH|COOKIE|SIG|JWT")
 _AS_A_WORD = re.compile(r"(?:^|_)(?:PAT|PASS|ACCESS)(?:_|$)|(?:PWD|DSN)$|(?:^|_)SESSION(?:_?ID)?$|(?:^|_)SESSIONID$")
@@ -60,3 +60,8 @@ def mask_tokens(text: str) -> str:
 
 def _in_capitals(name: str) -> str:
     return name.upper().replace("-", "_").replace(".", "_").strip("_")
+
+
+def name_part(word: str) -> str:
+    """Return a word without what may be a secret value."""
+    return re.split(r"(?<=[:=])", word, maxsplit=1)[0]

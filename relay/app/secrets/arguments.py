@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Sequence
 
-from relay.app.log.secret_names import is_harmless_name, is_secret_name, is_secret_variable
+from relay.app.secrets.names import is_harmless_name, is_secret_name, is_secret_variable
 
 __all__ = ["secret_words"]
 

@@ -7,16 +7,18 @@ from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import urlsplit
 
+from relay.app.commands import proxy as proxy_commands
 from relay.app.commands import relay as relay_command
 from relay.app.config.document import Table, read_document
 from relay.app.config.layers import SECTIONS, TARGET_KEYS
-from relay.app.config.masking import masked_text, masked_words, runs
 from relay.app.config.places import PLACES
 from relay.app.config.servers_file import read_servers, reasons_of
 from relay.app.config.values import options_of
-from relay.app.log.logs import StderrSink
+from relay.app.doctor import cli as doctor
+from relay.app.log.stderr import StderrSink
+from relay.app.named_server import NamedServer
 from relay.app.options import relay as relay_options
-from relay.app.settings import NamedServer
+from relay.app.secrets.display import masked_text, masked_words, runs
 from relay.app.specs import is_address
 from relay.auth.origin import is_loopback
 from relay.endpoints.child.child import child_environment, resolve_program
@@ -161,12 +163,9 @@ def _row_of_target(target: list[str], env: list[tuple[str, str]], cwd: str | Non
 
 def _check_sections(words: list[str], root: Table) -> None:
     """Let each subcommand read its own section. Raises ConfigError."""
-    from relay.app.commands import proxy as proxy_commands
-    from relay.app.doctor import cli as check
-
     if "proxy" in root.values:
         proxy_commands.proxy(words, _Silent()).close()
     if "load-balance" in root.values:
         proxy_commands.load_balance(words, _Silent()).close()
     if "test" in root.values:
-        check.command([*words, "no-target"], _Silent()).close()
+        doctor.command([*words, "no-target"], _Silent()).close()

@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterable
 from typing import AnyStr
 
-from relay.app.log.secret_names import mask_tokens
+from relay.app.secrets.names import mask_tokens
 
-__all__ = ["mask_secrets", "printable", "printable_bytes", "start_of"]
+__all__ = ["mask_secrets", "start_of"]
 
 _MEMBER_NAMES = (
     "authorization", "cookie", "token", "secret", "password", "apikey", "api-key", "api_key", "code_verifier",
@@ -37,9 +37,6 @@ _PARAMETER_NAMES = (
     "code=", "key=", "sig=", "pwd=", "jwt=", "token", "secret", "passw", "auth", "credential", "signature",
 )  # fmt: skip
 _PASSWORD_IN_URL = re.compile(r"(://[^/?#@:\s\"]{0,256}:)[^/?#@\s\"]{1,1024}(?=@)")
-_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-_UNPRINTABLE_BYTES = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\udc80-\udcff]")
-_COMMON = 0x3000  # characters below this are remembered as they are: a dictionary finds them faster than it misses
 
 
 def mask_secrets(text: str, secrets: Iterable[str]) -> str:
@@ -66,28 +63,3 @@ def start_of(text: AnyStr, secrets: Iterable[AnyStr], most: int) -> AnyStr:
         at = text.find(secret, max(0, most - len(secret) + 1), most + len(secret) - 1)
         cut = at if 0 < at < cut else cut
     return text[:cut]
-
-
-class _Shown(dict[int, int | str]):
-    """How each character is shown."""
-
-    def __missing__(self, code: int) -> int:
-        if code < _COMMON:
-            self[code] = code
-        return code
-
-
-_CONTROLS = [code for code in range(0xA0) if chr(code) not in "\t\n" and not 0x20 <= code < 0x7F]
-_SHOWN = _Shown({ord("\n"): "\n  ", **{code: f"\\x{code:02x}" for code in _CONTROLS}})
-_SHOWN_BYTES = _Shown({**_SHOWN, **{0xDC00 + byte: f"\\x{byte:02x}" for byte in range(0x80, 0x100)}})
-
-
-def printable(text: str) -> str:
-    """Show control characters instead of sending them to a terminal, or letting them forge a line."""
-    return text.replace("\n", "\n  ") if _UNPRINTABLE.search(text) is None else text.translate(_SHOWN)
-
-
-def printable_bytes(data: bytes) -> str:
-    """Show bytes as text, and those that are none as ``\\xff``; control characters as ``printable`` does."""
-    text = data.decode("utf-8", "surrogateescape")  # "backslashreplace" calls a function for each
-    return text.replace("\n", "\n  ") if _UNPRINTABLE_BYTES.search(text) is None else text.translate(_SHOWN_BYTES)

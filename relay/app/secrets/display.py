@@ -7,11 +7,11 @@ import re
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 
-from relay.app.config.secret_words import secret_words
-from relay.app.log.logs import mask_secrets
-from relay.app.log.secret_names import is_harmless_name, is_secret_name
-from relay.app.options.common import secrets_in
-from relay.app.settings import NamedServer
+from relay.app.named_server import NamedServer
+from relay.app.secrets.arguments import secret_words
+from relay.app.secrets.names import is_harmless_name, is_secret_name
+from relay.app.secrets.text import mask_secrets
+from relay.app.secrets.values import secrets_in
 
 __all__ = ["details", "masked_pairs", "masked_text", "masked_words", "runs"]
 

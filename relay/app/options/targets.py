@@ -1,0 +1,115 @@
+"""The options of a target: those of a remote server, and those of a command."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from relay.app.header_names import is_header_name
+from relay.app.secrets.names import name_part
+from relay.errors import ConfigError
+
+__all__ = [
+    "OF_A_CHILD",
+    "OF_A_URL",
+    "add_child_options",
+    "add_http_options",
+    "check_names",
+    "unused_options",
+    "variables_of",
+]
+
+logger = logging.getLogger("relay")
+
+OF_A_URL = {
+    "headers": "-H",
+    "transport": "--transport",
+    "username": "--username",
+    "password": "--password",
+    "digest": "--digest",
+    "client_id": "--client-id",
+    "client_secret": "--client-secret",
+    "token_url": "--token-url",
+}
+OF_A_CHILD = {
+    "env": "-e",
+    "pass_variable": "--pass-variable",
+    "cwd": "--cwd",
+    "pass_environment": "--pass-environment",
+}
+"""Options that the other kind of target has no use for, by their attribute."""
+
+
+def add_http_options(group: Any, *, transports: Sequence[str] = ()) -> None:
+    """Add what is said to, and of, a remote server; ``transports`` are words that mean something else besides."""
+    group.add_argument(
+        "--transport",
+        type=str.lower,
+        choices=("auto", "sse", "streamablehttp", "streamable-http", *transports),
+        default="auto",
+        help="what the server speaks; found out by default",
+    )
+    group.add_argument(
+        "-H", "--headers", nargs=2, action="append", default=[], metavar=("KEY", "VALUE"),
+        help="send this header with every request (repeatable)",
+    )  # fmt: skip
+
+
+def add_child_options(group: Any) -> None:
+    """Add what a command is started with."""
+    group.add_argument(
+        "-e", "--env", nargs=2, action="append", default=[], metavar=("KEY", "VALUE"),
+        help="set a variable for the command (repeatable)",
+    )  # fmt: skip
+    group.add_argument(
+        "--pass-variable", action="append", default=[], metavar="NAME",
+        help="hand this variable of ours on to the command (repeatable)",
+    )  # fmt: skip
+    group.add_argument("--cwd", metavar="DIR", help="the command's working directory")
+    group.add_argument(
+        "--pass-environment",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="hand the whole environment on, not only HOME LOGNAME PATH SHELL TERM USER",
+    )
+
+
+def unused_options(
+    parser: argparse.ArgumentParser, options: argparse.Namespace, of_the_other: dict[str, str]
+) -> list[str]:
+    """Return those options that were given although the target has no use for them, by their flags or their places."""
+    origins = options.configured.origins
+    return [
+        origins.get(flag, flag)
+        for name, flag in of_the_other.items()
+        if getattr(options, name) != parser.get_default(name)
+    ]
+
+
+def check_names(options: argparse.Namespace) -> None:
+    """Look at the names of headers and variables: argparse may have taken other words for them. Raises ConfigError."""
+    for name, _ in options.headers:
+        if not is_header_name(name):
+            raise ConfigError(f"-H: {name_part(name)!r} is not a header name; write two words: -H Name 'value'")
+    for name, value in options.env:
+        if not name or "=" in name or "\0" in name + value:
+            raise ConfigError(f"-e: {name_part(name)!r} is not a variable's name; write two words: -e NAME 'value'")
+    for name in options.pass_variable:
+        if not name or "=" in name or "\0" in name:
+            raise ConfigError(
+                f"--pass-variable: {name_part(name)!r} is not a variable's name; -e NAME 'value' sets one"
+            )
+
+
+def variables_of(options: argparse.Namespace) -> dict[str, str]:
+    """Return what is added to a command's environment: our variables that are named, and those of ``-e``."""
+    passed = {}
+    for name in options.pass_variable:
+        if name in os.environ:
+            passed[name] = os.environ[name]
+        else:
+            logger.warning("--pass-variable %s: no such variable is set, so the command does not get it", name)
+    return {**passed, **dict(options.env)}
