@@ -8,15 +8,24 @@ staying awake costs no more CPU than sleeping (bench: serve/calls/100B/1). Kerne
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 from time import monotonic
+
+from relay.cpus import usable_cpus
 
 __all__ = ["BusyPoll"]
 
 _MOMENT = 100e-6  # seconds: what a quick server takes to answer, and a busy client to ask again
 _ENOUGH = 16  # frames in a row that must have come that soon
-# Where there is one CPU only, the peer needs it.
-_has_cpus = (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1) > 1
+_LEAST_CPUS = 2.0  # below that, the peer needs the time that polling takes
+_SWITCH = "MCP_RELAY_BUSY_POLL"
+
+
+@functools.cache
+def _may_poll() -> bool:
+    """Tell whether this process may poll: 0 in ``MCP_RELAY_BUSY_POLL`` says no. What it may use is read once."""
+    return os.environ.get(_SWITCH) != "0" and usable_cpus() >= _LEAST_CPUS
 
 
 class BusyPoll:
@@ -29,7 +38,7 @@ class BusyPoll:
         self._loop = asyncio.get_running_loop()
         self._last = 0.0
         self._in_a_row = 0
-        self._is_polling = not _has_cpus
+        self._is_polling = not _may_poll()  # polling already: it never begins
 
     def frames_came(self) -> None:
         """Note that frames came and were handed on: the next may come at once."""

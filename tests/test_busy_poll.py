@@ -10,6 +10,8 @@ from relay import busy_poll
 from relay.busy_poll import BusyPoll
 from tests.clock import Clock
 
+MAY_POLL = busy_poll._may_poll
+
 
 class Turns:
     """Counts the turns of a loop in which nobody else had anything to do."""
@@ -35,7 +37,7 @@ def clock_of(monkeypatch: pytest.MonkeyPatch) -> Clock:
 @pytest.fixture(autouse=True)
 def cpus(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have more than one CPU, on whatever machine."""
-    monkeypatch.setattr(busy_poll, "_has_cpus", True)
+    monkeypatch.setattr(busy_poll, "_may_poll", lambda: True)
 
 
 async def test_awake_while_frames_come(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,8 +78,8 @@ async def test_asleep_where_frames_are_rarer(monkeypatch: pytest.MonkeyPatch) ->
 
 
 async def test_asleep_on_a_single_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """There the peer could not run meanwhile."""
-    monkeypatch.setattr(busy_poll, "_has_cpus", False)
+    """There the peer could not run meanwhile. 0 in MCP_RELAY_BUSY_POLL, or a quota below two CPUs, is the same."""
+    monkeypatch.setattr(busy_poll, "_may_poll", lambda: False)
     clock = clock_of(monkeypatch)
     poll = BusyPoll()
     turns = Turns(monkeypatch, poll)
@@ -86,3 +88,12 @@ async def test_asleep_on_a_single_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
         poll.frames_came()
         await asyncio.sleep(0)
     assert turns.count == 0
+
+
+@pytest.mark.parametrize(("cpus", "switch", "may"), [(1.5, None, False), (2.0, None, True), (8.0, "0", False)])
+def test_who_may_poll(monkeypatch: pytest.MonkeyPatch, cpus: float, switch: str | None, may: bool) -> None:
+    """With a quota below two CPUs the time is the peer's; and whoever pays for each CPU second may say no."""
+    monkeypatch.setattr(busy_poll, "usable_cpus", lambda: cpus)
+    if switch is not None:
+        monkeypatch.setenv("MCP_RELAY_BUSY_POLL", switch)
+    assert MAY_POLL.__wrapped__() is may

@@ -72,7 +72,7 @@ def add_config_option(group: Any) -> None:
 
 
 _CONFIGURED_BY = "MCP_RELAY_"
-_NOT_OPTIONS = ("MCP_RELAY_LOOP",)
+_NOT_OPTIONS = ("MCP_RELAY_LOOP", "MCP_RELAY_FAST", "MCP_RELAY_BUSY_POLL")
 
 
 def parse_words(

@@ -62,6 +62,8 @@ environment:
   MCP_RELAY_…        every option: MCP_RELAY_PORT=8080; also MCP_RELAY_URL, MCP_RELAY_COMMAND; before --config FILE
   SSE_URL            the URL, or the command, if the command line names none
   MCP_RELAY_LOOP     asyncio: use Python's own event loop; uvloop: insist on that one, the default where it is installed
+  MCP_RELAY_BUSY_POLL  0: never stay awake between frames that come at once, at the price of slower single calls
+  MCP_RELAY_FAST     0: do without the fast ways, which rest on details of aiohttp
 
 exit codes:
   0 an orderly end · 1 a failure, or the server was never reached · 2 a mistake on the command line · 130 interrupted
