@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+NEWEST = .venv-newest
 ARGS =
 ONCE =
 # Much of the time of a test is waiting: more of them at once than there are CPUs. 0 is none but pytest itself.
@@ -24,6 +25,7 @@ help:
 	@echo 'make packages     sdist and wheel in dist/, installed by pip, pipx and uv, each in a place of its own, and used'
 	@echo 'make fuzz         the hypothesis tests with many examples'
 	@echo 'make bench        python -m bench $$(ARGS)'
+	@echo 'make newest-aiohttp  what rests on private details of aiohttp, with its newest version, pre-releases included'
 	@echo 'make schemas      write relay/schemas again, after an option has changed'
 	@echo 'make fix          let ruff repair and format'
 	@echo 'make clean        remove what the targets above made'
@@ -79,6 +81,13 @@ fuzz: setup
 bench: setup
 	$(BIN)/python -m bench $(ARGS)
 
+# If this passes with a version beyond the bound in pyproject.toml, raise the bound.
+newest-aiohttp:
+	$(MAKE) VENV=$(NEWEST) setup
+	$(NEWEST)/bin/python -m pip install --quiet --upgrade --pre aiohttp
+	$(NEWEST)/bin/python -c 'import aiohttp; print("aiohttp", aiohttp.__version__)'
+	$(NEWEST)/bin/python -m pytest -n $(WORKERS) tests/endpoints/http tests/endpoints/websocket tests/e2e/test_twins.py $(ARGS)
+
 schemas: setup
 	$(BIN)/python -m relay config schema servers > relay/schemas/servers.json
 	$(BIN)/python -m relay config schema relay > relay/schemas/relay.json
@@ -91,8 +100,8 @@ fix: setup
 	$(BIN)/ruff format
 
 clean:
-	rm -rf $(VENV) .peers bench/.peers build dist htmlcov .coverage .coverage.* .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(NEWEST) .peers bench/.peers build dist htmlcov .coverage .coverage.* .hypothesis .import_linter_cache
 	rm -rf .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: all help setup check peers test conformance soak cover packages fuzz bench schemas demo fix clean
+.PHONY: all help setup check peers test conformance soak cover packages fuzz bench newest-aiohttp schemas demo fix clean

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from relay import fast_ways
 from relay.busy_poll import BusyPoll
 from relay.endpoints.base import Endpoint
 from relay.errors import EndpointBroken, EndpointClosed, RelayError
@@ -239,6 +240,7 @@ async def pipe(
     """
     report = PipeReport()
     watched = _Watched(observer, a, b) if observer is not None else None
+    is_fast = fast_ways.may_be_taken()
     busy_poll = BusyPoll()
     forward = _Direction(a, b, watched, limits.linger, busy_poll)
     backward = _Direction(b, a, watched, limits.linger, busy_poll)
@@ -250,7 +252,8 @@ async def pipe(
                 direction.task = group.create_task(direction.run(), name=name)
                 direction.other = other
                 direction.source.call_at_end(direction.source_ended)
-                direction.hand_on_at_once()
+                if is_fast:
+                    direction.hand_on_at_once()
                 tasks[direction.task] = direction
             await _finish(tasks, report, a, limits)
     finally:

@@ -21,7 +21,6 @@ import compileall
 import inspect
 import itertools
 import os
-import runpy
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Generator
@@ -42,7 +41,6 @@ except ImportError:  # Windows, PyPy: everything must work on plain asyncio
 
 AsyncTest = Callable[..., Awaitable[object]]
 
-ORDINARY_WAY = Path(__file__).with_name("ordinary_way")
 
 TEST_TIMEOUT = 50.0  # nothing a test waits for takes longer on a loaded CI machine, unless it says so
 CLEAN_UP = 40.0  # what a test that was given up may take to end its processes
@@ -76,9 +74,7 @@ def pytest_configure(config: pytest.Config) -> None:
         if signal.getsignal(number) is signal.SIG_IGN:  # by a shell, in the background, or by nohup
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     if config.getoption("--ordinary-way"):
-        folders = [str(ORDINARY_WAY), *filter(None, [os.environ.get("PYTHONPATH")])]
-        os.environ["PYTHONPATH"] = os.pathsep.join(folders)
-        runpy.run_path(str(ORDINARY_WAY / "sitecustomize.py"))
+        os.environ["MCP_RELAY_FAST"] = "0"
 
 
 def _is_about_a_shortcut(item: pytest.Item) -> bool:

@@ -18,10 +18,10 @@ from time import monotonic
 from typing import Any, NamedTuple
 
 from aiohttp import WebSocketError, WSMsgType, web
-from aiohttp._websocket.helpers import websocket_mask
 from aiohttp.http_websocket import WSCloseCode, WSMessageTextBytes
 
 from relay.endpoints.core.arrivals import Arrival, Arrivals
+from relay.endpoints.http.aiohttp_private import websocket_mask
 
 __all__ = ["MaskedSocket"]
 

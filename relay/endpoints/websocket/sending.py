@@ -6,7 +6,9 @@ import os
 from typing import Any
 
 from aiohttp import ClientConnectionResetError, WSMsgType
-from aiohttp._websocket.helpers import websocket_mask
+
+from relay.endpoints.http import aiohttp_private
+from relay.endpoints.http.aiohttp_private import websocket_mask
 
 __all__ = ["send_masked"]
 
@@ -17,7 +19,7 @@ _WHOLE_TEXT, _MASKED_AND_LARGE = 0x81, 0xFF
 
 async def send_masked(writer: Any, message: bytes) -> None:
     """Send a text message through ``writer``, aiohttp's of a client's WebSocket."""
-    if len(message) <= _LARGE:
+    if len(message) <= _LARGE or not aiohttp_private.has("websocket"):
         await writer.send_frame(message, WSMsgType.TEXT)
         return
     if writer._closing:

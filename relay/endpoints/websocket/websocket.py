@@ -26,6 +26,7 @@ from relay.endpoints.core.inbox import FrameInbox
 from relay.endpoints.core.keepalive import detect_dead_peer
 from relay.endpoints.core.settlement import Settlement
 from relay.endpoints.core.tasks import TaskScope
+from relay.endpoints.http import aiohttp_private
 from relay.endpoints.http.address import parse_url
 from relay.endpoints.http.client.aiohttp_dial import describe_failure, describe_unreached, keeping, new_connector
 from relay.endpoints.http.client.cookies import CookieJar
@@ -356,15 +357,19 @@ async def accept_websocket(
     offered = [word.strip() for word in request.headers.get(_PROTOCOLS, "").split(",") if word.strip()]
     if offered and SUBPROTOCOL not in offered:
         raise Refused(400, f"the subprotocol here is {SUBPROTOCOL!r}; offered: {', '.join(offered)}")
-    socket = MaskedSocket(
-        protocols=(SUBPROTOCOL,),
-        autoping=False,
-        compress=False,
-        max_msg_size=limits.max_frame_bytes + _SLACK,
-        strangers=strangers,
-        timeout=limits.close_grace,
-        decode_text=False,
-    )
+    options: dict[str, Any] = {
+        "protocols": (SUBPROTOCOL,),
+        "autoping": False,
+        "compress": False,
+        "max_msg_size": limits.max_frame_bytes + _SLACK,
+        "timeout": limits.close_grace,
+        "decode_text": False,
+    }
+    socket: web.WebSocketResponse[Any]
+    if aiohttp_private.has("websocket"):
+        socket = MaskedSocket(strangers=strangers, **options)
+    else:
+        socket = web.WebSocketResponse(**options)
     if not socket.can_prepare(request):
         raise Refused(400, "not a proper WebSocket handshake")
     transport = request.transport
@@ -428,6 +433,9 @@ async def dial_websocket(
             keeping(jar),
         ),
     )
+    if not aiohttp_private.has("websocket"):
+        await session.close()
+        raise EndpointUnavailable(f"{name}: aiohttp {aiohttp.__version__} is not known well enough to dial WebSocket")
     try:
         async with asyncio.timeout(limits.connect):
             socket = await session.ws_connect(

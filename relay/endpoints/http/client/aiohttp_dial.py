@@ -21,15 +21,17 @@ from aiohttp.resolver import DefaultResolver
 from multidict import CIMultiDict
 from yarl import URL
 
+from relay import fast_ways
 from relay.addresses import without_logins
 from relay.endpoints.core.hops import own_headers
 from relay.endpoints.core.keepalive import open_socket
 from relay.endpoints.core.tasks import TaskScope
 from relay.endpoints.core.tls import default_context, describe_tls, is_refusal
+from relay.endpoints.http import aiohttp_private
 from relay.endpoints.http.address import parse_url
 from relay.endpoints.http.client.cookies import CookieJar
 from relay.endpoints.http.client.dial import AnyDial, secrets_in
-from relay.endpoints.http.client.kept import KeepingConnector, ServerHint
+from relay.endpoints.http.client.kept import KEEP_IDLE, KeepingConnector, ServerHint
 from relay.endpoints.http.client.pool import ConnectionPool, PooledResponse, end_body
 from relay.endpoints.http.client.proxy import Proxy, proxy_for
 from relay.errors import EndpointBroken, EndpointUnavailable
@@ -81,14 +83,16 @@ def new_connector(
     ssl_context: ssl.SSLContext | None, *, is_tls: bool, hint: ServerHint | None = None
 ) -> aiohttp.TCPConnector:
     """Make what opens the connections of a session of aiohttp's; every session that the relay dials with has one."""
-    return KeepingConnector(
-        hint,
-        limit=0,
-        resolver=Resolver(),
-        socket_factory=open_socket,
+    options: dict[str, Any] = {
+        "limit": 0,
+        "resolver": Resolver(),
+        "socket_factory": open_socket,
         # Our own, made when it is needed: the program leaves aiohttp's without certificates (quick_start).
-        ssl=(ssl_context or default_context()) if is_tls else True,
-    )
+        "ssl": (ssl_context or default_context()) if is_tls else True,
+    }
+    if not aiohttp_private.has("client"):
+        return aiohttp.TCPConnector(keepalive_timeout=KEEP_IDLE, **options)
+    return KeepingConnector(hint, **options)
 
 
 class Dial(AnyDial):
@@ -118,6 +122,7 @@ class Dial(AnyDial):
         self._ssl = ssl_context
         self._session: aiohttp.ClientSession | None = None
         self._pool: ConnectionPool | None = None
+        self._may_pool = fast_ways.may_be_taken() and aiohttp_private.has("client")
         self._hint = ServerHint()
         self.cookies = self.new_jar()
 
@@ -209,7 +214,7 @@ class Dial(AnyDial):
         Not with TLS or through a proxy, and not with a login that is more than a header: aiohttp's session knows all
         three.
         """
-        if self._login is not None or self.proxy is not None:
+        if self._login is not None or self.proxy is not None or not self._may_pool:
             return None
         if self._pool is None and self.url.scheme == "http":
             self._pool = ConnectionPool(self.where(self.url), self._all_headers, self.cookies, tasks, self._hint)

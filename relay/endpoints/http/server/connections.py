@@ -13,8 +13,10 @@ from typing import Any
 
 from aiohttp import web
 
+from relay import fast_ways
 from relay.endpoints.core.keepalive import detect_dead_peer
 from relay.endpoints.core.refusal_log import RefusalLog
+from relay.endpoints.http import aiohttp_private
 from relay.endpoints.http.media import JSON
 from relay.endpoints.http.server.fast_connection import FastConnection, Rules
 from relay.endpoints.http.server.heads import fault_of_head
@@ -32,15 +34,12 @@ class _Request(web.BaseRequest):
         response.headers.popall("Server", None)
 
 
-class _Connection(FastConnection):
+class _Explaining(web.RequestHandler):
     """A connection that says no in one line of the log and a JSON-RPC error, whatever aiohttp stumbled over."""
 
-    __slots__ = ("_refusals",)
-
-    def __init__(self, *args: Any, refusals: RefusalLog, **kwargs: Any) -> None:
-        """Say in ``refusals`` what is refused."""
-        super().__init__(*args, **kwargs)
-        self._refusals = refusals
+    __slots__ = ()
+    _refusals: RefusalLog
+    _limits: Limits
 
     def handle_error(
         self,
@@ -65,6 +64,31 @@ class _Connection(FastConnection):
         return response
 
 
+class _Connection(FastConnection, _Explaining):
+    """A connection with heads of bounded size and time, on which ordinary POSTs go the fast way."""
+
+    __slots__ = ("_refusals",)
+
+    def __init__(self, *args: Any, refusals: RefusalLog, **kwargs: Any) -> None:
+        """Note in ``refusals`` what is refused."""
+        super().__init__(*args, **kwargs)
+        self._refusals = refusals
+
+
+class _PlainConnection(_Explaining):
+    """A connection as aiohttp has it, for a version that lacks what the other kind relies on."""
+
+    __slots__ = ("_limits", "_refusals")
+
+    def __init__(self, *args: Any, limits: Limits, refusals: RefusalLog, **kwargs: Any) -> None:
+        """Keep to ``limits`` as far as aiohttp's options go; note in ``refusals`` what is refused."""
+        most = limits.max_head_bytes
+        kwargs |= {"max_line_size": most, "max_field_size": most + 1, "keepalive_timeout": limits.idle_connection}
+        super().__init__(*args, **kwargs)
+        self._limits = limits
+        self._refusals = refusals
+
+
 def _kind_of(fault: str) -> str:
     """Return what aiohttp says of a malformed head, without the bytes that it shows: they may be a secret."""
     return fault.partition("\n")[0].partition(":")[0]
@@ -84,7 +108,7 @@ class ConnectionServer(web.Server):
     ) -> None:
         """Give requests to ``handle``, what a path's ``rules`` admit the fast way; drop a peer long silent."""
         super().__init__(handle, **kwargs)
-        self._rules = rules
+        self._rules = rules if fast_ways.may_be_taken() else {}
         self._limits = limits
         self._refusals = refusals
 
@@ -93,6 +117,8 @@ class ConnectionServer(web.Server):
 
     def __call__(self) -> web.RequestHandler:
         """Make the protocol of one connection."""
+        if not aiohttp_private.has("listener"):
+            return _PlainConnection(self, loop=self._loop, limits=self._limits, refusals=self._refusals, **self._kwargs)
         return _Connection(
             self, loop=self._loop, rules=self._rules, limits=self._limits, refusals=self._refusals, **self._kwargs
         )

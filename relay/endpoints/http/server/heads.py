@@ -8,17 +8,17 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from aiohttp import web
+from aiohttp import web, web_protocol
 from aiohttp.http import RawRequestMessage
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.streams import StreamReader
-from aiohttp.web_protocol import _ErrInfo
 
 from relay.limits import Limits
 
 __all__ = ["BoundedHeads", "LargeHead", "fault_of_head"]
 
 _MOST_LINES = 128
+_ErrInfo: Any = getattr(web_protocol, "_ErrInfo", None)  # None: see aiohttp_private
 _TOO_MANY = "Too many headers received"  # aiohttp's own words
 
 

@@ -1,0 +1,95 @@
+"""What the relay uses of aiohttp's private state, and whether this version of aiohttp has it.
+
+Private state may change with any version. pyproject.toml bounds the version; whoever installs another one regardless
+gets a relay that does without what is missing: slower, and with bounds that are aiohttp's own. One warning says so.
+A test holds this table against the code.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import logging
+from typing import Any, Literal
+
+import aiohttp
+from aiohttp import streams, web, web_protocol
+from aiohttp.client_proto import ResponseHandler
+
+__all__ = ["Part", "has", "missing_from", "websocket_mask"]
+
+logger = logging.getLogger("relay")
+
+try:
+    _helpers: Any = importlib.import_module("aiohttp._websocket.helpers")
+except ImportError:
+    _helpers = None
+websocket_mask: Any = getattr(_helpers, "websocket_mask", None)
+"""Masks a bytearray in place, in C; None if this aiohttp has it elsewhere."""
+
+Part = Literal["listener", "client", "websocket"]
+
+_HANDLER = (
+    "_current_request", "_keepalive_handle", "_keepalive_timeout", "_loop", "_messages", "_next_keepalive_close_time",
+    "_parser", "_paused", "_payload_parser", "_process_keepalive", "_request_count", "_request_in_progress",
+    "_upgraded", "_waiter",
+)  # fmt: skip
+_NAMES: dict[Part, tuple[tuple[Any, tuple[str, ...]], ...]] = {
+    "listener": (
+        (web_protocol.RequestHandler, _HANDLER),
+        (web_protocol, ("_ErrInfo",)),
+        (streams.StreamReader, ("_buffer",)),
+        (web.BaseRequest, ("_prepare_hook",)),
+        (web.Server, ("_kwargs", "_loop", "_make_request")),
+    ),
+    "client": (
+        (ResponseHandler, ("_loop", "_reading_paused")),
+        (streams.StreamReader, ("_buffer",)),
+        (aiohttp.TCPConnector, ("_conns", "_factory", "_keepalive_timeout", "_loop", "_release")),
+    ),
+    "websocket": (
+        (web_protocol.RequestHandler, (
+            "_buffer_paused", "_message_tail", "_pause_reading_for_buffer", "_payload_parser",
+            "_resume_reading_for_buffer",
+        )),
+        (web.WebSocketResponse, ("_post_start", "_reader")),
+        (aiohttp.http.WebSocketWriter, ("_closing",)),
+        (ResponseHandler, ("_drain_helper", "_paused")),
+        (aiohttp.ClientWebSocketResponse, ("_response", "_writer")),
+        (_helpers, ("websocket_mask",)),
+    ),
+}  # fmt: skip
+
+
+@functools.cache
+def has(part: Part) -> bool:
+    """Tell whether this aiohttp has all that a part of the relay relies on; if not, log one warning."""
+    missing = missing_from(part)
+    if missing:
+        logger.warning(
+            "aiohttp %s lacks %s, on which the relay's fast ways rest: %s goes the ordinary way; "
+            "install a version that the relay was tested with",
+            aiohttp.__version__, ", ".join(missing), _WORDS[part],
+        )  # fmt: skip
+    return not missing
+
+
+_WORDS: dict[Part, str] = {"listener": "the HTTP listener", "client": "the HTTP client", "websocket": "WebSocket"}
+
+
+def missing_from(part: Part) -> list[str]:
+    """Return what this aiohttp lacks of what ``part`` relies on, as ``Class.name``."""
+    return [
+        f"{getattr(owner, '__name__', 'aiohttp')}.{name}"
+        for owner, names in _NAMES[part]
+        for name in names
+        if not _is_in(owner, name)
+    ]
+
+
+def _is_in(owner: Any, name: str) -> bool:
+    """Tell whether a class or module has an attribute, or an ``__init__`` of the class, or of one above it, sets it."""
+    if hasattr(owner, name):
+        return True
+    makers = (getattr(base.__dict__.get("__init__"), "__code__", None) for base in getattr(owner, "__mro__", ()))
+    return any(name in maker.co_names for maker in makers if maker is not None)
