@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import compileall
+import gc
 import inspect
 import itertools
 import os
@@ -33,6 +34,7 @@ from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
 import relay
+from tests import warm_start
 
 try:
     import uvloop
@@ -69,7 +71,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let children hear signals; take the shortcuts from relays in this process and in those that it starts."""
+    """Let children hear signals; take the shortcuts from relays in this process and in those that it starts.
+
+    Bytecode is written whatever the environment says: each worker, and each program that it starts, would compile the
+    same files again. What the collection makes stays, and is no work for the cycle collector.
+    """
+    sys.dont_write_bytecode = False
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    gc.disable()
     for number in (signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGINT)):
         if signal.getsignal(number) is signal.SIG_IGN:  # by a shell, in the background, or by nohup
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
@@ -97,6 +106,13 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 def pytest_sessionstart() -> None:
     """Compile the package as an installer does: hundreds of relays are started, each 60 ms sooner with bytecode."""
     compileall.compile_dir(Path(relay.__file__).parent, quiet=1)
+
+
+def pytest_collection_finish() -> None:
+    """Begin to collect garbage, but not among thousands of tests: those would be looked at in each of them."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 # -- which tests, in which worker -------------------------------------------------------------------------------------
@@ -283,9 +299,10 @@ def _open_descriptors(loop_name: str) -> list[str]:
 def _child_processes() -> list[str]:
     """List direct children, zombies too, by process id."""
     try:  # 0.1 ms, where a look at every process of the machine takes 3 ms, some ten thousand times
-        return [
+        found = [
             child for task in Path("/proc/self/task").iterdir() for child in (task / "children").read_text().split()
         ]
+        return [child for child in found if not warm_start.is_own(int(child))]
     except OSError:  # a thread that ended meanwhile, or a kernel without these files
         return _children_among_all()
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import subprocess
 import sys
 
 import pytest
 
 from relay import cli
 from relay.auth.outbound import ClientCredentials, DigestLogin, basic_authorization
+from tests import warm_start
 from tests.app.test_other_words import Jobs, as_it_was, jobs  # noqa: F401 # fixtures
 from tests.e2e.conversation import INITIALIZE, INITIALIZED
 from tests.e2e.oracle import Client, request
@@ -141,7 +141,7 @@ async def test_the_program_logs_in(way: str, where: str) -> None:
         environment = {"PATH": os.environ["PATH"]}
         environment |= {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
         done = await asyncio.to_thread(
-            subprocess.run,
+            warm_start.run,
             argv,
             input="".join(json.dumps(line) + "\n" for line in lines),
             capture_output=True,
@@ -170,7 +170,7 @@ async def test_the_program_logs_in_for_others(way: str) -> None:
             "http://127.0.0.1:0/mcp",
             f"{there.base}/mcp",
         ]
-        near = await asyncio.create_subprocess_exec(*argv, stderr=asyncio.subprocess.PIPE)
+        near = await warm_start.Process.start(*argv, stderr=asyncio.subprocess.PIPE)
         assert near.stderr is not None, "a pipe"
         try:
             base = (await near.stderr.readline()).decode().split()[3].removesuffix("/mcp")
@@ -191,11 +191,11 @@ async def test_mcp_relay_test_logs_in(way: str) -> None:
     gate, words = WAYS[way]
     async with house(gate) as there:
         argv = [*PROGRAM, "test", "--json", f"{there.base}/mcp"]
-        logged_in = await asyncio.create_subprocess_exec(
+        logged_in = await warm_start.Process.start(
             *argv, *words_for(gate, words, there.base), stdout=asyncio.subprocess.PIPE
         )
         report = json.loads((await logged_in.communicate())[0])
         assert (report["ok"], report["transport"], report["server"]["name"]) == (True, "Streamable HTTP", "h"), report
-        refused = await asyncio.create_subprocess_exec(*argv, stdout=asyncio.subprocess.PIPE, stderr=-1)
+        refused = await warm_start.Process.start(*argv, stdout=asyncio.subprocess.PIPE, stderr=-1)
         out, err = await refused.communicate()
         assert refused.returncode == 1 and b"it wants a token" in err, err

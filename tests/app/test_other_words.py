@@ -25,7 +25,7 @@ from relay.app.run import bridge as bridge_module
 from relay.app.run import serve as serve_module
 from relay.app.settings import BridgeSettings, ServeSettings
 from relay.app.specs import ListenSpec
-from tests import peers
+from tests import peers, warm_start
 from tests.e2e.oracle import Client, Oracle, request, run_relay
 
 PROGRAM = [sys.executable, "-m", "relay"]
@@ -82,7 +82,7 @@ def run(*words: str, program: Sequence[str] = PROGRAM, **env: str) -> subprocess
     """Run the program with nothing on stdin."""
     environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", **env}
     environment |= {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
-    done = subprocess.run([*program, *words], input="", capture_output=True, text=True, timeout=30, env=environment)
+    done = warm_start.run([*program, *words], input="", capture_output=True, text=True, timeout=30, env=environment)
     assert "Traceback" not in done.stderr
     return done
 
@@ -309,7 +309,7 @@ async def test_a_url_before_another_relay_is_offered_by_its_words() -> None:
     """``URL --transport http --port N`` listens there and hands on to the server at the URL."""
     with run_relay() as far:
         port = peers.free_port()
-        near = await asyncio.create_subprocess_exec(
+        near = await warm_start.Process.start(
             *PROGRAM, far.base + "/mcp", "--name", "Mine", "--transport", "http", "--port", str(port),
             stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip

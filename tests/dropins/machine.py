@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from tests import peers
+from tests import peers, warm_start
 
 SERVER = Path(__file__).parents[1] / "e2e" / "stdio_server.py"
 _LISTENING = re.compile(r"listening on (https?://\S+?:\d+)/")
@@ -163,7 +163,7 @@ class Program:
 @contextlib.contextmanager
 def running(words: Sequence[str], env: Mapping[str, str]) -> Iterator[Program]:
     """Run the program until the block is left."""
-    process = subprocess.Popen(
+    process = warm_start.Popen(
         words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, **env}
     )
     program = Program(process)

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests import peers
+from tests import peers, warm_start
 from tests.dropins import talk
 from tests.dropins.examples import EXAMPLES, REFUSED, Example, Refused
 from tests.dropins.machine import SERVER, Program, Tap, install_launchers, office, running, write_files
@@ -148,7 +148,7 @@ def test_what_is_not_supported_is_named(example: Refused, launchers: dict[str, s
     """One line on stderr that names the option, exit 2, nothing on stdout, nothing started."""
     line = re.sub(r"{(tokens|filter)}", lambda match: write_files(tmp_path, 0)[match[1]], example.line)
     words = [*AS, *shlex.split(line)]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=20, check=False, env=launchers)
+    done = warm_start.run(words, capture_output=True, text=True, timeout=20, env=launchers)
     assert (done.returncode, done.stdout) == (2, ""), done.stderr
     assert done.stderr.count("\n") == 1 and example.names in done.stderr, done.stderr
 
@@ -158,7 +158,7 @@ def test_a_server_that_wants_a_login_is_said_to(name: str, launchers: dict[str, 
     """There is no login by browser: stderr says so, and the request is answered with an error."""
     words = [*AS, name, f"{far['office']}/mcp"]
     said = json.dumps(talk.INITIALIZE) + "\n"
-    done = subprocess.run(words, input=said, capture_output=True, text=True, timeout=20, check=False, env=launchers)
+    done = warm_start.run(words, input=said, capture_output=True, text=True, timeout=20, env=launchers)
     answer = json.loads(done.stdout)
     assert done.returncode == 0, "the server was reached"
     assert answer["id"] == 1 and answer["error"]["data"]["status"] == 401, answer
@@ -175,7 +175,7 @@ def test_reset_under_the_name_that_four_programs_have(tmp_path: Path) -> None:
         file.parent.mkdir(parents=True)
         file.write_text("{}")
         env = {**os.environ, "MCP_REMOTE_CONFIG_DIR": str(store)}
-        done = subprocess.run(words, capture_output=True, text=True, timeout=20, check=False, env=env)
+        done = warm_start.run(words, capture_output=True, text=True, timeout=20, env=env)
         assert (done.returncode, done.stderr) == (0, "")
         assert f"removed {file}\n" in done.stdout and not file.exists()
 

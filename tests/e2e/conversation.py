@@ -19,6 +19,7 @@ from typing import Any
 from relay.endpoints.http.client.remote import Remote, Transport
 from relay.frames.frame import Frame
 from relay.limits import DEFAULT_LIMITS, Limits
+from tests import warm_start
 from tests.e2e.fault_server import FaultServer
 
 Message = dict[str, Any]
@@ -129,7 +130,7 @@ class Conversation:
 class Program(Conversation):
     """A running ``mcp-relay URL``."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: warm_start.Process) -> None:
         """Use ``Program.running``."""
         super().__init__()
         self.process = process
@@ -154,7 +155,7 @@ class Program(Conversation):
         until ``read`` is called.
         """
         inherited = {name: value for name, value in os.environ.items() if name not in (*PROXIES, "API_ACCESS_TOKEN")}
-        process = await asyncio.create_subprocess_exec(
+        process = await warm_start.Process.start(
             sys.executable,
             *("-m", "relay", *options, url),
             stdin=asyncio.subprocess.PIPE,
@@ -183,7 +184,7 @@ class Program(Conversation):
                 self.assert_exactly_one_outcome()
         finally:
             await process.wait()
-            process._transport.close()  # type: ignore[attr-defined]  # uvloop keeps the pipes' descriptors until then
+            process.close()
 
     def read(self) -> None:
         """Begin to read its stdout."""

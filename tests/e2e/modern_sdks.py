@@ -13,7 +13,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from tests import peers
+from tests import peers, warm_start
 from tests.e2e.conversation import PROXIES
 
 __all__ = ["Servers", "program", "run"]
@@ -41,20 +41,20 @@ class Servers:
             command = program("server", server)
         else:
             command = peers.server_command(server, **{transport: peers.free_port()})
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        process = warm_start.Popen(command, stderr=subprocess.PIPE, text=True)
         self._things.enter_context(process)  # waits for it, once all are told to end
         self._things.callback(process.kill)
         assert process.stderr is not None, "a pipe"
         while not (line := process.stderr.readline()).startswith("listening "):
             assert line, "the server has ended"
         threading.Thread(target=process.stderr.read, name=f"{server}'s stderr", daemon=True).start()
-        return line.split()[1]
+        return str(line.split()[1])
 
 
 async def run(client: list[str], mode: str, url: str, *loops: str) -> tuple[list[dict[str, Any]], str]:
     """Run a client to its end, before `mcp-relay URL` on each loop; return what it saw, and what was said on stderr."""
-    relay = [sys.executable, "-m", "relay", url]
-    process = await asyncio.create_subprocess_exec(
+    relay = warm_start.stand_in([sys.executable, "-m", "relay", url])
+    process = await warm_start.Process.start(
         *client,
         mode,
         ",".join(loops),
@@ -69,7 +69,7 @@ async def run(client: list[str], mode: str, url: str, *loops: str) -> tuple[list
         if process.returncode is None:
             process.kill()
             await process.wait()
-        process._transport.close()  # type: ignore[attr-defined]  # as above
+        process.close()
     assert process.returncode == 0, err.decode()
     seen: list[dict[str, Any]] = json.loads(out)
     assert len(seen) == len(loops)

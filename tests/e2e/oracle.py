@@ -36,6 +36,8 @@ __all__ = [
     "stdio_server",
 ]
 
+from tests import warm_start
+
 VERSION = "2025-11-25"
 ACCEPT_BOTH = "application/json, text/event-stream"
 _ADDRESS = re.compile(r"listening on (http://\S+)/mcp")
@@ -462,7 +464,7 @@ def run_relay(
 @contextlib.contextmanager
 def run_words(*words: str, env: Mapping[str, str] | None = None, via: Sequence[str] = ()) -> Iterator[Relay]:
     """Run ``mcp-relay WORDS``, which listen, until the block is left; start it ``via``."""
-    process = subprocess.Popen(
+    process = warm_start.Popen(
         [*via, sys.executable, "-m", "relay", *words],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

@@ -29,7 +29,7 @@ import websockets.asyncio.client
 from websockets.typing import Subprotocol
 
 import relay
-from tests import peers
+from tests import peers, warm_start
 from tests.e2e.oracle import stdio_server
 from tests.e2e.pair_client import Way
 from tests.endpoints.library_far import LibraryFar
@@ -93,13 +93,16 @@ def theirs(listener: str, target: str) -> Parts | None:
 
 async def _reach(listener: str, address: str, *, ssl: SSLContext | None = None) -> Way:
     if listener == "stdio":
-        return relay.connect([*_PROGRAM, *address.split("\0")])
+        return relay.connect(warm_start.stand_in([*_PROGRAM, *address.split("\0")]))
     return relay.connect(address, ssl=ssl)
 
 
 async def _reach_by_sdk(listener: str, address: str) -> Way:
-    target = ("--", *_PROGRAM, *address.split("\0")) if listener == "stdio" else (f"--{listener}", address)
-    return relay.connect(peers.lines_client(*target))
+    if listener == "stdio":
+        target = ["--", *warm_start.stand_in([*_PROGRAM, *address.split("\0")])]
+    else:
+        target = [f"--{listener}", address]
+    return relay.connect(warm_start.stand_in(peers.lines_client(*target)))
 
 
 async def _reach_by_library(_: str, address: str) -> Way:
@@ -124,11 +127,11 @@ class Library(LibraryFar):
 async def server_words(target: str, far: Mapping[str, str], *, is_theirs: bool) -> AsyncIterator[list[str]]:
     """Run what is behind a target while the block lasts; yield how a relay is told of it."""
     if target in ("child", "stdio"):
-        yield peers.lines_server(command=stdio_server()) if is_theirs else stdio_server()
+        yield warm_start.stand_in(peers.lines_server(command=stdio_server())) if is_theirs else stdio_server()
     elif is_theirs and target in THEIR_TARGETS:
         port = peers.free_port()
         command = peers.lines_server(f"--{target}", str(port), command=stdio_server())
-        process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.DEVNULL)
+        process = await warm_start.Process.start(*command, stderr=asyncio.subprocess.DEVNULL)
         try:
             await asyncio.get_running_loop().run_in_executor(None, peers.wait_for_port, port)
             yield [peers.server_url(**{target: port})]
@@ -164,7 +167,7 @@ async def own_stdio(server: Sequence[str]) -> AsyncIterator[OwnStdio]:
     from_relay, to_server = os.pipe()
     stdio = OwnStdio(from_server, to_server, (from_server, to_relay, from_relay, to_server))
     try:
-        process = await asyncio.create_subprocess_exec(*server, stdin=from_relay, stdout=to_relay)
+        process = await warm_start.Process.start(*server, stdin=from_relay, stdout=to_relay)
         try:
             yield stdio
             async with asyncio.timeout(20):

@@ -20,7 +20,7 @@ import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from pathlib import Path
 
-from tests import peers
+from tests import peers, warm_start
 from tests.e2e.oracle import Oracle, stdio_server
 from tests.e2e.pair_client import FAULTS, PairClient, Row
 from tests.e2e.pair_parts import Parts, ours, own_stdio, server_words, theirs
@@ -48,7 +48,7 @@ async def relaying(
     options = [*options, *(word for spec in listens for word in ("--listen", spec))]
     words = (sys.executable, "-m", "relay", *options, "--", *target)
     async with own_stdio(server) as stdio:
-        process = await asyncio.create_subprocess_exec(
+        process = await warm_start.Process.start(
             *words, stdin=stdio.stdin, stdout=stdio.stdout, stderr=asyncio.subprocess.PIPE
         )
         stdio.let_go()
@@ -59,11 +59,11 @@ async def relaying(
             if process.returncode is None:
                 process.kill()
                 await process.wait()
-            process._transport.close()  # type: ignore[attr-defined]  # uvloop keeps the pipes' descriptors until then
+            process.close()
 
 
 @contextlib.asynccontextmanager
-async def _listening(process: asyncio.subprocess.Process) -> AsyncIterator[dict[str, str]]:
+async def _listening(process: warm_start.Process) -> AsyncIterator[dict[str, str]]:
     assert process.stderr is not None, "a pipe"
     found: dict[str, str] = {}
     async with asyncio.timeout(20):

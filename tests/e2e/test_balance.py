@@ -7,7 +7,6 @@ import contextlib
 import json
 import re
 import shlex
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests import peers
+from tests import peers, warm_start
 from tests.e2e.oracle import (
     Client,
     Oracle,
@@ -256,9 +255,9 @@ async def test_commands_for_clients_of_a_socket(loop_name: str) -> None:
 
 def spoken(*words: str, lines: Sequence[bytes]) -> tuple[list[object], str, int]:
     """Run the program with these lines on stdin; return what it wrote, and its exit code."""
-    done = subprocess.run(
+    done = warm_start.run(
         [sys.executable, "-m", "relay", *words], input=b"".join(line + b"\n" for line in lines), capture_output=True,
-        timeout=40, check=False,
+        timeout=40,
     )  # fmt: skip
     return [json.loads(line) for line in done.stdout.splitlines()], done.stderr.decode(), done.returncode
 
@@ -269,9 +268,9 @@ def test_a_fallback_on_own_stdio() -> None:
     dead = f"http://127.0.0.1:{peers.free_port()}/mcp"
     lines = [initialize(), notification("notifications/initialized"), *(oracle.ask("me", str(n)) for n in range(1, 50))]
     words = ["proxy", "--endpoint", dead, "--fallbacks", f"tcp,/no/such/program,{shlex.join(stdio_server())}"]
-    done = subprocess.run(
+    done = warm_start.run(
         [sys.executable, "-m", "relay", *words],
-        input=b"".join(line + b"\n" for line in lines), capture_output=True, timeout=40, check=False,
+        input=b"".join(line + b"\n" for line in lines), capture_output=True, timeout=40,
     )  # fmt: skip
     first, *answers = done.stdout.splitlines()
     assert b"serverInfo" in first

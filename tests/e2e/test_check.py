@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests import peers
+from tests import peers, warm_start
 from tests.peers import matrix
 
 PROGRAM = [sys.executable, "-m", "relay"]
@@ -33,7 +33,7 @@ def installed() -> None:
 
 def look(*words: str) -> subprocess.CompletedProcess[str]:
     """Run the program."""
-    return subprocess.run([*PROGRAM, "test", *words], capture_output=True, text=True, timeout=50, check=False)
+    return warm_start.run([*PROGRAM, "test", *words], capture_output=True, text=True, timeout=50)
 
 
 def found(*words: str) -> Any:
@@ -49,7 +49,7 @@ def found(*words: str) -> Any:
 @contextlib.contextmanager
 def running(command: list[str], said: str) -> Iterator[str]:
     """Run a program until the block is left; give what it says on stderr once it listens."""
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    with warm_start.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None, "a pipe"
         try:
             line = next(line for line in process.stderr if said in line)
@@ -146,7 +146,7 @@ def test_a_dead_port_a_command_that_exits_and_one_that_is_silent() -> None:
 
 def test_a_command_called_test_is_reached_after_two_dashes() -> None:
     """The word is a subcommand only where it comes first."""
-    process = subprocess.Popen([*PROGRAM, "--", "test"], stderr=subprocess.PIPE, text=True)
+    process = warm_start.Popen([*PROGRAM, "--", "test"], stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None, "a pipe"
     with process:
         assert "listening on http://127.0.0.1:" in process.stderr.readline()
@@ -163,7 +163,7 @@ def test_notification_demo() -> None:
 def test_notification_demo_ends_with_its_reader() -> None:
     """Quietly, like every program before ``head``."""
     words = [*PROGRAM, "notification-demo", "--count", "1000"]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = warm_start.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None and process.stderr is not None, "pipes"
     with process:
         process.stdout.readline()

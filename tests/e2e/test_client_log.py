@@ -16,6 +16,7 @@ from relay.app.log.reach import ReachLog
 from relay.endpoints.core.memory import memory_pair
 from relay.endpoints.stdio.own_stdio import OwnStdio
 from relay.frames.frame import Frame
+from tests import warm_start
 from tests.e2e.conversation import INITIALIZE, INITIALIZED, Program, request
 from tests.e2e.fault_server import Exchange, FaultServer, Message, Script, result
 
@@ -196,7 +197,7 @@ async def test_a_command_and_several_servers_behind_own_stdio() -> None:
             ["--listen", "stdio:", "--max-frame-bytes", "300", *TO_CLIENT, "--", sys.executable, "-c", NOISY],
             ["proxy", "--endpoint", server.url, *TO_CLIENT],
         ):
-            process = await asyncio.create_subprocess_exec(
+            process = await warm_start.Process.start(
                 *(sys.executable, "-m", "relay", *words), stdin=subprocess.PIPE, stdout=subprocess.PIPE
             )
             assert process.stdin is not None

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from tests import warm_start
 from tests.e2e.conversation import Program, note, request
 from tests.e2e.fault_server import Exchange, FaultServer, Message, Script, SseScript, error, result
 
@@ -21,7 +22,7 @@ WAYS = ("first", "kept")
 class Killable:
     """A fault server in a process of its own, and what it was asked."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: warm_start.Process) -> None:
         self.process = process
         self.url = ""
         self.requests: list[Message] = []
@@ -30,7 +31,7 @@ class Killable:
     @contextlib.asynccontextmanager
     async def running(cls, script: str, *, port: int = 0) -> AsyncIterator[Killable]:
         """Serve a script by name until the block ends or `kill` is called."""
-        process = await asyncio.create_subprocess_exec(
+        process = await warm_start.Process.start(
             sys.executable,
             *("-m", "tests.e2e.fault_server", script, "--port", str(port)),
             stdout=asyncio.subprocess.PIPE,
@@ -42,7 +43,7 @@ class Killable:
             yield self
         finally:
             await self.kill()
-            process._transport.close()  # type: ignore[attr-defined]  # uvloop keeps its descriptors until then
+            process.close()
 
     async def until_called(self, count: int) -> None:
         """Wait until so many calls have come."""

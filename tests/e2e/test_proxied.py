@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 
 import relay
+from tests import warm_start
 from tests.e2e.authority import Authority
 from tests.e2e.conversation import PROXIES, Program
 from tests.e2e.fault_server import FaultServer
@@ -221,4 +222,4 @@ def program_run(*words: str, env: dict[str, str]) -> subprocess.CompletedProcess
     """Run the program with this environment."""
     command = [sys.executable, "-m", "relay", *words]
     frame = '{"jsonrpc":"2.0","id":1,"method":"initialize"}\n'
-    return subprocess.run(command, env=env, input=frame, capture_output=True, text=True, timeout=20, check=False)
+    return warm_start.run(command, env=env, input=frame, capture_output=True, text=True, timeout=20)

@@ -28,7 +28,7 @@ from typing import Any
 
 import pytest
 
-from tests import peers
+from tests import peers, warm_start
 from tests.peers import matrix
 
 AT_ONCE = 4
@@ -122,7 +122,7 @@ class Runs:
     def _client(self, name: str, how: str) -> subprocess.Popen[str]:
         """Start a client that runs the scenario for each target it is told: an SDK takes 0.7 s of a CPU to start."""
         program = peers.client_command(name, how)[:-1]  # WebSocket has an SDK of its own
-        client = subprocess.Popen([*program, "--each"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        client = warm_start.Popen([*program, "--each"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self._things.enter_context(client)  # which closes its stdin, and waits for it
         return client
 
@@ -135,17 +135,19 @@ class Runs:
         with self._starting:
             if one.way == "before":
                 _, url = self.server(one.server, one.transport)
-                return ["--", *RELAY, url]
+                return ["--", *warm_start.stand_in([*RELAY, url])]
             if one.way == "hop":
                 return ["--http", self.hop(one.server, one.transport)["http"]]
             url = self.relay(one.server)[one.transport]
-            return [f"--{one.transport}", url] if one.way == "behind" else ["--", *RELAY, url]
+            if one.way == "behind":
+                return [f"--{one.transport}", url]
+            return ["--", *warm_start.stand_in([*RELAY, url])]
 
     @functools.cache  # noqa: B019 - it lives as long as the module's tests
     def relay(self, server: str) -> dict[str, str]:
         """Start a relay in front of a server, once; return its two URLs."""
         command = peers.everything_server() if server == "everything" else peers.server_command(server)
-        return self._things.enter_context(relaying("--", *command))
+        return self._things.enter_context(relaying("--", *warm_start.stand_in(command)))
 
     @functools.cache  # noqa: B019 - as above
     def hop(self, server: str, transport: str) -> dict[str, str]:
@@ -162,7 +164,7 @@ class Runs:
 @contextlib.contextmanager
 def relaying(*words: str) -> Iterator[dict[str, str]]:
     """Run `mcp-relay WORDS`; yield its URLs; require that SIGTERM then ends it with 0, and no traceback of its own."""
-    process = subprocess.Popen(
+    process = warm_start.Popen(
         [*RELAY, *words], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, encoding="utf-8"
     )
     assert process.stderr is not None, "a pipe"

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import warm_start
 from tests.e2e.oracle import Client, Wire, initialize, request, run_relay, run_words, stdio_server
 
 pytestmark = pytest.mark.only_loop("asyncio")
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.only_loop("asyncio")
 
 def _fails(*words: str) -> tuple[int, str]:
     argv = [sys.executable, "-m", "relay", *words]
-    done = subprocess.run(argv, capture_output=True, timeout=15, text=True, check=False, stdin=subprocess.DEVNULL)
+    done = warm_start.run(argv, capture_output=True, timeout=15, text=True, stdin=subprocess.DEVNULL)
     assert done.stdout == ""
     return done.returncode, done.stderr
 

@@ -22,6 +22,7 @@ import relay
 from relay.endpoints.core.tls import explain_tls, is_refusal
 from relay.errors import ConfigError, RelayError
 from relay.frames.frame import Frame
+from tests import warm_start
 from tests.e2e.authority import Authority
 from tests.e2e.conversation import Program
 from tests.e2e.oracle import request, stdio_server
@@ -170,7 +171,7 @@ async def relay_at(authority: Authority, certificate: str) -> AsyncIterator[dict
 
 async def ran(*words: str) -> str:
     """Run the program to its end; return its stderr."""
-    process = await asyncio.create_subprocess_exec(
+    process = await warm_start.Process.start(
         sys.executable, "-m", "relay", *words,
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
     )  # fmt: skip
@@ -195,7 +196,7 @@ async def test_client_certificates_are_demanded(kind: str, authority: Authority)
 def test_beyond_loopback_with_client_certificates(authority: Authority) -> None:
     """A listener that demands certificates asks for no other login, and says nothing of a missing one."""
     command = [sys.executable, "-m", "relay", "--host", "0.0.0.0", "--tls-cert", authority["server"]]
-    process = subprocess.Popen(
+    process = warm_start.Popen(
         [*command, "--tls-client-ca", authority["ca"], "--", "true"], stderr=subprocess.PIPE, text=True
     )
     assert process.stderr is not None, "a pipe"
@@ -209,7 +210,7 @@ def test_beyond_loopback_with_client_certificates(authority: Authority) -> None:
 @pytest.fixture
 def listening(authority: Authority) -> Iterator[int]:
     """Run a relay with TLS; give its port."""
-    process = subprocess.Popen(
+    process = warm_start.Popen(
         [sys.executable, "-m", "relay", "--tls-cert", authority["server"], "--", *stdio_server()],
         stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
@@ -384,7 +385,7 @@ async def test_both_sides_say_that_a_client_certificate_is_missing(kind: str, au
     """``test`` names the option, and the listener's log says why it has let nobody in."""
     listen = "tls://127.0.0.1:0" if kind == "tcp" else "https://127.0.0.1:0/mcp"
     words = ["--log-level", "INFO", "--tls-cert", authority["server"], "--tls-client-ca", authority["ca"]]
-    process = await asyncio.create_subprocess_exec(
+    process = await warm_start.Process.start(
         sys.executable, "-m", "relay", *words, "--listen", listen, "--", *stdio_server(),
         stderr=asyncio.subprocess.PIPE, stdin=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
@@ -397,7 +398,7 @@ async def test_both_sides_say_that_a_client_certificate_is_missing(kind: str, au
                 port = re.search(r"listening on \w+://[^ ]*?:(\d+)", line)
             scheme = {"ws": "wss", "tcp": "tls"}.get(kind, "https")
             path = {"tcp": "", "sse": "/sse"}.get(kind, "/mcp")
-            looking = await asyncio.create_subprocess_exec(
+            looking = await warm_start.Process.start(
                 sys.executable, "-m", "relay", "test", "--ca-file", authority["ca"],
                 f"{scheme}://127.0.0.1:{port[1]}{path}", stderr=asyncio.subprocess.PIPE,
             )  # fmt: skip
@@ -410,13 +411,14 @@ async def test_both_sides_say_that_a_client_certificate_is_missing(kind: str, au
         finally:
             process.terminate()
             await process.wait()
+            process.close()
 
 
 async def test_an_address_of_tcp_where_tls_is(authority: Authority) -> None:
     """Whatever the certificate, ``test`` says which address to try."""
     async with serving(authority) as far:
         place = far["tcp"].removeprefix("tls://")
-        looking = await asyncio.create_subprocess_exec(
+        looking = await warm_start.Process.start(
             sys.executable, "-m", "relay", "test", "--timeout", "2", f"tcp://{place}", stderr=asyncio.subprocess.PIPE
         )
         async with asyncio.timeout(30):

@@ -16,8 +16,12 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING or __package__:
+    from tests.warm_start import Popen, run
+
     from . import locate
 else:  # run as a script
+    from subprocess import Popen, run
+
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     from peers import locate
 
@@ -34,7 +38,7 @@ def serving(server: str, transport: str) -> Iterator[list[str]]:
         return
     port = locate.free_port()
     where = {transport: port}
-    process = subprocess.Popen(locate.server_command(server, **where), stderr=subprocess.PIPE, text=True)
+    process = Popen(locate.server_command(server, **where), stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None, "a pipe"
     threading.Thread(target=_pass_complaints_on, args=(process.stderr,), name=f"{server}'s stderr").start()
     try:
@@ -60,7 +64,7 @@ def _pass_complaints_on(lines: IO[str]) -> None:
 def run_client(client: str, target: list[str], *options: str) -> dict[str, Any]:
     """Run one client against a target and return its report; no report at all is a failure too."""
     command = locate.client_command(client, *options, *target)
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=CLIENT_TIMEOUT, check=False)
+    done = run(command, stdout=subprocess.PIPE, text=True, timeout=CLIENT_TIMEOUT)
     try:
         report: dict[str, Any] = json.loads(done.stdout)
     except ValueError:
