@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import re
-from typing import TYPE_CHECKING
 
 import msgspec
 
-from relay.frames.head import ENDS, LARGE, Head, Kind, RequestId
+from relay.frames.head import ENDS, LARGE, Counted, Head, Kind, RequestId
 from relay.frames.json_cost import BUILT, MOST_MESSAGES, excess, may_hold
 from relay.frames.json_scan import Malformed, Span, Text, TooMany, elements
 from relay.frames.strictness import (
@@ -23,9 +22,6 @@ from relay.frames.strictness import (
     read_name,
     read_str,
 )
-
-if TYPE_CHECKING:
-    from relay.frames.frame import Frame
 
 __all__ = ["find_messages", "read_head", "read_whole_head", "salvage_head"]
 
@@ -75,7 +71,7 @@ _AFTER_MESSAGES = re.compile(rb"\s*+\]\s*+")
 NOT_UTF8 = Head(Kind.INVALID, fault="it is not UTF-8", is_json=False)
 
 
-def read_head(raw: Text, frame: Frame | None = None) -> Head:
+def read_head(raw: Text, frame: Counted | None = None) -> Head:
     """Return the head of a message; ``Kind.INVALID``, with the reason, if it is none.
 
     ``raw`` is UTF-8. ``frame`` is the frame it is the whole of, if any, which counts its values only once.
@@ -85,7 +81,7 @@ def read_head(raw: Text, frame: Frame | None = None) -> Head:
     return read_whole_head(raw, frame)
 
 
-def read_whole_head(raw: Text, frame: Frame | None = None) -> Head:
+def read_whole_head(raw: Text, frame: Counted | None = None) -> Head:
     """Return the head, read from the whole message, never from its ends alone; for ``frame`` see ``read_head``."""
     try:
         return _head_of(_decode_envelope(raw) if len(raw) <= BUILT else _decode_large(raw), raw, frame)
@@ -161,7 +157,7 @@ def _read_batch(raw: Text) -> Head:
     return Head(Kind.BATCH, members=tuple(heads))
 
 
-def _head_of(envelope: _Envelope, raw: Text, frame: Frame | None) -> Head:
+def _head_of(envelope: _Envelope, raw: Text, frame: Counted | None) -> Head:
     has_answer = envelope.result is not msgspec.UNSET or envelope.error is not msgspec.UNSET
     message_id = None if envelope.id is msgspec.UNSET else envelope.id
     if envelope.method is msgspec.UNSET:
@@ -189,11 +185,11 @@ def _size(envelope: _Envelope, raw: Text) -> int:
     return memoryview(payload).nbytes if isinstance(payload, msgspec.Raw) else 0
 
 
-def _excess(raw: Text, frame: Frame | None) -> str:
+def _excess(raw: Text, frame: Counted | None) -> str:
     return excess(raw) if frame is None else frame.excess()  # to mend a frame changes no count
 
 
-def _notification(envelope: _Envelope, raw: Text, frame: Frame | None) -> Head:
+def _notification(envelope: _Envelope, raw: Text, frame: Counted | None) -> Head:
     assert isinstance(envelope.method, str), "a notification has a method"
     token = target = None
     if envelope.method in _SPEAKING_OF_REQUESTS and isinstance(envelope.params, msgspec.Raw):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import enum
+from typing import Protocol
 
 import msgspec
 
-__all__ = ["ENDS", "LARGE", "Head", "Kind", "RequestId"]
+__all__ = ["ENDS", "LARGE", "Counted", "Head", "Kind", "RequestId", "Whole"]
 
 RequestId = str | int
 """A JSON-RPC id. ``1`` and ``"1"`` are different ids, as they are different Python values."""
@@ -55,3 +56,20 @@ class Head(msgspec.Struct, frozen=True, gc=False):  # made for every frame: 0.08
 
 LARGE = 2048  # bytes from which on a look at a message's ends is cheaper than a look at all of it
 ENDS = 4096  # bytes at either end of a large message in which its envelope is looked for
+
+
+class Counted(Protocol):
+    """A frame whose values are counted once, however often somebody asks."""
+
+    def excess(self) -> str:
+        """Say what the frame has too many of; empty if it is within bounds."""
+
+
+class Whole(Protocol):
+    """A frame with all its bytes and its head."""
+
+    raw: bytes
+
+    @property
+    def head(self) -> Head:
+        """What is known of it."""

@@ -8,16 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import re
-from typing import TYPE_CHECKING
 
 import msgspec
 
-from relay.frames.head import ENDS, LARGE, Kind, RequestId
+from relay.frames.head import ENDS, LARGE, Kind, RequestId, Whole
 from relay.frames.json_cost import BUILT, MOST_NAME
 from relay.frames.json_scan import Malformed, Text, find_members
-
-if TYPE_CHECKING:
-    from relay.frames.frame import Frame
 
 __all__ = [
     "MOST_MENDED",
@@ -111,7 +107,7 @@ def _blunt(raw: Text) -> Text:
     return blunted or raw
 
 
-def repeated_key(frame: Frame) -> str | None:
+def repeated_key(frame: Whole) -> str | None:
     """Return a top-level key that routing depends on and that stands twice, if there is one.
 
     Parsers differ in which of the two they believe, so such a frame could be one thing here and another at its

@@ -17,7 +17,7 @@ from relay.errors import ConfigError
 from relay.limits import DEFAULT_LIMITS, Limits
 from relay.routing.schedule import Strategy
 
-__all__ = ["ChoiceTarget", "TimedTarget", "balance", "fallback"]
+__all__ = ["ChoiceTarget", "SessionBalancer", "TimedTarget", "balance", "fallback"]
 
 _SPREADING = ("round-robin", "least-in-flight")
 
@@ -54,7 +54,7 @@ def balance(
     retry_attempts: int = 3,
     retry_delay: float = 1.0,
     limits: Limits = DEFAULT_LIMITS,
-) -> Balancer:
+) -> SessionBalancer:
     """Return a balancer over ``targets``, each what ``connect`` takes: ``session()`` is an endpoint for each client.
 
         balancer = relay.balance("https://a/mcp", "https://b/mcp")
@@ -68,7 +68,15 @@ def balance(
         raise ConfigError(f"strategy: {strategy!r} is not one of {', '.join(_SPREADING)}")
     retry = Retry(timeout, retry_attempts, retry_delay)
     found = [_target(target, headers, ssl, limits) for target in targets]
-    return Balancer(found, strategy=strategy, retry=retry, limits=limits)
+    return SessionBalancer(found, strategy=strategy, retry=retry, limits=limits)
+
+
+class SessionBalancer(Balancer):
+    """A balancer that makes an endpoint for each client."""
+
+    def session(self) -> Endpoint:
+        """Return an endpoint for one client; it connects to a server when frames come."""
+        return Choice(self)
 
 
 def _target(

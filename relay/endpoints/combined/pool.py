@@ -96,12 +96,6 @@ class Balancer:
         self._watched: set[int] = set()
         self._tasks = TaskScope()
 
-    def session(self) -> Endpoint:
-        """Return an endpoint for one client; it takes a server, or one after the other, when frames come."""
-        from relay.endpoints.combined.failover import Choice
-
-        return Choice(self)
-
     def answered(self, place: int) -> None:
         """Take note of an answer."""
         self.rota.answered(place)

@@ -12,7 +12,7 @@ import contextlib
 import functools
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from relay.endpoints.http.media import JSON, media_type, without_bom
 from relay.endpoints.http.through.stream_watch import once_each
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from yarl import URL
 
     from relay.endpoints.http.client.pool import PooledConnection, PooledResponse
-    from relay.endpoints.http.server.fast_connection import FastConnection
 
 __all__ = ["Onward", "DirectExchange"]
 
@@ -41,12 +40,22 @@ class Onward:
     """Where the head leads."""
 
 
+class DirectClient(Protocol):
+    """The client's connection, on which the answer goes home."""
+
+    def answer_direct(self, headers: bytes, body: bytes) -> None:
+        """Write a whole answer."""
+
+    def wake_for_direct(self) -> None:
+        """Let the ordinary way take over."""
+
+
 class DirectExchange:
     """One request that has gone to the server over ``pooled``, and waits there for its answer."""
 
     def __init__(
         self,
-        connection: FastConnection,
+        connection: DirectClient,
         pooled: PooledConnection,
         frame: Frame,
         *,
@@ -56,7 +65,7 @@ class DirectExchange:
     ) -> None:
         """Answer ``connection`` with at most ``max_bytes`` and the headers ``homeward``; tell ``on_end`` at its end."""
         self.frame = frame
-        self._connection: FastConnection | None = connection
+        self._connection: DirectClient | None = connection
         self._pooled = pooled
         self._homeward = homeward
         self._max_bytes = max_bytes
