@@ -28,9 +28,11 @@ from relay.endpoints.core.settlement import Settlement
 from relay.endpoints.core.tasks import TaskScope
 from relay.endpoints.http import aiohttp_private
 from relay.endpoints.http.address import parse_url
-from relay.endpoints.http.client.aiohttp_dial import describe_failure, describe_unreached, keeping, new_connector
+from relay.endpoints.http.client.aiohttp_dial import keeping
+from relay.endpoints.http.client.connector import new_connector
 from relay.endpoints.http.client.cookies import CookieJar
 from relay.endpoints.http.client.dial import secrets_in
+from relay.endpoints.http.client.failures import describe_failure, describe_unreached
 from relay.endpoints.http.client.proxy import proxy_for
 from relay.endpoints.http.gate import Refused
 from relay.endpoints.http.media import listed, without_bom

@@ -9,38 +9,34 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
-import os
-import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.resolver import DefaultResolver
 from multidict import CIMultiDict
 from yarl import URL
 
 from relay import fast_ways
-from relay.addresses import without_logins
 from relay.endpoints.core.hops import own_headers
-from relay.endpoints.core.keepalive import open_socket
 from relay.endpoints.core.tasks import TaskScope
-from relay.endpoints.core.tls import default_context, describe_tls, is_refusal
+from relay.endpoints.core.tls import is_refusal
 from relay.endpoints.http import aiohttp_private
 from relay.endpoints.http.address import parse_url
+from relay.endpoints.http.client.connector import new_connector
 from relay.endpoints.http.client.cookies import CookieJar
 from relay.endpoints.http.client.dial import AnyDial, secrets_in
-from relay.endpoints.http.client.kept import KEEP_IDLE, KeepingConnector, ServerHint
+from relay.endpoints.http.client.failures import describe_failure, describe_unreached
+from relay.endpoints.http.client.kept import ServerHint
 from relay.endpoints.http.client.pool import ConnectionPool, PooledResponse, end_body
-from relay.endpoints.http.client.proxy import Proxy, proxy_for
+from relay.endpoints.http.client.proxy import proxy_for
 from relay.errors import EndpointBroken, EndpointUnavailable
 from relay.limits import Limits
 
 if TYPE_CHECKING:
     from relay.endpoints.http.client.login import HttpLogin
 
-__all__ = ["Dial", "Resolver", "Response", "describe_failure", "describe_unreached", "keeping", "new_connector"]
+__all__ = ["Dial", "Response", "keeping"]
 
 _LARGE_BODY = 256 * 1024
 # What a connection raises that was made and then failed; the second is no ClientError.
@@ -49,50 +45,10 @@ _BROKEN = (aiohttp.ClientError, aiohttp.http_exceptions.HttpProcessingError, Con
 _UNREACHED = (
     aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientSSLError, aiohttp.ClientHttpProxyError,
 )  # fmt: skip
-_LOOPBACK = (("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6))
 
 
 Response = aiohttp.ClientResponse | PooledResponse
 """An answer whose headers are here, from aiohttp's session or from the pool of kept connections."""
-
-
-class Resolver(AbstractResolver):
-    """Knows that localhost is both loopback addresses (RFC 6761), whatever the hosts file says; asks for the rest."""
-
-    def __init__(self) -> None:
-        self._default = DefaultResolver()
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        """Return the addresses of a name."""
-        if host.rstrip(".").lower() != "localhost":
-            return await self._default.resolve(host, port, family)
-        return [
-            ResolveResult(hostname=host, host=address, port=port, family=its_family, proto=0, flags=0)
-            for address, its_family in _LOOPBACK
-            if family in (socket.AF_UNSPEC, its_family)
-        ]
-
-    async def close(self) -> None:
-        """Let go of whoever is asked."""
-        await self._default.close()
-
-
-def new_connector(
-    ssl_context: ssl.SSLContext | None, *, is_tls: bool, hint: ServerHint | None = None
-) -> aiohttp.TCPConnector:
-    """Make what opens the connections of a session of aiohttp's; every session that the relay dials with has one."""
-    options: dict[str, Any] = {
-        "limit": 0,
-        "resolver": Resolver(),
-        "socket_factory": open_socket,
-        # Our own, made when it is needed: the program leaves aiohttp's without certificates (quick_start).
-        "ssl": (ssl_context or default_context()) if is_tls else True,
-    }
-    if not aiohttp_private.has("client"):
-        return aiohttp.TCPConnector(keepalive_timeout=KEEP_IDLE, **options)
-    return KeepingConnector(hint, **options)
 
 
 class Dial(AnyDial):
@@ -288,50 +244,3 @@ def _look_at(closed: asyncio.Future[None]) -> None:
     """Look at how a connection ended: asyncio logs a failure at which nobody has looked."""
     if not closed.cancelled():
         closed.exception()
-
-
-def describe_unreached(exc: Exception, proxy: Proxy | None, *, plain: str = "http://") -> str:
-    """Say that there is no connection, and why; if it is the proxy that is in the way, which one.
-
-    ``plain`` is how the address of a server without TLS begins.
-    """
-    if (tls := _tls_error(exc)) is not None:
-        way = "" if proxy is None else f" through the proxy {proxy}"
-        return f"cannot connect{way}: {describe_tls(tls, plain)}"
-    if proxy is None:
-        return f"cannot connect: {describe_failure(exc)}"
-    if isinstance(exc, aiohttp.ClientProxyConnectionError):
-        return f"cannot connect: the proxy {proxy}: {describe_failure(exc)}"
-    if isinstance(exc, aiohttp.ClientHttpProxyError):
-        wanted = "; it wants a login: http://user:password@host:port" if exc.status == 407 else ""
-        return f"cannot connect: the proxy {proxy} refuses, with status {exc.status}{wanted}"
-    return f"cannot connect through the proxy {proxy}: {describe_failure(exc)}"
-
-
-def describe_failure(exc: Exception) -> str:
-    """Say what happened without the headers and URLs that aiohttp puts into some of its messages."""
-    if (tls := _tls_error(exc)) is not None:
-        return describe_tls(tls, "http://")
-    if isinstance(exc, aiohttp.ClientConnectorDNSError):
-        return f"no address for {exc.host!r}"
-    if isinstance(exc, aiohttp.ClientConnectorError):
-        inner: Any = exc.os_error
-        return (inner.errno and os.strerror(inner.errno)) or str(inner) or type(inner).__name__
-    if isinstance(exc, aiohttp.ServerDisconnectedError):
-        return "the server closed the connection before it had answered"
-    if isinstance(exc, aiohttp.ClientPayloadError):
-        return "the connection broke in the middle of an answer"
-    if isinstance(exc, aiohttp.ClientResponseError | aiohttp.http_exceptions.HttpProcessingError):
-        return "the server's answer is not HTTP"
-    if isinstance(exc, (TimeoutError, asyncio.TimeoutError)):
-        return "timed out"
-    return without_logins(str(exc)) or type(exc).__name__
-
-
-def _tls_error(exc: BaseException | None) -> ssl.SSLError | None:
-    """Return what OpenSSL says, where that is behind an error of aiohttp's (some of which are SSLErrors, too)."""
-    while exc is not None:
-        if isinstance(exc, ssl.SSLError) and not isinstance(exc, aiohttp.ClientError):
-            return exc
-        exc = exc.__cause__
-    return None

@@ -20,7 +20,8 @@ from yarl import URL
 from relay.addresses import shown_address, without_logins
 from relay.auth.outbound import ClientCredentials, DigestLogin, Login, Token, TokenRefused, read_token, token_request
 from relay.endpoints.http.address import parse_url, read_url
-from relay.endpoints.http.client.aiohttp_dial import describe_failure, describe_unreached, new_connector
+from relay.endpoints.http.client.connector import new_connector
+from relay.endpoints.http.client.failures import describe_failure, describe_unreached
 from relay.endpoints.http.client.proxy import Proxy, proxy_for
 from relay.errors import ConfigError, EndpointUnavailable
 

@@ -1,0 +1,59 @@
+"""What opens aiohttp's connections to servers: addresses, sockets and TLS as the relay wants them."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from typing import Any
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.resolver import DefaultResolver
+
+from relay.endpoints.core.keepalive import open_socket
+from relay.endpoints.core.tls import default_context
+from relay.endpoints.http import aiohttp_private
+from relay.endpoints.http.client.kept import KEEP_IDLE, KeepingConnector, ServerHint
+
+__all__ = ["Resolver", "new_connector"]
+
+_LOOPBACK = (("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6))
+
+
+class Resolver(AbstractResolver):
+    """Knows that localhost is both loopback addresses (RFC 6761), whatever the hosts file says; asks for the rest."""
+
+    def __init__(self) -> None:
+        self._default = DefaultResolver()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """Return the addresses of a name."""
+        if host.rstrip(".").lower() != "localhost":
+            return await self._default.resolve(host, port, family)
+        return [
+            ResolveResult(hostname=host, host=address, port=port, family=its_family, proto=0, flags=0)
+            for address, its_family in _LOOPBACK
+            if family in (socket.AF_UNSPEC, its_family)
+        ]
+
+    async def close(self) -> None:
+        """Let go of whoever is asked."""
+        await self._default.close()
+
+
+def new_connector(
+    ssl_context: ssl.SSLContext | None, *, is_tls: bool, hint: ServerHint | None = None
+) -> aiohttp.TCPConnector:
+    """Make what opens the connections of a session of aiohttp's; every session that the relay dials with has one."""
+    options: dict[str, Any] = {
+        "limit": 0,
+        "resolver": Resolver(),
+        "socket_factory": open_socket,
+        # Our own, made when it is needed: the program leaves aiohttp's without certificates (quick_start).
+        "ssl": (ssl_context or default_context()) if is_tls else True,
+    }
+    if not aiohttp_private.has("client"):
+        return aiohttp.TCPConnector(keepalive_timeout=KEEP_IDLE, **options)
+    return KeepingConnector(hint, **options)
