@@ -15,7 +15,7 @@ from aiohttp import web
 import relay
 from relay.endpoints.http import aiohttp_private
 from relay.endpoints.http.aiohttp_private import Part
-from relay.endpoints.http.client.aiohttp_dial import new_connector
+from relay.endpoints.http.client.connector import new_connector
 from relay.endpoints.http.client.kept import KeepingConnector
 from tests.e2e.oracle import request
 from tests.endpoints.http.house import answer, house, initialized
