@@ -16,6 +16,7 @@ from relay.frames.json_scan import Malformed, Span, Text, TooMany, elements
 from relay.frames.strictness import (
     MOST_MENDED,
     UNREADABLE,
+    blunt,
     has_too_many_escapes,
     mend,
     read_id,
@@ -91,7 +92,7 @@ def read_whole_head(raw: Text, frame: Counted | None = None) -> Head:
         if has_too_many_escapes(raw):
             fault = f"half a surrogate pair among more than {MOST_MENDED} escapes, or {exc}"
             return Head(Kind.INVALID, fault=fault, is_excessive=True)
-        if (mended := mend(raw)) is not raw:
+        if (mended := blunt(raw) if len(raw) > BUILT else mend(raw)) is not raw:
             return _see_to_names(read_whole_head(mended, frame), mended)
         return _unreadable(exc)
 

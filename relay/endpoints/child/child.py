@@ -337,6 +337,7 @@ class Child:
             self._reader.finish()
         else:
             # Its last line may be half of one: it is discarded with the reader.
+            self._reader.deliver_late()
             self._reader.inbox.finish(EndpointBroken(f"{self.name}: {self.own_end}"))
 
     def _takes_no_more(self) -> bool:

@@ -13,6 +13,7 @@ from time import monotonic
 from typing import cast
 
 from relay.endpoints.core.inbox import FrameInbox
+from relay.endpoints.core.turns import BREATH, LARGE
 from relay.errors import EndpointBroken, EndpointClosed, RelayError
 from relay.frames.envelope import salvage_head
 from relay.frames.frame import Frame
@@ -42,6 +43,8 @@ class FrameReader(asyncio.Protocol):
         self._on_oversized = on_oversized
         self.inbox = FrameInbox(name, limits, pause=self.pause, resume=self.resume)
         self._transport: asyncio.ReadTransport | None = None
+        self._late: list[Frame | Oversized] = []
+        """What has come and is delivered in a later turn of the loop."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Remember the transport, to pause it."""
@@ -62,7 +65,35 @@ class FrameReader(asyncio.Protocol):
         self._deliver(self._splitter.feed(data))
 
     def _deliver(self, pieces: list[Frame | Oversized]) -> None:
-        if pieces:
+        if not pieces:
+            return
+        first = pieces[0]  # no other can be large: it would have to come, from its beginning on, in one read
+        if self._late:
+            self._late += pieces
+        elif isinstance(first, Frame) and len(first.raw) > LARGE:
+            self._late = pieces
+            self._read_in_turn(first)
+        else:
+            self.inbox.put(self.accept(pieces))
+
+    def _read_in_turn(self, first: Frame) -> None:
+        """Read the head of a large frame, and let others go on before more is done with it."""
+        self.pause()
+        assert first.head is not None, "read"
+        asyncio.get_running_loop().call_later(BREATH, self.deliver_late)
+
+    def deliver_late(self) -> None:
+        """Deliver now what was to be delivered in a later turn."""
+        if self._late:
+            pieces, self._late = self._late, []
+            self.inbox.put(self.accept(pieces))
+            if not self.inbox.is_paused:
+                self.resume()
+
+    def _deliver_last(self) -> None:
+        """Deliver all that has come, and a last line without a newline."""
+        self.deliver_late()
+        if pieces := self._splitter.finish():
             self.inbox.put(self.accept(pieces))
 
     def accept(self, pieces: list[Frame | Oversized]) -> list[Frame]:
@@ -88,13 +119,16 @@ class FrameReader(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """Deliver a last line without a newline, then the end; keeps the transport's other half open."""
-        self._deliver(self._splitter.finish())
+        self._deliver_last()
         self.inbox.finish()
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End the inbox: finished if the peer ended it, broken if the connection failed."""
-        self._deliver([] if exc else self._splitter.finish())
+        if exc:
+            self.deliver_late()
+        else:
+            self._deliver_last()
         self._splitter.forget()  # what is left of it would stay until the garbage collector looks at all of this
         self.inbox.finish(EndpointBroken(f"{self.name}: {exc}") if exc else None)
 

@@ -55,6 +55,8 @@ class Refused(Exception):
         self.request_id = request_id
         self.headers = dict(headers or {})
         self.data: dict[str, Any] = dict(data or {})
+        self.frame: Frame | None = None
+        """What was refused, if it is large and was read."""
 
 
 def check_single(headers: MultiMapping[str], name: str) -> None:
@@ -206,11 +208,15 @@ class Checks:
             return self.check_frame(raw, version)
         frame = Frame(without_bom(raw))
         del raw
-        for step in (self._check_counts, self._check_text, self._check_head, self._check_keys, read_facts):
-            step(frame)
-            await let_others_go_on(frame)
-        if frame.head.kind is Kind.BATCH:
-            self._check_batch(frame.head, version)
+        try:
+            for step in (self._check_counts, self._check_text, self._check_head, self._check_keys, read_facts):
+                step(frame)
+                await let_others_go_on(frame)
+            if frame.head.kind is Kind.BATCH:
+                self._check_batch(frame.head, version)
+        except Refused as exc:
+            exc.frame = frame
+            raise
         return frame
 
     def _check_counts(self, frame: Frame) -> None:

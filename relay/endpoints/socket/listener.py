@@ -77,6 +77,12 @@ class _StrangerReader(SocketReader):
         if self._is_stranger and not self.arrival.grow(len(data)):
             self.pause()
 
+    def deliver_late(self) -> None:
+        """Deliver a large first line, unless the connection is about to be closed: its peer is not taken any more."""
+        if self._is_stranger and (self._transport is None or self._transport.is_closing()):
+            self._late.clear()
+        super().deliver_late()
+
     @property
     def _is_stranger(self) -> bool:
         return not (self._is_proven or self._is_refused)

@@ -134,6 +134,14 @@ class SocketReader(FrameReader):
             self._writer.write_soon(frame)
         return onward
 
+    def deliver_late(self) -> None:
+        """Deliver now what was to be delivered in a later turn, unless nobody wants it any more."""
+        if self._discarding:
+            self._late.clear()
+        elif self._late:
+            super().deliver_late()
+            self.after_frames()
+
     def discard(self) -> None:
         """Read on without looking: a connection closed with bytes unread would be reset, and our last words lost."""
         self._discarding = True
@@ -147,13 +155,14 @@ class SocketReader(FrameReader):
 
     def finish(self, failure: RelayError | None, *, reason: RelayError | None = None) -> None:
         """Take the peer's end: requests it has not answered get errors that carry ``failure``, or ``reason``."""
+        self.deliver_late()
         self.inbox.put(self._settlement.peer_ended(failure or reason))
         self.inbox.finish(failure)
 
     def eof_received(self) -> bool:
         """Take the peer's half-close; our half stays open (TLS has none)."""
         if not self._discarding:
-            super()._deliver(self._splitter.finish())
+            self._deliver_last()
         self.finish(None)
         self.ended.set()
         return not self.is_encrypted

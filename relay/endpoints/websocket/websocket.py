@@ -26,6 +26,7 @@ from relay.endpoints.core.inbox import FrameInbox
 from relay.endpoints.core.keepalive import detect_dead_peer
 from relay.endpoints.core.settlement import Settlement
 from relay.endpoints.core.tasks import TaskScope
+from relay.endpoints.core.turns import LARGE, read_in_turn
 from relay.endpoints.http import aiohttp_private
 from relay.endpoints.http.address import parse_url
 from relay.endpoints.http.client.aiohttp_dial import keeping
@@ -221,6 +222,8 @@ class WebSocketEndpoint(ConnectedEndpoint):
         limit = self._limits.max_frame_bytes
         data = without_bom(data)
         piece = Frame(data) if len(data) <= limit else Oversized(data[:KEPT], data[-KEPT:], len(data))
+        if isinstance(piece, Frame) and len(data) > LARGE:
+            await read_in_turn(piece)
         if self._stranger is not None:
             self._take_from_stranger(self._stranger, piece)
         onward, back = self._settlement.take((piece,))

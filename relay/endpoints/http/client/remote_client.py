@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from relay.endpoints.core.inbox import FrameInbox
 from relay.endpoints.core.last_resort import give_later
 from relay.endpoints.core.tasks import TaskScope
+from relay.endpoints.core.turns import LARGE, read_in_turn
 from relay.endpoints.http.client.dial import AnyDial
 from relay.endpoints.http.client.lost_session import SessionLoss
 from relay.errors import EndpointClosed, EndpointUnavailable, FrameTooLarge, RelayError
@@ -461,15 +462,24 @@ class RemoteClient:
         if post.cancel is not None:
             post.cancel()
 
-    def take_event(self, event: SseEvent, post: Post | None = None) -> None:
-        """Take one SSE event: a frame, or only an id and a retry time."""
+    @staticmethod
+    async def read_event(event: SseEvent, post: Post | None = None) -> Frame | None:
+        """Return the frame in an event if it is large, its head read in a turn of its own; else there is no need."""
+        if not isinstance(event.data, bytes) or len(event.data) <= LARGE:
+            return None
+        frame = Frame(event.data, post.frame.head.id if post is not None else None)
+        await read_in_turn(frame)
+        return frame
+
+    def take_event(self, event: SseEvent, post: Post | None = None, frame: Frame | None = None) -> None:
+        """Take one SSE event: a frame, or only an id and a retry time; ``frame`` as ``read_event`` has returned it."""
         if post is not None:
             post.has_spoken = True
         if isinstance(event.data, Oversized):
             self._take_oversized(event.data, post)
         elif event.data and event.event == "message":
             ids = post.frame.head.id if post is not None else None
-            self.take(Frame(event.data, ids))
+            self.take(frame or Frame(event.data, ids))
 
     def _take_oversized(self, piece: Oversized, post: Post | None) -> None:
         head = salvage_head(piece.start, piece.end)

@@ -151,7 +151,8 @@ class SseClient(RemoteClient):
                     await self._check_stream(response)
                     async for events in self.dial.events(response):
                         for event in events:
-                            self._take_stream_event(event, session, repeat_handshake=repeat_handshake)
+                            frame = await self.read_event(event)
+                            self._take_stream_event(event, frame, session, repeat_handshake=repeat_handshake)
                         if session.is_forgotten:
                             session.be_patient(2 * self._limits.doubt if self._calls_in(session) else 0)
                         await self.inbox.wait_for_room()
@@ -168,7 +169,9 @@ class SseClient(RemoteClient):
             colon = ": " if detail else ""
             raise EndpointUnavailable(f"{self.name}: {seen} where an SSE stream was expected{colon}{detail}")
 
-    def _take_stream_event(self, event: SseEvent, session: _Session, *, repeat_handshake: bool) -> None:
+    def _take_stream_event(
+        self, event: SseEvent, frame: Frame | None, session: _Session, *, repeat_handshake: bool
+    ) -> None:
         if event.event == "endpoint" and isinstance(event.data, bytes):
             if not session.messages.done() and session.repeated is None:
                 url = self._check_endpoint(event.data)
@@ -181,7 +184,7 @@ class SseClient(RemoteClient):
                 else:
                     session.messages.set_result(url)
         elif not self._is_repeated(session, event):
-            self.take_event(event)
+            self.take_event(event, frame=frame)
 
     def _check_endpoint(self, data: bytes) -> URL:
         try:

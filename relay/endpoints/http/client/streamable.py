@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from relay.endpoints.core.inbox import FrameInbox
+from relay.endpoints.core.turns import LARGE, read_in_turn
 from relay.endpoints.http.client import lost_session
 from relay.endpoints.http.client.dial import AnyDial, Response
 from relay.endpoints.http.client.doubtful_calls import DoubtfulCalls
@@ -190,7 +191,9 @@ class HttpClient(RemoteClient):
             if post.ids:
                 await self._resume(post, ended_well=ended_well)
         elif kind == JSON:
-            self._take_body(post, await self.dial.read_body(response))
+            frame = _frame_in(await self.dial.read_body(response), post)
+            await read_in_turn(frame)
+            self._take_body(post, frame)
         else:
             body = self.dial.describe_error_body(await self.dial.read_error_body(response))
             self._fail_with_status(post, status, f"answered with content type {kind or 'none'!r} {body}".strip())
@@ -202,10 +205,9 @@ class HttpClient(RemoteClient):
             session_id = None
         self._session_id = session_id
 
-    def _take_body(self, post: Post, body: bytes) -> None:
-        body = without_bom(body).strip()
-        if body:
-            self.take(Frame(body, post.frame.head.id), is_whole=True)
+    def _take_body(self, post: Post, frame: Frame) -> None:
+        if frame.raw:
+            self.take(frame, is_whole=True)
         if post.ids:
             self.fail(post, replies.UPSTREAM_STATUS, f"{self.name}: the answer is not one to this request", "unknown")
 
@@ -292,14 +294,14 @@ class HttpClient(RemoteClient):
         self, post: Post, pooled: PooledConnection, answer: PooledResponse | None, session_id: str | None
     ) -> None:
         """Take what came on a kept connection: a whole answer now, anything else in a task, the ordinary way."""
-        limit = self._limits.max_frame_bytes
+        limit = min(self._limits.max_frame_bytes, LARGE)
         are_events_taken = False
         if answer is not None and answer.cookies:
             pooled.pool.keep_cookies(answer)
         if answer is not None and answer.status == 200 and answer.is_whole and answer.is_plain and answer.size <= limit:
             kind = media_type(answer.headers.get("Content-Type"))
             if kind == JSON:
-                self._take_body(post, answer.whole_body())
+                self._take_body(post, _frame_in(answer.whole_body(), post))
             elif kind == EVENT_STREAM:
                 self._take_events(post, answer.whole_body())
                 are_events_taken = True
@@ -345,7 +347,7 @@ class HttpClient(RemoteClient):
         async for events in self.dial.events(response):
             for event in events:
                 cursor.advance(event)
-                self.take_event(event, post)
+                self.take_event(event, post, await self.read_event(event, post))
             if post is not None and not post.ids:
                 return
             await self.inbox.wait_for_room()
@@ -513,6 +515,10 @@ class HttpClient(RemoteClient):
             async with asyncio.timeout(self._limits.close_grace):
                 async with self.dial.request("DELETE", self._headers()) as response:
                     logger.debug("%s: session ended: HTTP %d", self.name, response.status)
+
+
+def _frame_in(body: bytes, post: Post) -> Frame:
+    return Frame(without_bom(body).strip(), post.frame.head.id)
 
 
 def _with_cookies(headers: dict[str, str], cookies: str) -> dict[str, str]:

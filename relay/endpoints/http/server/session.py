@@ -16,6 +16,7 @@ from relay.endpoints.core.arrivals import Arrivals
 from relay.endpoints.core.hops import Trail
 from relay.endpoints.core.inbox import FrameInbox
 from relay.endpoints.core.last_resort import give_later
+from relay.endpoints.core.turns import read_in_turn
 from relay.endpoints.http.server.stream import EventStream
 from relay.errors import EndpointClosed, RelayError
 from relay.frames import replies
@@ -96,10 +97,11 @@ class ClientSession:
             finally:
                 self.waiting -= 1
 
-    def take_refused(self, body: bytes) -> None:
-        """Give the server an error in place of its client's answer, if that was in a body that is refused: it waits."""
+    async def take_refused(self, frame: Frame) -> None:
+        """Give the server an error in place of its client's answer, if that is in what is refused: it waits for it."""
+        await read_in_turn(frame)
         if not self.is_closing:
-            answers = answers_in(Frame(body), "the client", is_server=False)
+            answers = answers_in(frame, "the client", is_server=False)
             self.inbox.put([one for one in answers if one.head.kind is Kind.RESPONSE and one.head.id is not None])
 
     async def receive(self) -> Sequence[Frame]:

@@ -67,8 +67,9 @@ class SseRoutes:
     async def _check_frame(self, body: bytes, session: SseSession) -> Frame:
         try:
             return await self._checks.check_frame_in_turns(body, None)
-        except Refused:
-            session.take_refused(body)  # it may have been an answer for which the server waits
+        except Refused as exc:
+            # It may have been an answer for which the server waits.
+            await session.take_refused(exc.frame or Frame(body))
             raise
 
     def _accept(self, session: SseSession, frame: Frame) -> None:

@@ -166,8 +166,8 @@ class StreamableHttp:
             try:
                 frame = await self._checks.check_frame_in_turns(body, known.version if known else None)
             except Refused as exc:
-                if isinstance(known, HttpSession):
-                    known.take_refused(body)  # it may have been an answer for which the server waits
+                if isinstance(known, HttpSession):  # it may have been an answer for which the server waits
+                    await known.take_refused(exc.frame or Frame(body))
                 raise stale or exc from None
             if stale is not None and frame.head.method != "initialize":
                 raise stale

@@ -30,6 +30,7 @@ from relay.busy_poll import BusyPoll
 from relay.endpoints.core.arrivals import Arrivals
 from relay.endpoints.core.hops import Trail
 from relay.endpoints.core.tasks import TaskScope
+from relay.endpoints.core.turns import LARGE, let_others_go_on, read_in_turn
 from relay.endpoints.http.client.aiohttp_dial import Dial, Response
 from relay.endpoints.http.client.cookies import CookieJar, SessionJars
 from relay.endpoints.http.client.pool import PooledResponse
@@ -208,7 +209,7 @@ class PassThrough:
             pooled,
             frame,
             homeward=_HOMEWARD,
-            max_bytes=self._limits.max_frame_bytes,
+            max_bytes=min(self._limits.max_frame_bytes, LARGE),  # a larger answer is looked at in several turns
             on_end=self._direct_ended,
         )
         self._directs.add(direct)
@@ -468,9 +469,13 @@ class PassThrough:
         kind = media_type(response.headers.get("Content-Type"))
         body = await (self._dial.read_body if kind == JSON else self._dial.read_error_body)(response)
         if kind == JSON:
-            body = once_each(without_bom(body))
+            body = without_bom(body)
+            await let_others_go_on(body)
+            body = once_each(body)
         if head is not None and head.asks:
-            answer = _answer_in(head, body, response) if kind == JSON else None
+            frame = Frame(body.strip())
+            await read_in_turn(frame)
+            answer = _answer_in(head, body, response, frame) if kind == JSON else None
             if answer is None:
                 said = self._dial.describe_error_body(body) if kind != JSON else ""
                 seen = f"answered with content type {kind or 'none'!r} {said}".rstrip()
@@ -685,9 +690,12 @@ def _is_framed(response: Response) -> bool:
     return "Content-Length" in response.headers or "Transfer-Encoding" in response.headers
 
 
-def _answer_in(head: Head, body: bytes, response: Response) -> bytes | None:
-    """Return the body that answers every request, each under its id; None if this one does not."""
-    frame = Frame(body.strip())
+def _answer_in(head: Head, body: bytes, response: Response, frame: Frame | None = None) -> bytes | None:
+    """Return the body that answers every request, each under its id; None if this one does not.
+
+    ``frame`` is what it holds, if that has been read.
+    """
+    frame = frame or Frame(body.strip())
     is_readable = frame.head.kind is not Kind.INVALID
     answers = (frame.read_whole() if is_readable and not _is_framed(response) else frame.head).messages
     asked = {one.id: None for one in head.messages if one.kind is Kind.REQUEST and one.id is not None}
