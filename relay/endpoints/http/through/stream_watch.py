@@ -118,7 +118,8 @@ class StreamWatch:
         for number, (piece, is_end) in enumerate(zip(pieces, ends, strict=True)):
             again = next(left, None) if is_end else None
             if again is not None and (number or not has_begun):
-                piece = _position_in(piece) + (again or b"\n")
+                position = _position_in(piece)
+                piece = position + (again or (b"\n" if position else b""))
             elif again is not None:
                 end = _LAST_LINE_END.search(piece)
                 at = end.start() if end is not None else len(piece)
