@@ -13,7 +13,7 @@ from time import monotonic
 from typing import cast
 
 from relay.endpoints.core.inbox import FrameInbox
-from relay.endpoints.core.turns import BREATH, LARGE
+from relay.endpoints.core.turns import LARGE, breath
 from relay.errors import EndpointBroken, EndpointClosed, RelayError
 from relay.frames.envelope import salvage_head
 from relay.frames.frame import Frame
@@ -80,7 +80,7 @@ class FrameReader(asyncio.Protocol):
         """Read the head of a large frame, and let others go on before more is done with it."""
         self.pause()
         assert first.head is not None, "read"
-        asyncio.get_running_loop().call_later(BREATH, self.deliver_late)
+        asyncio.get_running_loop().call_later(breath(len(first.raw)), self.deliver_late)
 
     def deliver_late(self) -> None:
         """Deliver now what was to be delivered in a later turn."""
