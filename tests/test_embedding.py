@@ -103,7 +103,7 @@ def http2_server(folder: Path, sdk: str) -> Iterator[tuple[int, str]]:
     words = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
     made = [*words.split(), "-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", certificate]
     subprocess.run(made, check=True, capture_output=True)
-    command = [sys.executable, str(ROOT / "tests" / "embedding_server.py"), certificate, key]
+    command = [sys.executable, "-P", str(ROOT / "tests" / "embedding_server.py"), certificate, key]
     environment = {**os.environ, "PYTHONPATH": sdk}
     process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
