@@ -3,6 +3,9 @@
 Sizes are bytes, times are seconds. A caller changes one with ``Limits(stall=5)`` or ``dataclasses.replace``.
 """
 
+from __future__ import annotations
+
+import dataclasses
 from dataclasses import dataclass
 
 __all__ = ["DEFAULT_LIMITS", "Limits"]
@@ -119,6 +122,10 @@ class Limits:
     """The first wait before a lost stream is opened again; doubled each time, with jitter."""
     reconnect_max: float = 30.0
     """The longest such wait."""
+
+    def for_many_clients(self) -> Limits:
+        """Return the limits of a connection that many clients share: more of their requests may be open at once."""
+        return dataclasses.replace(self, max_in_flight=self.max_shared_in_flight)
 
 
 DEFAULT_LIMITS = Limits()

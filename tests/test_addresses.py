@@ -18,10 +18,10 @@ from relay.app.settings import BridgeSettings, CheckSettings, ChoiceSettings
 from relay.app.specs import parse_listen
 from relay.auth.outbound import check_token_url
 from relay.endpoints.combined.pool import Retry
+from relay.endpoints.core.dialling import DEFAULT_DIALLING
 from relay.endpoints.socket.tcp import parse_address
 from relay.errors import ConfigError, RelayError
 from relay.frames.frame import Frame
-from relay.limits import DEFAULT_LIMITS
 
 SECRETS = ("us3r", "s3cret", "t0ken")
 HOSTS = ("ws://", "wss://", "http://", "https://")
@@ -65,13 +65,9 @@ def test_status_and_names_show_no_secret(scheme: str) -> None:
     """``/status``, names of endpoints and of choices, and the reprs of settings hold no login and no query."""
     address = _address(scheme)
     is_socket = scheme.startswith("ws")
-    target = (
-        AddressTarget(address, headers={}, limits=DEFAULT_LIMITS)
-        if is_socket
-        else RemoteTarget(address, headers={}, transport="auto", limits=DEFAULT_LIMITS)
-    )
+    target = AddressTarget(address, DEFAULT_DIALLING) if is_socket else RemoteTarget(address, DEFAULT_DIALLING)
     choice = ChoiceTarget(
-        [target, target], strategy="round-robin", retry=Retry(), limits=DEFAULT_LIMITS, ends_with_home=False
+        [target, target], strategy="round-robin", retry=Retry(), limits=DEFAULT_DIALLING.limits, ends_with_home=False
     )
     for shown in (target.name, target.status(), choice.name, choice.status(), connect(address).name):
         _assert_nothing_shown(shown)
@@ -97,7 +93,7 @@ async def test_errors_to_clients_show_no_secret(scheme: str, way: str, caplog: p
         "connect": lambda: connect(address),
         "fallback": lambda: fallback(address, address, retry_attempts=1),
         "balance": balancer.session,
-        "target": AddressTarget(address, headers={}, limits=DEFAULT_LIMITS).endpoint,
+        "target": AddressTarget(address, DEFAULT_DIALLING).endpoint,
     }[way]()
     said: list[object] = []
     try:

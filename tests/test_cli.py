@@ -111,7 +111,8 @@ def test_defaults_of_a_listener(jobs: list[Settings]) -> None:
     """127.0.0.1, a free port, the short environment, nobody else."""
     settings = serving(jobs, "a/server")
     assert (*settings.listen, settings.cwd, settings.name) == (ListenSpec("http", "127.0.0.1", 0), None, "server")
-    assert (settings.allowed_hosts, settings.allowed_origins, settings.secrets, settings.warnings) == ([], [], [], [])
+    assert (settings.listening.allowed_hosts, settings.listening.allowed_origins) == ([], [])
+    assert (settings.secrets, settings.warnings) == ([], [])
     assert set(settings.env) <= {"HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER"}
     assert settings.limits == DEFAULT_LIMITS
 
@@ -152,8 +153,8 @@ def test_every_option_of_a_listener(jobs: list[Settings], monkeypatch: pytest.Mo
         "server",
     )
     assert (*settings.listen, settings.cwd) == (ListenSpec("http", "::1", 8080), "/tmp")
-    assert list(settings.allowed_hosts) == ["a.example", "b.example:1"]
-    assert list(settings.allowed_origins) == ["https://x", "https://y", "https://z"]
+    assert list(settings.listening.allowed_hosts) == ["a.example", "b.example:1"]
+    assert list(settings.listening.allowed_origins) == ["https://x", "https://y", "https://z"]
     assert (settings.env["A"], settings.env["MY_TOKEN"], settings.env["SOMETHING"]) == ("1", "canary", "else")
     assert list(settings.secrets) == ["canary"]
     limits = settings.limits
@@ -166,8 +167,8 @@ def test_every_option_of_a_bridge(jobs: list[Settings], monkeypatch: pytest.Monk
         jobs, "-H", "X-One", "1", "--headers", "Authorization", "Bearer canary", "--transport", "sse", "https://h/mcp"
     )
     assert settings.url == "https://h/mcp"
-    assert settings.headers == {"X-One": "1", "Authorization": "Bearer canary"}
-    assert settings.transport == "sse"
+    assert settings.dialling.headers == {"X-One": "1", "Authorization": "Bearer canary"}
+    assert settings.dialling.transport == "sse"
     assert set(settings.secrets) == {"Bearer canary", "canary"}
 
 
@@ -177,14 +178,14 @@ def test_every_option_of_a_bridge(jobs: list[Settings], monkeypatch: pytest.Monk
 )
 def test_transports(jobs: list[Settings], word: str, transport: str) -> None:
     """Streamable HTTP has two spellings in the field."""
-    assert bridging(jobs, "--transport", word, "HTTPS://h/mcp").transport == transport
+    assert bridging(jobs, "--transport", word, "HTTPS://h/mcp").dialling.transport == transport
 
 
 def test_the_access_token_replaces_any_authorization(jobs: list[Settings], monkeypatch: pytest.MonkeyPatch) -> None:
     """API_ACCESS_TOKEN becomes the one Authorization header, whatever its case was on the command line."""
     monkeypatch.setenv("API_ACCESS_TOKEN", "canary")
     settings = bridging(jobs, "-H", "AUTHORIZATION", "Basic x", "-H", "A", "b", "http://h/")
-    assert settings.headers == {"A": "b", "Authorization": "Bearer canary"}
+    assert settings.dialling.headers == {"A": "b", "Authorization": "Bearer canary"}
     assert "canary" in settings.secrets
 
 
@@ -236,7 +237,7 @@ def test_what_is_of_no_use_is_said_and_ignored(
     assert len(lines) == len(said)
     assert all("WARNING" in line and part in line for line, part in zip(lines, said, strict=True)), lines
     if words[1] == "Accept":
-        assert isinstance(jobs[0], BridgeSettings) and jobs[0].headers == {}
+        assert isinstance(jobs[0], BridgeSettings) and jobs[0].dialling.headers == {}
 
 
 def test_brackets_around_an_address_to_listen_on(jobs: list[Settings]) -> None:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from relay.app.specs import ListenSpec
 from relay.endpoints.combined.pool import Retry
-from relay.endpoints.http.paths import DEFAULT_PATHS, HttpPaths
-from relay.limits import DEFAULT_LIMITS, Limits
+from relay.endpoints.core.dialling import DEFAULT_DIALLING, DiallingOptions
+from relay.endpoints.http.listening import DEFAULT_LISTENING, ListeningOptions
+from relay.limits import Limits
 from relay.routing.schedule import Strategy
 
 if TYPE_CHECKING:
     from relay.app.config.servers_source import ServersSource
-    from relay.auth.outbound import Login
 
 __all__ = ["BridgeSettings", "CheckSettings", "ChoiceSettings", "LogTo", "ServeSettings", "Share"]
 
@@ -38,13 +37,8 @@ class BridgeSettings:
     """Own stdio to a URL."""
 
     url: str = field(repr=False)
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    login: Login | None = None
-    transport: Literal["auto", "sse", "streamablehttp"] = "auto"
-    dial_tls: ssl.SSLContext | None = None
-    """How to speak TLS to the server; None: as by default."""
+    dialling: DiallingOptions = DEFAULT_DIALLING
     secrets: Sequence[str] = field(default=(), repr=False)
-    limits: Limits = DEFAULT_LIMITS
     log_to: LogTo = "stderr"
     """Who is told of the relay's own warnings."""
 
@@ -60,22 +54,14 @@ class ServeSettings:
     env: Mapping[str, str] = field(repr=False)
     """The child's whole environment."""
     url: str | None = field(default=None, repr=False)
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    login: Login | None = None
-    transport: Literal["auto", "sse", "streamablehttp"] = "auto"
-    dial_tls: ssl.SSLContext | None = None
-    """How to speak TLS to servers; None: as by default."""
+    dialling: DiallingOptions = DEFAULT_DIALLING
+    """How to reach the server at the URL, or each of several servers."""
     share: Share | None = None
     """What clients share; None: legacy sessions nothing, clients of 2026-07-28 one server."""
     cwd: str | None = None
     listen: Sequence[ListenSpec] = (ListenSpec("http"),)
-    listen_tls: ssl.SSLContext | None = None
-    """The certificate of those that have TLS."""
-    paths: HttpPaths = DEFAULT_PATHS
-    """Where on an HTTP port the server is offered."""
-    allowed_hosts: Sequence[str] = ()
-    allowed_origins: Sequence[str] = ()
-    exposed_headers: Sequence[str] = ()
+    listening: ListeningOptions = DEFAULT_LISTENING
+    """What all listeners have in common; the certificate is for those addresses that have TLS."""
     secrets: Sequence[str] = field(default=(), repr=False)
     warnings: Sequence[str] = field(default=(), repr=False)
     """Said once the relay listens: what this configuration exposes."""
@@ -87,7 +73,11 @@ class ServeSettings:
     """Whether named servers get our whole environment."""
     is_eager: bool = False
     """Whether the servers are started before anybody uses them."""
-    limits: Limits = DEFAULT_LIMITS
+
+    @property
+    def limits(self) -> Limits:
+        """What the relay holds and waits for."""
+        return self.listening.limits
 
     @property
     def has_default(self) -> bool:
@@ -100,10 +90,7 @@ class CheckSettings:
     """A look at a server: an address, or a command that is started for it."""
 
     target: str | Sequence[str] = field(repr=False)
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    login: Login | None = None
-    transport: Literal["auto", "sse", "streamablehttp"] = "auto"
-    dial_tls: ssl.SSLContext | None = None
+    dialling: DiallingOptions = DEFAULT_DIALLING
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     """The child's whole environment."""
     cwd: str | None = None

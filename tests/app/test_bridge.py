@@ -10,12 +10,13 @@ import asyncio
 from relay.app.run.bridge import bridge
 from relay.app.log.stderr import StderrSink
 from relay.app.settings import BridgeSettings
+from relay.endpoints.core.dialling import DiallingOptions
 from relay.endpoints.core.memory import memory_pair
 from relay.limits import Limits
 
 near, far = memory_pair()
 limits = Limits(linger=0.05, drain=1000)
-settings = BridgeSettings(url="stays", secrets=(), limits=limits, log_to="stderr")
+settings = BridgeSettings(url="stays", dialling=DiallingOptions(limits=limits), log_to="stderr")
 raise SystemExit(asyncio.run(bridge(settings, StderrSink(), remote=near)))
 """
 

@@ -10,7 +10,9 @@ import sys
 import pytest
 
 from relay import cli
-from relay.auth.outbound import ClientCredentials, DigestLogin, basic_authorization
+from relay.app.settings import BridgeSettings, ServeSettings
+from relay.auth.outbound import ClientCredentials, DigestLogin, Login, basic_authorization
+from relay.endpoints.http.client.login import HttpLogin
 from tests import warm_start
 from tests.app.test_other_words import Jobs, as_it_was, jobs  # noqa: F401 # fixtures
 from tests.e2e.conversation import INITIALIZE, INITIALIZED
@@ -23,6 +25,12 @@ USER_WORDS = ["--username", USER, "--password", PASSWORD]
 CLIENT_WORDS = ["--client-id", "me", "--client-secret", "canary", "--token-url", "https://as/token"]
 
 
+def credentials_of(settings: BridgeSettings | ServeSettings) -> Login:
+    """Return what the relay logs in with."""
+    assert isinstance(settings.dialling.login, HttpLogin)
+    return settings.dialling.login.credentials
+
+
 # -- options ----------------------------------------------------------------------------------------------------------
 
 
@@ -30,25 +38,25 @@ def test_basic_is_a_header(jobs: Jobs) -> None:  # noqa: F811
     """The only Authorization there is; it and the password are secrets."""
     settings = jobs.bridging("-H", "X-One", "1", "-H", "authorization", "Bearer x", *USER_WORDS, URL)
     header = basic_authorization(USER, PASSWORD)
-    assert settings.headers == {"X-One": "1", "Authorization": header}
-    assert settings.login is None
+    assert settings.dialling.headers == {"X-One": "1", "Authorization": header}
+    assert settings.dialling.login is None
     assert {PASSWORD, header, header.removeprefix("Basic ")} <= set(settings.secrets)
 
 
 def test_digest_is_a_login(jobs: Jobs) -> None:  # noqa: F811
     """Its password is a secret."""
     settings = jobs.bridging(*USER_WORDS, "--digest", URL)
-    assert (settings.headers, settings.login) == ({}, DigestLogin(USER, PASSWORD))
+    assert (settings.dialling.headers, credentials_of(settings)) == ({}, DigestLogin(USER, PASSWORD))
     assert PASSWORD in settings.secrets
 
 
 def test_client_credentials_are_a_login(jobs: Jobs) -> None:  # noqa: F811
     """Also of what is offered to others."""
     login = ClientCredentials("me", "canary", "https://as/token")
-    assert jobs.bridging(*CLIENT_WORDS, URL).login == login
+    assert credentials_of(jobs.bridging(*CLIENT_WORDS, URL)) == login
     settings = jobs.serving(*CLIENT_WORDS, "--listen", "http://127.0.0.1:0/mcp", URL)
-    assert (settings.login, "canary" in settings.secrets) == (login, True)
-    assert jobs.bridging(*CLIENT_WORDS, "wss://h/mcp").login == login
+    assert (credentials_of(settings), "canary" in settings.secrets) == (login, True)
+    assert credentials_of(jobs.bridging(*CLIENT_WORDS, "wss://h/mcp")) == login
 
 
 @pytest.mark.parametrize(
@@ -110,7 +118,7 @@ def test_mistakes(words: list[str], said: str, capfd: pytest.CaptureFixture[str]
 def test_a_password_may_come_from_a_variable(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
     """As every option may; there it is in no process list."""
     monkeypatch.setenv("MCP_RELAY_PASSWORD", PASSWORD)
-    assert jobs.bridging("--username", USER, "--digest", URL).login == DigestLogin(USER, PASSWORD)
+    assert credentials_of(jobs.bridging("--username", USER, "--digest", URL)) == DigestLogin(USER, PASSWORD)
 
 
 # -- the program ------------------------------------------------------------------------------------------------------

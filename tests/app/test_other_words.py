@@ -107,7 +107,7 @@ def test_the_url_may_come_from_the_environment(jobs: Jobs, monkeypatch: pytest.M
     """SSE_URL stands in where the command line names no server, and only there."""
     monkeypatch.setenv("SSE_URL", "https://h/sse")
     assert jobs.bridging().url == "https://h/sse"
-    assert jobs.bridging("--transport", "sse").transport == "sse"
+    assert jobs.bridging("--transport", "sse").dialling.transport == "sse"
     assert jobs.bridging("http://other/").url == "http://other/"
     assert list(jobs.serving("--", "server").command) == ["server"]
 
@@ -130,7 +130,7 @@ def test_stateless_is_a_way_to_share(jobs: Jobs) -> None:
 def test_headers_that_pages_may_read(jobs: Jobs) -> None:
     """Each time one more."""
     settings = jobs.serving("--expose-header", "X-One", "--expose-header", "x-two", "server")
-    assert list(settings.exposed_headers) == ["X-One", "x-two"]
+    assert list(settings.listening.exposed_headers) == ["X-One", "x-two"]
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_log_levels_of_everybody(jobs: Jobs, level: str, is_meant: int) -> None:
 @pytest.mark.parametrize("word", ["streamablehttp", "streamable-http", "Streamable-HTTP"])
 def test_two_spellings_of_streamable_http(jobs: Jobs, word: str) -> None:
     """sparfenyuk's and stephenlacy's."""
-    assert jobs.bridging("--transport", word, URL).transport == "streamablehttp"
+    assert jobs.bridging("--transport", word, URL).dialling.transport == "streamablehttp"
 
 
 @pytest.mark.only_loop("asyncio")
@@ -255,7 +255,7 @@ async def test_pages_may_read_the_exposed_headers() -> None:
 )
 def test_own_stdio_to_a_url(jobs: Jobs, words: list[str], dialled: str) -> None:
     """``--transport stdio`` is where the client is; ``sse`` alone is how to dial."""
-    assert jobs.bridging(*words, URL).transport == dialled
+    assert jobs.bridging(*words, URL).dialling.transport == dialled
 
 
 @pytest.mark.parametrize(
@@ -271,7 +271,7 @@ def test_a_url_that_is_offered_by_http(jobs: Jobs, words: list[str], dialled: st
     """With a port, ``http`` and ``sse`` are where clients come from; both are at the same address."""
     settings = jobs.serving(URL, "--name", "Mine", "--port", "8080", *words)
     assert (settings.url, list(settings.listen)) == (URL, [ListenSpec("http", "127.0.0.1", 8080)])
-    assert (settings.transport, settings.name) == (dialled, "Mine")
+    assert (settings.dialling.transport, settings.name) == (dialled, "Mine")
 
 
 def test_a_command_by_those_words(jobs: Jobs) -> None:

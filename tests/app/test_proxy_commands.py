@@ -91,7 +91,7 @@ def test_the_words_of_mcp_connect(settings_of: Callable[..., ServeSettings]) -> 
     assert found.choice.targets == ["http://h:1/mcp", "tcp://h:1", "https://i/mcp"]
     assert (found.choice.strategy, found.choice.retry.timeout) == ("in-order", 5)
     assert (found.choice.retry.attempts, found.choice.retry.delay) == (2, 0.25)
-    assert found.headers == {"X-A": "1", "X-B": "2", "User-Agent": "me/1", "Authorization": "Bearer secret"}
+    assert found.dialling.headers == {"X-A": "1", "X-B": "2", "User-Agent": "me/1", "Authorization": "Bearer secret"}
     assert "secret" in found.secrets
 
 
@@ -115,7 +115,7 @@ def test_balancing(settings_of: Callable[..., ServeSettings]) -> None:
     assert found.choice is not None
     assert found.choice.targets == [f"tcp://127.0.0.1:{port}" for port in (1, 2, 3)]
     assert (found.choice.strategy, found.choice.retry.timeout) == ("least-in-flight", None)
-    assert found.headers == {"X-API-Key": "the key"}
+    assert found.dialling.headers == {"X-API-Key": "the key"}
 
 
 @pytest.mark.parametrize(

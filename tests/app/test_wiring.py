@@ -14,6 +14,7 @@ from relay.app.run.listening import listen_http
 from relay.app.settings import BridgeSettings, ServeSettings
 from relay.app.specs import ListenSpec, is_url
 from relay.endpoints.child.guardian import Guardian
+from relay.endpoints.core.dialling import DiallingOptions
 from relay.errors import ConfigError
 from relay.frames.frame import Frame
 from relay.limits import DEFAULT_LIMITS, Limits
@@ -34,9 +35,11 @@ def test_what_is_a_url(target: str, expected: bool) -> None:
 def test_settings_are_values_with_safe_defaults() -> None:
     """Loopback, nobody admitted besides, the default limits."""
     serve = ServeSettings(command=["x"], name="x", env={})
-    assert [*serve.listen, *serve.allowed_hosts, *serve.allowed_origins] == [ListenSpec("http", "127.0.0.1", 0)]
+    assert serve.limits == DEFAULT_LIMITS
+    admitted = [*serve.listening.allowed_hosts, *serve.listening.allowed_origins]
+    assert [*serve.listen, *admitted] == [ListenSpec("http", "127.0.0.1", 0)]
     bridge = BridgeSettings(url="http://h/")
-    assert (bridge.transport, dict(bridge.headers), bridge.limits) == ("auto", {}, DEFAULT_LIMITS)
+    assert bridge.dialling == DiallingOptions(headers={}, transport="auto", tls=None, login=None, limits=DEFAULT_LIMITS)
 
 
 async def test_a_target_counts_its_children() -> None:

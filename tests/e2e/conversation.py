@@ -16,7 +16,8 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any
 
-from relay.endpoints.http.client.remote import Remote, Transport
+from relay.endpoints.core.dialling import DiallingOptions, Transport
+from relay.endpoints.http.client.remote import Remote
 from relay.frames.frame import Frame
 from relay.limits import DEFAULT_LIMITS, Limits
 from tests import warm_start
@@ -242,7 +243,7 @@ class Direct(Conversation):
         owed: bool = False,
     ) -> AsyncIterator[Direct]:
         """Connect while the block lasts; unless ``owed``, every request must have had its one answer."""
-        self = cls(Remote(url, headers=headers, transport=transport, limits=limits))
+        self = cls(Remote(url, DiallingOptions(headers=headers or {}, transport=transport, limits=limits)))
         async with asyncio.TaskGroup() as group:
             group.create_task(self._read(), name="its frames")
             try:

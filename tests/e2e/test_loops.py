@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from relay.app.run import wiring
+from relay.app.run import targets
 from relay.app.run.targets import AddressTarget
+from relay.endpoints.core.dialling import DiallingOptions
 from relay.frames.frame import Frame
 from relay.limits import Limits
 from tests.e2e.oracle import Client, Relay, initialize, run_words
@@ -105,11 +106,11 @@ async def test_two_relays_that_lead_to_each_other(scheme: str) -> None:
 
 async def test_connections_that_are_never_answered_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     """No mark passes TCP: but in a loop no connection is ever answered. An answer makes room."""
-    monkeypatch.setattr(wiring, "_MOST_UNANSWERED", 3)
+    monkeypatch.setattr(targets, "_MOST_UNANSWERED", 3)
     peers: list[asyncio.StreamWriter] = []
     server = await asyncio.start_server(lambda _, writer: peers.append(writer), "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    target = AddressTarget(f"tcp://127.0.0.1:{port}", headers={}, limits=Limits(find_out=0.1, close_grace=0.1))
+    target = AddressTarget(f"tcp://127.0.0.1:{port}", DiallingOptions(limits=Limits(find_out=0.1, close_grace=0.1)))
     endpoints = [target.endpoint() for _ in range(5)]
     for endpoint in endpoints[:3]:
         await endpoint.send([Frame(initialize())])

@@ -13,7 +13,9 @@ import pytest
 
 import relay
 from relay.app.run.listening import listen_http
+from relay.endpoints.core.dialling import DiallingOptions
 from relay.endpoints.http.client.aiohttp_dial import Dial
+from relay.endpoints.http.listening import ListeningOptions
 from relay.endpoints.http.server.modern import ModernClients
 from relay.limits import Limits
 from tests.e2e.odd_doors import CLIENTS, SERVERS, WAIT, Client, Message, OwnPipes, reaching, serving
@@ -219,11 +221,11 @@ async def test_every_answer_has_its_call_where_requests_are_handed_on(
     params: dict[str, Any] = {"_meta": META} if era == "modern" else {}
     async with serving(server, answer, tmp_path) as target, contextlib.AsyncExitStack() as stack:
         assert isinstance(target, str)
-        dial = Dial(target, {}, SOON)
+        dial = Dial(target, DiallingOptions(limits=SOON))
         stack.push_async_callback(dial.aclose)
         if way == "first":
             stack.enter_context(pytest.MonkeyPatch.context()).setattr(Dial, "pool", lambda *_: None)
-        listener = await listen_http(server=dial, limits=SOON)
+        listener = await listen_http(options=ListeningOptions(limits=SOON), server=dial)
         stack.push_async_callback(listener.aclose)
         client = await stack.enter_async_context(reaching("http", listener.url))
         if era == "legacy":

@@ -21,6 +21,7 @@ from relay.app.settings import ServeSettings
 from relay.app.specs import ListenSpec
 from relay.endpoints.base import Listener
 from relay.endpoints.child.child import child_environment
+from relay.endpoints.http.listening import ListeningOptions
 from relay.endpoints.http.server.listener import HttpListener
 from relay.limits import Limits
 from tests.e2e.oracle import Client, Oracle, Relay, Wire, initialize, notification, request, run_relay, stdio_server
@@ -153,7 +154,7 @@ async def _serving(limits: Limits) -> AsyncIterator[tuple[str, ChildTarget]]:
     stderr = ChildStderr("test", sink)
     await stderr.open()
     target = ChildTarget(stdio_server(), env=child_environment(), cwd=None, limits=limits, stderr=stderr)
-    settings = ServeSettings(command=stdio_server(), name="test", env={}, limits=limits)
+    settings = ServeSettings(command=stdio_server(), name="test", env={}, listening=ListeningOptions(limits=limits))
     listening: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     class Telling(_Serving):

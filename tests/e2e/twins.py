@@ -19,8 +19,9 @@ from itertools import zip_longest
 from typing import Any, Literal
 
 import relay
-from relay.auth.origin import OriginPolicy
+from relay.endpoints.core.dialling import DiallingOptions
 from relay.endpoints.http.client.aiohttp_dial import Dial
+from relay.endpoints.http.listening import ListeningOptions
 from relay.endpoints.http.server.listener import HttpListener
 from tests.e2e.fault_server import Exchange, FaultServer, Script, error, note, result
 from tests.e2e.oracle import ACCEPT_BOTH, VERSION, Response, Wire, initialize, notification, request
@@ -355,7 +356,7 @@ async def _browse(listener: HttpListener, steps: Sequence[Step], record: Record,
 
 
 async def _child(steps: Sequence[Step], record: Record, names: Names) -> None:
-    listener = HttpListener(limits=LIMITS, policy=OriginPolicy("127.0.0.1"))
+    listener = HttpListener(options=ListeningOptions(limits=LIMITS))
     await listener.start()
     book = Book(record, names)
 
@@ -376,9 +377,9 @@ async def _child(steps: Sequence[Step], record: Record, names: Names) -> None:
 
 async def _through(steps: Sequence[Step], record: Record, names: Names) -> None:
     async with FaultServer.running(Upstream(record, names)) as server:
-        dial = Dial(server.url, {"x-from": "relay"}, LIMITS)
+        dial = Dial(server.url, DiallingOptions(headers={"x-from": "relay"}, limits=LIMITS))
         dial.show = lambda *told: record.observed.append(_told(names, *told))
-        listener = HttpListener(limits=LIMITS, policy=OriginPolicy("127.0.0.1"), server=dial)
+        listener = HttpListener(options=ListeningOptions(limits=LIMITS), server=dial)
         await listener.start()
         try:
             await _browse(listener, steps, record, names)

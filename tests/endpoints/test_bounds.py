@@ -18,8 +18,10 @@ import pytest
 
 from relay.endpoints.base import Endpoint
 from relay.endpoints.core.bounds import Bounds
+from relay.endpoints.core.dialling import DiallingOptions
 from relay.endpoints.core.tasks import TaskScope
 from relay.endpoints.http.client.aiohttp_dial import Dial
+from relay.endpoints.http.listening import ListeningOptions
 from relay.endpoints.http.server.listener import HttpListener
 from relay.endpoints.http.server.mount import PerRequest
 from relay.endpoints.socket.listener import TcpListener, UnixListener
@@ -63,7 +65,9 @@ class Relay:
 
     def __init__(self, limits: Limits, place: Path, server: Dial | None, per_request: PerRequest) -> None:
         self.bounds = Bounds.of(limits)
-        self.http = HttpListener(limits=limits, bounds=self.bounds, server=server, per_request=per_request)
+        self.http = HttpListener(
+            options=ListeningOptions(limits=limits), bounds=self.bounds, server=server, per_request=per_request
+        )
         self.tcp = TcpListener(limits=limits, bounds=self.bounds)
         self.unix = UnixListener(str(place / "s"), limits=limits, bounds=self.bounds)
         self._guests: list[Guest] = []
@@ -204,7 +208,7 @@ async def relay_for(way: str, limits: Limits = ROOM) -> AsyncIterator[Relay]:
             script = Script()
             script.live.add("s")
             far = await stack.enter_async_context(FaultServer.running(script))
-            server = Dial(far.url, {}, limits)
+            server = Dial(far.url, DiallingOptions(limits=limits))
             stack.push_async_callback(server.aclose)
         yield await stack.enter_async_context(relay(limits, server=server, per_request=per_request))
 

@@ -22,8 +22,9 @@ from relay.app.options.connect_args import (
     take_headers,
     transport_of,
 )
+from relay.app.options.dialling import dialling_of, listening_of
 from relay.app.options.headers import headers_of, warn_of_headers
-from relay.app.options.limits import add_drain_timeout, add_http_limits, limits_of
+from relay.app.options.limits import add_drain_timeout, add_http_limits
 from relay.app.options.log import add_log_options, add_log_to, begin_log, refuse_log_to_client
 from relay.app.options.parser import Parser, add_config_option, parse_words
 from relay.app.options.secrets import secrets_of
@@ -31,8 +32,6 @@ from relay.app.options.targets import add_child_options, variables_of
 from relay.app.options.tls import (
     add_dial_tls_options,
     add_listen_tls_options,
-    dial_tls,
-    listen_tls,
     unauthenticated,
     with_tls,
 )
@@ -228,17 +227,12 @@ def _job(
         log_to=options.log_to,
         choice=ChoiceSettings(targets, strategy, retry),
         env=env,
-        headers=headers,
-        dial_tls=dial_tls(options, addresses, sink),
+        dialling=dialling_of(options, headers, addresses, sink),
         cwd=options.cwd,
         listen=listens,
-        listen_tls=listen_tls(options, listens),
-        allowed_hosts=options.allowed_host,
-        allowed_origins=options.allow_origin,
-        exposed_headers=options.expose_header,
+        listening=listening_of(options, listens),
         secrets=secrets,
         warnings=warnings,
-        limits=limits_of(options),
     )
     if not listens or listens == [ListenSpec("stdio")]:
         from relay.app.run.bridge import bridge_own_servers

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from relay.app.log.stderr import StderrSink
 from relay.app.options.admission import ANY_PAGE, check_admission
+from relay.app.options.dialling import dialling_of, listening_of
 from relay.app.options.headers import headers_of, warn_of_headers
-from relay.app.options.limits import limits_of
 from relay.app.options.log import begin_log, refuse_log_to_client
-from relay.app.options.login import hidden_by_login, log_in, token_urls
+from relay.app.options.login import hidden_by_login, log_in
 from relay.app.options.parser import located
 from relay.app.options.paths import paths_of
 from relay.app.options.relay import parse
 from relay.app.options.secrets import secrets_of
 from relay.app.options.targets import check_names, variables_of
-from relay.app.options.tls import dial_tls, listen_tls, unauthenticated
+from relay.app.options.tls import unauthenticated
 from relay.app.run.quick_start import import_aiohttp
 from relay.app.settings import BridgeSettings, ServeSettings
 from relay.app.specs import ListenSpec, fault_of_scheme, is_address, is_url
@@ -90,24 +90,24 @@ def _serve_settings(
         log_to=options.log_to,
         env=env,
         url=url,
-        headers=headers,
-        login=login,
-        transport=options.transport,
-        dial_tls=dial_tls(options, [*([url] if url else []), *_urls_of(named), *token_urls(login)], sink),
+        dialling=dialling_of(
+            options,
+            headers,
+            [*([url] if url else []), *_urls_of(named)],
+            sink,
+            login=login,
+            url=url,
+            transport=options.transport,
+        ),
         share=options.share,
         cwd=options.cwd,
         listen=options.listens,
-        listen_tls=listen_tls(options, options.listens),
-        paths=paths_of(options),
-        allowed_hosts=options.allowed_host,
-        allowed_origins=options.allow_origin,
-        exposed_headers=options.expose_header,
+        listening=listening_of(options, options.listens, paths_of(options)),
         secrets=secrets,
         warnings=_warnings(options, repr(command[0]) if command else "the servers"),
         named=named,
         pass_environment=options.pass_environment,
         is_eager=options.eager,
-        limits=limits_of(options),
     )
 
 
@@ -162,7 +162,7 @@ def _job(options: argparse.Namespace, command: list[str], sink: StderrSink) -> C
         warn_of_headers(options)
         for warning in hidden_by_login(options, given):
             logger.warning("%s", warning)
-        if is_url(command[0]) or listens_by_http:
+        if is_url(command[0]) or listens_by_http or login is not None:
             import_aiohttp()
         if len(command) > 1:
             raise ConfigError(f"nothing may follow the URL, but {command[1]!r} does; see mcp-relay --help")
@@ -173,12 +173,16 @@ def _job(options: argparse.Namespace, command: list[str], sink: StderrSink) -> C
 
             settings = BridgeSettings(
                 url=command[0],
-                headers=headers,
-                login=login,
-                transport=options.transport,
-                dial_tls=dial_tls(options, [command[0], *token_urls(login)], sink),
+                dialling=dialling_of(
+                    options,
+                    headers,
+                    command[:1],
+                    sink,
+                    login=login,
+                    url=command[0],
+                    transport=options.transport,
+                ),
                 secrets=secrets,
-                limits=limits_of(options),
                 log_to=options.log_to,
             )
             return bridge(settings, sink)

@@ -25,9 +25,10 @@ from relay.app.options.connect_args import (
     take_headers,
     transport_of,
 )
+from relay.app.options.dialling import dialling_of
 from relay.app.options.headers import headers_of, warn_of_headers
 from relay.app.options.log import add_log_options, begin_log
-from relay.app.options.login import add_login_options, hidden_by_login, log_in, token_urls
+from relay.app.options.login import add_login_options, hidden_by_login, log_in
 from relay.app.options.parser import Parser, add_config_option, parse_words, split_command
 from relay.app.options.secrets import secrets_of
 from relay.app.options.targets import (
@@ -39,7 +40,7 @@ from relay.app.options.targets import (
     unused_options,
     variables_of,
 )
-from relay.app.options.tls import add_dial_tls_options, dial_tls
+from relay.app.options.tls import add_dial_tls_options
 from relay.app.options.values import seconds
 from relay.app.run.quick_start import import_aiohttp
 from relay.app.secrets.text import mask_secrets
@@ -148,10 +149,15 @@ def command(words: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
         import_aiohttp()
     settings = CheckSettings(
         target=address or target,
-        headers=headers,
-        login=login,
-        transport=options.transport.replace("-", ""),
-        dial_tls=dial_tls(options, [] if address is None else [address, *token_urls(login)], sink),
+        dialling=dialling_of(
+            options,
+            headers,
+            [] if address is None else [address],
+            sink,
+            login=login,
+            url=address,
+            transport=options.transport.replace("-", ""),
+        ),
         env=child_environment(variables_of(options), pass_all=options.pass_environment),
         cwd=options.cwd,
         timeout=options.timeout,

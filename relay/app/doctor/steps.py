@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import ssl
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
@@ -27,15 +26,15 @@ from relay.app.doctor.output import ChildWords
 from relay.app.doctor.report import KINDS, Found, Listing
 from relay.app.log.frames import FrameLog
 from relay.app.run.child_target import ChildTarget
-from relay.app.run.wiring import connect, log_in_to
+from relay.app.run.wiring import connect_with
 from relay.app.settings import CheckSettings
 from relay.app.specs import is_url
 from relay.endpoints.base import Endpoint
+from relay.endpoints.core.dialling import DiallingOptions
 from relay.endpoints.core.lazy import Lazy
 from relay.endpoints.socket.tcp import TcpAddress, dial
 from relay.errors import ConfigError, RelayError
 from relay.frames.frame import Frame
-from relay.limits import DEFAULT_LIMITS, Limits
 from relay.mcp.errors import UNSUPPORTED_VERSION
 from relay.mcp.revisions import MODERN_VERSION
 
@@ -72,9 +71,9 @@ class Examination:
         self._settings = settings
         self._timeout = settings.timeout
         self._url = settings.target if isinstance(settings.target, str) and is_url(settings.target) else None
-        self._limits = dataclasses.replace(DEFAULT_LIMITS, connect=self._timeout, endpoint_wait=self._timeout)
-        url = settings.target if isinstance(settings.target, str) else ""
-        self._login = log_in_to(url, settings.login, ssl=settings.dial_tls) if url else None
+        dialling = settings.dialling
+        limits = dataclasses.replace(dialling.limits, connect=self._timeout, endpoint_wait=self._timeout)
+        self._dialling = dataclasses.replace(dialling, limits=limits)
         self._frame_log = FrameLog(settings.secrets)
         self._child: ChildTarget | None = None
         self._spoken = spoken
@@ -100,7 +99,7 @@ class Examination:
     async def _ask_everything(self) -> None:
         async with self._talking() as talk:
             self._deadline = time.monotonic() + self._timeout
-            if self._settings.transport != "sse" and await self._discover(talk):
+            if self._dialling.transport != "sse" and await self._discover(talk):
                 await self._ask_around(talk, is_modern=True)
             elif not self._needs_connection:
                 await self._initialize_or_be_late(talk)
@@ -147,14 +146,7 @@ class Examination:
     def _endpoint(self) -> Lazy:
         target = self._settings.target
         if isinstance(target, str):
-            endpoint = connect(
-                target,
-                headers=self._settings.headers,
-                transport=self._settings.transport,
-                ssl=self._settings.dial_tls,
-                limits=self._limits,
-                login=self._login,
-            )
+            endpoint = connect_with(self._dialling, target)
         else:
             endpoint = self._child_endpoint(target)
         assert isinstance(endpoint, Lazy), "nothing is connected before it is used"
@@ -164,7 +156,12 @@ class Examination:
         settings = self._settings
         try:
             self._child = self._child or ChildTarget(
-                target, env=settings.env, cwd=settings.cwd, limits=self._limits, stderr=self._spoken, may_refuse=False
+                target,
+                env=settings.env,
+                cwd=settings.cwd,
+                limits=self._dialling.limits,
+                stderr=self._spoken,
+                may_refuse=False,
             )
         except ConfigError as exc:  # here it is what the test has found, and no mistake of the command line's
             raise explain_command(target[0], str(exc)) from exc
@@ -179,7 +176,7 @@ class Examination:
                 self._opened = await endpoint.open()
                 took: float | None = time.monotonic() - began
                 if self._url is not None:
-                    took = await _try_connection(self._url, self._settings.dial_tls, self._limits)
+                    took = await _try_connection(self._url, self._dialling)
         except ConfigError:
             raise
         except (RelayError, TimeoutError) as exc:
@@ -262,12 +259,14 @@ class Examination:
         self._capabilities = _members(result.get("capabilities"))
 
     def _explain_refusal(self, answer: Answer) -> CheckFailed:
-        has_token = self._login is not None or any(name.lower() == "authorization" for name in self._settings.headers)
+        has_token = self._dialling.login is not None or any(
+            name.lower() == "authorization" for name in self._dialling.headers
+        )
         error = answer.error or {"message": "an answer without a protocolVersion"}
         if "status" in _members(self._refusal.get("data")) and "status" not in _members(error.get("data")):
             error = self._refusal  # what was said to POST is clearer than what was said to the GET of HTTP+SSE
         failure = explain_refusal(self.found.target, error, self._url, has_token=has_token)
-        if self._url is not None and self._settings.transport != "auto":
+        if self._url is not None and self._dialling.transport != "auto":
             failure.advice += f"{'; ' if failure.advice else ''}without --transport it is found out what it speaks"
         return failure
 
@@ -322,7 +321,7 @@ class Examination:
             raise explain_end(str(exc), method, self._spoken.describe_noise(), is_command=is_command) from exc
 
 
-async def _try_connection(url: str, dial_tls: ssl.SSLContext | None, limits: Limits) -> float | None:
+async def _try_connection(url: str, options: DiallingOptions) -> float | None:
     """Connect to where ``url`` is, and close; return how long that took. Raises EndpointUnavailable.
 
     An HTTP endpoint has no connection of its own that could be timed, and tells of its failures in words only. None
@@ -335,10 +334,10 @@ async def _try_connection(url: str, dial_tls: ssl.SSLContext | None, limits: Lim
     assert parts.raw_host is not None and parts.port is not None, "checked by the endpoint"
     if proxy_for(parts) is not None:
         return None
-    limits = dataclasses.replace(limits, close_grace=0.1)
+    limits = dataclasses.replace(options.limits, close_grace=0.1)
     began = time.monotonic()
     address = TcpAddress(parts.raw_host, parts.port, is_tls=parts.scheme == "https")
-    connection = await dial(address, ssl_context=dial_tls, limits=limits)
+    connection = await dial(address, ssl_context=options.tls, limits=limits)
     took = time.monotonic() - began
     await connection.aclose()
     return took

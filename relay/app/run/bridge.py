@@ -12,7 +12,7 @@ from relay.app.log.frames import frame_log
 from relay.app.log.reach import ReachLog
 from relay.app.log.stderr import StderrSink
 from relay.app.run.signals import StopSignals
-from relay.app.run.wiring import connect, log_in_to
+from relay.app.run.wiring import connect_with
 from relay.app.settings import BridgeSettings, ServeSettings
 from relay.app.specs import is_url
 from relay.endpoints.base import Endpoint
@@ -32,32 +32,23 @@ async def bridge(settings: BridgeSettings, sink: StderrSink, *, remote: Endpoint
     """
     stop = StopSignals(sink)
     stop.install()
-    login = log_in_to(settings.url, settings.login, ssl=settings.dial_tls)
+    limits = settings.dialling.limits
     if remote is not None:
         pass
     elif is_url(settings.url):
         from relay.endpoints.http.client.remote import Remote
 
-        remote = Remote(
-            settings.url,
-            headers=settings.headers,
-            transport=settings.transport,
-            ssl_context=settings.dial_tls,
-            limits=settings.limits,
-            login=login,
-        )
+        remote = Remote(settings.url, settings.dialling)
     else:
-        remote = connect(
-            settings.url, headers=settings.headers, ssl=settings.dial_tls, limits=settings.limits, login=login
-        )
+        remote = connect_with(settings.dialling, settings.url)
     reach = ReachLog(remote, then=frame_log(settings.secrets))
-    stdio = await OwnStdio.open(limits=settings.limits)
+    stdio = await OwnStdio.open(limits=limits)
 
     async def stop_in_order() -> None:
         await stop.stopped.wait()
         if not stdio.is_finished:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(settings.limits.drain):
+                async with asyncio.timeout(limits.drain):
                     while stdio.in_flight:  # noqa: ASYNC110 - once in a relay's life
                         await asyncio.sleep(0.02)
         await remote.aclose(EndpointClosed("the relay is shutting down"))
@@ -71,7 +62,7 @@ async def bridge(settings: BridgeSettings, sink: StderrSink, *, remote: Endpoint
         await ended.wait()
         while stdio.in_flight:  # noqa: ASYNC110 - once in a relay's life
             await asyncio.sleep(0.02)
-        await asyncio.sleep(settings.limits.linger)
+        await asyncio.sleep(limits.linger)
         await remote.aclose()
 
     with contextlib.ExitStack() as while_it_runs:
@@ -85,8 +76,8 @@ async def bridge(settings: BridgeSettings, sink: StderrSink, *, remote: Endpoint
             stopping = group.create_task(stop_in_order(), name="stop in order")
             ending = group.create_task(end_in_order(), name="end in order")
             # What is in flight when stdin ends is delivered, as after SIGTERM, and for as long.
-            limits = dataclasses.replace(settings.limits, linger=settings.limits.drain)
-            report = await pipe(stdio, remote, limits=limits, observer=observer)
+            patient = dataclasses.replace(limits, linger=limits.drain)
+            report = await pipe(stdio, remote, limits=patient, observer=observer)
             stopping.cancel()
             ending.cancel()
     if isinstance(report.failure, ConfigError):
@@ -107,7 +98,7 @@ async def bridge_own_servers(settings: ServeSettings, sink: StderrSink) -> int:
         target = target_of(settings, stderr, ends_with_home=False)
         try:
             bridging = BridgeSettings(
-                url=target.name, secrets=settings.secrets, limits=settings.limits, log_to=settings.log_to
+                url=target.name, dialling=settings.dialling, secrets=settings.secrets, log_to=settings.log_to
             )
             return await bridge(bridging, sink, remote=target.endpoint())
         finally:

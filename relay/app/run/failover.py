@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from ssl import SSLContext
 from typing import Literal
 
 from relay.app.run.child_target import ChildTarget
 from relay.app.run.targets import AddressTarget, RemoteTarget
-from relay.app.run.wiring import connect
+from relay.app.run.wiring import connect_with
 from relay.endpoints.base import Endpoint
 from relay.endpoints.combined.failover import Choice
 from relay.endpoints.combined.pool import Balancer, Retry, Target, only
+from relay.endpoints.core.dialling import DiallingOptions
 from relay.errors import ConfigError
 from relay.limits import DEFAULT_LIMITS, Limits
 from relay.routing.schedule import Strategy
@@ -40,7 +40,8 @@ def fallback(
     within ``timeout`` seconds gets an error, too, and is not sent again: it may have been executed.
     """
     retry = Retry(timeout, retry_attempts, retry_delay)
-    found = [_target(target, headers, ssl, limits) for target in targets]
+    options = DiallingOptions(headers=headers or {}, tls=ssl, limits=limits)
+    found = [_target(target, options) for target in targets]
     balancer = Balancer(found, strategy="in-order", retry=retry, limits=limits)
     return Choice(balancer, owns_balancer=True)
 
@@ -67,7 +68,8 @@ def balance(
     if strategy not in _SPREADING:
         raise ConfigError(f"strategy: {strategy!r} is not one of {', '.join(_SPREADING)}")
     retry = Retry(timeout, retry_attempts, retry_delay)
-    found = [_target(target, headers, ssl, limits) for target in targets]
+    options = DiallingOptions(headers=headers or {}, tls=ssl, limits=limits)
+    found = [_target(target, options) for target in targets]
     return SessionBalancer(found, strategy=strategy, retry=retry, limits=limits)
 
 
@@ -79,26 +81,19 @@ class SessionBalancer(Balancer):
         return Choice(self)
 
 
-def _target(
-    target: str | Sequence[str] | Endpoint,
-    headers: Mapping[str, str] | None,
-    ssl: SSLContext | None,
-    limits: Limits,
-) -> Target:
+def _target(target: str | Sequence[str] | Endpoint, options: DiallingOptions) -> Target:
     if isinstance(target, Endpoint):
         return only(target)
     if target == "stdio:":
-        return only(connect(target, limits=limits))
-    name = connect(target, headers=headers, limits=limits).name  # raises ConfigError now, not when it is used
+        return only(connect_with(options, target))
+    name = connect_with(options, target).name  # raises ConfigError now, not when it is used
 
     def make(is_shared: bool) -> Endpoint:
-        return connect(target, headers=headers, ssl=ssl, limits=_for(limits, is_shared=is_shared))
+        return connect_with(options.for_many_clients() if is_shared else options, target)
 
-    return Target(name, make) if isinstance(target, str) else Target(name, make, patience=limits.handshake)
-
-
-def _for(limits: Limits, *, is_shared: bool) -> Limits:
-    return dataclasses.replace(limits, max_in_flight=limits.max_shared_in_flight) if is_shared else limits
+    if isinstance(target, str):
+        return Target(name, make)
+    return Target(name, make, patience=options.limits.handshake)
 
 
 class ChoiceTarget:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 from relay.addresses import shown_address
 from relay.app.specs import ListenSpec, parse_listen
-from relay.auth.origin import OriginPolicy
 from relay.endpoints.base import Listener
-from relay.endpoints.http.paths import DEFAULT_PATHS, HttpPaths
+from relay.endpoints.http.listening import DEFAULT_LISTENING, ListeningOptions
 from relay.errors import ConfigError
 from relay.limits import DEFAULT_LIMITS, Limits
 
@@ -52,10 +51,7 @@ async def listen(
         return await listen_http(
             where.host,
             where.port,
-            allowed_hosts=allowed_hosts,
-            allowed_origins=allowed_origins,
-            ssl=ssl,
-            limits=limits,
+            ListeningOptions(allowed_hosts=allowed_hosts, allowed_origins=allowed_origins, tls=ssl, limits=limits),
             descriptor=where.descriptor,
         )
     if where.kind == "stdio":
@@ -77,43 +73,33 @@ async def listen(
 async def listen_http(
     host: str = "127.0.0.1",
     port: int = 0,
+    options: ListeningOptions = DEFAULT_LISTENING,
     *,
-    allowed_hosts: Sequence[str] = (),
-    allowed_origins: Sequence[str] = (),
-    exposed_headers: Sequence[str] = (),
-    ssl: SSLContext | None = None,
-    limits: Limits = DEFAULT_LIMITS,
     status: Callable[[], dict[str, object]] | None = None,
     per_request: PerRequest = "no",
     server: Dial | None = None,
     has_root: bool = True,
     descriptor: int | None = None,
-    paths: HttpPaths = DEFAULT_PATHS,
     bounds: Bounds | None = None,
 ) -> HttpListener:
     """Listen for MCP clients by HTTP (``/mcp`` and ``/sse``); iterate over the result for an endpoint per session.
 
     Clients of 2026-07-28 have no sessions: they come as one endpoint. With ``per_request`` every request comes as an
     endpoint of its own: those of the legacy era, or all. A ``server`` that speaks Streamable HTTP is handed requests as
-    they come, and only clients of HTTP+SSE become endpoints. With TLS if ``ssl`` is given. ``descriptor`` is a socket
-    that listens there already. ``bounds`` are shared with other listeners. Raises ConfigError if the address cannot be
-    had.
+    they come, and only clients of HTTP+SSE become endpoints. ``descriptor`` is a socket that listens there already.
+    ``bounds`` are shared with other listeners. Raises ConfigError if the address cannot be had.
     """
     from relay.endpoints.http.server.listener import HttpListener
 
-    policy = OriginPolicy(host, allowed_hosts, allowed_origins, exposed_headers)
     listener = HttpListener(
         host,
         port,
-        ssl_context=ssl,
-        limits=limits,
-        policy=policy,
+        options,
         status=status,
         per_request=per_request,
         server=server,
         has_root=has_root,
         descriptor=descriptor,
-        paths=paths,
         bounds=bounds,
     )
     await listener.start()

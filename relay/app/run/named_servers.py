@@ -27,6 +27,7 @@ from relay.app.settings import ServeSettings
 from relay.app.specs import is_url
 from relay.endpoints.base import Endpoint
 from relay.endpoints.child.child import child_environment, resolve_program
+from relay.endpoints.core.dialling import DiallingOptions
 from relay.endpoints.core.refusing import Refusing
 from relay.endpoints.core.tasks import TaskScope
 from relay.errors import ConfigError
@@ -264,11 +265,10 @@ class NamedServers:
                 name=server.name,
                 must_exist=False,
             )
-        if is_url(url):
-            return RemoteTarget(
-                url, headers=server.headers, transport=server.transport, ssl=self._settings.dial_tls, limits=limits
-            )
-        return AddressTarget(url, headers=server.headers, ssl=self._settings.dial_tls, limits=limits)
+        options = DiallingOptions(
+            headers=server.headers, transport=server.transport, tls=self._settings.dialling.tls, limits=limits
+        )
+        return RemoteTarget(url, options) if is_url(url) else AddressTarget(url, options)
 
 
 def _differ(one: NamedServer, other: NamedServer) -> bool:

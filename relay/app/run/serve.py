@@ -79,27 +79,20 @@ def target_of(
 def _one_target(
     settings: ServeSettings, stderr: ChildStderr, *, is_alone: bool = True
 ) -> ChildTarget | RemoteTarget | AddressTarget:
-    limits, url = settings.limits, settings.url
+    url = settings.url
     if url is None:
         return ChildTarget(
             settings.command,
             env=settings.env,
             cwd=settings.cwd,
-            limits=limits,
+            limits=settings.limits,
             stderr=stderr,
             must_exist=is_alone,
             may_refuse=is_alone,
         )
     if is_url(url):
-        return RemoteTarget(
-            url,
-            headers=settings.headers,
-            transport=settings.transport,
-            ssl=settings.dial_tls,
-            login=settings.login,
-            limits=limits,
-        )
-    return AddressTarget(url, headers=settings.headers, ssl=settings.dial_tls, login=settings.login, limits=limits)
+        return RemoteTarget(url, settings.dialling)
+    return AddressTarget(url, settings.dialling)
 
 
 def _choice_target(
@@ -199,21 +192,17 @@ class _Serving:
 
     async def _listen(self, spec: ListenSpec) -> Listener:
         settings = self._settings
+        options = settings.listening if spec.is_tls else dataclasses.replace(settings.listening, tls=None)
         if spec.kind == "http":
             listener = await listen_http(
                 spec.host,
                 spec.port,
-                allowed_hosts=settings.allowed_hosts,
-                allowed_origins=settings.allowed_origins,
-                ssl=settings.listen_tls if spec.is_tls else None,
-                limits=settings.limits,
+                options,
                 status=self._status,
-                exposed_headers=settings.exposed_headers,
                 per_request=self._offer.per_request if self._offer is not None else "no",
                 server=self._offer.dial if self._offer is not None else None,
                 has_root=self._offer is not None,
                 descriptor=spec.descriptor,
-                paths=settings.paths,
                 bounds=self._bounds,
             )
             self._http.append(listener)
@@ -230,11 +219,10 @@ class _Serving:
             await unix.start()
             say(self._sink, f"listening on {unix.url}")
             return unix
-        context = settings.listen_tls if spec.is_tls else None
         tcp = TcpListener(
             spec.host,
             spec.port,
-            ssl_context=context,
+            ssl_context=options.tls,
             limits=settings.limits,
             bounds=self._bounds,
             owner=self._offer,
@@ -245,7 +233,7 @@ class _Serving:
 
     def _say_where(self, http: HttpListener) -> None:
         base = http.base_url
-        chosen = self._settings.paths
+        chosen = self._settings.listening.paths
         paths = [(chosen.mcp, "Streamable HTTP"), (chosen.sse, "HTTP+SSE")]
         named = self._named.describe() if self._named is not None else ""
         if self._offer is None:
@@ -261,7 +249,7 @@ class _Serving:
         used = [self._offer.last_used] if self._offer is not None else []
         instances = dict.fromkeys(servers, "configured")
         if self._named is not None:
-            below = self._settings.paths.servers
+            below = self._settings.listening.paths.servers
             for name, one in self._named.status().items():  # of which one may be called default, too
                 servers[f"{below}/{name}" if name in servers else name] = one
             instances |= dict.fromkeys(self._named.names, "configured")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
-from relay.app.run.wiring import connect
+from relay.app.run.wiring import connect_with
 from relay.endpoints.base import Endpoint
 from relay.endpoints.combined.shared import IDLE, SharedPool, SharedSessions
+from relay.endpoints.core.dialling import DiallingOptions
 from relay.endpoints.core.lazy import Lazy
 from relay.endpoints.core.tasks import TaskScope
 from relay.endpoints.http.server.modern import ModernClients
@@ -45,10 +45,10 @@ def shared(
         return Shared(target.name, _Once(target).take, limits, spare=target, idle=None)
     if callable(target):
         return Shared("shared server", target, limits)
-    limits_of_server = dataclasses.replace(limits, max_in_flight=limits.max_shared_in_flight)
-    name = connect(target, headers=headers).name  # raises ConfigError now, not when it is used
+    options = DiallingOptions(headers=headers or {}, limits=limits).for_many_clients()
+    name = connect_with(options, target).name  # raises ConfigError now, not when it is used
     idle = None if target == "stdio:" else IDLE  # which is there once, too
-    return Shared(name, lambda: connect(target, headers=headers, limits=limits_of_server), limits, idle=idle)
+    return Shared(name, lambda: connect_with(options, target), limits, idle=idle)
 
 
 class _Once:

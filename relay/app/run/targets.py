@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import weakref
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
-from relay.app.run.wiring import connect, log_in_to
+from relay.app.run.wiring import connect_with
 from relay.endpoints.base import Endpoint
+from relay.endpoints.core.dialling import DiallingOptions
 from relay.endpoints.core.lazy import Lazy
 from relay.endpoints.core.refusing import Refusing
 from relay.errors import EndpointUnavailable
-from relay.limits import Limits
-
-if TYPE_CHECKING:
-    from ssl import SSLContext
-
-    from relay.auth.outbound import Login
 
 __all__ = ["AddressTarget", "RemoteTarget", "Target"]
 
@@ -50,26 +43,13 @@ class Target(Protocol):
 class RemoteTarget:
     """A URL that is connected to for each session."""
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        headers: Mapping[str, str],
-        transport: Literal["auto", "sse", "streamablehttp"],
-        ssl: SSLContext | None = None,
-        login: Login | None = None,
-        limits: Limits,
-    ) -> None:
+    def __init__(self, url: str, options: DiallingOptions) -> None:
         """Check that it is a URL. Raises ConfigError."""
         from relay.endpoints.http.client.aiohttp_dial import Dial
 
-        self._login = log_in_to(url, login, ssl=ssl)
         self._url = url
-        self._headers = headers
-        self._transport = transport
-        self._ssl = ssl
-        self._limits = limits
-        self.dial = Dial(url, headers, limits, ssl, login=self._login)
+        self._options = options
+        self.dial = Dial(url, options)
         self.name = self.dial.name
         self.fault: str | None = None
         """Why its sessions' last request had no answer; None if it had one."""
@@ -80,17 +60,8 @@ class RemoteTarget:
         """Return an endpoint that connects when first used; many clients may have requests open if they share it."""
         from relay.endpoints.http.client.remote import Remote
 
-        limits = self._limits
-        if is_shared:
-            limits = dataclasses.replace(limits, max_in_flight=limits.max_shared_in_flight)
-        endpoint = Remote(
-            self._url,
-            headers=self._headers,
-            transport=self._transport,
-            ssl_context=self._ssl,
-            limits=limits,
-            login=self._login,
-        )
+        options = self._options.for_many_clients() if is_shared else self._options
+        endpoint = Remote(self._url, options)
         self.open.add(endpoint)
         self.started += 1
         return endpoint
@@ -102,7 +73,7 @@ class RemoteTarget:
     @property
     def passes_requests(self) -> bool:
         """Whether requests can be handed on as they come: not to HTTP+SSE, which is another framing."""
-        return self._transport != "sse"
+        return self._options.transport != "sse"
 
     def status(self) -> dict[str, object]:
         """Return what ``/status`` says of it: no headers, no query."""
@@ -130,22 +101,11 @@ class _MayBeSilent(Endpoint, Protocol):
 class AddressTarget:
     """A WebSocket, TCP, TLS or Unix socket address that is connected to for each session; or own stdio, for one."""
 
-    def __init__(
-        self,
-        address: str,
-        *,
-        headers: Mapping[str, str],
-        ssl: SSLContext | None = None,
-        login: Login | None = None,
-        limits: Limits,
-    ) -> None:
+    def __init__(self, address: str, options: DiallingOptions) -> None:
         """Check that it is an address. Raises ConfigError."""
         self._address = address
-        self._headers = headers
-        self._ssl = ssl
-        self._limits = limits
-        self.name = connect(address, headers=headers, limits=limits).name
-        self._login = log_in_to(address, login, ssl=ssl)
+        self._options = options
+        self.name = connect_with(options, address).name
         self.started = 0
         self.fault: str | None = None
         """Why the last connection could not be made; None if it could."""
@@ -171,7 +131,7 @@ class AddressTarget:
                 "does it lead back to this relay?"
             )
             return Refusing(self.name, self.fault)
-        endpoint = connect(self._address, headers=self._headers, ssl=self._ssl, limits=self._limits, login=self._login)
+        endpoint = connect_with(self._options, self._address)
         assert isinstance(endpoint, Lazy), "nothing is connected before it is used"
         try:
             opened = await endpoint.open()
@@ -186,7 +146,7 @@ class AddressTarget:
     async def _has_turn(self) -> bool:
         """Wait while too many connections have been asked and never answered, which is all that a loop does."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._limits.find_out):
+            async with asyncio.timeout(self._options.limits.find_out):
                 while True:
                     self._unheard = {one for one in self._unheard if one.is_unheard}
                     if sum(one.owes_answers for one in self._unheard) < _MOST_UNANSWERED:

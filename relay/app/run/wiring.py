@@ -9,13 +9,14 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from relay.addresses import fault_of_url, shown_address
 from relay.app.specs import URL_SCHEMES, is_url
 from relay.endpoints.base import Endpoint
 from relay.endpoints.child.child import Child, child_environment
+from relay.endpoints.core.dialling import DiallingOptions, ServerLogin, Transport
 from relay.endpoints.core.lazy import Lazy
 from relay.endpoints.stdio.own_stdio import OwnStdio
 from relay.errors import ConfigError
@@ -26,10 +27,8 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from relay.auth.outbound import Login
-    from relay.endpoints.http.client.login import HttpLogin
 
-__all__ = ["connect", "log_in_to"]
+__all__ = ["connect", "connect_with"]
 
 logger = logging.getLogger("relay")
 
@@ -43,13 +42,13 @@ def connect(
     target: str | Sequence[str],
     *,
     headers: Mapping[str, str] | None = None,
-    transport: Literal["auto", "sse", "streamablehttp"] = "auto",
+    transport: Transport = "auto",
     ssl: SSLContext | None = None,
     env: Mapping[str, str] | None = None,
     cwd: str | None = None,
     limits: Limits = DEFAULT_LIMITS,
     client: httpx.AsyncClient | None = None,
-    login: HttpLogin | None = None,
+    login: ServerLogin | None = None,
 ) -> Endpoint:
     """Return an endpoint for a target; it is started or connected when first used.
 
@@ -58,12 +57,26 @@ def connect(
     process's own stdin and stdout, a list a command to start (in ``cwd``, with ``env`` added to the short environment
     that MCP's SDKs give). ``https``, ``wss`` and ``tls`` are with TLS, as ``ssl`` says if given. An http(s) URL is
     spoken to through ``client``, if there is one: an ``httpx.AsyncClient`` for HTTP/2, SOCKS, an ``httpx.Auth``, an
-    application in this process; it remains the caller's to close. ``login`` is what ``log_in_to`` makes, for URLs
+    application in this process; it remains the caller's to close. ``login`` is what ``open_login`` makes, for URLs
     without a client. Raises ConfigError for anything else.
     """
+    options = DiallingOptions(headers=headers or {}, transport=transport, tls=ssl, login=login, limits=limits)
+    return connect_with(options, target, env=env, cwd=cwd, client=client)
+
+
+def connect_with(
+    options: DiallingOptions,
+    target: str | Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: str | None = None,
+    client: httpx.AsyncClient | None = None,
+) -> Endpoint:
+    """Return an endpoint for a target as ``connect`` does, with the options that it makes of its arguments."""
+    limits = options.limits
     if client is not None and (not isinstance(target, str) or not is_url(target)):
         raise ConfigError(f"cannot connect to {_shown(target)!r} through an httpx client: that takes an http(s) URL")
-    if client is not None and ssl is not None:
+    if client is not None and options.tls is not None:
         raise ConfigError("ssl: an httpx client has its own TLS; give the context to it, as verify=…")
     if not isinstance(target, str):
         command = _command(target)
@@ -81,15 +94,7 @@ def connect(
         async def dial() -> Endpoint:
             from relay.endpoints.http.client.remote import Remote
 
-            return Remote(
-                target,
-                headers=headers,
-                transport=transport,
-                ssl_context=ssl,
-                limits=limits,
-                client=client,
-                login=login,
-            )
+            return Remote(target, options, client=client)
 
         return Lazy(shown_address(target), dial)
     if target.lower().startswith(("tcp://", "tls://", "unix:")):
@@ -97,13 +102,13 @@ def connect(
         from relay.endpoints.socket.tcp import parse_address
 
         address = parse_address(target)
-        return Lazy(str(address), lambda: dial_socket(target, ssl_context=ssl, limits=limits))
+        return Lazy(str(address), lambda: dial_socket(target, ssl_context=options.tls, limits=limits))
     if target.lower().startswith(("ws://", "wss://")):
 
         async def dial_upgraded() -> Endpoint:
             from relay.endpoints.websocket.websocket import dial_websocket
 
-            return await dial_websocket(target, headers=headers, login=login, ssl_context=ssl, limits=limits)
+            return await dial_websocket(target, options)
 
         return Lazy(shown_address(target), dial_upgraded)
     raise ConfigError(f"cannot connect to {_shown(target)!r}: {_KNOWN}")
@@ -135,15 +140,3 @@ def _check_host(url: str) -> None:
             f"cannot connect to {shown_address(url)!r}: it names no host, or the port 0; "
             f"expected {parts.scheme}://host/path"
         )
-
-
-def log_in_to(url: str, login: Login | None, *, ssl: SSLContext | None = None) -> HttpLogin | None:
-    """Return what logs in to the server at a URL, to be shared by all connections to it; None if nothing is to.
-
-    A token endpoint is trusted as ``ssl`` says.
-    """
-    if login is None:
-        return None
-    from relay.endpoints.http.client.login import open_login
-
-    return open_login(login, url, ssl)

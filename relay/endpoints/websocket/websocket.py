@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -21,6 +20,7 @@ from multidict import CIMultiDict
 from relay.addresses import shown_address
 from relay.endpoints.core.arrivals import Arrivals
 from relay.endpoints.core.connected import ConnectedEndpoint
+from relay.endpoints.core.dialling import DEFAULT_DIALLING, DiallingOptions
 from relay.endpoints.core.hops import Trail, own_headers
 from relay.endpoints.core.inbox import FrameInbox
 from relay.endpoints.core.keepalive import detect_dead_peer
@@ -49,7 +49,6 @@ from relay.limits import DEFAULT_LIMITS, Limits
 
 if TYPE_CHECKING:
     from relay.endpoints.core.refusal_log import RefusalLog
-    from relay.endpoints.http.client.login import HttpLogin
 
 __all__ = ["SUBPROTOCOL", "WebSocketEndpoint", "accept_websocket", "dial_websocket", "is_upgrade"]
 
@@ -399,19 +398,14 @@ def _with_one_list(request: web.BaseRequest) -> web.BaseRequest:
     return request.clone(headers=headers)
 
 
-async def dial_websocket(
-    url: str,
-    *,
-    headers: Mapping[str, str] | None = None,
-    login: HttpLogin | None = None,
-    ssl_context: ssl.SSLContext | None = None,
-    limits: Limits = DEFAULT_LIMITS,
-) -> WebSocketEndpoint:
-    """Connect to ``ws://host/path`` or ``wss://host/path``, as whom ``login`` says; redirects are not followed.
+async def dial_websocket(url: str, options: DiallingOptions = DEFAULT_DIALLING) -> WebSocketEndpoint:
+    """Connect to ``ws://host/path`` or ``wss://host/path`` as ``options`` say; redirects are not followed.
 
-    Raises ConfigError if it is no such address, EndpointUnavailable if there is no WebSocket within ``limits.connect``.
+    Raises ConfigError if ``url`` is no such address, EndpointUnavailable if there is no WebSocket within
+    ``limits.connect`` seconds.
     """
-    address, sent = parse_url(url, {"User-Agent": "mcp-relay", **own_headers(), **(headers or {})}, ("ws", "wss"))
+    limits, login = options.limits, options.login
+    address, sent = parse_url(url, {"User-Agent": "mcp-relay", **own_headers(), **options.headers}, ("ws", "wss"))
     name = shown_address(str(address))
     own = next((value for header, value in sent.items() if header.lower() == "cookie"), "")
     # For the handshake alone, which a login may send twice: the connection that follows has no headers.
@@ -428,7 +422,7 @@ async def dial_websocket(
 
     is_tls = address.scheme == "wss" or (proxy is not None and proxy.url.scheme == "https")
     session = aiohttp.ClientSession(
-        connector=new_connector(ssl_context, is_tls=is_tls),
+        connector=new_connector(options.tls, is_tls=is_tls),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=limits.connect),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,

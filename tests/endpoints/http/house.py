@@ -12,7 +12,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
-from relay.auth.origin import OriginPolicy
+from relay.endpoints.http.listening import ListeningOptions
 from relay.endpoints.http.server.listener import HttpListener
 from relay.endpoints.http.server.session import HttpSession
 from relay.endpoints.http.server.sse_session import SseSession
@@ -64,9 +64,11 @@ class House:
 
 
 @contextlib.asynccontextmanager
-async def house(limits: Limits = PATIENT, policy: OriginPolicy | None = None) -> AsyncIterator[House]:
+async def house(options: ListeningOptions | Limits = PATIENT) -> AsyncIterator[House]:
     """Listen on a free port until the block is left."""
-    listener = HttpListener(limits=limits, policy=policy)
+    if isinstance(options, Limits):
+        options = ListeningOptions(limits=options)
+    listener = HttpListener(options=options)
     await listener.start()
     opened = House(listener)
     try:

@@ -8,6 +8,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any, Literal
 
+from relay.endpoints.http.listening import ListeningOptions
 from relay.endpoints.http.server.listener import HttpListener
 from relay.endpoints.http.server.modern import ModernClients
 from relay.frames.frame import Frame
@@ -114,7 +115,7 @@ async def modern_house(
     path: str = "/mcp", limits: Limits = PATIENT, *, per_request: Literal["no", "legacy", "all"] = "no"
 ) -> AsyncIterator[ModernHouse]:
     """Listen on a free port until the block is left."""
-    listener = HttpListener(limits=limits, per_request=per_request)
+    listener = HttpListener(options=ListeningOptions(limits=limits), per_request=per_request)
     await listener.start()
     opened = ModernHouse(listener, path)
     try:

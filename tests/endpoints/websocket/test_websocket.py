@@ -25,6 +25,7 @@ import websockets.exceptions
 from aiohttp import web
 from websockets.typing import Subprotocol
 
+from relay.endpoints.core.dialling import DiallingOptions
 from relay.endpoints.core.memory import memory_pair
 from relay.endpoints.http.gate import Refused
 from relay.endpoints.websocket.websocket import WebSocketEndpoint, accept_websocket, dial_websocket, is_upgrade
@@ -58,7 +59,7 @@ async def dialled(limits: Limits) -> AsyncIterator[Sides]:
         handle, "127.0.0.1", 0, subprotocols=[MCP], max_size=None, max_queue=1, ping_interval=None, compression=None
     ) as server:
         port = server.sockets[0].getsockname()[1]
-        near = await dial_websocket(f"ws://127.0.0.1:{port}/mcp", limits=limits)
+        near = await dial_websocket(f"ws://127.0.0.1:{port}/mcp", DiallingOptions(limits=limits))
         far = await came.get()
         assert far.connection.subprotocol == "mcp"
         try:
@@ -205,7 +206,7 @@ asyncio.run(main())
             assert server.stdout is not None
             port = int(await asyncio.to_thread(server.stdout.readline))
             client, ours = memory_pair()
-            upstream = await dial_websocket(f"ws://127.0.0.1:{port}", limits=QUICK)
+            upstream = await dial_websocket(f"ws://127.0.0.1:{port}", DiallingOptions(limits=QUICK))
             async with asyncio.TaskGroup() as group:
                 group.create_task(pipe(ours, upstream, limits=QUICK))
                 await client.send([request(number) for number in range(20)])

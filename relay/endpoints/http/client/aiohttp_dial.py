@@ -9,15 +9,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
-import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
 from relay import fast_ways
+from relay.endpoints.core.dialling import DEFAULT_DIALLING, DiallingOptions
 from relay.endpoints.core.hops import own_headers
 from relay.endpoints.core.tasks import TaskScope
 from relay.endpoints.core.tls import is_refusal
@@ -31,10 +31,6 @@ from relay.endpoints.http.client.kept import ServerHint
 from relay.endpoints.http.client.pool import ConnectionPool, PooledResponse, end_body
 from relay.endpoints.http.client.proxy import proxy_for
 from relay.errors import EndpointBroken, EndpointUnavailable
-from relay.limits import Limits
-
-if TYPE_CHECKING:
-    from relay.endpoints.http.client.login import HttpLogin
 
 __all__ = ["Dial", "Response", "keeping"]
 
@@ -54,28 +50,19 @@ Response = aiohttp.ClientResponse | PooledResponse
 class Dial(AnyDial):
     """The connections to one MCP server by HTTP."""
 
-    def __init__(
-        self,
-        url: str,
-        headers: Mapping[str, str],
-        limits: Limits,
-        ssl_context: ssl.SSLContext | None = None,
-        *,
-        login: HttpLogin | None = None,
-    ) -> None:
-        """Speak to ``url`` with these headers, and as whom ``login`` says, on every request.
+    def __init__(self, url: str, options: DiallingOptions = DEFAULT_DIALLING) -> None:
+        """Speak to ``url`` as ``options`` say, through the proxy that the environment names for it.
 
-        That goes through the proxy that the environment names for it. Raises ConfigError if it is not an http(s) URL,
-        or if that is no proxy.
+        Raises ConfigError if ``url`` is not an http(s) URL, or if the environment names no proxy that can be one.
         """
-        address, self._headers = parse_url(url, headers)
+        address, self._headers = parse_url(url, options.headers)
         self.proxy = proxy_for(address)
         logins = {} if self.proxy is None else {"": self.proxy.authorization or ""}
-        super().__init__(address, limits, secrets_in({**self._headers, **logins}))
+        super().__init__(address, options.limits, secrets_in({**self._headers, **logins}))
         self._hops = own_headers()
-        self.has_login = login is not None or any(name.lower() == "authorization" for name in self._headers)
-        self._login = login
-        self._ssl = ssl_context
+        self.has_login = options.login is not None or any(name.lower() == "authorization" for name in self._headers)
+        self._login = options.login
+        self._ssl = options.tls
         self._session: aiohttp.ClientSession | None = None
         self._pool: ConnectionPool | None = None
         self._may_pool = fast_ways.may_be_taken() and aiohttp_private.has("client")

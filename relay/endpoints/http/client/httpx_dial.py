@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 from yarl import URL
 
 from relay.addresses import without_logins
+from relay.endpoints.core.dialling import DEFAULT_DIALLING, DiallingOptions
 from relay.endpoints.core.keepalive import SERVER_SILENCE, detect_dead_peer
 from relay.endpoints.http.address import parse_url
 from relay.endpoints.http.client.dial import AnyDial, secrets_in
 from relay.endpoints.http.client.httpx_events import HttpxEvents
 from relay.errors import ConfigError, EndpointBroken, EndpointUnavailable
 from relay.frames.sse import SseEvent
-from relay.limits import Limits
 
 if TYPE_CHECKING:
     import httpx
@@ -54,19 +54,19 @@ class _Answer:
 class HttpxDial(AnyDial):
     """The way to one MCP server through a client that somebody else made."""
 
-    def __init__(self, url: str, client: httpx.AsyncClient, headers: Mapping[str, str], limits: Limits) -> None:
-        """Speak to ``url`` with these headers beside the client's own.
+    def __init__(self, url: str, client: httpx.AsyncClient, options: DiallingOptions = DEFAULT_DIALLING) -> None:
+        """Speak to ``url`` with the headers and limits of ``options``, beside the client's own.
 
         Raises ConfigError if it is not an http(s) URL, or if the client is none.
         """
-        address, self._headers = parse_url(url, headers)
+        address, self._headers = parse_url(url, options.headers)
         self._httpx = _library_of(client)
-        super().__init__(address, limits, secrets_in({**client.headers, **self._headers}))
+        super().__init__(address, options.limits, secrets_in({**client.headers, **self._headers}))
         self._own_secrets = self._secrets
         self._client = client
         # A stream may be silent for hours. What else the client says of time holds.
         theirs = client.timeout
-        connect = limits.connect if theirs.connect is None else theirs.connect
+        connect = options.limits.connect if theirs.connect is None else theirs.connect
         self._timeout = self._httpx.Timeout(connect=connect, read=None, write=theirs.write, pool=theirs.pool)
         # What is raised while no byte of the request has left.
         self._unsent = (

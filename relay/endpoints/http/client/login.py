@@ -55,9 +55,10 @@ def open_login(login: Login, url: str, ssl_context: ssl.SSLContext | None = None
 class HttpLogin:
     """What aiohttp's session calls for each request to a server."""
 
-    def __init__(self, origin: URL) -> None:
-        """Log in to ``origin`` and nowhere else."""
+    def __init__(self, origin: URL, credentials: Login) -> None:
+        """Log in to ``origin``, and nowhere else, with ``credentials``."""
         self._origin = origin
+        self.credentials = credentials
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -78,7 +79,7 @@ class _Bearer(HttpLogin):
     """A token from a token endpoint, kept until shortly before its end."""
 
     def __init__(self, credentials: ClientCredentials, origin: URL, ssl_context: ssl.SSLContext | None) -> None:
-        super().__init__(origin)
+        super().__init__(origin, credentials)
         self._credentials = credentials
         self._ssl = ssl_context
         self._url, _ = read_url(credentials.token_url)
@@ -189,7 +190,7 @@ class _Digest(HttpLogin):
     """The answers to a server's challenges, which aiohttp knows how to give."""
 
     def __init__(self, login: DigestLogin, origin: URL) -> None:
-        super().__init__(origin)
+        super().__init__(origin, login)
         self._password = login.password
         self._answering = aiohttp.DigestAuthMiddleware(login.username, login.password)
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from relay.endpoints.base import Taker
+from relay.endpoints.core.dialling import DEFAULT_DIALLING, DiallingOptions, Transport
 from relay.endpoints.core.inbox import FrameInbox
 from relay.endpoints.http.client.dial import AnyDial
 from relay.endpoints.http.client.sse import SseClient
@@ -20,19 +20,14 @@ from relay.endpoints.http.client.streamable import HttpClient
 from relay.errors import ConfigError, EndpointClosed, RelayError
 from relay.frames.frame import Frame
 from relay.frames.head import Kind
-from relay.limits import DEFAULT_LIMITS, Limits
 from relay.mcp.facts import read_facts
 
 if TYPE_CHECKING:
     import httpx
 
-    from relay.endpoints.http.client.login import HttpLogin
-
-__all__ = ["Remote", "Transport"]
+__all__ = ["Remote"]
 
 logger = logging.getLogger("relay")
-
-Transport = Literal["auto", "sse", "streamablehttp"]
 
 
 class Remote:
@@ -41,25 +36,19 @@ class Remote:
     def __init__(
         self,
         url: str,
+        options: DiallingOptions = DEFAULT_DIALLING,
         *,
-        headers: Mapping[str, str] | None = None,
-        transport: Transport = "auto",
-        ssl_context: ssl.SSLContext | None = None,
-        limits: Limits = DEFAULT_LIMITS,
         client: httpx.AsyncClient | None = None,
-        login: HttpLogin | None = None,
     ) -> None:
-        """Send ``headers`` with every request, through ``client`` if there is one, which stays open.
-
-        Without a client, as whom ``login`` says.
+        """Connect as ``options`` say, or through ``client``, which stays open and has TLS and a login of its own.
 
         Raises ConfigError if ``url`` is not an http(s) URL.
         """
-        self._dial = _dial(url, headers or {}, limits, ssl_context, client, login)
+        self._dial = _dial(url, options, client)
         self.name = self._dial.name
-        self._inbox = FrameInbox(self.name, limits)
+        self._inbox = FrameInbox(self.name, options.limits)
         self._client: HttpClient | SseClient | None = None
-        self._transport = transport
+        self._transport = options.transport
         self._is_closed = False
 
     @property
@@ -149,14 +138,7 @@ class Remote:
             await self._dial.aclose()
 
 
-def _dial(
-    url: str,
-    headers: Mapping[str, str],
-    limits: Limits,
-    ssl_context: ssl.SSLContext | None,
-    client: httpx.AsyncClient | None,
-    login: HttpLogin | None,
-) -> AnyDial:
+def _dial(url: str, options: DiallingOptions, client: httpx.AsyncClient | None) -> AnyDial:
     """Make the connections' maker; each imports the library it is for."""
     if client is not None:
         try:
@@ -164,7 +146,7 @@ def _dial(
         except ImportError as exc:
             raise ConfigError(f"client: {exc}; install 'mcp-relay[httpx]'") from exc
 
-        return HttpxDial(url, client, headers, limits)
+        return HttpxDial(url, client, options)
     from relay.endpoints.http.client.aiohttp_dial import Dial
 
-    return Dial(url, headers, limits, ssl_context, login=login)
+    return Dial(url, options)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -21,8 +20,9 @@ from relay.auth.origin import OriginPolicy
 from relay.endpoints.core.binding import EVERYWHERE, addresses_of, bind
 from relay.endpoints.core.bounds import Bounds
 from relay.endpoints.http.gate import Refused
+from relay.endpoints.http.listening import DEFAULT_LISTENING, ListeningOptions
 from relay.endpoints.http.media import JSON, listed
-from relay.endpoints.http.paths import DEFAULT_PATHS, MCP, SSE, HttpPaths
+from relay.endpoints.http.paths import MCP, SSE, HttpPaths
 from relay.endpoints.http.server.connections import ConnectionServer
 from relay.endpoints.http.server.context import ListenerContext
 from relay.endpoints.http.server.expect import holds_body_back, unknown_expectation
@@ -31,7 +31,6 @@ from relay.endpoints.http.server.mount import AnyEndpoint, Mount, PerRequest
 from relay.endpoints.http.server.sse_routes import SseRoutes
 from relay.endpoints.http.server.streamable import StreamableHttp
 from relay.errors import ConfigError
-from relay.limits import DEFAULT_LIMITS, Limits
 from relay.mcp.headers import SESSION_ID
 
 if TYPE_CHECKING:
@@ -79,35 +78,32 @@ class HttpListener:
         self,
         host: str = "127.0.0.1",
         port: int = 0,
+        options: ListeningOptions = DEFAULT_LISTENING,
         *,
-        ssl_context: ssl.SSLContext | None = None,
-        limits: Limits = DEFAULT_LIMITS,
-        policy: OriginPolicy | None = None,
         status: Callable[[], dict[str, object]] | None = None,
         per_request: PerRequest = "no",
         server: Dial | None = None,
         has_root: bool = True,
         descriptor: int | None = None,
-        paths: HttpPaths = DEFAULT_PATHS,
         bounds: Bounds | None = None,
     ) -> None:
         """Listen on ``host``:``port`` (0: a free one) once ``start`` is called; ``status`` adds to ``/status``.
 
-        ``descriptor`` is a socket that listens already, on that address or on a Unix socket. With TLS if a context is
-        given.
+        ``descriptor`` is a socket that listens already, on that address or on a Unix socket.
 
-        ``per_request`` and ``server`` are of the mount at the root (see ``Mount``), if ``has_root``; ``paths`` of all.
-        ``bounds`` it may share with other listeners.
+        ``per_request`` and ``server`` are of the mount at the root (see ``Mount``), if ``has_root``. ``bounds`` it may
+        share with other listeners.
         """
         self._host = host
         self._port = port
-        self._ssl = ssl_context
+        self._ssl = options.tls
         self._descriptor = descriptor
-        self._limits = limits
-        self._context = ListenerContext(limits, policy or OriginPolicy(host), bounds or Bounds.of(limits))
+        self._limits = limits = options.limits
+        policy = OriginPolicy(host, options.allowed_hosts, options.allowed_origins, options.exposed_headers)
+        self._context = ListenerContext(limits, policy, bounds or Bounds.of(limits))
         self._checks = self._context.checks
         self._status = status or (dict)
-        self._paths = paths
+        self._paths = options.paths
         self._doors: dict[str, _Door] = {}
         self._leaving: list[_Door] = []
         self._fast: dict[str, Rules] = {}

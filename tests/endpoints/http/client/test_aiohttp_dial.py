@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 
 import pytest
 
+from relay.endpoints.core.dialling import DiallingOptions
 from relay.endpoints.http.client.aiohttp_dial import Dial
 from relay.errors import EndpointBroken, EndpointUnavailable
 from relay.limits import Limits
@@ -20,7 +21,7 @@ async def dialling(
     url: str, headers: Mapping[str, str] | None = None, limits: Limits | None = None
 ) -> AsyncIterator[Dial]:
     """Make the connections to a server for the length of the block."""
-    dial = Dial(url, headers or {}, limits or Limits())
+    dial = Dial(url, DiallingOptions(headers=headers or {}, limits=limits or Limits()))
     try:
         yield dial
     finally:

@@ -10,9 +10,9 @@ import pytest
 from aiohttp import web
 
 import relay
-from relay.app.run.wiring import log_in_to
 from relay.auth.outbound import DigestLogin
 from relay.endpoints.http.client.cookies import CookieJar, SessionJars
+from relay.endpoints.http.client.login import open_login
 from relay.frames.frame import Frame
 from tests.e2e.conversation import Direct, request
 from tests.e2e.fault_server import Exchange, FaultServer, Script, SseScript, error, result
@@ -342,7 +342,7 @@ async def test_refusal_may_set_what_the_next_try_needs(scheme: str) -> None:
         site = web.TCPSite(server, "127.0.0.1", 0)
         await site.start()
         url = f"{scheme}://127.0.0.1:{server.addresses[0][1]}/mcp"
-        endpoint = relay.connect(url, headers={"Cookie": "mine=1"}, login=log_in_to(url, DigestLogin("u", "p")))
+        endpoint = relay.connect(url, headers={"Cookie": "mine=1"}, login=open_login(DigestLogin("u", "p"), url))
         await endpoint.send([Frame(json.dumps(request(1, "ping")).encode())])
         assert b'"error"' in (await endpoint.receive())[0].raw
         await endpoint.aclose()

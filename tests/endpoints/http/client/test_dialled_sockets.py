@@ -19,8 +19,9 @@ import httpx
 import pytest
 
 from relay.auth.outbound import ClientCredentials
-from relay.endpoints.http.client.login import open_login
-from relay.endpoints.http.client.remote import Remote, Transport
+from relay.endpoints.core.dialling import DiallingOptions, Transport
+from relay.endpoints.http.client.login import HttpLogin, open_login
+from relay.endpoints.http.client.remote import Remote
 from relay.endpoints.socket.tcp import dial
 from relay.endpoints.websocket.websocket import dial_websocket
 from relay.errors import RelayError
@@ -82,8 +83,15 @@ class Far:
             writer.transport.abort()
 
 
-async def ask_by(transport: Transport, url: str, **options: object) -> None:
-    remote = Remote(url, transport=transport, **options)  # type: ignore[arg-type]  # what a test gives
+async def ask_by(
+    transport: Transport,
+    url: str,
+    *,
+    tls: ssl.SSLContext | None = None,
+    login: HttpLogin | None = None,
+    client: httpx.AsyncClient | None = None,
+) -> None:
+    remote = Remote(url, DiallingOptions(transport=transport, tls=tls, login=login), client=client)
     try:
         await remote.send((Frame(PING.raw),))
         await remote.receive()
@@ -98,7 +106,7 @@ async def by_http(far: Far, authority: Authority) -> None:
 
 async def by_https(far: Far, authority: Authority) -> None:
     """The same over TLS."""
-    await ask_by("streamablehttp", f"https://127.0.0.1:{far.port}/mcp", ssl_context=authority.dialling())
+    await ask_by("streamablehttp", f"https://127.0.0.1:{far.port}/mcp", tls=authority.dialling())
 
 
 async def by_sse(far: Far, authority: Authority) -> None:
@@ -125,7 +133,7 @@ async def by_proxy(far: Far, authority: Authority) -> None:
 
 async def by_tunnel(far: Far, authority: Authority) -> None:
     """A proxy that is asked for a tunnel."""
-    await ask_by("streamablehttp", "https://mcp.example/mcp", ssl_context=authority.dialling())
+    await ask_by("streamablehttp", "https://mcp.example/mcp", tls=authority.dialling())
 
 
 async def by_websocket(far: Far, authority: Authority) -> None:
@@ -137,7 +145,7 @@ async def by_websocket(far: Far, authority: Authority) -> None:
 async def by_websocket_and_tls(far: Far, authority: Authority) -> None:
     """The same over TLS."""
     with contextlib.suppress(RelayError):
-        await dial_websocket(f"wss://127.0.0.1:{far.port}/ws", ssl_context=authority.dialling())
+        await dial_websocket(f"wss://127.0.0.1:{far.port}/ws", DiallingOptions(tls=authority.dialling()))
 
 
 async def by_websocket_and_proxy(far: Far, authority: Authority) -> None:

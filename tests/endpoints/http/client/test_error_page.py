@@ -17,6 +17,7 @@ import relay
 from relay.app.doctor.cli import check
 from relay.app.log.stderr import StderrSink
 from relay.app.settings import CheckSettings
+from relay.endpoints.core.dialling import DiallingOptions
 from relay.endpoints.http.client.content_coding import decode
 from relay.endpoints.http.client.error_page import describe_page, page_of
 from relay.errors import EndpointBroken, RelayError
@@ -195,7 +196,7 @@ async def calling(door: str, server: FaultServer, limits: Limits) -> AsyncIterat
             from relay.endpoints.http.client.httpx_dial import HttpxDial
 
             library = await stack.enter_async_context(httpx.AsyncClient())
-            client.remote._dial = HttpxDial(url, library, {}, limits)
+            client.remote._dial = HttpxDial(url, library, DiallingOptions(limits=limits))
         await client.handshake()
         if door.endswith("kept"):
             await client.warm_up(server)

@@ -13,12 +13,13 @@ import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable
 
 import httpx
 import pytest
 
 import relay
+from relay.endpoints.core.dialling import DiallingOptions
 from relay.endpoints.http.client.httpx_dial import HttpxDial
 from relay.limits import Limits
 from relay.testing import laws
@@ -44,8 +45,8 @@ class OwningDial(HttpxDial):
 def through_httpx(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every `Remote` of this test dial through a client with httpx's own defaults."""
 
-    def dial(url: str, headers: Mapping[str, str], limits: Limits, *_: object) -> HttpxDial:
-        return OwningDial(url, httpx.AsyncClient(), headers, limits)
+    def dial(url: str, options: DiallingOptions, *_: object) -> HttpxDial:
+        return OwningDial(url, httpx.AsyncClient(), options)
 
     monkeypatch.setattr("relay.endpoints.http.client.remote._dial", dial)
 

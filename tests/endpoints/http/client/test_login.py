@@ -16,9 +16,11 @@ from aiohttp import web
 
 from relay.auth.outbound import ClientCredentials, DigestLogin, Login, basic_authorization
 from relay.endpoints.base import Endpoint
+from relay.endpoints.core.dialling import DiallingOptions, Transport
 from relay.endpoints.http.client.aiohttp_dial import Dial
 from relay.endpoints.http.client.login import HttpLogin, open_login
 from relay.endpoints.http.client.remote import Remote
+from relay.endpoints.http.listening import ListeningOptions
 from relay.endpoints.http.server.listener import HttpListener
 from relay.endpoints.websocket.websocket import dial_websocket
 from relay.errors import EndpointUnavailable
@@ -98,18 +100,24 @@ async def talking(there: House, way: str = "streamablehttp", login: HttpLogin | 
     async with contextlib.AsyncExitStack() as stack:
         endpoint: Endpoint
         if way == "websocket":
-            endpoint = await dial_websocket(f"ws://127.0.0.1:{there.port}/ws", headers=headers, login=login)
+            endpoint = await dial_websocket(
+                f"ws://127.0.0.1:{there.port}/ws", DiallingOptions(headers=headers, login=login)
+            )
         elif way == "pass":
-            dial = Dial(there.base + "/mcp", headers, LIMITS, login=login)
+            dial = Dial(there.base + "/mcp", DiallingOptions(headers=headers, limits=LIMITS, login=login))
             stack.push_async_callback(dial.aclose)
-            listener = HttpListener(limits=LIMITS, server=dial)
+            listener = HttpListener(options=ListeningOptions(limits=LIMITS), server=dial)
             await listener.start()
             stack.push_async_callback(listener.aclose)
             # What the client says who it is, is not for the server.
-            endpoint = Remote(listener.base_url + "/mcp", headers={"Authorization": "Bearer mine"}, limits=LIMITS)
+            endpoint = Remote(
+                listener.base_url + "/mcp", DiallingOptions(headers={"Authorization": "Bearer mine"}, limits=LIMITS)
+            )
         else:
-            transport = "sse" if way == "sse" else "streamablehttp"
-            endpoint = Remote(there.base + where, headers=headers, transport=transport, limits=LIMITS, login=login)  # type: ignore[arg-type] # mypy sees str
+            transport: Transport = "sse" if way == "sse" else "streamablehttp"
+            endpoint = Remote(
+                there.base + where, DiallingOptions(headers=headers, transport=transport, limits=LIMITS, login=login)
+            )
         stack.push_async_callback(endpoint.aclose)
         yield Talk(endpoint)
 
@@ -372,7 +380,7 @@ async def test_logging_in_with_tls(authority: Authority, kind: str) -> None:
         context = authority.dialling()
         login = open_login(made, there.base, context) if made is not None else None
         headers = {"Authorization": basic_authorization(USER, PASSWORD)} if made is None else {}
-        remote = Remote(f"{there.base}/mcp", headers=headers, limits=LIMITS, ssl_context=context, login=login)
+        remote = Remote(f"{there.base}/mcp", DiallingOptions(headers=headers, limits=LIMITS, tls=context, login=login))
         try:
             talk = Talk(remote)
             await talk.begin()
@@ -389,7 +397,7 @@ async def test_no_secret_goes_where_nobody_is_verified(authority: Authority) -> 
     context.verify_mode = ssl.CERT_NONE
     async with house(Bearer(), authority.serving()) as there:
         login = open_login(ClientCredentials(CLIENT, SECRET, f"{there.base}/token"), there.base, context)
-        remote = Remote(f"{there.base}/mcp", limits=LIMITS, ssl_context=context, login=login)
+        remote = Remote(f"{there.base}/mcp", DiallingOptions(limits=LIMITS, tls=context, login=login))
         try:
             error = (await Talk(remote).ask(1))["error"]
         finally:

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 import relay
-from relay.endpoints.http.client.remote import Transport
+from relay.endpoints.core.dialling import Transport
 from relay.limits import Limits
 from tests.e2e.conversation import INITIALIZE, Direct, note, request
 from tests.e2e.fault_server import JSON, Exchange, FaultServer, Script, SseScript, error, result

@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from relay.endpoints.http.client.remote import Transport
+from relay.endpoints.core.dialling import Transport
 from relay.limits import Limits
 from tests.e2e import oracle
 from tests.e2e.conversation import Direct, request

@@ -12,7 +12,8 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from relay.endpoints.http.client.remote import Remote, Transport
+from relay.endpoints.core.dialling import DiallingOptions, Transport
+from relay.endpoints.http.client.remote import Remote
 from relay.errors import ConfigError, EndpointClosed
 from relay.frames.frame import Frame
 from relay.limits import Limits
@@ -72,7 +73,7 @@ async def make_pair(transport: Transport, limits: Limits) -> AsyncIterator[Pair]
     """Give an initialized session with an open stream."""
     script = SseScript() if transport == "sse" else Listening()
     async with FaultServer.running(script) as server:
-        near = Remote(server.url, transport=transport, limits=limits)
+        near = Remote(server.url, DiallingOptions(transport=transport, limits=limits))
         try:
             await near.send([Frame(json.dumps(INITIALIZE).encode())])
             await near.receive()
@@ -119,7 +120,7 @@ async def test_never_used() -> None:
 async def test_frame_that_is_no_message() -> None:
     """What is not JSON-RPC is answered with -32600 or its like, and the server never sees it."""
     async with FaultServer.running(Script()) as server:
-        remote = Remote(server.url, transport="streamablehttp")
+        remote = Remote(server.url, DiallingOptions(transport="streamablehttp"))
         try:
             await remote.send([Frame(b'{"id":7}')])
             (answer,) = await remote.receive()

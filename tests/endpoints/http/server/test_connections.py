@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from relay.endpoints.http.listening import ListeningOptions
 from relay.endpoints.http.server.listener import HttpListener
 from relay.endpoints.http.server.stream import EventStream
 from relay.limits import Limits
@@ -22,7 +23,7 @@ async def failing() -> AsyncIterator[Client]:
     def fail() -> dict[str, object]:
         raise RuntimeError("a bug with canary in it")
 
-    listener = HttpListener(limits=Limits(close_grace=0.2), status=fail)
+    listener = HttpListener(options=ListeningOptions(limits=Limits(close_grace=0.2)), status=fail)
     await listener.start()
     try:
         async with Client(listener.base_url) as client:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from relay.auth.origin import OriginPolicy
+from relay.endpoints.http.listening import ListeningOptions
 from relay.endpoints.http.paths import HttpPaths
 from relay.endpoints.http.server.listener import HttpListener
 from tests.e2e.oracle import Client, Wire
@@ -17,8 +17,8 @@ from tests.endpoints.http.house import refused
 @contextlib.asynccontextmanager
 async def listening() -> AsyncIterator[HttpListener]:
     """Listen under one name alone, with two more places that say how we are."""
-    policy = OriginPolicy("0.0.0.0", ("relay.example",))
-    listener = HttpListener(policy=policy, paths=HttpPaths(health=("/", "/healthz")))
+    options = ListeningOptions(allowed_hosts=("relay.example",), paths=HttpPaths(health=("/", "/healthz")))
+    listener = HttpListener("0.0.0.0", 0, options)
     await listener.start()
     try:
         yield listener

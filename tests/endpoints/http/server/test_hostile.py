@@ -6,11 +6,12 @@ import asyncio
 
 import pytest
 
-from relay.auth.origin import OriginPolicy
+from relay.endpoints.http.listening import ListeningOptions
 from relay.endpoints.http.server.session import HttpSession
 from relay.limits import Limits
 from tests.e2e.oracle import Client, Wire, request
 from tests.endpoints.http.house import (
+    PATIENT,
     answer,
     house,
     message,
@@ -192,7 +193,7 @@ async def test_every_route_looks_at_host_and_origin_first(method: str, path: str
 async def test_a_preflight_admits_mcp_headers_and_answers_show_the_session_id() -> None:
     """For an allowed origin only; exact, with Vary, never with credentials."""
     origin = "https://app.example"
-    async with house(policy=OriginPolicy("127.0.0.1", (), (origin,))) as there:
+    async with house(ListeningOptions(allowed_origins=(origin,), limits=PATIENT)) as there:
         client = there.client()
         wanted = "content-type,mcp-session-id,mcp-protocol-version,mcp-method,mcp-param-future,last-event-id"
         asked = {"access-control-request-method": "POST", "access-control-request-headers": wanted}
@@ -215,7 +216,8 @@ async def test_a_preflight_admits_mcp_headers_and_answers_show_the_session_id() 
 
 async def test_allowed_hosts_and_any_origin() -> None:
     """--allowed-host adds names, with or without a port; '*' admits every origin, and Host is still checked."""
-    async with house(policy=OriginPolicy("127.0.0.1", ("mcp.example", "b.example:81"), ("*",))) as there:
+    options = ListeningOptions(allowed_hosts=("mcp.example", "b.example:81"), allowed_origins=("*",), limits=PATIENT)
+    async with house(options) as there:
         client = there.client()
         for host, status in (("mcp.example:9", 200), ("b.example:81", 200), ("b.example:82", 421), ("c.example", 421)):
             response = await client.request("GET", "/status", {"host": host, "origin": "https://any.example"})

@@ -9,7 +9,7 @@ import pytest
 import websockets.asyncio.client
 from websockets.typing import Subprotocol
 
-from relay.auth.origin import OriginPolicy
+from relay.endpoints.http.listening import ListeningOptions
 from relay.limits import Limits
 from tests.e2e.fault_server import SSE, Exchange, Script, note, sse_event
 from tests.e2e.oracle import ACCEPT_BOTH, Client, Response, initialize, notification, request
@@ -217,8 +217,8 @@ async def lines(client: Client, method: str, path: str, head: list[tuple[str, st
 @pytest.mark.parametrize("path", ["/mcp", "/mcp/"])
 async def test_a_list_may_stand_on_two_lines(path: str) -> None:
     """Accept of POST and of GET, Content-Encoding, and what a preflight asks for."""
-    policy = OriginPolicy("127.0.0.1", (), ("https://a.example",))
-    async with house(PATIENT, policy) as there:
+    options = ListeningOptions(allowed_origins=("https://a.example",), limits=PATIENT)
+    async with house(options) as there:
         client, session = await there.begin()
         own = [("content-type", "application/json"), ("mcp-session-id", client.session or "")]
         two = [("accept", "application/json"), ("accept", "text/event-stream;q=0.3"), ("content-encoding", "identity")]
@@ -242,7 +242,7 @@ async def test_a_list_may_stand_on_two_lines(path: str) -> None:
 @pytest.mark.parametrize("method", ["POST", "GET"])
 async def test_a_single_value_may_not(name: str, method: str) -> None:
     """400, also if both are the same: another reader of the request could take the other one."""
-    async with house(PATIENT, OriginPolicy("127.0.0.1", (), ("*",))) as there:
+    async with house(ListeningOptions(allowed_origins=("*",), limits=PATIENT)) as there:
         client, _ = await there.begin()
         value = {"mcp-session-id": client.session or "", "mcp-protocol-version": "2025-11-25"}.get(name, "http://a")
         head = {"content-type": "application/json", "accept": ACCEPT_BOTH, "mcp-session-id": client.session or ""}

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
+from relay.endpoints.http.listening import ListeningOptions
 from relay.endpoints.http.server.listener import HttpListener
 from relay.endpoints.http.server.session import HttpSession
 from relay.endpoints.http.server.sse_session import SseSession
@@ -59,7 +60,7 @@ class _Browser:
 @contextlib.asynccontextmanager
 async def _listening(limits: Limits) -> AsyncIterator[tuple[HttpListener, Client]]:
     limits = dataclasses.replace(limits, answer_wait=0, max_in_flight=10_000)
-    listener = HttpListener(limits=limits)
+    listener = HttpListener(options=ListeningOptions(limits=limits))
     await listener.start()
     try:
         async with Client(listener.base_url) as client:

@@ -14,8 +14,10 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
+from relay.endpoints.core.dialling import DiallingOptions
 from relay.endpoints.http.client.aiohttp_dial import Dial
 from relay.endpoints.http.client.pool import PooledConnection
+from relay.endpoints.http.listening import ListeningOptions
 from relay.endpoints.http.server.listener import HttpListener
 from relay.limits import Limits
 from tests.e2e.fault_server import JSON, Exchange, FaultServer, Script, error, result, sse_event
@@ -78,8 +80,8 @@ async def hop_to(
     script.live.add("s")
     limits = limits or Limits(close_grace=0.5)
     async with FaultServer.running(script) as server:
-        dial = Dial(server.url, headers, limits)
-        listener = HttpListener(limits=limits, server=dial)
+        dial = Dial(server.url, DiallingOptions(headers=headers, limits=limits))
+        listener = HttpListener(options=ListeningOptions(limits=limits), server=dial)
         await listener.start()
         opened = Hop(listener, dial, server)
         ask_as_ever = PooledConnection.ask

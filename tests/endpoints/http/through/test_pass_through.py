@@ -16,7 +16,9 @@ from typing import Any
 
 import pytest
 
+from relay.endpoints.core.dialling import DiallingOptions
 from relay.endpoints.http.client.aiohttp_dial import Dial
+from relay.endpoints.http.listening import ListeningOptions
 from relay.endpoints.http.server import connections as http_connections
 from relay.endpoints.http.server.listener import HttpListener
 from relay.limits import Limits
@@ -52,8 +54,8 @@ class Hop:
 async def hop(url: str, headers: Mapping[str, str] | None = None, limits: Limits | None = None) -> AsyncIterator[Hop]:
     """Hand requests on to a server until the block is left."""
     limits = limits or Limits(close_grace=0.5)
-    dial = Dial(url, headers or {}, limits)
-    listener = HttpListener(limits=limits, server=dial)
+    dial = Dial(url, DiallingOptions(headers=headers or {}, limits=limits))
+    listener = HttpListener(options=ListeningOptions(limits=limits), server=dial)
     await listener.start()
     opened = Hop(listener)
     try:
@@ -732,8 +734,8 @@ async def test_a_relay_that_leads_to_itself_stops() -> None:
     async with FaultServer.running(Script()) as server:
         port = server.port
     limits = Limits(close_grace=0.5)
-    dial = Dial(f"http://127.0.0.1:{port}/mcp", {}, limits)
-    listener = HttpListener("127.0.0.1", port, limits=limits, server=dial)
+    dial = Dial(f"http://127.0.0.1:{port}/mcp", DiallingOptions(limits=limits))
+    listener = HttpListener("127.0.0.1", port, ListeningOptions(limits=limits), server=dial)
     await listener.start()
     opened = Hop(listener)
     try:

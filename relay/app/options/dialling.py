@@ -1,0 +1,61 @@
+"""Options become values: how to reach servers, and how to listen."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from relay.app.log.stderr import StderrSink
+from relay.app.options.limits import limits_of
+from relay.app.options.login import token_urls
+from relay.app.options.tls import dial_tls, listen_tls
+from relay.app.specs import ListenSpec
+from relay.endpoints.core.dialling import DiallingOptions, Transport
+from relay.endpoints.http.listening import ListeningOptions
+from relay.endpoints.http.paths import DEFAULT_PATHS, HttpPaths
+
+if TYPE_CHECKING:
+    from relay.auth.outbound import Login
+
+__all__ = ["dialling_of", "listening_of"]
+
+
+def dialling_of(
+    options: argparse.Namespace,
+    headers: Mapping[str, str],
+    addresses: Iterable[str],
+    sink: StderrSink,
+    *,
+    login: Login | None = None,
+    url: str | None = None,
+    transport: Transport = "auto",
+) -> DiallingOptions:
+    """Return how to reach servers at ``addresses``, with the login for the one at ``url``. Raises ConfigError."""
+    tls = dial_tls(options, [*addresses, *token_urls(login)], sink)
+    opened = None
+    if login is not None and url is not None:
+        from relay.endpoints.http.client.login import open_login
+
+        opened = open_login(login, url, tls)
+    return DiallingOptions(
+        headers=headers,
+        transport=transport,
+        tls=tls,
+        login=opened,
+        limits=limits_of(options),
+    )
+
+
+def listening_of(
+    options: argparse.Namespace, listens: Sequence[ListenSpec], paths: HttpPaths = DEFAULT_PATHS
+) -> ListeningOptions:
+    """Return what the listeners at these addresses have in common. Raises ConfigError."""
+    return ListeningOptions(
+        allowed_hosts=options.allowed_host,
+        allowed_origins=options.allow_origin,
+        exposed_headers=options.expose_header,
+        tls=listen_tls(options, listens),
+        paths=paths,
+        limits=limits_of(options),
+    )
