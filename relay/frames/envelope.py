@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import re
+from typing import Final
 
 import msgspec
 
-from relay.frames.head import ENDS, LARGE, Counted, Head, Kind, RequestId
+from relay.frames.head import ENDS, LARGE, REQUEST, RESPONSE, Counted, Head, Kind, RequestId
 from relay.frames.json_cost import BUILT, MOST_MESSAGES, excess, may_hold
 from relay.frames.json_scan import Malformed, Span, Text, TooMany, elements
 from relay.frames.strictness import (
@@ -27,6 +28,7 @@ from relay.frames.strictness import (
 __all__ = ["find_messages", "read_head", "read_whole_head", "salvage_head"]
 
 _Unset = msgspec.UnsetType
+_UNSET: Final = msgspec.UNSET
 
 
 class _Envelope(msgspec.Struct):
@@ -159,24 +161,29 @@ def _read_batch(raw: Text) -> Head:
 
 
 def _head_of(envelope: _Envelope, raw: Text, frame: Counted | None) -> Head:
-    has_answer = envelope.result is not msgspec.UNSET or envelope.error is not msgspec.UNSET
-    message_id = None if envelope.id is msgspec.UNSET else envelope.id
-    if envelope.method is msgspec.UNSET:
-        if has_answer and envelope.id is not msgspec.UNSET:
-            return Head(Kind.RESPONSE, message_id, payload_size=_size(envelope, raw))
+    has_answer = envelope.result is not _UNSET or envelope.error is not _UNSET
+    method, said = envelope.method, envelope.id
+    message_id = None if said is _UNSET else said
+    if method is _UNSET:
+        if has_answer and said is not _UNSET:
+            if len(raw) <= LARGE:
+                return Head(RESPONSE, message_id)
+            return Head(RESPONSE, message_id, payload_size=_size(envelope, raw))
         return Head(Kind.INVALID, message_id, fault="neither a method nor a result or error with an id")
     if has_answer:
         return Head(Kind.INVALID, message_id, fault="both a method and a result or error")
-    if envelope.id is msgspec.UNSET:
+    if said is _UNSET:
         return _notification(envelope, raw, frame)
     if message_id is None:
         return Head(Kind.INVALID, fault="a request whose id is null")
     token = None
-    if envelope.params is not msgspec.UNSET and (b"progressToken" in raw or (b"\\" in raw and may_hold(raw, b"\\u00"))):
+    if envelope.params is not _UNSET and (b"progressToken" in raw or (b"\\" in raw and may_hold(raw, b"\\u00"))):
         if len(raw) > BUILT and (fault := _excess(raw, frame)):
             return Head(Kind.INVALID, message_id, fault=fault, is_excessive=True)
         token = _request_token(envelope.params)
-    return Head(Kind.REQUEST, message_id, envelope.method, token, payload_size=_size(envelope, raw))
+    if len(raw) <= LARGE:
+        return Head(REQUEST, message_id, method, token)
+    return Head(REQUEST, message_id, method, token, payload_size=_size(envelope, raw))
 
 
 def _size(envelope: _Envelope, raw: Text) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from relay.frames.envelope import NOT_UTF8, find_messages, read_head, read_whole_head
-from relay.frames.head import Head, Kind, RequestId
+from relay.frames.head import BATCH, LARGE, Head, RequestId
 from relay.frames.json_cost import excess, is_utf8
 from relay.limits import DEFAULT_LIMITS
 
@@ -43,7 +43,11 @@ class Frame:
         if head is None:
             raw = self.raw
             # msgspec does not look at what it skips. 0.03 us for 100 B, 3.5 for 100 kB.
-            head = self._head = read_head(raw, self) if raw.isascii() or is_utf8(raw) else NOT_UTF8
+            if not raw.isascii() and not is_utf8(raw):
+                head = NOT_UTF8
+            else:
+                head = read_head(raw, self) if len(raw) > LARGE else read_whole_head(raw, self)
+            self._head = head
         return head
 
     def read_whole(self) -> Head:
@@ -80,7 +84,7 @@ class Frame:
 def each_message(frames: Iterable[Frame]) -> Iterator[Frame]:
     """Go through frames message by message: a batch by its members."""
     for frame in frames:
-        if frame.head.kind is Kind.BATCH:
+        if frame.head.kind is BATCH:
             yield from frame.split()
         else:
             yield frame

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import enum
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
-__all__ = ["ENDS", "LARGE", "Counted", "Head", "Kind", "RequestId", "Whole"]
+__all__ = [
+    "BATCH",
+    "ENDS",
+    "LARGE",
+    "NOTIFICATION",
+    "REQUEST",
+    "RESPONSE",
+    "Counted",
+    "Head",
+    "Kind",
+    "RequestId",
+    "Whole",
+]
 
 RequestId = str | int
 """A JSON-RPC id. ``1`` and ``"1"`` are different ids, as they are different Python values."""
@@ -21,6 +33,13 @@ class Kind(enum.Enum):
     RESPONSE = "response"
     BATCH = "batch"
     INVALID = "invalid"
+
+
+# For what is done with every frame: ``Kind.REQUEST`` takes 0.07 us in Python 3.11, a name of the module's 0.01.
+REQUEST: Final = Kind.REQUEST
+NOTIFICATION: Final = Kind.NOTIFICATION
+RESPONSE: Final = Kind.RESPONSE
+BATCH: Final = Kind.BATCH
 
 
 class Head(msgspec.Struct, frozen=True, gc=False):  # made for every frame: 0.08 us, a dataclass 0.88
@@ -51,7 +70,7 @@ class Head(msgspec.Struct, frozen=True, gc=False):  # made for every frame: 0.08
     @property
     def messages(self) -> tuple[Head, ...]:
         """The messages of a batch, or this one."""
-        return self.members if self.kind is Kind.BATCH else (self,)
+        return self.members if self.kind is BATCH else (self,)
 
 
 LARGE = 2048  # bytes from which on a look at a message's ends is cheaper than a look at all of it

@@ -55,14 +55,15 @@ class LineBuffer:
         if end < 0:
             self._add(data)
             return []
-        lines: list[bytes | Oversized] = [self._finish(data[:end])]
+        piece = data[:end]
+        lines = [piece if not self._size and end <= self._max_bytes else self._finish(piece)]
         start = end + 1
         while (end := data.find(b"\n", start)) >= 0:
             if end - start < 2 and not self._keeps_blank and (blank := _BLANK_LINES.match(data, start)) is not None:
                 start = blank.end()
                 continue
-            line = data[start:end]
-            lines.append(line if len(line) <= self._max_bytes else _oversized(line))
+            piece = data[start:end]
+            lines.append(piece if len(piece) <= self._max_bytes else _oversized(piece))
             start = end + 1
         if start < len(data):
             self._add(data[start:])

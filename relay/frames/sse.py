@@ -7,7 +7,9 @@ calls a line end would cut JSON that holds U+2028. Nothing is decoded: an event'
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+import re
+
+import msgspec
 
 from relay.frames.lines import KEPT, LineBuffer, Oversized
 
@@ -20,11 +22,13 @@ LARGEST_RETRY = 999_999_999
 """Milliseconds, eleven days: no server means more."""
 
 _BOM = b"\xef\xbb\xbf"
+_CR = 0x0D
 _FIELD_SLACK = 64  # "data: " and other field names before a frame of the largest size
+_MESSAGE = re.compile(rb"(?:(?:event: ?+message|id: ?+([^\r\n\0]{0,200}+))\r?\n){0,2}+data: ?+(?=[{\[])")
+"""What stands before the data of nearly every event that holds a frame."""
 
 
-@dataclass(frozen=True, slots=True)
-class SseEvent:
+class SseEvent(msgspec.Struct, frozen=True, gc=False):  # made for every event: 0.1 us, a dataclass 0.9
     """One event; ``data`` is None if it had no data line, ``Oversized`` if it passed the limit."""
 
     event: str
@@ -44,20 +48,26 @@ class SseLines:
         """Return lines whole that hold up to ``max_event_bytes`` bytes beside the name of their field."""
         self._lines = LineBuffer(max_event_bytes + _FIELD_SLACK)
         self._after_cr = False
-        self._started = False
+        self.is_started = False
+        """Whether a line has come: a byte order mark is none any more."""
 
     @property
     def pending(self) -> int:
         """Bytes of the unfinished line seen so far."""
         return self._lines.pending
 
+    @property
+    def is_at_line(self) -> bool:
+        """Whether what comes next begins a line."""
+        return not self._after_cr and not self._lines.pending
+
     def feed(self, data: bytes) -> list[bytes | Oversized]:
         """Take what the transport read; return the lines it completed, without their ends."""
         if self._after_cr or b"\r" in data:
             data = self._normalise(data)
         lines = self._lines.feed(data)
-        if lines and not self._started:
-            self._started = True
+        if lines and not self.is_started:
+            self.is_started = True
             first = lines[0]
             lines[0] = first.removeprefix(_BOM) if isinstance(first, bytes) else first
         return lines
@@ -75,27 +85,42 @@ class SseLines:
 class SseDecoder:
     """Turn bytes into events, wherever they were cut."""
 
+    # Of the event that is unfinished; set where one begins line by line: many a decoder sees one whole event only.
+    _event = ""
+    _data: bytes | None = None
+    _lines_of_data: io.BytesIO | None = None  # if there are several: a list would take 17 times their size
+    _size = 0
+    _oversized: Oversized | None = None
+    _retry: int | None = None
+    _has_fields = False
+    _has_bom = False
+
+    _last_id: str | None = None
+    _is_started = False
+    _cut: SseLines | None = None
+
     def __init__(self, max_event_bytes: int) -> None:
         """Accept events with up to ``max_event_bytes`` bytes of data."""
         self._max_event_bytes = max_event_bytes
-        self._lines = SseLines(max_event_bytes)
-        self._last_id: str | None = None
-        self._reset()
 
     def _reset(self) -> None:
         self._event = ""
-        self._data: bytes | None = None
-        self._lines_of_data: io.BytesIO | None = None  # if there are several: a list would take 17 times their size
+        self._data = self._lines_of_data = self._oversized = self._retry = None
         self._size = 0
-        self._oversized: Oversized | None = None
-        self._retry: int | None = None
-        self._has_fields = False
-        self._has_bom = False
+        self._has_fields = self._has_bom = False
+
+    @property
+    def _lines(self) -> SseLines:
+        """What cuts lines; made when an event does not come whole, or is not as nearly all are."""
+        if self._cut is None:
+            self._cut = SseLines(self._max_event_bytes)
+            self._cut.is_started = self._is_started
+        return self._cut
 
     @property
     def pending(self) -> int:
         """Bytes of the unfinished event seen so far, as near as its field names."""
-        return self._size + self._lines.pending
+        return self._size + (0 if self._cut is None else self._cut.pending)
 
     @property
     def is_between_events(self) -> bool:
@@ -105,10 +130,15 @@ class SseDecoder:
     @property
     def is_between_lines(self) -> bool:
         """Whether no line is unfinished."""
-        return not self._lines.pending
+        return self._cut is None or not self._cut.pending
 
     def feed(self, data: bytes) -> list[SseEvent]:
         """Take what the transport read; return the events it completed."""
+        cut = self._cut
+        if cut is None or (not self._has_fields and cut.is_at_line):
+            event = self._whole_event(data)
+            if event is not None:
+                return [event]
         events: list[SseEvent] = []
         for line in self._lines.feed(data):
             if isinstance(line, Oversized):
@@ -118,6 +148,30 @@ class SseDecoder:
             elif self._has_fields:
                 events.append(self._dispatch())
         return events
+
+    def _whole_event(self, data: bytes) -> SseEvent | None:
+        """Return the event if ``data`` is just one and as nearly all are; else None, and nothing is taken.
+
+        It costs a third of what cutting and reading its lines does, and gives the same.
+        """
+        head = _MESSAGE.match(data)
+        if head is None or len(data) > self._max_event_bytes:
+            return None
+        start = head.end()
+        line_end = data.find(b"\n", start)
+        if line_end < 0 or len(data) - line_end > 3 or data[line_end + 1 :] not in (b"\n", b"\r\n"):
+            return None
+        end = line_end - (data[line_end - 1] == _CR)
+        if data.find(b"\r", start, end) >= 0:
+            return None
+        said = head.group(1)
+        if said is not None:
+            self._last_id = said.decode("utf-8", "replace")
+        if self._cut is None:
+            self._is_started = True
+        else:
+            self._cut.is_started = True
+        return SseEvent("message", data[start:end], self._last_id, None)
 
     def _take(self, line: bytes) -> None:
         if line.startswith(b"data:"):  # first, and with one copy of what may be large

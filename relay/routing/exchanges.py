@@ -11,7 +11,7 @@ from collections.abc import Hashable, Iterable
 from typing import Generic, TypeVar
 
 from relay.frames.frame import Frame
-from relay.frames.head import Head, Kind, RequestId
+from relay.frames.head import REQUEST, Head, Kind, RequestId
 from relay.routing.matching import Strays, home_of, last_resort, only_of
 
 __all__ = ["Exchanges", "IdInUse"]
@@ -53,20 +53,22 @@ class Exchanges(Generic[Waiter]):
         """
         ids: list[RequestId] = []
         tokens: list[tuple[RequestId, RequestId]] = []
+        by_id = self._by_id
         for head in heads:
-            if head.kind is not Kind.REQUEST:
+            if head.kind is not REQUEST:
                 continue
-            assert head.id is not None, "a request has an id"
-            if head.id in self._by_id:
-                for request_id in ids:
-                    del self._by_id[request_id]
-                raise IdInUse(head.id)
-            ids.append(head.id)
-            self._by_id[head.id] = waiter
+            request_id = head.id
+            assert request_id is not None, "a request has an id"
+            if request_id in by_id:
+                for opened in ids:
+                    del by_id[opened]
+                raise IdInUse(request_id)
+            ids.append(request_id)
+            by_id[request_id] = waiter
             if head.method == _LISTEN:
-                self._subscriptions.add(head.id)
+                self._subscriptions.add(request_id)
             if head.token is not None:
-                tokens.append((head.id, head.token))
+                tokens.append((request_id, head.token))
         for request_id, token in tokens:  # only now: a refused batch takes no token from another
             self._by_token[token] = waiter
             self._token_of[request_id] = token

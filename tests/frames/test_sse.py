@@ -51,6 +51,16 @@ STREAMS = st.tuples(
 ).map("".join)
 
 
+MESSAGES = st.lists(
+    st.sampled_from(
+        ["event: message", "event:message", "id: 7", "id: 8", "id:", "id: \0", "data: {}", "data:[1", "{", "\ufeff"]
+        + ["\n", "\n", "\r\n", "\r", "\n\n", "\r\n\r\n"]
+    ),
+    max_size=9,
+).map("".join)
+"""Events as nearly all are, and what differs from those in a byte or two."""
+
+
 def decoded(chunks: list[bytes], limit: int = 10_000) -> list[SseEvent]:
     """Return the events of these chunks."""
     return fed(SseDecoder(limit).feed, chunks)
@@ -81,6 +91,32 @@ def by_httpx_sse(stream: str) -> list[tuple[str, str, str, int | None]]:
 def test_events_are_those_of_httpx_sse(stream: str) -> None:
     """Two decoders that share no code read the same events from the same stream."""
     assert with_data(decoded([stream.encode()])) == by_httpx_sse(stream)
+
+
+@given(st.lists(MESSAGES, max_size=3))
+def test_a_message_that_comes_whole_is_read_as_any(pieces: list[str]) -> None:
+    """One that stands alone in what the transport read takes a shortcut; it gives what another decoder finds."""
+    events = decoded([piece.encode() for piece in pieces])
+    assert with_data(events) == by_httpx_sse("".join(pieces))
+    assert events == decoded([bytes((byte,)) for byte in "".join(pieces).encode()])
+
+
+@pytest.mark.parametrize(
+    ("whole", "data", "last_id"),
+    [
+        (b"event: message\ndata: {1}\n\n", b"{1}", None),
+        (b"event: message\r\nid: 7\r\ndata: [1]\r\n\r\n", b"[1]", "7"),
+        (b"id: \ndata:{1}\n\n", b"{1}", ""),
+    ],
+)
+def test_a_whole_message_is_not_cut_into_lines(whole: bytes, data: bytes, last_id: str | None) -> None:
+    """What takes the shortcut, and that it ends where a line is unfinished."""
+    decoder, event = SseDecoder(100), SseEvent("message", data, last_id, None)
+    assert decoder.feed(whole) == decoder.feed(whole) == [event]
+    assert decoder._cut is None
+    assert decoder.feed(b"data: {0}\n") == []
+    assert decoder.feed(whole) == [SseEvent("message", b"{0}\n" + data, last_id, None)]
+    assert decoder.feed(whole) == [event]
 
 
 @given(cuttings(STREAMS.map(str.encode)))

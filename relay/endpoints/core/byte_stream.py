@@ -192,6 +192,9 @@ class FrameWriter(asyncio.BaseProtocol):
 
     def _write(self, transport: asyncio.WriteTransport, frames: Sequence[Frame]) -> None:
         """Write frames as lines: together, but a large one as it is, for a copy of it is what a burst may hold."""
+        if len(frames) == 1 and len(frames[0].raw) <= _LARGE:  # as nearly always
+            transport.write(frames[0].line + b"\n")
+            return
         for frame in frames:
             if len(frame.raw) > _LARGE:
                 transport.writelines([part for one in frames for part in (one.line, b"\n")])
@@ -211,6 +214,11 @@ class FrameWriter(asyncio.BaseProtocol):
         """
         if not self.can_send:
             return False
+        self.write_at_once(frames)
+        return True
+
+    def write_at_once(self, frames: Sequence[Frame]) -> None:
+        """Write frames as ``send_at_once`` does; ``can_send`` has said that it may."""
         if self._gathered or monotonic() - self._last_written < _GATHER:
             if not self._gathered:
                 self._loop.call_soon(self._flush)
@@ -221,7 +229,6 @@ class FrameWriter(asyncio.BaseProtocol):
             assert self._transport is not None, "attached"
             self._write(self._transport, frames)
             self._last_written = monotonic()
-        return True
 
     def _flush(self) -> None:
         """Write what was gathered."""

@@ -17,7 +17,7 @@ from relay.endpoints.http.media import EVENT_STREAM, JSON, accepts, listed, medi
 from relay.frames import replies
 from relay.frames.envelope import salvage_head
 from relay.frames.frame import Frame
-from relay.frames.head import Head, Kind, RequestId
+from relay.frames.head import BATCH, Head, Kind, RequestId
 from relay.frames.json_cost import is_utf8
 from relay.frames.json_scan import TooMany
 from relay.frames.lines import KEPT
@@ -198,7 +198,7 @@ class Checks:
         if head.kind is Kind.INVALID:
             self._refuse_invalid(head)
         self._check_keys(frame)
-        if head.kind is Kind.BATCH:
+        if head.kind is BATCH:
             self._check_batch(head, version)
         return frame
 

@@ -277,7 +277,9 @@ class SocketEndpoint(ConnectedEndpoint):
         except EndpointBroken:
             return False  # ``send`` finds the same, and says it
         self._inbox.put(back)
-        return not onward or self._writer.send_at_once(onward)
+        if onward:
+            self._writer.write_at_once(onward)
+        return True
 
     def _write_soon(self, frame: Frame) -> None:
         self._writer.write_soon(frame)

@@ -150,7 +150,11 @@ class OwnStdio:
 
     def send_at_once(self, frames: Sequence[Frame]) -> bool:
         """Write to stdout, unless that would wait or fail."""
-        return self._writer.can_send and self._writer.send_at_once(self._open.answered(frames))
+        writer = self._writer
+        if not writer.can_send:
+            return False
+        writer.write_at_once(self._open.answered(frames))
+        return True
 
     def _give(self, outcome: Frame) -> None:
         for frame in self._open.answered((outcome,)):
@@ -304,12 +308,9 @@ class _WritingThread:
         if self._failure is not None:
             raise self._failure
 
-    def send_at_once(self, frames: Sequence[Frame]) -> bool:
-        """Queue frames as lines, unless that would wait or fail."""
-        if not self.can_send:
-            return False
+    def write_at_once(self, frames: Sequence[Frame]) -> None:
+        """Queue frames as lines; ``can_send`` has said that it may."""
         self._put(encode_lines(frames))
-        return True
 
     @property
     def can_send(self) -> bool:

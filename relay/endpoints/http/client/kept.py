@@ -75,6 +75,8 @@ class KeptConnection(ResponseHandler):
     def note_hint(self, headers: Mapping[str, str]) -> None:
         """Note what an answer says of the connection's time."""
         value = headers.get("Keep-Alive")
+        if value is None and self.requests_left is None and self._keep_for is None and self._hint.keep_for > 0:
+            return  # as nearly always
         if self.requests_left is not None:
             self.requests_left = max(0, self.requests_left - 1)
         if value is not None:

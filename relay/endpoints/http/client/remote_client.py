@@ -21,7 +21,7 @@ from relay.errors import EndpointClosed, EndpointUnavailable, FrameTooLarge, Rel
 from relay.frames import replies
 from relay.frames.envelope import salvage_head
 from relay.frames.frame import Frame
-from relay.frames.head import Head, Kind, RequestId
+from relay.frames.head import BATCH, REQUEST, RESPONSE, Head, Kind, RequestId
 from relay.frames.lines import Oversized
 from relay.frames.repair import Sifted, sift
 from relay.frames.sse import SseEvent
@@ -68,7 +68,7 @@ class Post:
         self.facts = facts
         self.ids: set[RequestId] = set()
         method = frame.head.method
-        self.is_handshake = method == "initialize" and facts is None and frame.head.kind is Kind.REQUEST
+        self.is_handshake = method == "initialize" and facts is None and frame.head.kind is REQUEST
         self.is_subscription = method == "subscriptions/listen" and facts is not None
         self.is_resent = False
         self.session: object = None
@@ -150,7 +150,7 @@ class RemoteClient:
             return False
         posts = []
         for frame in frames:
-            if frame.head.kind is not Kind.REQUEST:
+            if frame.head.kind is not REQUEST:
                 return False
             posts.append(Post(frame, self._facts_of(frame)))
         for post in posts:
@@ -370,15 +370,14 @@ class RemoteClient:
 
         ``is_whole``: it is all that comes for the request that it belongs to.
         """
-        head = frame.head
-        if head.kind is Kind.BATCH:
-            self.inbox.put(self._take_batch(frame))
-            return
-        if head.kind is Kind.INVALID:
-            self._take_invalid(frame, is_whole=is_whole)
-        elif head.kind is Kind.RESPONSE:
+        kind = frame.head.kind
+        if kind is RESPONSE:
             if (answer := self._answer(frame, is_whole=is_whole)) is not None:
                 self.inbox.put((answer,))
+        elif kind is BATCH:
+            self.inbox.put(self._take_batch(frame))
+        elif kind is Kind.INVALID:
+            self._take_invalid(frame, is_whole=is_whole)
         else:
             self.inbox.put((frame,))
 
@@ -405,15 +404,17 @@ class RemoteClient:
 
     def _answer(self, frame: Frame, *, is_whole: bool = False) -> Frame | None:
         """Take an answer; return how it goes on, under the id of its request, or None if nobody waits for it."""
-        post = self._exchanges.settle(frame.head.id)
+        said = frame.head.id
+        post = self._exchanges.settle(said)
         if post is None and (home := self._exchanges.home_of(frame, self.name, is_whole=is_whole)):
             frame = home
-            post = self._exchanges.settle(frame.head.id)
-        if post is None or frame.head.id is None:
+            said = frame.head.id
+            post = self._exchanges.settle(said)
+        if post is None or said is None:
             self.dropped += 1
-            logger.warning("%s: dropped an answer to %r, for which nobody waits", self.name, frame.head.id)
+            logger.warning("%s: dropped an answer to %r, for which nobody waits", self.name, said)
             return None
-        post.ids.discard(frame.head.id)
+        post.ids.discard(said)
         if post.is_handshake:
             self._take_handshake(frame)
         return frame if post.facts is None else self._take_modern(post, frame)

@@ -327,7 +327,8 @@ class HttpClient(RemoteClient):
 
     def _take_events(self, post: Post, body: bytes) -> None:
         for event in SseDecoder(self._limits.max_frame_bytes).feed(body):
-            post.cursor.advance(event)
+            if event.id is not None or event.retry is not None:
+                post.cursor.advance(event)
             self.take_event(event, post)
 
     async def _take_in_task(self, post: Post, taking: Callable[[], Awaitable[None]]) -> None:

@@ -21,7 +21,7 @@ from relay.endpoints.http.server.stream import EventStream
 from relay.errors import EndpointClosed, RelayError
 from relay.frames import replies
 from relay.frames.frame import Frame
-from relay.frames.head import Head, Kind, RequestId
+from relay.frames.head import BATCH, REQUEST, RESPONSE, Head, Kind, RequestId
 from relay.limits import Limits
 from relay.mcp.handshake import negotiated_version
 from relay.mcp.headers import SESSION_ID
@@ -237,7 +237,7 @@ class HttpSession(ClientSession):
         if head.target is not None and head.method == "notifications/cancelled":
             self._expect_cancelled(head.target)
         exchange = None
-        if head.kind is Kind.REQUEST or head.kind is Kind.BATCH:
+        if head.kind is REQUEST or head.kind is BATCH:
             exchange = self._open(head, Exchange(on_outcome, takes_stream=takes_stream))
         self.inbox.put((frame,))
         return exchange
@@ -373,11 +373,12 @@ class HttpSession(ClientSession):
 
     def _route(self, frame: Frame) -> EventStream | None:
         head = frame.head
-        if head.kind is Kind.RESPONSE:
+        kind = head.kind
+        if kind is RESPONSE:
             return self._settle(frame, head.id)
-        if head.kind is Kind.BATCH:
+        if kind is BATCH:
             return self._route_batch(frame)
-        if head.kind is Kind.INVALID:
+        if kind is Kind.INVALID:
             return self._route_invalid(frame)
         exchange = self.exchanges.related(head, frame.belongs_to)
         if exchange is None and not self._standalone.has_reader:

@@ -27,7 +27,7 @@ from relay.endpoints.http.server.stream import EventStream
 from relay.errors import EndpointClosed
 from relay.frames import replies
 from relay.frames.frame import Frame
-from relay.frames.head import Kind
+from relay.frames.head import NOTIFICATION, RESPONSE, Kind
 from relay.frames.ids import Unnameable
 from relay.mcp.facts import RequestFacts, read_facts
 from relay.mcp.headers import LAST_EVENT_ID, SESSION_ID
@@ -236,7 +236,7 @@ class StreamableHttp:
         takes_stream: bool = True,
     ) -> Exchange | None:
         head = frame.head
-        if head.kind is not Kind.NOTIFICATION and head.kind is not Kind.RESPONSE:
+        if head.kind is not NOTIFICATION and head.kind is not RESPONSE:
             self._mount.check_load(session, head)
         try:
             if isinstance(session, ModernClients):

@@ -46,7 +46,7 @@ from relay.endpoints.http.through.stream_watch import StreamWatch, once_each
 from relay.errors import EndpointBroken, EndpointUnavailable, FrameTooLarge
 from relay.frames import replies
 from relay.frames.frame import Frame
-from relay.frames.head import Head, Kind, RequestId
+from relay.frames.head import REQUEST, RESPONSE, Head, Kind, RequestId
 from relay.frames.repair import StandIn, respelled
 from relay.frames.sse import SseDecoder, encode_event
 from relay.mcp.errors import is_modern_error
@@ -182,7 +182,7 @@ class PassThrough:
     def post_at_once(self, connection: FastConnection, onward: Onward, frame: Frame) -> bool:
         """Hand an ordinary request on over a kept connection, if one is free; it will answer ``connection``."""
         head, body = frame.head, frame.raw
-        is_ordinary = head.kind is Kind.REQUEST and head.method not in (_INITIALIZE, _SUBSCRIBE)
+        is_ordinary = head.kind is REQUEST and head.method not in (_INITIALIZE, _SUBSCRIBE)
         if not is_ordinary or self._is_closed or self.in_flight >= self._limits.max_shared_in_flight:
             return False
         pool = self._dial.pool(self._tasks)
@@ -696,7 +696,10 @@ def _answer_in(head: Head, body: bytes, response: Response, frame: Frame | None 
     ``frame`` is what it holds, if that has been read.
     """
     frame = frame or Frame(body.strip())
-    is_readable = frame.head.kind is not Kind.INVALID
+    answer = frame.head
+    if answer.kind is RESPONSE and answer.id == head.id and head.kind is REQUEST and _is_framed(response):
+        return body  # as nearly always
+    is_readable = answer.kind is not Kind.INVALID
     answers = (frame.read_whole() if is_readable and not _is_framed(response) else frame.head).messages
     asked = {one.id: None for one in head.messages if one.kind is Kind.REQUEST and one.id is not None}
     answered = {one.id for one in answers if one.kind is Kind.RESPONSE}

@@ -260,7 +260,7 @@ def _size(event: SseEvent) -> int:
 
 def once_each(body: bytes) -> bytes:
     """Leave out of a batch what answers a request for the second time."""
-    if not _BATCH.match(body):
+    if body[:1] == b"{" or not _BATCH.match(body):
         return body
     frame = Frame(body.strip())
     members = frame.split() if frame.head.kind is Kind.BATCH else []
