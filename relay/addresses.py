@@ -10,8 +10,8 @@ import re
 __all__ = ["fault_of_url", "shown_address", "without_logins"]
 
 _AUTHORITY_ENDS = re.compile(r"[/?#\\]")
-_HOST = re.compile(r"(?:\[[^\[\]@]*\]|[^@:\[\]]*)(?::\d*)?")
-_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]{0,31}://[^\s\"'<>]+", re.IGNORECASE)
+_HOST = r"(?:\[[^\[\]@]*\]|[^@:\[\]]*)(?::\d*)?"
+_ADDRESS = r"[a-zA-Z][a-zA-Z0-9+.-]{0,31}://[^\s\"'<>]+"
 
 
 def shown_address(address: str) -> str:
@@ -21,7 +21,7 @@ def shown_address(address: str) -> str:
         return address
     end = _AUTHORITY_ENDS.search(rest)
     authority, tail = (rest, "") if end is None else (rest[: end.start()], rest[end.start() :])
-    if "@" not in authority and "@" in tail and _HOST.fullmatch(authority) is None:
+    if "@" not in authority and "@" in tail and re.fullmatch(_HOST, authority) is None:
         # A password with "/", "?" or "#" in it, which should be %2F and so on: no URL, but a secret all the same.
         return shown_address(f"{scheme}://{rest.rpartition('@')[2]}")
     path = re.split(r"[?#]", tail, maxsplit=1)[0]
@@ -30,7 +30,7 @@ def shown_address(address: str) -> str:
 
 def without_logins(text: str) -> str:
     """Return a text, such as that of a library's exception, whose addresses are named as they may be shown."""
-    return _ADDRESS.sub(lambda found: shown_address(found[0]), text) if "://" in text else text
+    return re.sub(_ADDRESS, lambda found: shown_address(found[0]), text) if "://" in text else text
 
 
 def fault_of_url(exc: ValueError) -> str:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import io
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 __all__ = ["KEPT", "LineBuffer", "Oversized"]
 
@@ -18,8 +19,7 @@ KEPT = 4096
 _BLANK_LINES = re.compile(rb"(?:\r?\n)++")
 
 
-@dataclass(frozen=True, slots=True)
-class Oversized:
+class Oversized(msgspec.Struct, frozen=True, gc=False):
     """What is left of a line that passed the limit: its ends, in which its id may be found, and its length."""
 
     start: bytes

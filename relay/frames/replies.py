@@ -7,7 +7,6 @@ itself (-32700, -32600). ``data.delivered`` says whether the request may have be
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
 import msgspec
@@ -169,8 +168,7 @@ def result(request_id: RequestId | None) -> Frame:
 _LONGEST = 16 * 1024  # ours are a line; larger frames need not be looked at
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(msgspec.Struct, frozen=True, gc=False):
     """What an error of a relay's own says of the server that it stands in for."""
 
     message: str

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import msgspec
 
@@ -35,8 +34,7 @@ class Annotation(msgspec.Struct, frozen=True):
     """``string``, ``integer`` or ``boolean``."""
 
 
-@dataclass(frozen=True, slots=True)
-class InvalidTool:
+class InvalidTool(msgspec.Struct, frozen=True, gc=False):
     """A tool that clients must leave out, because of an annotation."""
 
     name: str

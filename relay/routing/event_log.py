@@ -8,7 +8,8 @@ MCP 2025-11-25, Streamable HTTP, "Resumability and Redelivery".
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+
+import msgspec
 
 __all__ = ["Event", "EventLog", "Kept", "parse_event_id"]
 
@@ -23,8 +24,7 @@ class Kept:
         self.bytes = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True, gc=False):
     """One event of a stream: its number there, its data on one line, and when it came (seconds, any clock)."""
 
     number: int

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Hashable, Iterator
-from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+import msgspec
 
 from relay.frames import replies
 from relay.frames.frame import Frame
@@ -50,8 +51,7 @@ _MOST_ABANDONED = 16_384  # remembered at one time
 Owner = TypeVar("Owner", bound=Hashable)
 
 
-@dataclass(slots=True, frozen=True, eq=False)
-class Renamed(Generic[Owner]):
+class Renamed(msgspec.Struct, Generic[Owner], frozen=True, eq=False):
     """One open request: whose it is, and what its own client calls it."""
 
     owner: Owner

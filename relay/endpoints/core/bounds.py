@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from relay.endpoints.core.arrivals import Arrivals
 from relay.limits import Limits
@@ -11,8 +11,7 @@ from relay.routing.sessions import Places
 __all__ = ["Bounds"]
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
+class Bounds(msgspec.Struct, frozen=True, eq=False):
     """One of it for all listeners that belong together."""
 
     places: Places

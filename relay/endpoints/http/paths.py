@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 __all__ = ["DEFAULT_PATHS", "HttpPaths"]
 
 MCP, SSE, MESSAGES, SERVERS = "/mcp", "/sse", "/messages/", "/servers"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HttpPaths:
+class HttpPaths(msgspec.Struct, frozen=True, kw_only=True):
     """The paths of one listener."""
 
     mcp: str = MCP

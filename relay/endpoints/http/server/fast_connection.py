@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any, Protocol, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
 from aiohttp.helpers import rfc822_formatted_time
 from aiohttp.http import HttpVersion11, RawRequestMessage
@@ -21,8 +21,10 @@ from relay.endpoints.http.server.heads import BoundedHeads
 from relay.endpoints.http.server.modern import ModernClients
 from relay.endpoints.http.server.session import Exchange, HttpSession
 from relay.endpoints.http.server.stream import EventStream
-from relay.endpoints.http.through.direct_exchange import Onward
 from relay.frames.frame import Frame
+
+if TYPE_CHECKING:
+    from relay.endpoints.http.through.direct_exchange import Onward
 
 __all__ = ["Checked", "FastConnection", "Rules"]
 

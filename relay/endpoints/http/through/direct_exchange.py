@@ -11,8 +11,9 @@ import asyncio
 import contextlib
 import functools
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+import msgspec
 
 from relay.endpoints.http.media import JSON, media_type, without_bom
 from relay.endpoints.http.through.stream_watch import once_each
@@ -29,8 +30,7 @@ __all__ = ["Onward", "DirectExchange"]
 _LINE_BREAKS = frozenset("\r\n\0")
 
 
-@dataclass(frozen=True, slots=True)
-class Onward:
+class Onward(msgspec.Struct, frozen=True, eq=False):
     """What the headers of a client are on their way to the server."""
 
     head: bytes
