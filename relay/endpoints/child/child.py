@@ -19,6 +19,7 @@ from relay.endpoints.child.guardian import Guardian
 from relay.endpoints.child.program import Program, start_program
 from relay.endpoints.core.byte_stream import FrameReader, FrameWriter
 from relay.endpoints.core.pipes import FULL_PIPE, widen_pipe
+from relay.endpoints.core.small_event import SmallEvent
 from relay.errors import ConfigError, EndpointBroken, EndpointUnavailable, RelayError
 from relay.frames import replies
 from relay.frames.frame import Frame
@@ -216,7 +217,7 @@ class _Ends:
         self._reader = reader
         reader.on_end = self._one_came
         writer.on_end = self._wait_for_other
-        self.exited = asyncio.Event()
+        self.exited = SmallEvent()
         self.on_end: Callable[[], None] = lambda: None
 
     def note_exit(self) -> None:
@@ -260,7 +261,7 @@ class Child:
         self._reader = reader
         self._writer = writer
         self._closing = False
-        self._closed = asyncio.Event()
+        self._closed = SmallEvent()
         self._guardian: Guardian | None = None
         self.pid = program.pid
         self.own_end: str | None = None

@@ -13,6 +13,7 @@ from time import monotonic
 from typing import cast
 
 from relay.endpoints.core.inbox import FrameInbox
+from relay.endpoints.core.small_event import SmallEvent
 from relay.endpoints.core.turns import LARGE, breath
 from relay.errors import EndpointBroken, EndpointClosed, RelayError
 from relay.frames.envelope import salvage_head
@@ -141,7 +142,7 @@ class FrameWriter(asyncio.BaseProtocol):
         self.name = name
         self._limits = limits
         self._transport: asyncio.WriteTransport | None = None
-        self._may_write = asyncio.Event()
+        self._may_write = SmallEvent()
         self._may_write.set()
         self._failure: RelayError | None = None
         self._sent_eof = False
@@ -149,7 +150,7 @@ class FrameWriter(asyncio.BaseProtocol):
         self._gathered: list[Frame] = []
         self._gathered_bytes = 0
         self._last_written = 0.0
-        self.lost = asyncio.Event()
+        self.lost = SmallEvent()
         """Set once the transport is closed, by whomever."""
 
     def attach(self, transport: asyncio.WriteTransport) -> None:

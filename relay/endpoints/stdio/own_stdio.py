@@ -21,6 +21,7 @@ from relay.endpoints.core.byte_stream import FrameReader, FrameWriter
 from relay.endpoints.core.last_resort import give_later
 from relay.endpoints.core.open_ids import OpenIds
 from relay.endpoints.core.pipes import widen_pipe
+from relay.endpoints.core.small_event import SmallEvent
 from relay.errors import EndpointBroken, EndpointClosed, RelayError
 from relay.frames import replies
 from relay.frames.frame import Frame
@@ -291,7 +292,7 @@ class _WritingThread:
         self._failure: RelayError | None = None
         self._sent_eof = False
         self._aborted = False
-        self.lost = asyncio.Event()
+        self.lost = SmallEvent()
         # A daemon: a write to a terminal that was stopped cannot be interrupted, and must not keep the process.
         threading.Thread(target=self._run, name="write stdout", daemon=True).start()
 

@@ -12,6 +12,7 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 
+from relay.endpoints.core.small_event import SmallEvent
 from relay.endpoints.http.server.pieces import pieces_of
 from relay.frames.sse import KEEP_ALIVE, encode_event
 from relay.limits import Limits
@@ -46,8 +47,8 @@ class EventStream:
         self.is_ended = False
         self.is_cut = False
         self._loop = asyncio.get_running_loop()
-        self._news = asyncio.Event()
-        self._room = asyncio.Event()
+        self._news = SmallEvent()
+        self._room = SmallEvent()
         self._reader: object | None = None
         self._is_awaited = False
 
