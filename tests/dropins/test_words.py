@@ -18,6 +18,7 @@ from relay.app.log.stderr import StderrSink
 from relay.cli import main
 from relay.endpoints.http.client.proxy import proxy_for
 from relay.errors import ConfigError
+from tests.app.config.servers import usable
 
 
 @pytest.fixture(autouse=True)
@@ -236,7 +237,7 @@ def test_a_wrong_entry_of_tbxarks_file(tmp_path: Path, wrong: str) -> None:
     file.write_text(f'{{"mcpProxy": {{"addr": ":9090"}}, "mcpServers": {{"a": {{"command": "npx"}}, "b": {wrong}}}}}')
     assert value_of("--named-server-config", native("tbxark", "-config", str(file))) == str(file)
     found = read_servers(str(file))
-    assert (list(found.usable), bool(found.servers["b"].mistakes)) == (["a"], True)
+    assert (list(usable(found)), bool(found.servers["b"].mistakes)) == (["a"], True)
 
 
 def test_variables_stand_for_options_of_punkpeye(monkeypatch: pytest.MonkeyPatch) -> None:

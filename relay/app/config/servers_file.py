@@ -31,11 +31,6 @@ class ServersFile:
     warnings: Sequence[str] = ()
     """A line each: what is ignored, and why a server cannot run."""
 
-    @property
-    def usable(self) -> Mapping[str, NamedServer]:
-        """Those that are to run."""
-        return {name: one for name, one in self.servers.items() if one.is_enabled and one.problem is None}
-
 
 def read_servers(path: str, *, environment: Mapping[str, str] | None = None) -> ServersFile:
     """Read a file; ``${VAR}`` comes from ``environment``, which is ours by default. Raises ConfigError."""

@@ -1,8 +1,8 @@
-"""Received frames that wait for their one receiver, with a high and a low mark.
+"""Received frames that wait for their one receiver, with a high mark.
 
-The mechanism beneath every endpoint's ``receive``. Whoever reads the transport puts frames in from a callback; above
-the high mark the inbox pauses the transport, below the low mark it resumes it, so that a slow receiver holds its own
-source back and nothing is dropped.
+The mechanism beneath every endpoint's ``receive``. Whoever reads the transport puts frames in from a callback. Above
+the high mark the inbox pauses the transport. It resumes the transport once the receiver has taken what waits, which it
+takes all at once. So a slow receiver holds its own source back, and nothing is dropped.
 """
 
 from __future__ import annotations
@@ -29,10 +29,9 @@ class FrameInbox:
         pause: Callable[[], None] | None = None,
         resume: Callable[[], None] | None = None,
     ) -> None:
-        """Call ``pause`` above ``limits.buffer_high`` waiting bytes and ``resume`` at or below ``buffer_low``."""
+        """Call ``pause`` above ``limits.buffer_high`` waiting bytes, and ``resume`` once they have been received."""
         self._name = name
         self._high = limits.buffer_high
-        self._low = limits.buffer_low
         self._pause = pause
         self._resume = resume
         self._paused = False

@@ -50,7 +50,7 @@ from relay.limits import DEFAULT_LIMITS, Limits
 if TYPE_CHECKING:
     from relay.endpoints.core.refusal_log import RefusalLog
 
-__all__ = ["SUBPROTOCOL", "WebSocketEndpoint", "accept_websocket", "dial_websocket", "is_upgrade"]
+__all__ = ["SUBPROTOCOL", "WebSocketEndpoint", "accept_websocket", "dial_websocket"]
 
 logger = logging.getLogger("relay")
 
@@ -336,11 +336,6 @@ class WebSocketEndpoint(ConnectedEndpoint):
             if not self._closed.is_set():
                 self._break(self._closed_with(_LOST, "the connection was lost"))
         return self._socket
-
-
-def is_upgrade(request: web.BaseRequest) -> bool:
-    """Tell whether a request asks for a WebSocket."""
-    return request.method == "GET" and request.headers.get("Upgrade", "").strip().lower() == "websocket"
 
 
 async def accept_websocket(

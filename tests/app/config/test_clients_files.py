@@ -10,6 +10,7 @@ import pytest
 from relay.app.config.servers_file import ServersFile, read_servers
 from relay.errors import ConfigError
 from tests.app.config import files
+from tests.app.config.servers import usable
 
 
 def read(tmp_path: Path, name: str, **environment: str) -> ServersFile:
@@ -34,7 +35,7 @@ def test_gemini_cli(tmp_path: Path) -> None:
     assert (python.cwd, python.timeout) == ("./mcp-servers/python", 15)
     assert (far.transport, far.headers) == ("streamablehttp", {"Authorization": "Bearer t-456"})
     assert "t-456" in far.secrets
-    assert list(found.usable) == ["python"]
+    assert list(usable(found)) == ["python"]
     assert told(found) == ["10: mcpServers.python.timeout: read as milliseconds, as some editors count: 15 s"]
 
 
@@ -44,16 +45,16 @@ def test_claude_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: st
     monkeypatch.setattr("os.getcwd", lambda: folder)
     found = read(tmp_path, "claude-code.json")
     left_out = "left out: servers of a project count where the relay is started in its folder"
-    assert list(found.usable) == ["sentry", "shared"]
+    assert list(usable(found)) == ["sentry", "shared"]
     if folder == "/home/me/oneself":
-        assert found.usable["shared"].command == ["npx", "-y", "for-all"]
+        assert usable(found)["shared"].command == ["npx", "-y", "for-all"]
         assert told(found) == [
             f"10: projects./home/me/one.mcpServers: {left_out}",
             f"16: projects./home/me/two.mcpServers: {left_out}",
         ]
     else:
-        assert found.usable["shared"].command == ["npx", "-y", "for-one"]
-        assert found.usable["shared"].env == {"K": "none"}
+        assert usable(found)["shared"].command == ["npx", "-y", "for-one"]
+        assert usable(found)["shared"].env == {"K": "none"}
         assert not found.servers["off"].is_enabled
         assert len(found.warnings) == 1
 
@@ -61,7 +62,7 @@ def test_claude_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: st
 def test_a_plugin_of_claude_code(tmp_path: Path) -> None:
     """The file itself has the servers."""
     found = read(tmp_path, "plugin.json")
-    assert [one.url or one.command for one in found.usable.values()] == [
+    assert [one.url or one.command for one in usable(found).values()] == [
         ["db-server", "--config", "config.json"],
         "https://mcp.example.com/mcp",
     ]
@@ -74,33 +75,33 @@ def test_cline(tmp_path: Path) -> None:
     assert [(one.transport, one.is_enabled, one.timeout) for one in found.servers.values()] == [
         ("auto", True, 60), ("streamablehttp", False, None), ("sse", True, None),
     ]  # fmt: skip
-    assert (list(found.usable), found.warnings) == (["local", "old"], [])
+    assert (list(usable(found)), found.warnings) == (["local", "old"], [])
 
 
 def test_roo(tmp_path: Path) -> None:
     """``streamable-http``; lists that exclude nothing are not spoken of."""
     found = read(tmp_path, "roo.json")
-    assert (list(found.usable), found.warnings) == (["far", "local"], [])
+    assert (list(usable(found)), found.warnings) == (["far", "local"], [])
     assert (found.servers["far"].transport, found.servers["local"].cwd) == ("streamablehttp", "/src")
 
 
 def test_continue(tmp_path: Path) -> None:
     """A list of servers with names, in YAML; ``${{ secrets.VAR }}`` is our variable VAR."""
     found = read(tmp_path, "continue.yaml", SQLITE_TOKEN="t-456")
-    local, far = found.usable.values()
+    local, far = usable(found).values()
     assert (local.name, local.command) == ("SQLite MCP", ["npx", "-y", "mcp-sqlite", "--token", "t-456"])
     assert (local.env, local.secrets) == ({"SUPABASE_TOKEN": "t-456"}, ["t-456"])
     assert local.where == f"{tmp_path}/continue.yaml, line 5: mcpServers[0]"
     assert (far.transport, far.headers) == ("streamablehttp", {"Authorization": "Bearer t-456"})
     assert found.warnings == []
-    assert read(tmp_path, "continue.yaml").usable == {}
+    assert usable(read(tmp_path, "continue.yaml")) == {}
 
 
 def test_codex(tmp_path: Path) -> None:
     """``[mcp_servers.NAME]``: variables that are handed on, a bearer, headers out of variables, seconds for a tool."""
     variables = {"LOCAL_TOKEN": "t-123", "FIGMA_OAUTH_TOKEN": "t-456", "FIGMA_KEY": "k-789"}
     found = read(tmp_path, "codex.toml", **variables)
-    assert list(found.usable) == ["context7", "figma"]
+    assert list(usable(found)) == ["context7", "figma"]
     local, far, off = found.servers.values()
     assert (local.command, local.cwd) == (["npx", "-y", "@upstash/context7-mcp"], "/srv")
     assert (local.env, local.timeout) == ({"LOCAL_TOKEN": "t-123", "MY_ENV_VAR": "MY_ENV_VALUE"}, 45)
@@ -125,14 +126,14 @@ def test_goose(tmp_path: Path) -> None:
     assert github.timeout == 300
     assert (far.url, far.transport, far.headers) == ("https://h.example.com/mcp", "streamablehttp", {"X-A": "b"})
     assert (older.command, older.is_enabled) == (["npx"], False)
-    assert list(found.usable) == ["github", "far"]
+    assert list(usable(found)) == ["github", "far"]
     assert told(found) == [f"4: extensions.developer: this server cannot run: {developer.problem}"]
 
 
 def test_opencode(tmp_path: Path) -> None:
     """``mcp``, a command that is a list, ``environment``, ``{env:VAR}``, milliseconds."""
     found = read(tmp_path, "opencode.json", MY_VALUE="v", MY_API_KEY="k-123")
-    local, far = found.usable.values()
+    local, far = usable(found).values()
     assert (local.command, local.env, local.timeout) == (["bun", "x", "my-mcp-command"], {"MY_ENV_VAR": "v"}, 3)
     assert (far.url, far.headers) == ("https://h.example.com/mcp", {"Authorization": "Bearer k-123"})
     assert "k-123" in far.secrets
@@ -142,7 +143,7 @@ def test_opencode(tmp_path: Path) -> None:
 def test_librechat(tmp_path: Path) -> None:
     """YAML with an alias; what each user of LibreChat fills in cannot be filled in here."""
     found = read(tmp_path, "librechat.yaml")
-    assert list(found.usable) == ["everything", "fs", "fs2"]
+    assert list(usable(found)) == ["everything", "fs", "fs2"]
     assert (found.servers["fs"].command, found.servers["fs"].timeout) == (["npx", "-y", "fs"], 60)
     assert found.servers["fs2"].command == ["npx", "-y", "fs2"]
     assert "{{LIBRECHAT_USER_ID}} is for each user" in str(found.servers["sheets"].problem)
@@ -152,7 +153,7 @@ def test_librechat(tmp_path: Path) -> None:
 def test_copilot(tmp_path: Path) -> None:
     """``local``; ``tools`` that exclude nothing are not spoken of; ``$VAR`` in variables and headers."""
     found = read(tmp_path, "copilot.json", COPILOT_MCP_KEY="k-123")
-    local, far = found.usable.values()
+    local, far = usable(found).values()
     assert (local.env, far.headers) == ({"KEY": "k-123"}, {"A": "k-123"})
     assert told(found) == ["7: mcpServers.far.tools: not supported: all of the server's tools are offered"]
 
@@ -160,7 +161,7 @@ def test_copilot(tmp_path: Path) -> None:
 def test_cherry_studio(tmp_path: Path) -> None:
     """A command that is empty is none; ``inMemory``; ``isActive``."""
     found = read(tmp_path, "cherry-studio.json")
-    assert list(found.usable) == ["a1"]
+    assert list(usable(found)) == ["a1"]
     assert (found.servers["a1"].url, found.servers["a1"].transport) == ("https://h.example.com/mcp", "streamablehttp")
     assert str(found.servers["a2"].problem).startswith("it is a part of the program")
     assert not found.servers["a3"].is_enabled
@@ -180,7 +181,7 @@ def test_cherry_studio(tmp_path: Path) -> None:
 def test_others(tmp_path: Path, name: str, runs: list[str | list[str]]) -> None:
     """All of their servers run, and no key of theirs is unknown."""
     found = read(tmp_path, name)
-    assert [one.url or one.command for one in found.usable.values()] == runs
+    assert [one.url or one.command for one in usable(found).values()] == runs
     assert [line for line in found.warnings if "milliseconds" not in line] == []
 
 
@@ -190,7 +191,7 @@ def test_others(tmp_path: Path, name: str, runs: list[str | list[str]]) -> None:
 def wrong(tmp_path: Path, text: str, name: str) -> ServersFile:
     (tmp_path / name).write_text(text)
     found = read_servers(str(tmp_path / name), environment={})
-    assert list(found.usable) == ["good"]
+    assert list(usable(found)) == ["good"]
     return found
 
 
@@ -256,10 +257,10 @@ def test_yaml_is_told_by_what_it_looks_like(tmp_path: Path) -> None:
         "mcpServers: {a: {command: x}}",
     ):
         (tmp_path / "servers").write_text(text)
-        assert list(read_servers(str(tmp_path / "servers")).usable) == ["a"]
+        assert list(usable(read_servers(str(tmp_path / "servers")))) == ["a"]
     for text in ("# a: b\n[servers.a]\ncommand = 'x'", "servers.a.command = 'x: y'"):
         (tmp_path / "servers").write_text(text)
-        assert list(read_servers(str(tmp_path / "servers")).usable) == ["a"]
+        assert list(usable(read_servers(str(tmp_path / "servers")))) == ["a"]
 
 
 def test_yaml_without_pyyaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

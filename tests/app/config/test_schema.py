@@ -23,6 +23,7 @@ from relay.app.options.parser import parse_words
 from relay.app.specs import is_address
 from relay.errors import ConfigError
 from tests.app.config import files
+from tests.app.config.servers import usable
 from tests.app.config.test_layers import OPTIONS, PARSERS, example
 
 VALIDATORS = {name: jsonschema.Draft202012Validator(schema()) for name, schema in SCHEMAS.items()}
@@ -174,7 +175,7 @@ def test_whatever_a_file_says(servers: Any) -> None:
             return
     if any(server.mistakes for server in found.servers.values()):
         assert not VALIDATORS["servers"].is_valid({"mcpServers": servers})
-    for server in found.usable.values():
+    for server in usable(found).values():
         assert bool(server.command) != bool(server.url)
         assert not server.url or is_address(server.url)
         for text in (*server.command, *server.env.values(), *server.headers.values(), server.url or ""):

@@ -13,6 +13,7 @@ from relay.app.config.servers_file import ServersFile, read_servers
 from relay.app.named_server import NamedServer
 from relay.errors import ConfigError
 from tests.app.config import files
+from tests.app.config.servers import usable
 
 
 def read(tmp_path: Path, text: str, name: str = "f.json", **environment: str) -> ServersFile:
@@ -47,7 +48,7 @@ def test_claude_desktop(tmp_path: Path) -> None:
     assert github.secrets == ["ghp_0123456789"]
     assert github.where == f"{tmp_path}/f.json, line 8: mcpServers.github"
     assert found.warnings == []
-    assert found.usable == found.servers
+    assert usable(found) == found.servers
 
 
 def test_cursor(tmp_path: Path) -> None:
@@ -65,7 +66,7 @@ def test_cursor(tmp_path: Path) -> None:
 def test_a_variable_that_is_not_set(tmp_path: Path) -> None:
     """That server cannot run, and says why; the others are not affected."""
     found = read(tmp_path, files.CURSOR, MY_KEY="k-123")
-    assert list(found.usable) == ["local"]
+    assert list(usable(found)) == ["local"]
     problem = "${MY_TOKEN} is not set; set MY_TOKEN where the relay is started, or write ${MY_TOKEN:-a default}"
     assert found.servers["remote"].problem == problem
     assert warnings_of(found, tmp_path) == [f"f.json, line 9: mcpServers.remote: this server cannot run: {problem}"]
@@ -77,7 +78,7 @@ def test_vs_code(tmp_path: Path) -> None:
     assert found.servers["memory"].env == {"COUNT": "3"}
     assert found.servers["io.github.github/github-mcp-server"].url == "https://api.githubcopilot.com/mcp/"
     assert found.servers["old"].transport == "sse"
-    assert list(found.usable) == ["memory", "io.github.github/github-mcp-server", "old"]
+    assert list(usable(found)) == ["memory", "io.github.github/github-mcp-server", "old"]
     (warning,) = warnings_of(found, tmp_path)
     assert warning == (
         "f.json, line 14: servers.perplexity: this server cannot run: ${input:key} is not supported: "
@@ -103,7 +104,7 @@ def test_zed(tmp_path: Path) -> None:
         extension.problem
         == "it belongs to an extension of Zed, which only Zed can start; give it a command, or leave it out"
     )
-    assert list(found.usable) == ["nested", "far"]
+    assert list(usable(found)) == ["nested", "far"]
     assert len(found.warnings) == 1
 
 
@@ -112,7 +113,7 @@ def test_windsurf(tmp_path: Path) -> None:
     found = read(tmp_path, files.WINDSURF)
     assert found.servers["figma"].url == "https://figma.example.com/mcp"
     assert found.servers["figma"].headers == {"API_KEY": "Bearer none"}
-    assert list(found.usable) == ["figma"]
+    assert list(usable(found)) == ["figma"]
     assert warnings_of(found, tmp_path) == [
         "f.json, line 6: mcpServers.figma.disabledTools: not supported: all of the server's tools are offered"
     ]
@@ -121,7 +122,7 @@ def test_windsurf(tmp_path: Path) -> None:
 def test_tbxark(tmp_path: Path) -> None:
     """``transportType`` and ``options``; each option that is not supported is named."""
     found = read(tmp_path, files.TBXARK)
-    assert list(found.usable) == ["github", "amap", "stream"]
+    assert list(usable(found)) == ["github", "amap", "stream"]
     assert (found.servers["stream"].transport, found.servers["stream"].timeout) == ("streamablehttp", 10)
     assert found.servers["amap"].secrets == ["amap-secret-key"]
     assert warnings_of(found, tmp_path) == [
@@ -137,7 +138,7 @@ def test_tbxark(tmp_path: Path) -> None:
 def test_sparfenyuk(tmp_path: Path) -> None:
     """A server without a command, or whose args are no list, is left out with a warning."""
     found = read(tmp_path, files.SPARFENYUK)
-    assert list(found.usable) == ["fetch"]
+    assert list(usable(found)) == ["fetch"]
     assert found.servers["fetch"].timeout == 60
     assert not found.servers["github"].is_enabled
     assert warnings_of(found, tmp_path) == [
@@ -260,7 +261,7 @@ def test_secrets_in_arguments(tmp_path: Path, args: str, secrets: list[str]) -> 
 def test_warnings(tmp_path: Path, entry: str, warning: str | None) -> None:
     """A key that nobody knows is ignored and said, with the nearest one that is known."""
     found = read(tmp_path, f'{{"mcpServers": {{"x": {entry}}}}}')
-    assert list(found.usable) == ["x"]
+    assert list(usable(found)) == ["x"]
     assert len(found.warnings) == (warning is not None)
     for text in found.warnings:
         assert str(warning) in text
@@ -319,7 +320,7 @@ GOOD = '"good": {"command": "y"}'
 def mistakes_of(tmp_path: Path, servers: str) -> list[str]:
     """Read servers beside a good one, which must run; return what is said, but not of which file."""
     found = read(tmp_path, f'{{"mcpServers": {{{GOOD},\n{servers}}}}}')
-    assert list(found.usable) == ["good"]
+    assert list(usable(found)) == ["good"]
     told = [line for line in warnings_of(found, tmp_path) if line.endswith("; this server cannot run")]
     assert {f"{tmp_path}{os.sep}{line}" for line in told} == set(found.warnings)
     return [line.removeprefix("f.json, ").removesuffix("; this server cannot run") for line in told]
@@ -350,7 +351,7 @@ def test_a_server_in_two_places(tmp_path: Path) -> None:
     found = read(
         tmp_path, f'{{"mcpServers": {{{GOOD}, "a": {{"command": "x"}}}},\n"servers": {{"a": {{"url": "http://h"}}}}}}'
     )
-    assert list(found.usable) == ["good"]
+    assert list(usable(found)) == ["good"]
     (warning,) = warnings_of(found, tmp_path)
     assert warning.startswith("f.json, line 2: servers.a: is there twice, also at ")
 
@@ -542,7 +543,7 @@ def test_a_shells_own_variables(tmp_path: Path, shell: list[str]) -> None:
 def test_a_variable_without_braces_that_is_not_set(tmp_path: Path) -> None:
     """It stays, since it may be a password; a warning names the place, and not what stands there."""
     found = read(tmp_path, '{"mcpServers": {"x": {"command": "x", "env": {"KEY": "$T0P", "PASS": "pa$word"}}}}')
-    assert found.usable["x"].env == {"KEY": "$T0P", "PASS": "pa$word"}
+    assert usable(found)["x"].env == {"KEY": "$T0P", "PASS": "pa$word"}
     (warning,) = warnings_of(found, tmp_path)
     assert warning.startswith("f.json, line 1: mcpServers.x.env.KEY: ") and "T0P" not in warning
 
@@ -617,5 +618,5 @@ def test_what_is_no_toml(tmp_path: Path, text: str, message: str) -> None:
 def test_wrong_toml(tmp_path: Path, text: str, message: str) -> None:
     """The line is that of the statement, whatever else looks like it; no value is shown."""
     found = read(tmp_path, f"{text}\n[servers.good]\ncommand = 'y'\n", "f.toml")
-    assert "good" in found.usable and "x" not in found.usable
+    assert "good" in usable(found) and "x" not in usable(found)
     assert message in found.warnings[0]

@@ -28,7 +28,7 @@ from websockets.typing import Subprotocol
 from relay.endpoints.core.dialling import DiallingOptions
 from relay.endpoints.core.memory import memory_pair
 from relay.endpoints.http.gate import Refused
-from relay.endpoints.websocket.websocket import WebSocketEndpoint, accept_websocket, dial_websocket, is_upgrade
+from relay.endpoints.websocket.websocket import WebSocketEndpoint, accept_websocket, dial_websocket
 from relay.errors import ConfigError, EndpointBroken, EndpointUnavailable
 from relay.frames import replies
 from relay.frames.frame import Frame
@@ -75,7 +75,7 @@ async def accepting(limits: Limits) -> AsyncIterator[tuple[str, asyncio.Queue[We
     came: asyncio.Queue[WebSocketEndpoint] = asyncio.Queue()
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
-        if not is_upgrade(request):
+        if request.headers.get("Upgrade") != "websocket":
             return web.Response(status=405)
         try:
             endpoint = await accept_websocket(request, limits)

@@ -176,8 +176,6 @@ class Exchange:
 class HttpSession(ClientSession):
     """A Streamable HTTP session of the revisions 2025-03-26 to 2025-11-25."""
 
-    tools = None
-
     def __init__(
         self, limits: Limits, on_ready: Callable[[HttpSession], None], on_end: Callable[[HttpSession], None]
     ) -> None:

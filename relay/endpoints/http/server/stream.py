@@ -162,9 +162,3 @@ class EventStream:
                 await write(data)
         except TimeoutError:
             raise Stalled from None
-
-    def release_reader(self) -> None:
-        """Let the connection that reads this stream end; the stream goes on without one."""
-        self._reader = None
-        self._news.set()
-        self._room.set()
