@@ -7,10 +7,9 @@ with TLS ``https://`` and ``tls://``; listening also ``fd:3``, a socket that was
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
-
-import msgspec
 
 from relay.addresses import fault_of_url, shown_address
 from relay.errors import ConfigError
@@ -43,7 +42,8 @@ def is_address(target: str) -> bool:
     return target.lower().startswith(ADDRESSES)
 
 
-class ListenSpec(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class ListenSpec:
     """One address to listen on. ``ws://`` is ``http``: a WebSocket is an upgraded request at the same address.
 
     ``https://`` and ``tls://`` are ``http`` and ``socket/tcp`` with TLS.
