@@ -11,8 +11,9 @@ requests that it has answered nothing after.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 __all__ = ["Rota", "Standing", "Strategy", "wait_before_try"]
 
@@ -28,8 +29,7 @@ def wait_before_try(tries: int, jitter: float) -> float:
     return float(min(_FIRST_WAIT * 2 ** min(tries, 16), _LONGEST_WAIT) * (0.5 + 0.5 * jitter))
 
 
-@dataclass(slots=True)
-class Standing:
+class Standing(msgspec.Struct):
     """What is known of one server."""
 
     name: str

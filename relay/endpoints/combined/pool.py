@@ -10,7 +10,8 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from relay.endpoints.base import Endpoint
 from relay.endpoints.core.tasks import TaskScope
@@ -33,8 +34,7 @@ _PROBE = replies.request(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Retry:
+class Retry(msgspec.Struct, frozen=True):
     """How long an answer may take, and how often a request that nobody took is tried again."""
 
     timeout: float | None = 30.0
@@ -45,8 +45,7 @@ class Retry:
     """Seconds between two such rounds."""
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(msgspec.Struct, frozen=True, eq=False):
     """One server, and how an endpoint for it is made."""
 
     name: str
