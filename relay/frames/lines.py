@@ -12,6 +12,8 @@ import re
 
 import msgspec
 
+from relay.frames.json_scan import Text
+
 __all__ = ["KEPT", "LineBuffer", "Oversized"]
 
 KEPT = 4096
@@ -48,25 +50,29 @@ class LineBuffer:
         """Bytes of the unfinished line seen so far, kept or not."""
         return self._size
 
-    def feed(self, data: bytes) -> list[bytes | Oversized]:
-        """Take what the transport read; return the lines it completed, without their LF."""
+    def feed(self, data: Text, size: int | None = None) -> list[bytes | Oversized]:
+        """Take what the transport read; return the lines it completed, without their LF.
+
+        With ``size``, ``data`` is a buffer that the transport uses again, and its first ``size`` bytes are new.
+        """
+        # A view has each byte of a line copied once, but costs 0.2 us, as much as all else here for a small one.
+        view: Text | memoryview = data if size is None else memoryview(data)
+        size = len(data) if size is None else size
+        lines: list[bytes | Oversized] = []
+        start = 0
         # Not split(), which looks at one byte after the other: 1.4 us for 100 kB where that takes 70.
-        end = data.find(b"\n")
-        if end < 0:
-            self._add(data)
-            return []
-        piece = data[:end]
-        lines = [piece if not self._size and end <= self._max_bytes else self._finish(piece)]
-        start = end + 1
-        while (end := data.find(b"\n", start)) >= 0:
-            if end - start < 2 and not self._keeps_blank and (blank := _BLANK_LINES.match(data, start)) is not None:
-                start = blank.end()
-                continue
-            piece = data[start:end]
-            lines.append(piece if len(piece) <= self._max_bytes else _oversized(piece))
+        while (end := data.find(b"\n", start, size)) >= 0:
+            if end - start < 2 and not (self._keeps_blank or self._size):
+                blank = _BLANK_LINES.match(data, start, size)
+                if blank is not None:
+                    start = blank.end()
+                    continue
+            piece = view[start:end]
+            fits = not self._size and end - start <= self._max_bytes
+            lines.append(bytes(piece) if fits else self._finish(piece))
             start = end + 1
-        if start < len(data):
-            self._add(data[start:])
+        if start < size:
+            self._add(view[start:size])
         return lines
 
     def finish(self) -> bytes | Oversized | None:
@@ -79,7 +85,7 @@ class LineBuffer:
         self._size = 0
         self._dropping = False
 
-    def _add(self, piece: bytes) -> None:
+    def _add(self, piece: Text | memoryview) -> None:
         self._size += len(piece)
         if self._dropping:
             if len(self._start) < KEPT:
@@ -93,9 +99,9 @@ class LineBuffer:
             self._kept = io.BytesIO()
             self._dropping = True
 
-    def _finish(self, piece: bytes) -> bytes | Oversized:
-        if not self._size and len(piece) <= self._max_bytes:
-            return piece
+    def _finish(self, piece: Text | memoryview) -> bytes | Oversized:
+        if not self._size:
+            return bytes(piece) if len(piece) <= self._max_bytes else _oversized(piece)
         self._add(piece)
         line: bytes | Oversized
         if self._dropping:
@@ -109,5 +115,5 @@ class LineBuffer:
         return line
 
 
-def _oversized(line: bytes) -> Oversized:
-    return Oversized(line[:KEPT], line[-KEPT:], len(line))
+def _oversized(line: Text | memoryview) -> Oversized:
+    return Oversized(bytes(line[:KEPT]), bytes(line[-KEPT:]), len(line))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from relay.frames.frame import Frame
+from relay.frames.json_scan import Text
 from relay.frames.lines import LineBuffer, Oversized
 
 __all__ = ["LineSplitter", "encode_lines"]
@@ -28,10 +29,13 @@ class LineSplitter:
         """Bytes of the unfinished line."""
         return self._lines.pending
 
-    def feed(self, data: bytes) -> list[Frame | Oversized]:
-        """Take what the transport read; return the frames it completed."""
+    def feed(self, data: Text, size: int | None = None) -> list[Frame | Oversized]:
+        """Take what the transport read; return the frames it completed.
+
+        With ``size``, ``data`` is a buffer that the transport uses again, and its first ``size`` bytes are new.
+        """
         frames: list[Frame | Oversized] = []
-        for line in self._lines.feed(data):
+        for line in self._lines.feed(data, size):
             if isinstance(line, Oversized):
                 frames.append(line)
                 continue

@@ -30,9 +30,21 @@ def fed(feed: Callable[[bytes], object], data: bytes, size: int, end: bytes) -> 
     assert feed(end)
 
 
+def from_buffer() -> Callable[[bytes], object]:
+    """Return what takes pieces as a pipe's reader hands them on, in one buffer."""
+    lines, buffer = LineBuffer(2 * SIZE), bytearray(CHUNK)
+
+    def feed(piece: bytes) -> object:
+        buffer[: len(piece)] = piece
+        return lines.feed(buffer, len(piece))
+
+    return feed
+
+
 DECODERS: dict[str, tuple[Callable[[], Callable[[bytes], object]], bytes, int, bytes]] = {
     "a line": (lambda: LineBuffer(2 * SIZE).feed, b"x" * SIZE, CHUNK, b"\n"),
     "a line in small pieces": (lambda: LineBuffer(2 * SIZE).feed, b"x" * SIZE, 10, b"\n"),
+    "a line out of a buffer": (from_buffer, b"x" * SIZE, CHUNK, b"\n"),
     "a frame in small pieces": (lambda: LineSplitter(2 * SIZE).feed, b"x" * SIZE, 10, b"\n"),
     "a line too long": (lambda: LineBuffer(SIZE // 2).feed, b"x" * SIZE, 10, b"\n"),
     "an event of short lines": (lambda: SseDecoder(2 * SIZE).feed, SHORT_LINES, CHUNK, b"\n\n"),

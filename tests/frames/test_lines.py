@@ -48,6 +48,25 @@ def split(chunks: list[bytes], limit: int = 8) -> Seen:
 
 
 @given(cuttings(LINES))
+def test_a_buffer_that_is_used_again_gives_the_same_lines(case: tuple[bytes, list[bytes]]) -> None:
+    """Of each read only its own bytes count, and none of it is looked at once the next read has come."""
+    data, chunks = case
+    buffer = bytearray(len(data) + 1)
+    lines = LineBuffer(8)
+    splitter = LineSplitter(8)
+    seen, framed = [], []
+    for chunk in chunks:
+        buffer[:] = b"\n" * len(buffer)
+        buffer[: len(chunk)] = chunk
+        seen += lines.feed(buffer, len(chunk))
+        framed += splitter.feed(buffer, len(chunk))
+    buffer[:] = b"!" * len(buffer)
+    rest = lines.finish()
+    assert plain(seen if rest is None else [*seen, rest]) == buffered(chunks)
+    assert plain(framed + splitter.finish()) == split(chunks)
+
+
+@given(cuttings(LINES))
 def test_any_chunking_gives_the_same_lines(case: tuple[bytes, list[bytes]]) -> None:
     """However the transport cut the stream, the lines are those of bytes.split."""
     data, chunks = case

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from relay.endpoints.base import Taker
 from relay.endpoints.child.guardian import Guardian
+from relay.endpoints.child.pipe_reader import READ_SIZE
 from relay.endpoints.child.program import Program, start_program
 from relay.endpoints.core.byte_stream import FrameReader, FrameWriter
 from relay.endpoints.core.pipes import FULL_PIPE, widen_pipe
@@ -36,8 +37,6 @@ _EXIT_AFTER_EOF = (
     0.5  # between the two signs of an end, EOF on stdout and the exit: one without the other is an end too
 )
 _GROUP_POLL = 0.02
-# Of a pipe: as much as is read at once. A GB in lines of 100 kB costs 131 ms so, 137 with 1 MiB, 156 with 64 KiB.
-_MUCH = 256 * 1024
 
 # What both official SDKs hand to servers they start, and no more: the relay's own secrets stay here.
 _POSIX_VARIABLES = ("HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER")
@@ -122,10 +121,14 @@ class _ChildReader(FrameReader):
 
     def data_received(self, data: bytes) -> None:
         self.reads += 1
-        if len(data) >= FULL_PIPE and not self._is_wide:
+        super().data_received(data)
+
+    def buffer_read(self, buffer: bytearray, size: int) -> None:
+        self.reads += 1
+        if size >= FULL_PIPE and not self._is_wide:
             self._is_wide = True
             _widen(self._transport)
-        super().data_received(data)
+        super().buffer_read(buffer, size)
 
     def eof_received(self) -> bool:
         """Note the end; whether it is one in good order, the exit decides: see ``_Ends``."""
@@ -205,7 +208,7 @@ def _widen(transport: asyncio.BaseTransport | None) -> None:
     """Let a pipe hold more, now that much goes through it."""
     pipe = transport.get_extra_info("pipe") if transport is not None else None
     if pipe is not None and not pipe.closed:
-        widen_pipe(pipe.fileno(), _MUCH)
+        widen_pipe(pipe.fileno(), READ_SIZE)
 
 
 class _Ends:

@@ -15,6 +15,9 @@ import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import IO, Any, Protocol, cast
 
+from relay.endpoints.child.pipe_reader import PipeReader
+from relay.endpoints.core.byte_stream import FrameReader
+
 __all__ = ["Program", "running_processes", "start_program"]
 
 running_processes: dict[int, Callable[[], object]] = {}
@@ -48,7 +51,7 @@ async def start_program(
     env: Mapping[str, str],
     cwd: str | None,
     stderr: int | None,
-    reader: asyncio.Protocol,
+    reader: FrameReader,
     writer: asyncio.BaseProtocol,
     on_exit: Callable[[], None],
 ) -> Program:
@@ -67,7 +70,7 @@ async def start_program(
         ours.callback(to_it.abort)
         stdout, its_stdout = map(os.fdopen, os.pipe(), ("rb", "wb"), (0, 0))
         theirs.enter_context(its_stdout)
-        from_it = await _connect(loop.connect_read_pipe, reader, stdout)
+        from_it = PipeReader(stdout, reader)
         ours.callback(from_it.close)
         # No await from here on: a cancellation would leave the process to itself.
         process = subprocess.Popen(  # noqa: ASYNC220 - it returns when the program runs, as asyncio's does
@@ -151,7 +154,7 @@ def _process_descriptor(pid: int) -> int | None:
 class _Callbacks(asyncio.SubprocessProtocol):
     """What asyncio tells of a process and its pipes, told to who reads and who writes (Windows)."""
 
-    def __init__(self, reader: asyncio.Protocol, writer: asyncio.BaseProtocol, on_exit: Callable[[], None]) -> None:
+    def __init__(self, reader: FrameReader, writer: asyncio.BaseProtocol, on_exit: Callable[[], None]) -> None:
         self._reader = reader
         self._writer = writer
         self.process_exited = on_exit  # type: ignore[method-assign]  # it is this and nothing else

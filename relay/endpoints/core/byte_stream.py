@@ -65,6 +65,10 @@ class FrameReader(asyncio.Protocol):
         """Split what was read and put the frames it completed before the receiver."""
         self._deliver(self._splitter.feed(data))
 
+    def buffer_read(self, buffer: bytearray, size: int) -> None:
+        """Do the same with the first ``size`` bytes of a buffer, which is used again for the next read."""
+        self._deliver(self._splitter.feed(buffer, size))
+
     def _deliver(self, pieces: list[Frame | Oversized]) -> None:
         if not pieces:
             return
