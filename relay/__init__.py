@@ -50,7 +50,7 @@ __all__ = [
 ]
 
 
-# Where the names are that few ask for: importlib.metadata costs 20 ms, the choice between servers 10.
+# Where the names are that few ask for: importlib.metadata costs 20 ms, a pool of servers 10.
 _LATE = {
     "balance": "relay.app.run.failover",
     "fallback": "relay.app.run.failover",

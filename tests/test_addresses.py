@@ -11,10 +11,10 @@ from relay import balance, connect, fallback
 from relay.addresses import fault_of_url, shown_address, without_logins
 from relay.app.named_server import NamedServer
 from relay.app.options.connect_args import parse_target
-from relay.app.run.failover import ChoiceTarget
+from relay.app.run.failover import PoolTarget
 from relay.app.run.targets import AddressTarget, RemoteTarget
 from relay.app.secrets.values import secrets_in
-from relay.app.settings import BridgeSettings, CheckSettings, ChoiceSettings
+from relay.app.settings import BridgeSettings, CheckSettings, PoolSettings
 from relay.app.specs import parse_listen
 from relay.auth.outbound import check_token_url
 from relay.endpoints.combined.pool import Retry
@@ -66,7 +66,7 @@ def test_status_and_names_show_no_secret(scheme: str) -> None:
     address = _address(scheme)
     is_socket = scheme.startswith("ws")
     target = AddressTarget(address, DEFAULT_DIALLING) if is_socket else RemoteTarget(address, DEFAULT_DIALLING)
-    choice = ChoiceTarget(
+    choice = PoolTarget(
         [target, target], strategy="round-robin", retry=Retry(), limits=DEFAULT_DIALLING.limits, ends_with_home=False
     )
     for shown in (target.name, target.status(), choice.name, choice.status(), connect(address).name):
@@ -76,7 +76,7 @@ def test_status_and_names_show_no_secret(scheme: str) -> None:
         BridgeSettings(url=address),
         CheckSettings(target=address),
         NamedServer(name="x", url=address, headers={"Authorization": "s3cret"}),
-        ChoiceSettings([address], "in-order", Retry()),
+        PoolSettings([address], "in-order", Retry()),
     ):
         assert dataclasses.is_dataclass(hidden)
         _assert_nothing_shown(hidden)

@@ -16,7 +16,7 @@ from relay.routing.schedule import Strategy
 if TYPE_CHECKING:
     from relay.app.config.servers_source import ServersSource
 
-__all__ = ["BridgeSettings", "CheckSettings", "ChoiceSettings", "LogTo", "ServeSettings", "Share"]
+__all__ = ["BridgeSettings", "CheckSettings", "PoolSettings", "LogTo", "ServeSettings", "Share"]
 
 LogTo = Literal["stderr", "client"]
 Share = Literal["session", "shared", "request", "stateless"]
@@ -24,7 +24,7 @@ Share = Literal["session", "shared", "request", "stateless"]
 
 
 @dataclass(frozen=True, slots=True)
-class ChoiceSettings:
+class PoolSettings:
     """Several servers that stand in for one another: addresses, and commands as lists of words."""
 
     targets: Sequence[str | Sequence[str]] = field(repr=False)
@@ -50,7 +50,7 @@ class ServeSettings:
     command: Sequence[str] = field(repr=False)
     """Empty if an address is served, or several servers."""
     name: str
-    choice: ChoiceSettings | None = None
+    pool: PoolSettings | None = None
     env: Mapping[str, str] = field(repr=False)
     """The child's whole environment."""
     url: str | None = field(default=None, repr=False)
@@ -82,7 +82,7 @@ class ServeSettings:
     @property
     def has_default(self) -> bool:
         """Whether there is a server without a name."""
-        return bool(self.command) or self.url is not None or self.choice is not None
+        return bool(self.command) or self.url is not None or self.pool is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

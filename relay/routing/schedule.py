@@ -1,11 +1,10 @@
-"""Which of several servers is next, and which are not asked for now.
+"""Which of several servers gets the next request, and which servers get none for now.
 
-Pure: it is told what became of requests and says where the next one goes. A server is *ejected* after three failures
-in a row or one refused connection, and comes back when it has answered. If all are ejected, each
-is as good as another: they are asked after all.
+Pure: callers report what became of requests, and ask where the next one goes. Three failures in a row or one refused
+connection *eject* a server; an answer brings it back. If all servers are ejected, all of them are asked after all.
 
-A server that swallows requests is found out by time alone, so while others can take them, none is given more than three
-requests that it has answered nothing after.
+Only time shows that a server swallows requests. So a server that has not answered yet gets three requests and no more;
+a request whose turn comes there waits for the first answer.
 """
 
 from __future__ import annotations
@@ -15,17 +14,18 @@ from typing import Literal
 
 import msgspec
 
-__all__ = ["Rota", "Standing", "Strategy", "wait_before_try"]
+__all__ = ["Schedule", "Standing", "Strategy", "wait_before_try"]
 
 Strategy = Literal["in-order", "round-robin", "least-in-flight"]
 
-_MOST_FAILURES = 3  # in a row: one may be the request's own fault, and a slow one is no dead server
+_MOST_FAILURES = 3  # in a row: one may be the request's own fault, and a slow server is no dead one
+_MOST_UNANSWERED = 3  # requests that a server may cost before it has shown that it answers
 _FIRST_WAIT = 0.5
-_LONGEST_WAIT = 5.0  # and a look lasts at most 4 s: who has recovered is back within 10
+_LONGEST_WAIT = 5.0  # and a probe lasts 4 s at most: a server that has recovered is back within 10
 
 
 def wait_before_try(tries: int, jitter: float) -> float:
-    """Return how many seconds to wait before an ejected server is tried again; ``jitter`` is from 0 to 1."""
+    """Return how many seconds to wait before an ejected server is probed again; ``jitter`` is from 0 to 1."""
     return float(min(_FIRST_WAIT * 2 ** min(tries, 16), _LONGEST_WAIT) * (0.5 + 0.5 * jitter))
 
 
@@ -34,14 +34,13 @@ class Standing(msgspec.Struct):
 
     name: str
     in_flight: int = 0
+    """Requests it was given, those that wait for its first answer included."""
     unanswered: int = 0
-    """Requests since its last answer."""
+    """Requests it was given since its last answer."""
     is_proven: bool = False
     """Whether it has answered since it last failed."""
-    promised: int = 0
-    """Requests that wait for its first answer."""
-    is_worth_waiting: bool = True
-    """Whether requests may wait for its first answer; once they have done so in vain, no more do."""
+    is_silent: bool = False
+    """Whether requests have waited for its first answer in vain: no more do."""
     sessions: int = 0
     failures: int = 0
     """In a row, up to now."""
@@ -49,19 +48,19 @@ class Standing(msgspec.Struct):
     """Why it is ejected; None if it is not."""
 
 
-class Rota:
-    """Several servers, by their place in a list, and whose turn it is."""
+class Schedule:
+    """Several servers, each known by its place in a list, and whose turn it is."""
 
     def __init__(self, names: Collection[str], strategy: Strategy) -> None:
-        """Begin with the first; all are in good standing."""
+        """Begin with the first server; all are in good standing."""
         self.standings = [Standing(name) for name in names]
         self._strategy = strategy
         self._turn = 0
 
     def choose(self, tried: Collection[int] = (), *, may_wait: bool = False) -> int | None:
-        """Return the place of the next server, leaving out those ``tried``; None if there is no other.
+        """Return the place of the next server that is not among those ``tried``; None if there is none.
 
-        Who ``may_wait`` may get one that is awaited: it must not be asked yet.
+        A request that ``may_wait`` may get a server that ``is_awaited``: it must wait for that one's first answer.
         """
         count = len(self.standings)
         start = 0 if self._strategy == "in-order" else self._turn
@@ -71,42 +70,36 @@ class Rota:
         in_turn = [place for place in in_turn if place not in tried]
         if not in_turn:
             return None
-        chosen = in_turn[0]
         if self._strategy != "in-order":
-            safest = self._safest(in_turn)
-            # Else whoever answers first would get all of a burst.
-            waits = may_wait and any(self.standings[place].is_proven for place in safest)
-            in_turn = [place for place in in_turn if place in safest or (waits and self.is_awaited(place))]
-            chosen = in_turn[0]
+            ready = self._ready(in_turn)
+            in_turn = [place for place in in_turn if place in ready or (may_wait and self.is_awaited(place))]
+        chosen = in_turn[0]
         if self._strategy == "least-in-flight":
             chosen = min(in_turn, key=self._load)  # the first of those with the least: whose turn it is
         self._turn = (chosen + 1) % count
         return chosen
 
-    @property
-    def is_untried(self) -> bool:
-        """Whether every server has as many requests as may be lost, and none has shown that it answers."""
-        well = [one for one in self.standings if one.fault is None]
-        if self._strategy == "in-order" or len(well) < 2:
-            return False
-        return not any(one.is_proven or one.unanswered < _MOST_FAILURES or not one.in_flight for one in well)
-
     def is_awaited(self, place: int) -> bool:
-        """Tell whether a server has as many requests as may be lost, and may yet show that it answers."""
-        one = self.standings[place]
-        is_full = one.unanswered >= _MOST_FAILURES and one.in_flight > 0
-        is_new = one.is_worth_waiting and not one.is_proven and one.fault is None
-        return is_new and is_full and self._strategy != "in-order"
+        """Tell whether a server has as many requests as it may cost, and may yet show that it answers.
 
-    def _safest(self, places: list[int]) -> list[int]:
-        """Return those that few requests would be lost with, else those that do answer, else all."""
+        A server that is the only one is not awaited: there is nothing to lose by asking it.
+        """
+        one = self.standings[place]
+        is_new = not one.is_proven and not one.is_silent and one.fault is None
+        return is_new and self._is_full(one) and self._strategy != "in-order" and self.has_other(place)
+
+    def _ready(self, places: list[int]) -> list[int]:
+        """Return the servers that few requests would be lost with, else those that do answer, else all."""
         standings = self.standings
-        few = [one for one in places if standings[one].unanswered < _MOST_FAILURES or not standings[one].in_flight]
-        return few or [one for one in places if standings[one].is_proven] or places
+        few = [place for place in places if not self._is_full(standings[place])]
+        return few or [place for place in places if standings[place].is_proven] or places
+
+    def _is_full(self, one: Standing) -> bool:
+        return one.unanswered >= _MOST_UNANSWERED and one.in_flight > 0
 
     def _load(self, place: int) -> tuple[int, int]:
         one = self.standings[place]
-        return one.in_flight + one.promised, one.sessions
+        return one.in_flight, one.sessions
 
     def has_other(self, place: int) -> bool:
         """Tell whether a server other than this one is in good standing."""
@@ -123,20 +116,24 @@ class Rota:
         self.standings[place].unanswered -= is_excused and self.standings[place].unanswered > 0
 
     def answered(self, place: int) -> None:
-        """Note that a server has answered; an ejected one is taken back by that."""
-        self.standings[place].unanswered = 0
-        self.standings[place].is_proven = True
-        self.standings[place].failures = 0
-        self.standings[place].fault = None
+        """Note that a server has answered; an ejected one is back by that."""
+        one = self.standings[place]
+        one.unanswered = one.failures = 0
+        one.is_proven, one.is_silent = True, False
+        one.fault = None
+
+    def kept_silent(self, place: int) -> None:
+        """Note that requests have waited for a server's first answer in vain."""
+        self.standings[place].is_silent = True
 
     def failed(self, place: int, fault: str) -> bool:
-        """Note that a server has not answered, or not well; return whether it is ejected by that."""
+        """Note that a server has not answered, or not well; return whether that ejects it."""
         self.standings[place].failures += 1
         self.standings[place].is_proven = False
         return self.standings[place].failures >= _MOST_FAILURES and self.refused(place, fault)
 
     def refused(self, place: int, fault: str) -> bool:
-        """Note that a server could not be reached; return whether it is ejected by that: not if it was already."""
+        """Note that a server could not be reached; return whether that ejects it: not if it was ejected already."""
         was_ejected = self.standings[place].fault is not None
         self.standings[place].fault = fault
         return not was_ejected

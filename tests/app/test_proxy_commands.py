@@ -87,10 +87,10 @@ def test_the_words_of_mcp_connect(settings_of: Callable[..., ServeSettings]) -> 
         "--retry-attempts", "2", "--retry-delay", "250", "--headers", "X-A: 1,X-B:2", "--auth-token", "secret",
         "--api-key", "unused", "--user-agent", "me/1",
     )  # fmt: skip
-    assert found.choice is not None
-    assert found.choice.targets == ["http://h:1/mcp", "tcp://h:1", "https://i/mcp"]
-    assert (found.choice.strategy, found.choice.retry.timeout) == ("in-order", 5)
-    assert (found.choice.retry.attempts, found.choice.retry.delay) == (2, 0.25)
+    assert found.pool is not None
+    assert found.pool.targets == ["http://h:1/mcp", "tcp://h:1", "https://i/mcp"]
+    assert (found.pool.strategy, found.pool.retry.timeout) == ("in-order", 5)
+    assert (found.pool.retry.attempts, found.pool.retry.delay) == (2, 0.25)
     assert found.dialling.headers == {"X-A": "1", "X-B": "2", "User-Agent": "me/1", "Authorization": "Bearer secret"}
     assert "secret" in found.secrets
 
@@ -100,8 +100,8 @@ def test_a_program_that_is_missing_is_one_of_several(
 ) -> None:
     """It is warned of by its option, and stays among the servers: another may be there."""
     found = settings_of(proxy, "--endpoint", "1", "--fallbacks", "/no/such/program,2")
-    assert found.choice is not None
-    assert found.choice.targets[1] == ["/no/such/program"]
+    assert found.pool is not None
+    assert found.pool.targets[1] == ["/no/such/program"]
     (warning,) = caplog.messages
     assert warning.startswith("--fallbacks: command '/no/such/program' was not found")
 
@@ -112,9 +112,9 @@ def test_balancing(settings_of: Callable[..., ServeSettings]) -> None:
         load_balance, "--endpoints", "1,2", "--endpoints", "3", "--transport", "TCP", "--api-key", "the key",
         "--timeout", "0", "--strategy", "least-in-flight",
     )  # fmt: skip
-    assert found.choice is not None
-    assert found.choice.targets == [f"tcp://127.0.0.1:{port}" for port in (1, 2, 3)]
-    assert (found.choice.strategy, found.choice.retry.timeout) == ("least-in-flight", None)
+    assert found.pool is not None
+    assert found.pool.targets == [f"tcp://127.0.0.1:{port}" for port in (1, 2, 3)]
+    assert (found.pool.strategy, found.pool.retry.timeout) == ("least-in-flight", None)
     assert found.dialling.headers == {"X-API-Key": "the key"}
 
 

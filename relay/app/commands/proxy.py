@@ -37,7 +37,7 @@ from relay.app.options.tls import (
 )
 from relay.app.options.values import positive, seconds
 from relay.app.run.quick_start import import_aiohttp
-from relay.app.settings import ChoiceSettings, ServeSettings
+from relay.app.settings import PoolSettings, ServeSettings
 from relay.app.specs import ListenSpec, parse_listen
 from relay.endpoints.child.child import child_environment, resolve_program
 from relay.endpoints.combined.pool import Retry
@@ -225,7 +225,7 @@ def _job(
         command=(),
         name="servers",
         log_to=options.log_to,
-        choice=ChoiceSettings(targets, strategy, retry),
+        pool=PoolSettings(targets, strategy, retry),
         env=env,
         dialling=dialling_of(options, headers, addresses, sink),
         cwd=options.cwd,

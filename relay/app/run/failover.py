@@ -10,14 +10,14 @@ from relay.app.run.child_target import ChildTarget
 from relay.app.run.targets import AddressTarget, RemoteTarget
 from relay.app.run.wiring import connect_with
 from relay.endpoints.base import Endpoint
-from relay.endpoints.combined.failover import Choice
-from relay.endpoints.combined.pool import Balancer, Retry, Target, only
+from relay.endpoints.combined.failover import Failover
+from relay.endpoints.combined.pool import Pool, Retry, Upstream, only
 from relay.endpoints.core.dialling import DiallingOptions
 from relay.errors import ConfigError
 from relay.limits import DEFAULT_LIMITS, Limits
 from relay.routing.schedule import Strategy
 
-__all__ = ["ChoiceTarget", "SessionBalancer", "TimedTarget", "balance", "fallback"]
+__all__ = ["PoolTarget", "SessionPool", "TimedTarget", "balance", "fallback"]
 
 _SPREADING = ("round-robin", "least-in-flight")
 
@@ -42,8 +42,8 @@ def fallback(
     retry = Retry(timeout, retry_attempts, retry_delay)
     options = DiallingOptions(headers=headers or {}, tls=ssl, limits=limits)
     found = [_target(target, options) for target in targets]
-    balancer = Balancer(found, strategy="in-order", retry=retry, limits=limits)
-    return Choice(balancer, owns_balancer=True)
+    pool = Pool(found, strategy="in-order", retry=retry, limits=limits)
+    return Failover(pool, owns_pool=True)
 
 
 def balance(
@@ -55,12 +55,12 @@ def balance(
     retry_attempts: int = 3,
     retry_delay: float = 1.0,
     limits: Limits = DEFAULT_LIMITS,
-) -> SessionBalancer:
-    """Return a balancer over ``targets``, each what ``connect`` takes: ``session()`` is an endpoint for each client.
+) -> SessionPool:
+    """Return a pool of ``targets``, each what ``connect`` takes: ``session()`` is an endpoint for each client.
 
-        balancer = relay.balance("https://a/mcp", "https://b/mcp")
+        servers = relay.balance("https://a/mcp", "https://b/mcp")
         async for client in await relay.listen():
-            group.create_task(relay.pipe(client, balancer.session()))
+            group.create_task(relay.pipe(client, servers.session()))
 
     Sessions are spread, and stay where they began; requests of 2026-07-28 are spread one by one. A target that refuses
     a connection, or fails three times in a row, is left out until it answers again. Close it with ``aclose``.
@@ -70,18 +70,18 @@ def balance(
     retry = Retry(timeout, retry_attempts, retry_delay)
     options = DiallingOptions(headers=headers or {}, tls=ssl, limits=limits)
     found = [_target(target, options) for target in targets]
-    return SessionBalancer(found, strategy=strategy, retry=retry, limits=limits)
+    return SessionPool(found, strategy=strategy, retry=retry, limits=limits)
 
 
-class SessionBalancer(Balancer):
-    """A balancer that makes an endpoint for each client."""
+class SessionPool(Pool):
+    """A pool that makes an endpoint for each client."""
 
     def session(self) -> Endpoint:
         """Return an endpoint for one client; it connects to a server when frames come."""
-        return Choice(self)
+        return Failover(self)
 
 
-def _target(target: str | Sequence[str] | Endpoint, options: DiallingOptions) -> Target:
+def _target(target: str | Sequence[str] | Endpoint, options: DiallingOptions) -> Upstream:
     if isinstance(target, Endpoint):
         return only(target)
     if target == "stdio:":
@@ -92,11 +92,11 @@ def _target(target: str | Sequence[str] | Endpoint, options: DiallingOptions) ->
         return connect_with(options.for_many_clients() if is_shared else options, target)
 
     if isinstance(target, str):
-        return Target(name, make)
-    return Target(name, make, patience=options.limits.handshake)
+        return Upstream(name, make)
+    return Upstream(name, make, patience=options.limits.handshake)
 
 
-class ChoiceTarget:
+class PoolTarget:
     """Several servers as the one that sessions of the program are joined to."""
 
     def __init__(
@@ -108,21 +108,21 @@ class ChoiceTarget:
         limits: Limits,
         ends_with_home: bool,
     ) -> None:
-        """Take over the members. ``ends_with_home``: see ``Choice``."""
+        """Take over the members. ``ends_with_home``: see ``Failover``."""
         if any(member.name == "stdio" for member in members):
             raise ConfigError("stdio: cannot be one of several servers: it is there once, and this program's own")
         self._members = members
         self._ends_with_home = ends_with_home
         targets = [
-            Target(member.name, _maker(member), limits.handshake if isinstance(member, ChildTarget) else 4.0)
+            Upstream(member.name, _maker(member), limits.handshake if isinstance(member, ChildTarget) else 4.0)
             for member in members
         ]
-        self.balancer = Balancer(targets, strategy=strategy, retry=retry, limits=limits)
-        self.name = self.balancer.name
+        self.pool = Pool(targets, strategy=strategy, retry=retry, limits=limits)
+        self.name = self.pool.name
 
     def endpoint(self, *, is_shared: bool = False) -> Endpoint:
         """Return an endpoint for one session, or for all clients that have none."""
-        return Choice(self.balancer, is_shared=is_shared, ends_with_home=self._ends_with_home)
+        return Failover(self.pool, is_shared=is_shared, ends_with_home=self._ends_with_home)
 
     def forget(self, endpoint: Endpoint) -> None:
         """Forget those children that have ended."""
@@ -132,11 +132,11 @@ class ChoiceTarget:
 
     def status(self) -> dict[str, object]:
         """Return what ``/status`` says of them."""
-        return {"targets": self.balancer.status()}
+        return {"targets": self.pool.status()}
 
     async def aclose(self) -> None:
         """Look after no server any more."""
-        await self.balancer.aclose()
+        await self.pool.aclose()
         for member in self._members:
             await member.aclose()
 
@@ -146,19 +146,19 @@ def _maker(member: ChildTarget | RemoteTarget | AddressTarget) -> Callable[[bool
 
 
 class TimedTarget:
-    """One server whose answers may take so long and no longer: a choice of one, that is never left out."""
+    """One server whose answers have a time limit: a pool of one, which is never ejected."""
 
     def __init__(self, member: ChildTarget | RemoteTarget | AddressTarget, timeout: float, limits: Limits) -> None:
         """Take over the member; each request gets an error ``timeout`` seconds after its last progress."""
         self.name = member.name
         self._member = member
-        target = Target(member.name, _maker(member))
+        target = Upstream(member.name, _maker(member))
         retry = Retry(timeout, attempts=1, delay=0)
-        self._balancer = Balancer([target], strategy="in-order", retry=retry, limits=limits, leaves_out=False)
+        self._pool = Pool([target], strategy="in-order", retry=retry, limits=limits, ejects=False)
 
     def endpoint(self, *, is_shared: bool = False) -> Endpoint:
         """Return an endpoint for one session, or for all clients that have none."""
-        return Choice(self._balancer, is_shared=is_shared)
+        return Failover(self._pool, is_shared=is_shared)
 
     def forget(self, endpoint: Endpoint) -> None:
         """Forget those children that have ended."""
@@ -175,5 +175,5 @@ class TimedTarget:
 
     async def aclose(self) -> None:
         """Let go of the server."""
-        await self._balancer.aclose()
+        await self._pool.aclose()
         await self._member.aclose()

@@ -152,9 +152,9 @@ class Offer:
             upstream = self._pool.member(lambda: clients is None and getattr(session, "is_listening", True))
         if clients is None or clients.greeting is None:
             return upstream
-        from relay.endpoints.combined.initialized import Greeted
+        from relay.endpoints.combined.initialized import Initialized
 
-        return Greeted(upstream, clients.greeting, self._settings.limits.handshake)
+        return Initialized(upstream, clients.greeting, self._settings.limits.handshake)
 
     async def _carry(self, session: Endpoint, upstream: Endpoint) -> None:
         """Join a session to its server; whatever happens to it stays its own."""

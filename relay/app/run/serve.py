@@ -21,7 +21,7 @@ from relay.app.run.listening import listen_http
 from relay.app.run.offer import Offer
 from relay.app.run.signals import StopSignals
 from relay.app.run.targets import AddressTarget, RemoteTarget, Target
-from relay.app.settings import ChoiceSettings, ServeSettings
+from relay.app.settings import PoolSettings, ServeSettings
 from relay.app.specs import ListenSpec, is_url
 from relay.endpoints.base import Listener
 from relay.endpoints.core.binding import everywhere
@@ -29,7 +29,7 @@ from relay.endpoints.core.bounds import Bounds
 from relay.endpoints.stdio.own_stdio import OwnStdio
 
 if TYPE_CHECKING:
-    from relay.app.run.failover import ChoiceTarget
+    from relay.app.run.failover import PoolTarget
     from relay.app.run.named_servers import NamedServers
     from relay.endpoints.http.server.listener import HttpListener
 
@@ -69,10 +69,10 @@ def _named_servers(settings: ServeSettings, sink: StderrSink) -> NamedServers | 
 
 def target_of(
     settings: ServeSettings, stderr: ChildStderr, *, ends_with_home: bool = True
-) -> ChildTarget | RemoteTarget | AddressTarget | ChoiceTarget:
+) -> ChildTarget | RemoteTarget | AddressTarget | PoolTarget:
     """Return what stands behind. Raises ConfigError."""
-    if settings.choice is not None:
-        return _choice_target(settings, settings.choice, stderr, ends_with_home=ends_with_home)
+    if settings.pool is not None:
+        return _pool_target(settings, settings.pool, stderr, ends_with_home=ends_with_home)
     return _one_target(settings, stderr)
 
 
@@ -95,15 +95,15 @@ def _one_target(
     return AddressTarget(url, settings.dialling)
 
 
-def _choice_target(
-    settings: ServeSettings, choice: ChoiceSettings, stderr: ChildStderr, *, ends_with_home: bool
-) -> ChoiceTarget:
-    from relay.app.run.failover import ChoiceTarget
+def _pool_target(
+    settings: ServeSettings, pool: PoolSettings, stderr: ChildStderr, *, ends_with_home: bool
+) -> PoolTarget:
+    from relay.app.run.failover import PoolTarget
 
-    return ChoiceTarget(
-        [_member(target, settings, stderr) for target in choice.targets],
-        strategy=choice.strategy,
-        retry=choice.retry,
+    return PoolTarget(
+        [_member(target, settings, stderr) for target in pool.targets],
+        strategy=pool.strategy,
+        retry=pool.retry,
         limits=settings.limits,
         ends_with_home=ends_with_home,
     )
@@ -114,7 +114,7 @@ def _member(
 ) -> ChildTarget | RemoteTarget | AddressTarget:
     one = dataclasses.replace(
         settings,
-        choice=None,
+        pool=None,
         url=target if isinstance(target, str) else None,
         command=() if isinstance(target, str) else target,
     )

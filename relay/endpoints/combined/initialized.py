@@ -14,13 +14,13 @@ from relay.frames import replies
 from relay.frames.frame import Frame
 from relay.frames.head import Kind
 
-__all__ = ["Greeted"]
+__all__ = ["Initialized"]
 
 _ID = "mcp-relay"
 _INITIALIZED = Frame(b'{"jsonrpc":"2.0","method":"notifications/initialized"}')
 
 
-class Greeted:
+class Initialized:
     """An endpoint whose peer has been initialized before the first frame reaches it."""
 
     def __init__(self, upstream: Endpoint, version: str, within: float) -> None:
