@@ -21,7 +21,7 @@ import relay
 from bench.launch import free_port
 from bench.places import FALLBACK
 from relay.app.commands import relay as relay_command
-from relay.app.log.logs import StderrSink
+from relay.app.log.stderr import StderrSink
 from relay.app.run.process import loop_factory
 
 _HOME = str(Path(relay.__file__).parent) + "/"

@@ -17,7 +17,17 @@ import struct
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 
-__all__ = ["HOPS", "TRAIL", "Trail", "comes_from_itself", "following", "new_mark", "note_dialled", "own_headers"]
+__all__ = [
+    "HOPS",
+    "TRAIL",
+    "Trail",
+    "comes_from_itself",
+    "fault_of_hops",
+    "following",
+    "new_mark",
+    "note_dialled",
+    "own_headers",
+]
 
 HOPS = "MCP-Relay-Hops"
 """How many relays a request has come through."""
@@ -47,13 +57,10 @@ class Trail:
 
         ``may_return``: it may come back, as often as there may be hops: nothing is kept for it.
         """
-        said = headers.get(HOPS)
-        if said is None:
-            return None
-        hops = int(said) if said.isascii() and said.isdigit() and len(said) < 4 else 0
-        marks = [mark.strip() for mark in headers.get(TRAIL, "").split(",")][:_MOST_MARKS]
-        if hops >= _MOST_HOPS or (self._marks[-1] in marks and not may_return):
-            return f"the request has come through {hops} relays: does one of them lead to itself?"
+        fault = fault_of_hops(headers, self._marks[-1], may_return=may_return)
+        if fault is not None or HOPS not in headers:
+            return fault
+        hops, marks = _read(headers)
         self._hops = max(self._hops, hops + 1)
         self._marks[:0] = [mark for mark in marks if mark and mark not in self._marks]
         del self._marks[:-_MOST_MARKS]
@@ -63,6 +70,22 @@ class Trail:
     def headers(self) -> dict[str, str]:
         """What is said of it to the next."""
         return {HOPS: str(self._hops), TRAIL: ", ".join(self._marks)}
+
+
+def fault_of_hops(headers: Mapping[str, str], mark: str, *, may_return: bool = False) -> str | None:
+    """Return why a request must go no further than the place with this mark, if so."""
+    if HOPS not in headers:
+        return None
+    hops, marks = _read(headers)
+    if hops >= _MOST_HOPS or (mark in marks and not may_return):
+        return f"the request has come through {hops} relays: does one of them lead to itself?"
+    return None
+
+
+def _read(headers: Mapping[str, str]) -> tuple[int, list[str]]:
+    said = headers[HOPS]
+    hops = int(said) if said.isascii() and said.isdigit() and len(said) < 4 else 0
+    return hops, [mark.strip() for mark in headers.get(TRAIL, "").split(",")][:_MOST_MARKS]
 
 
 _current: ContextVar[tuple[object, Trail | None] | None] = ContextVar("relay_hops", default=None)

@@ -35,7 +35,7 @@ from relay.endpoints.http.client.cookies import CookieJar
 from relay.endpoints.http.client.dial import secrets_in
 from relay.endpoints.http.client.failures import describe_failure, describe_unreached
 from relay.endpoints.http.client.proxy import proxy_for
-from relay.endpoints.http.gate import Refused
+from relay.endpoints.http.decisions import Refused
 from relay.endpoints.http.media import listed, without_bom
 from relay.endpoints.websocket.masks import MaskedSocket
 from relay.endpoints.websocket.sending import send_masked

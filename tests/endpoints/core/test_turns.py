@@ -11,18 +11,16 @@ from typing import Any
 import pytest
 
 from bench.flood.corpus import make
-from relay.auth.origin import OriginPolicy
 from relay.endpoints.core.byte_stream import FrameReader
 from relay.endpoints.core.settlement import Settlement
 from relay.endpoints.core.turns import LARGE
-from relay.endpoints.http import gate
+from relay.endpoints.http import frame_checks, steps
 from relay.endpoints.http.client import streamable
 from relay.endpoints.http.client.remote_client import StreamCursor
-from relay.endpoints.http.gate import Checks
+from relay.endpoints.http.gate import Gate
 from relay.endpoints.http.media import EVENT_STREAM, JSON
-from relay.endpoints.http.server import session
+from relay.endpoints.http.server import carrying, session
 from relay.endpoints.http.server.modern import ModernClients
-from relay.endpoints.http.server.mount import Mount
 from relay.endpoints.http.through import pass_through
 from relay.endpoints.websocket import websocket
 from relay.errors import EndpointBroken
@@ -32,6 +30,7 @@ from relay.testing.pair import take
 from tests.e2e.conversation import Direct
 from tests.e2e.fault_server import FaultServer
 from tests.e2e.oracle import request
+from tests.endpoints.http.gate_views import gate_of, post_of
 from tests.endpoints.http.house import house
 from tests.endpoints.http.modern_house import ask, modern_house
 from tests.endpoints.http.through.test_pass_through import Saying, hop_to
@@ -83,24 +82,22 @@ class Turns:
         return min(later - before for before, later in zip(at, at[1:], strict=False))
 
 
-@pytest.mark.parametrize("size", [SMALL, LARGE + SMALL])
-async def test_others_go_on_between_the_checks_of_a_large_body(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_others_go_on_between_the_checks_of_a_large_body(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each goes over all of it; together they would take 100 ms."""
     turns = Turns(monkeypatch)
-    for name in ("is_utf8", "repeated_key", "read_facts"):
-        turns.watch(gate, name)
+    for name in ("is_utf8", "repeated_key"):
+        turns.watch(frame_checks, name)
+    turns.watch(carrying, "read_facts")
     turns.watch(Frame, "excess")
     turns.watch(Frame, "read_whole")
-    body = make("emoji", size)
+    body = make("emoji", LARGE + SMALL)
+    walk = post_of(body)
     async with turns.counted():
-        frame = await Checks(DEFAULT_LIMITS, OriginPolicy("127.0.0.1")).check_frame_in_turns(body, None)
-    assert frame.raw == body
-    assert frame.head.id == 1
-    if size > LARGE:
-        order = ("excess", "is_utf8", "read_whole", "repeated_key", "read_facts", "the end")
-        assert turns.least_between(*order) > 1
-    else:
-        assert dict(turns.steps)["repeated_key"] == dict(turns.steps)["the end"]
+        await carrying.check_in_turns(gate_of(), walk)
+    assert walk.frame is not None and walk.frame.raw == body
+    assert walk.head is not None and walk.head.id == 1
+    order = ("excess", "is_utf8", "read_whole", "repeated_key", "read_facts", "the end")
+    assert turns.least_between(*order) > 1
 
 
 async def test_others_go_on_between_the_check_of_headers_and_the_renaming(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,25 +105,25 @@ async def test_others_go_on_between_the_check_of_headers_and_the_renaming(monkey
     async with modern_house() as there:
         client, server = await there.warm()
         turns = Turns(monkeypatch)
-        turns.watch(Mount, "session_for")
+        turns.watch(steps, "check_facts")
         turns.watch(ModernClients, "accept")
         async with turns.counted():
             posting, _ = await there.posted(client, server, ask(1, fill="x" * (LARGE + SMALL)))
         posting.cancel()
-        assert turns.least_between("session_for", "accept") > 1
+        assert turns.least_between("check_facts", "accept") > 1
 
 
 async def test_others_go_on_before_an_answer_is_looked_for_in_what_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """The body of a session's POST: its server may wait for what it was meant to be."""
     turns = Turns(monkeypatch)
-    turns.watch(Checks, "_refuse_invalid")
+    turns.watch(Gate, "refusal_of_frame")
     turns.watch(session, "answers_in")
     async with house(LIMITS) as there:
         client, _ = await there.begin("2025-03-26")
         async with turns.counted():
             response = await client.post(NO_MESSAGE)
         assert response.status == 400
-    assert turns.least_between("_refuse_invalid", "answers_in") > 1
+    assert turns.least_between("refusal_of_frame", "answers_in") > 1
 
 
 async def test_others_go_on_between_two_looks_at_the_answer_of_another_server(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Literal
 
 from relay.endpoints.http.listening import ListeningOptions
+from relay.endpoints.http.server.fast_connection import FastConnection
 from relay.endpoints.http.server.listener import HttpListener
 from relay.endpoints.http.server.modern import ModernClients
 from relay.frames.frame import Frame
@@ -62,14 +63,20 @@ class ModernHouse(House):
         super().__init__(listener)
         self.path = path
         self.taken_at_once = 0
-        routes = listener._doors[""].streamable
-        self._accept_at_once = routes.accept_at_once
-        routes.accept_at_once = self._count  # type: ignore[method-assign,assignment]  # counted, not changed
+        self._offer = FastConnection._offer
+        FastConnection._offer = self._counting()  # type: ignore[method-assign,assignment]  # counted, not changed
 
-    def _count(self, *args: Any) -> bool:
-        is_taken = self._accept_at_once(*args)
-        self.taken_at_once += is_taken
-        return is_taken
+    def _counting(self) -> Callable[[FastConnection, Any, bytes], bool]:
+        def offer(connection: FastConnection, message: Any, body: bytes) -> bool:
+            is_taken = self._offer(connection, message, body)
+            self.taken_at_once += is_taken
+            return is_taken
+
+        return offer
+
+    async def aclose(self) -> None:
+        FastConnection._offer = self._offer  # type: ignore[method-assign]
+        await super().aclose()
 
     async def post(self, client: Client, frame: bytes, **changed: str | None) -> Response:
         """POST a frame with its headers; ``changed`` in snake case changes or removes one."""

@@ -27,7 +27,7 @@ from websockets.typing import Subprotocol
 
 from relay.endpoints.core.dialling import DiallingOptions
 from relay.endpoints.core.memory import memory_pair
-from relay.endpoints.http.gate import Refused
+from relay.endpoints.http.decisions import Refused
 from relay.endpoints.websocket.websocket import WebSocketEndpoint, accept_websocket, dial_websocket
 from relay.errors import ConfigError, EndpointBroken, EndpointUnavailable
 from relay.frames import replies

@@ -6,33 +6,85 @@ A body in a session shares the session's room, any other the room of all whom no
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 from relay.endpoints.core.arrivals import Arrival
-from relay.endpoints.http.gate import Refused
+from relay.endpoints.http.decisions import BodyWanted, Refused
+from relay.endpoints.http.gate import too_large
 from relay.endpoints.http.server.expect import ask_for_body
-from relay.frames import replies
 from relay.limits import Limits
 
-__all__ = ["STRANGERS_RATE", "read_body"]
+if TYPE_CHECKING:
+    from relay.endpoints.http.server.context import ListenerContext
+    from relay.endpoints.http.walk import Walk
 
-STRANGERS_RATE = 2 * 1024 * 1024
-"""Bytes a second that a stranger's body must come with, after its deadline: 64 MiB have a minute."""
+__all__ = ["body_of"]
+
+_RATE = 64 * 1024  # bytes a second that a body in a session must come with, after its deadline
+_STRANGERS_RATE = 2 * 1024 * 1024  # that a stranger's must come with: 64 MiB have a minute
 
 _CHUNK = 64 * 1024  # of a body that is being read: a small one
 _CLOSE = {"Connection": "close"}
 
 
-async def read_body(
-    request: web.BaseRequest, limits: Limits, arrival: Arrival | None, *, rate: int, most: int | None = None
+@contextlib.asynccontextmanager
+async def body_of(
+    request: web.BaseRequest, walk: Walk, wanted: BodyWanted, context: ListenerContext
+) -> AsyncIterator[bytes]:
+    """Yield a body once it is whole, as the gate wants it. Raises Refused.
+
+    Only so many small bodies wait for a server that does not read; large ones stay in the network. Until this is left
+    a large body counts as waiting for the server of its session.
+    """
+    body = await _read(request, walk, wanted, context)
+    session = walk.session
+    if session is None or wanted.is_small:
+        yield body
+        return
+    size = len(body)
+    session.body_bytes += size
+    try:
+        yield body
+    finally:
+        session.body_bytes -= size
+        session.on_bodies_wanted()
+
+
+async def _read(request: web.BaseRequest, walk: Walk, wanted: BodyWanted, context: ListenerContext) -> bytes:
+    length, session = request.content_length, walk.session
+    if wanted.room == "session":  # whoever knows its id was let in
+        arrival = None
+        if not wanted.is_small:
+            session.on_bodies_wanted = session.arrivals.look_again
+            arrival = session.arrivals.begin(length, session.wants_bodies)
+        return await _read_within(request, context.limits, arrival, wanted.most, _RATE)
+    wants = _wants
+    if wanted.room == "server" and not wanted.is_small:
+        wants = walk.mount.through.wants_bodies
+    elif session is not None and not wanted.is_small:
+        session.on_bodies_wanted = context.strangers.look_again
+        wants = session.wants_bodies
+    arrival = context.strangers.begin(length, wants)
+    return await _read_within(request, context.limits, arrival, wanted.most, _STRANGERS_RATE)
+
+
+def _wants() -> bool:
+    return True
+
+
+async def _read_within(
+    request: web.BaseRequest, limits: Limits, arrival: Arrival | None, most: int, rate: int
 ) -> bytes:
     """Return a body of at most ``most`` bytes, which has a second for each ``rate`` of them beyond its deadline.
 
     It waits for the room of ``arrival``, which ends here. Raises Refused.
     """
-    reading = _Reading(request, limits, arrival, limits.max_frame_bytes if most is None else most)
+    reading = _Reading(request, limits, arrival, most)
     try:
         return await reading.read(rate)
     finally:
@@ -53,9 +105,6 @@ class _Reading:
         self._rest: io.BytesIO | None = None
 
     async def read(self, rate: int) -> bytes:
-        length = self._request.content_length
-        if length is not None and length > self._most:
-            raise self._too_large(length)
         size = 0
         now = asyncio.get_running_loop().time()
         end = now + self._limits.body_deadline
@@ -70,7 +119,7 @@ class _Reading:
                 ):
                     size += len(piece)
                     if size > self._most:
-                        raise self._too_large(size)
+                        raise too_large(size, self._most, self._limits)
                     self._keep(piece)
                     await self._wait_for_room(len(piece))
                     deadline.reschedule(end + size / rate)
@@ -103,9 +152,3 @@ class _Reading:
             said = "there is no room for this body now: others are arriving, or it stood still while they waited"
             return Refused(503, said, headers={**_CLOSE, "Retry-After": "1"}, data={"delivered": "no"})
         return Refused(408, "the body took too long", headers=_CLOSE)
-
-    def _too_large(self, size: int) -> Refused:
-        most = f"at most {self._most}, see --max-frame-bytes"
-        if self._most < self._limits.max_frame_bytes:
-            most = f"before a session at most {self._most}: begin with initialize"
-        return Refused(413, f"a body of {size} bytes or more; {most}", code=replies.TOO_LARGE, headers=_CLOSE)

@@ -18,7 +18,7 @@ from relay.endpoints.core.keepalive import detect_dead_peer
 from relay.endpoints.core.refusal_log import RefusalLog
 from relay.endpoints.http import aiohttp_private
 from relay.endpoints.http.media import JSON
-from relay.endpoints.http.server.fast_connection import FastConnection, Rules
+from relay.endpoints.http.server.fast_connection import Door, FastConnection
 from relay.endpoints.http.server.heads import fault_of_head
 from relay.frames import replies
 from relay.limits import Limits
@@ -100,15 +100,15 @@ class ConnectionServer(web.Server):
     def __init__(
         self,
         handle: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
-        rules: Mapping[str, Rules],
+        doors: Mapping[str, Door],
         *,
         limits: Limits,
         refusals: RefusalLog,
         **kwargs: Any,
     ) -> None:
-        """Give requests to ``handle``, what a path's ``rules`` admit the fast way; drop a peer long silent."""
+        """Give requests to ``handle``, what comes to the paths of ``doors`` the fast way; drop a peer long silent."""
         super().__init__(handle, **kwargs)
-        self._rules = rules if fast_ways.may_be_taken() else {}
+        self._doors = doors if fast_ways.may_be_taken() else {}
         self._limits = limits
         self._refusals = refusals
 
@@ -120,7 +120,7 @@ class ConnectionServer(web.Server):
         if not aiohttp_private.has("listener"):
             return _PlainConnection(self, loop=self._loop, limits=self._limits, refusals=self._refusals, **self._kwargs)
         return _Connection(
-            self, loop=self._loop, rules=self._rules, limits=self._limits, refusals=self._refusals, **self._kwargs
+            self, loop=self._loop, doors=self._doors, limits=self._limits, refusals=self._refusals, **self._kwargs
         )
 
     def connection_made(self, handler: Any, transport: asyncio.Transport) -> None:

@@ -11,11 +11,11 @@ from aiohttp import web
 from relay.auth.origin import OriginPolicy
 from relay.endpoints.core.bounds import Bounds
 from relay.endpoints.core.refusal_log import RefusalLog
-from relay.endpoints.http.gate import Checks, Refused
+from relay.endpoints.http.decisions import Refused
+from relay.endpoints.http.gate import Gate
 from relay.endpoints.http.media import EVENT_STREAM, JSON
 from relay.endpoints.http.server.stream import EventStream, Stalled
 from relay.frames import replies
-from relay.frames.head import Head
 from relay.frames.sse import KEEP_ALIVE
 from relay.limits import Limits
 
@@ -37,7 +37,7 @@ class ListenerContext:
     def __init__(self, limits: Limits, policy: OriginPolicy, bounds: Bounds) -> None:
         """Admit what ``policy`` admits, within ``limits`` and ``bounds``."""
         self.limits = limits
-        self.checks = Checks(limits, policy)
+        self.gate = Gate(limits, policy)
         self.is_draining = False
         """Whether nothing new is taken: the relay is about to end."""
         self.requests = 0
@@ -64,20 +64,13 @@ class ListenerContext:
             response.force_close()
         return response
 
-    def check_room(self, head: Head | None = None) -> None:
-        """See that there may be one more session. Raises Refused."""
-        if self.places.is_full:
-            raise Refused(
-                429,
-                self.places.refusal,
-                request_id=head.id if head else None,
-                headers={"Retry-After": "5"},
-            )
+    def renew(self) -> None:
+        """Ask the gate anew about every request from now on: its rules have changed."""
+        self.gate.generation += 1
 
     @contextlib.contextmanager
     def place(self) -> Iterator[None]:
-        """Hold the place of a connection that is a session. Raises Refused."""
-        self.check_room()
+        """Hold the place of a connection that is a session; the gate has seen that there is one."""
         self.places.taken += 1
         try:
             yield

@@ -15,18 +15,28 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
 from aiohttp.helpers import rfc822_formatted_time
 from aiohttp.http import HttpVersion11, RawRequestMessage
+from multidict import MultiMapping
 
+from relay.endpoints.http.decisions import Accept, HandOn, RoomWanted
+from relay.endpoints.http.gate import Gate, purpose_at
 from relay.endpoints.http.head_cache import CachedHead, is_whole, look_at_body
+from relay.endpoints.http.paths import MCP
 from relay.endpoints.http.server.heads import BoundedHeads
 from relay.endpoints.http.server.modern import ModernClients
 from relay.endpoints.http.server.session import Exchange, HttpSession
 from relay.endpoints.http.server.stream import EventStream
+from relay.endpoints.http.walk import Walk
 from relay.frames.frame import Frame
+from relay.frames.ids import Unnameable
+from relay.routing.exchanges import IdInUse
 
 if TYPE_CHECKING:
+    from relay.endpoints.http.server.context import ListenerContext
+    from relay.endpoints.http.server.mount import Mount
     from relay.endpoints.http.through.direct_exchange import Onward
+    from relay.endpoints.http.views import HouseView
 
-__all__ = ["Checked", "FastConnection", "Rules"]
+__all__ = ["Door", "FastConnection", "Remembered"]
 
 RawHeaders: TypeAlias = tuple[tuple[bytes, bytes], ...]
 
@@ -38,11 +48,38 @@ _CROWDED = 0.1  # seconds for a request to wait on its connection for room; then
 _JOINED = 16 * 1024  # up to here one copy of the body is cheaper than a second write
 
 
-class Rules(Protocol):
-    """What decides whether a POST may go the fast way: the routes of one server."""
+class Door(Protocol):
+    """What a POST at one path is for: a server that is offered there, and the gate before it."""
 
-    def accept_at_once(self, connection: FastConnection, message: RawRequestMessage, body: bytes) -> bool:
-        """Check a POST and hand it to its session, which answers ``connection``; False for the ordinary way."""
+    @property
+    def gate(self) -> Gate:
+        """Says what becomes of a request."""
+
+    @property
+    def mount(self) -> Mount:
+        """The server."""
+
+    @property
+    def house(self) -> HouseView:
+        """The listener."""
+
+    @property
+    def context(self) -> ListenerContext:
+        """The listener's counts."""
+
+
+class _Head:
+    """The head of a POST to a path that is a server's, as the gate sees it."""
+
+    __slots__ = ("content_length", "headers", "method", "path", "query", "version")
+
+    def __init__(self, message: RawRequestMessage, length: int) -> None:
+        self.method = message.method
+        self.path = message.path
+        self.headers: MultiMapping[str] = message.headers
+        self.query: Mapping[str, str] = {}
+        self.content_length: int | None = length
+        self.version = message.version
 
 
 class Waiting(Protocol):
@@ -55,41 +92,29 @@ class Waiting(Protocol):
         """Give up: nobody waits for it any more."""
 
 
-class Checked:
-    """Headers that the rules have admitted, and what they stand for: a client sends the same with each POST.
+class Remembered:
+    """What the gate has found of a head, which a client sends again with each POST but for the body's length.
 
-    That is the session they name; or what they are on the way to the server that is to answer. To compare them costs
-    0.5 us, to check them again 3 of the 20 that a call takes without its system calls, to hand them on 15.
+    To compare heads costs 0.5 us, to check one anew 3 of the 20 that a call takes without its system calls, to hand
+    one on 15.
     """
 
-    __slots__ = ("_after", "_before", "_headers", "_length_at", "_length_name", "_rules", "onward", "session")
+    __slots__ = ("_after", "_before", "_headers", "_length_at", "_length_name", "door", "onward", "walk")
 
-    def __init__(
-        self, rules: Rules, headers: RawHeaders, length_at: int, session: HttpSession | None, onward: Onward | None
-    ) -> None:
-        """Remember all ``headers`` but the one at ``length_at``, the Content-Length."""
-        self.onward = onward
-        self._rules = rules
+    def __init__(self, door: Door, headers: RawHeaders, walk: Walk) -> None:
+        """Remember the ``walk`` of ``headers``, all but the Content-Length."""
+        self.door = door
+        self.walk = walk
+        self.onward: Onward | None = None
+        """What the head is on its way to a server that answers for itself, once one was handed on."""
+        at = next((at for at, (name, _) in enumerate(headers) if name.lower() == b"content-length"), len(headers))
         self._headers = headers
-        self._before, self._after = headers[:length_at], headers[length_at + 1 :]
-        self._length_at = length_at
-        self._length_name = headers[length_at][0]
-        self.session = session
+        self._before, self._after = headers[:at], headers[at + 1 :]
+        self._length_at = at
+        self._length_name = headers[at][0] if at < len(headers) else b""
 
-    @classmethod
-    def of(
-        cls, rules: Rules, headers: RawHeaders, *, session: HttpSession | None = None, onward: Onward | None = None
-    ) -> Checked | None:
-        """Remember ``headers``; None if they have no Content-Length."""
-        for position, (name, _) in enumerate(headers):
-            if name.lower() == b"content-length":
-                return cls(rules, headers, position, session, onward)
-        return None
-
-    def admits(self, rules: Rules, headers: RawHeaders) -> bool:
-        """Tell whether these are the same headers, for the same rules, and the session lives."""
-        if rules is not self._rules or (self.session is not None and self.session.is_closing):
-            return False
+    def is_same(self, headers: RawHeaders) -> bool:
+        """Tell whether these are the same headers."""
         if headers is self._headers:
             return True
         at = self._length_at
@@ -108,14 +133,14 @@ class FastConnection(BoundedHeads):
     """aiohttp's handler of one connection, with a shortcut."""
 
     __slots__ = (
-        "_crowded", "_deadline", "_early", "_exchange", "_is_between", "_cached_head", "_direct", "_rules", "_session",
-        "_stream", "_timer", "_unparsed", "checked",
+        "_cached_head", "_crowded", "_deadline", "_direct", "_doors", "_early", "_exchange", "_is_between", "_session",
+        "_stream", "_timer", "_unparsed", "remembered",
     )  # fmt: skip
 
-    def __init__(self, *args: Any, rules: Mapping[str, Rules], **kwargs: Any) -> None:
-        """Ask the ``rules`` of its path about each POST that could go the fast way."""
+    def __init__(self, *args: Any, doors: Mapping[str, Door], **kwargs: Any) -> None:
+        """Take POSTs to the paths of ``doors`` at once, where their gates let them in."""
         super().__init__(*args, **kwargs)
-        self._rules = rules
+        self._doors = doors
         self._session: HttpSession | ModernClients | None = None
         self._exchange: Exchange | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -123,8 +148,8 @@ class FastConnection(BoundedHeads):
         self._direct: Waiting | None = None
         self._crowded: HttpSession | ModernClients | None = None
         """What takes no more for now: the request that came for it waits here."""
-        self.checked: Checked | None = None
-        """What was admitted last on this connection."""
+        self.remembered: Remembered | None = None
+        """Whose POST was let in last on this connection; its admission says for how long."""
         self._stream: tuple[HttpSession | ModernClients, Exchange, EventStream] | None = None
         self._cached_head: CachedHead[RawRequestMessage] | None = None
         self._is_between = True
@@ -216,11 +241,10 @@ class FastConnection(BoundedHeads):
             or waiter.done()
             or self._paused
             or (body := known.body_of(data)) is None
-            or (rules := self._rules.get(known.message.path)) is None
         ):
             return False
         self._unparsed = data
-        if not rules.accept_at_once(self, known.message, body):
+        if not self._offer(known.message, body):
             self._wake()
         return True
 
@@ -231,37 +255,101 @@ class FastConnection(BoundedHeads):
             not body
             or not isinstance(message, RawRequestMessage)
             or message.method != "POST"
-            or (rules := self._rules.get(message.path)) is None
             or message.version != HttpVersion11
             or message.should_close
             or message.upgrade
             or self._paused
-            or not rules.accept_at_once(self, message, body)
+            or not self._offer(message, body)
         ):
             return False
         if self._is_between and self._request_count > _BEGINNING:
             self._cached_head = CachedHead.of(data, body, message)
         return True
 
-    def expect(self, session: HttpSession | ModernClients, exchange: Exchange) -> None:
-        """Wait for the answer to what was accepted: for so long, then as a stream."""
-        self._session, self._exchange = session, exchange
-        self._wait(session.answer_wait)
+    def _offer(self, message: RawRequestMessage, body: bytes) -> bool:
+        """Put a whole POST through the gate and do what it says; False if that is for the ordinary way.
+
+        What is refused, begins a session or comes from a browser goes there: the gate will say the same again.
+        """
+        door = self._doors.get(message.path)
+        if door is None:
+            return False
+        known = self.remembered
+        if known is None or known.door is not door or not known.is_same(message.raw_headers):
+            known = self.remembered = None
+            headers = message.headers
+            if "Origin" in headers or "Expect" in headers:
+                return False
+            head = _Head(message, len(body))
+            walk = Walk(head, door.house, purpose_at(head, door.mount, MCP), door.mount, MCP)
+            known = Remembered(door, message.raw_headers, walk)
+        walk = known.walk
+        decision = door.gate.decide(walk, self._loop.time(), body)
+        if not walk.takes_stream:
+            is_taken = False
+        elif type(decision) is Accept:
+            is_taken = self._take_in(walk, decision)
+        elif type(decision) is HandOn:
+            is_taken = self._hand_on(door.mount, known, decision)
+        elif type(decision) is RoomWanted:
+            is_taken = self._wait_for_room(decision.session)
+        else:
+            is_taken = False
+        walk.body = walk.frame = walk.head = walk.facts = None  # until the next comes it would be held for nothing
+        self.remembered = known if is_taken else None
+        if is_taken and self._crowded is None:
+            door.context.requests += 1
+        return is_taken
+
+    def _take_in(self, walk: Walk, accepted: Accept) -> bool:
+        session, frame, facts = accepted.session, accepted.frame, accepted.facts
+        if session is None or frame is None:
+            return False
+        try:
+            if facts is None:
+                exchange = session.accept(frame, self.answered)
+            else:
+                exchange = session.accept(frame, self.answered, has_log=facts.has_log)
+        except (IdInUse, Unnameable):
+            return False
+        if walk.is_modern and session.trail is not None:
+            session.trail.lead_here(walk.headers)  # of all its clients
+        if exchange is None:
+            self.accepted()
+        else:
+            self._session, self._exchange = session, exchange
+            self._wait(session.answer_wait)
+        return True
+
+    def _hand_on(self, mount: Mount, known: Remembered, decision: HandOn) -> bool:
+        through, frame = mount.through, decision.frame
+        assert through is not None and frame is not None, "a POST to it"
+        if known.onward is None:
+            known.onward = through.onward_at_once(known.walk.headers, frame)
+        return known.onward is not None and through.post_at_once(self, known.onward, frame)
+
+    def _wait_for_room(self, session: HttpSession | ModernClients) -> bool:
+        """Look at the request again once the inbox of ``session`` takes more; after a while it goes the ordinary way.
+
+        That is a task for each: of 128 requests of 10 kB in flight it answers 11,000 a second, this 17,000.
+        """
+        if session.waiting >= session.max_in_flight:
+            return False
+        self._crowded = session
+        session.waiting += 1
+        session.inbox.call_at_room(self._look_again)
+        self._wait(_CROWDED)
+        return True
+
+    def forget_onward(self) -> None:
+        """Make the head anew with which requests are handed on: the server has moved."""
+        if self.remembered is not None:
+            self.remembered.onward = None
 
     def expect_direct(self, direct: Waiting, seconds: float) -> None:
         """Wait for the answer to what was handed on: for so long, then the ordinary way."""
         self._direct = direct
         self._wait(seconds)
-
-    def expect_room(self, session: HttpSession | ModernClients) -> None:
-        """Look at the request again once the inbox of ``session`` takes more; after a while it goes the ordinary way.
-
-        That is a task for each: of 128 requests of 10 kB in flight it answers 11,000 a second, this 17,000.
-        """
-        self._crowded = session
-        session.waiting += 1
-        session.inbox.call_at_room(self._look_again)
-        self._wait(_CROWDED)
 
     def _look_again(self) -> None:
         self._leave_crowd()
@@ -270,8 +358,7 @@ class FastConnection(BoundedHeads):
             message, body = known.message, known.body_of(self._unparsed)
         else:
             message, body = cast(RawRequestMessage, messages[0][0]), self._whole_body()
-        rules = self._rules.get(message.path)
-        if body is None or rules is None or not rules.accept_at_once(self, message, body):
+        if body is None or not self._offer(message, body):
             self._wake()
 
     def _leave_crowd(self) -> None:
@@ -314,11 +401,6 @@ class FastConnection(BoundedHeads):
         """Let the ordinary way go on with what was handed on; it asks for it by ``adopt_direct``."""
         self._wake()
 
-    def adopt_direct(self) -> Waiting | None:
-        """Return what a POST was handed on as, for the ordinary way to go on with."""
-        direct, self._direct = self._direct, None
-        return direct
-
     def answered(self, outcome: Frame | EventStream) -> None:
         """Write the answer; a stream is handed to the ordinary way."""
         session, exchange = self._session, self._exchange
@@ -333,10 +415,13 @@ class FastConnection(BoundedHeads):
         status = _STATUS_LINES[session.status_of(outcome)]
         self._respond(_ANSWER % (status, session.header_line, len(body), rfc822_formatted_time().encode()), body)
 
-    def adopt(self) -> tuple[HttpSession | ModernClients, Exchange, EventStream] | None:
-        """Return what a POST that became a stream here belongs to, for the ordinary way to go on with."""
-        stream, self._stream = self._stream, None
-        return stream
+    def adopt(self) -> tuple[Any, Any] | None:
+        """Return what was taken here and goes on in a task, a stream or what was handed on, and whose it is."""
+        adopted, self._stream, self._direct = self._stream or self._direct, None, None
+        if adopted is None:
+            return None
+        assert self.remembered is not None, "it was taken by its head"
+        return self.remembered.door, adopted
 
     def accepted(self) -> None:
         """Answer a notification or a response with 202."""

@@ -19,19 +19,22 @@ from aiohttp import http_parser, web
 from relay.auth.origin import OriginPolicy
 from relay.endpoints.core.binding import EVERYWHERE, addresses_of, bind
 from relay.endpoints.core.bounds import Bounds
-from relay.endpoints.http.gate import Refused
+from relay.endpoints.http.decisions import Accept, BodyWanted, Decision, HandOn, Purpose, Refused
 from relay.endpoints.http.listening import DEFAULT_LISTENING, ListeningOptions
 from relay.endpoints.http.media import JSON, listed
-from relay.endpoints.http.paths import MCP, SSE, HttpPaths
+from relay.endpoints.http.paths import MCP, HttpPaths
 from relay.endpoints.http.server.connections import ConnectionServer
 from relay.endpoints.http.server.context import ListenerContext
-from relay.endpoints.http.server.expect import holds_body_back, unknown_expectation
-from relay.endpoints.http.server.fast_connection import Rules
+from relay.endpoints.http.server.expect import holds_body_back
+from relay.endpoints.http.server.fast_connection import FastConnection
 from relay.endpoints.http.server.mount import AnyEndpoint, Mount, PerRequest
 from relay.endpoints.http.server.sse_routes import SseRoutes
-from relay.endpoints.http.server.streamable import StreamableHttp
+from relay.endpoints.http.server.streamable import Adopted, StreamableHttp
+from relay.endpoints.http.views import HouseView, RequestHead
+from relay.endpoints.http.walk import Walk
 from relay.errors import ConfigError
 from relay.mcp.headers import SESSION_ID
+from relay.routing.sessions import Places
 
 if TYPE_CHECKING:
     from relay.endpoints.http.client.aiohttp_dial import Dial
@@ -52,22 +55,24 @@ def _authority(host: str, port: int) -> str:
 class _Door:
     """What answers below one prefix."""
 
-    def __init__(self, prefix: str, mount: Mount, paths: HttpPaths) -> None:
+    def __init__(self, prefix: str, mount: Mount, paths: HttpPaths, house: HouseView) -> None:
         self.prefix = prefix
         """As it stands in a path that is decoded."""
         self.mount = mount
-        self.streamable = StreamableHttp(mount)
-        self.sse = SseRoutes(mount, paths)
+        self.streamable = StreamableHttp(mount, house)
+        self._sse = SseRoutes(mount, paths)
 
-    async def handle(self, place: str, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer a request at a path, which is called as by default. Raises Refused."""
-        if place == MCP:
-            return await self.streamable.handle(request)
-        return await (self.sse.handle_stream(request) if place == SSE else self.sse.handle_message(request))
+    async def carry_out(self, request: web.BaseRequest, walk: Walk, decision: Decision) -> web.StreamResponse:
+        """Do what the gate says of the head of a request to a place here. Raises Refused."""
+        assert isinstance(decision, Accept | HandOn | BodyWanted), "no frame is here"
+        if walk.place == MCP:
+            return await self.streamable.carry_out(request, walk, decision)
+        assert not isinstance(decision, HandOn), "of HTTP+SSE nothing is handed on"
+        return await self._sse.carry_out(request, walk, decision)
 
-    def knows(self, request: web.BaseRequest) -> bool:
+    def knows(self, head: RequestHead) -> bool:
         """Tell whether a request is of one of the sessions here."""
-        session_id = request.headers.get(SESSION_ID) or request.query.get("session_id")
+        session_id = head.headers.get(SESSION_ID) or head.query.get("session_id")
         return session_id is not None and self.mount.sessions.find(session_id) is not None
 
 
@@ -101,12 +106,12 @@ class HttpListener:
         self._limits = limits = options.limits
         policy = OriginPolicy(host, options.allowed_hosts, options.allowed_origins, options.exposed_headers)
         self._context = ListenerContext(limits, policy, bounds or Bounds.of(limits))
-        self._checks = self._context.checks
         self._status = status or (dict)
         self._paths = options.paths
         self._doors: dict[str, _Door] = {}
         self._leaving: list[_Door] = []
-        self._fast: dict[str, Rules] = {}
+        self._door_of: dict[Mount, _Door] = {}
+        self._fast: dict[str, StreamableHttp] = {}
         self._root = self._open("", "", per_request=per_request, server=server) if has_root else None
         self._servers: list[asyncio.Server] = []
         self._http: ConnectionServer | None = None
@@ -125,8 +130,8 @@ class HttpListener:
         return self._open(prefix, f"{servers}/{quote(name, safe=_SAFE)}", per_request=per_request, server=server)
 
     def _open(self, prefix: str, quoted: str, *, per_request: PerRequest, server: Dial | None) -> Mount:
-        mount = Mount(quoted, self._context, per_request=per_request, server=server)
-        door = self._doors[prefix] = _Door(prefix, mount, self._paths)
+        mount = Mount(quoted, self._context, sse_path=self._paths.sse, per_request=per_request, server=server)
+        door = self._doors[prefix] = self._door_of[mount] = _Door(prefix, mount, self._paths, self)
         if self._paths.mcp:
             self._fast[quoted + self._paths.mcp] = door.streamable
         return mount
@@ -150,6 +155,7 @@ class HttpListener:
         finally:
             await mount.aclose("the server is offered no more")
             self._leaving.remove(door)
+            del self._door_of[mount]
 
     def _mounts(self) -> list[Mount]:
         return [door.mount for door in (*self._doors.values(), *self._leaving)]
@@ -287,9 +293,14 @@ class HttpListener:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one HTTP request, whatever it is."""
-        self._context.requests += 1
+        connection = request.protocol
+        adopted = connection.adopt() if isinstance(connection, FastConnection) else None
         try:
-            response = await self._dispatch(request)
+            if adopted is not None:  # it was let in, and counted, by the callback that read it
+                response = await self._go_on(request, *adopted)
+            else:
+                self._context.requests += 1
+                response = await self._dispatch(request)
         except Refused as exc:
             self._context.refused += 1
             line = f"http: {request.method} {request.path[:_SHOWN_PATH]}: {exc.status} {exc}"
@@ -301,34 +312,61 @@ class HttpListener:
                 response.headers.update(cors)
         return response
 
+    async def _go_on(
+        self, request: web.BaseRequest, streamable: StreamableHttp, adopted: Adopted
+    ) -> web.StreamResponse:
+        walk = self._context.gate.enter(request, self)
+        self._ask(walk)
+        return await streamable.go_on(request, adopted, walk)
+
     async def _dispatch(self, request: web.BaseRequest) -> web.StreamResponse:
-        path, method = request.path, request.method
-        if self._asks_for_health(path, request):
-            self._checks.check_origin(request.headers)
-            return self._health(path)
-        self._checks.check_source(request.headers)
-        if (unknown := unknown_expectation(request)) is not None:
-            raise Refused(417, f"expect {unknown!r} is not 100-continue", headers={"Connection": "close"})
-        if method == "OPTIONS":
+        """Do what the gate says. Raises Refused."""
+        walk = self._context.gate.enter(request, self)
+        decision = self._ask(walk)
+        if isinstance(decision, Refused):
+            try:
+                raise decision
+            finally:
+                del decision  # else this frame and the exception would live until the collector finds them
+        if walk.purpose is Purpose.HEALTH:
+            return self._health(request.path)
+        if walk.purpose is Purpose.PREFLIGHT:
             return self._preflight(request)
-        if path in ("/health", "/status"):
-            if method not in ("GET", "HEAD"):
-                allowed = "GET, HEAD, OPTIONS"
-                raise Refused(405, f"method {method} is not one of {allowed}", headers={"Allow": allowed})
+        if walk.purpose is Purpose.REPORT:
             return self._report()
-        for prefix, place in self._paths.places(path):
-            if (door := self._door(prefix, request)) is not None:
-                self._context.last_used = asyncio.get_running_loop().time()
-                return await door.handle(place, request)
-        raise Refused(404, f"nothing at {request.path}; {self._what_there_is()}")
+        return await self._door_of[walk.mount].carry_out(request, walk, decision)
 
-    def _door(self, prefix: str, request: web.BaseRequest) -> _Door | None:
-        for door in self._leaving:
-            if door.prefix == prefix and door.knows(request):
-                return door
-        return self._doors.get(prefix)
+    def _ask(self, walk: Walk) -> Decision:
+        now = asyncio.get_running_loop().time()
+        decision = self._context.gate.decide(walk, now)
+        if walk.is_at_place:
+            self._context.last_used = now
+        return decision
 
-    def _what_there_is(self) -> str:
+    # What the gate sees of the listener.
+
+    @property
+    def health_paths(self) -> tuple[str, ...]:
+        """Further places that say whether the relay takes something new."""
+        return self._paths.health
+
+    @property
+    def places(self) -> Places:
+        """Of the sessions."""
+        return self._context.places
+
+    def find_mount(self, head: RequestHead) -> tuple[Mount, str] | None:
+        """Return what stands at a request's path, and how its place is called by default; None for nothing."""
+        for prefix, place in self._paths.places(head.path):
+            for door in self._leaving:
+                if door.prefix == prefix and door.knows(head):
+                    return door.mount, place
+            if (found := self._doors.get(prefix)) is not None:
+                return found.mount, place
+        return None
+
+    def describe_places(self) -> str:
+        """Say at which paths something stands."""
         at_root = (("MCP is", self._paths.mcp), ("HTTP+SSE is", self._paths.sse)) if self._root is not None else ()
         places = [f"{what} at {where}" for what, where in at_root if where]
         path = self._paths.mcp or self._paths.sse
@@ -345,14 +383,6 @@ class HttpListener:
             fault = "its browser is not told that it may use this server; --allow-origin adds it"
             self._context.refusals.note("preflight", origin, f"http: a page of origin {origin!r} has asked: {fault}")
         return web.Response(status=204, headers=cors or {"Allow": "GET, POST, DELETE, OPTIONS"})
-
-    def _asks_for_health(self, path: str, request: web.BaseRequest) -> bool:
-        """Tell whether a load balancer asks how we are; it may do so by any name, and by OPTIONS (as HAProxy does)."""
-        if path != "/health" and path not in self._paths.health:
-            return False
-        method = request.method
-        is_preflight = "Access-Control-Request-Method" in request.headers
-        return method in ("GET", "HEAD") or (method == "OPTIONS" and not is_preflight)
 
     def _health(self, path: str) -> web.Response:
         is_ending = self.is_leaving or self.is_draining

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
 
 from relay.endpoints.core.last_resort import give_later
 from relay.endpoints.http.server.session import ClientSession, Exchange
@@ -37,6 +38,7 @@ _MOST_PAGES = 20  # of a list of tools
 class ModernClients(ClientSession):
     """The requests of many clients, each known to the server under a number of its own."""
 
+    speaks: Literal["modern"] = "modern"
     answer_headers: Mapping[str, str] = {}
     stream_headers: Mapping[str, str] = {}
     header_line = b""

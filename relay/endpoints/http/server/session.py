@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 from relay.endpoints.base import Taker
 from relay.endpoints.core.arrivals import Arrivals
@@ -176,6 +177,8 @@ class Exchange:
 class HttpSession(ClientSession):
     """A Streamable HTTP session of the revisions 2025-03-26 to 2025-11-25."""
 
+    speaks: Literal["streamable"] = "streamable"
+
     def __init__(
         self, limits: Limits, on_ready: Callable[[HttpSession], None], on_end: Callable[[HttpSession], None]
     ) -> None:
@@ -222,7 +225,12 @@ class HttpSession(ClientSession):
         return 404 if isinstance(answer, replies.SessionOver) else 200
 
     def accept(
-        self, frame: Frame, on_outcome: Callable[[Frame | EventStream], None], *, takes_stream: bool = True
+        self,
+        frame: Frame,
+        on_outcome: Callable[[Frame | EventStream], None],
+        *,
+        takes_stream: bool = True,
+        has_log: bool = False,
     ) -> Exchange | None:
         """Take a frame the client has POSTed; return the exchange that waits for its answers, if it asks for any.
 

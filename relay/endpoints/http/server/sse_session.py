@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 from relay.endpoints.core.last_resort import give_later
 from relay.endpoints.http.server.session import ClientSession
@@ -25,6 +26,8 @@ logger = logging.getLogger("relay")
 
 class SseSession(ClientSession):
     """An HTTP+SSE session of 2024-11-05: one stream carries everything to the client, POSTs carry the rest."""
+
+    speaks: Literal["sse"] = "sse"
 
     def __init__(self, limits: Limits, on_end: Callable[[SseSession], None]) -> None:
         """Call ``on_end`` when the session is over."""

@@ -15,9 +15,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -34,9 +33,8 @@ from relay.endpoints.core.turns import LARGE, let_others_go_on, read_in_turn
 from relay.endpoints.http.client.aiohttp_dial import Dial, Response
 from relay.endpoints.http.client.cookies import CookieJar, SessionJars
 from relay.endpoints.http.client.pool import PooledResponse
-from relay.endpoints.http.gate import Refused
+from relay.endpoints.http.decisions import Refused
 from relay.endpoints.http.media import EVENT_STREAM, JSON, accepts, listed, media_type, without_bom
-from relay.endpoints.http.server.bodies import STRANGERS_RATE, read_body
 from relay.endpoints.http.server.fast_connection import FastConnection
 from relay.endpoints.http.server.pieces import abort, pieces_of, send_whole, write
 from relay.endpoints.http.through.collapsed_stream import CollapsedStream
@@ -79,20 +77,28 @@ class NotStreamable(Exception):
 class BodySlot:
     """The frame of a POST for as long as it may be needed, and its bytes among those that wait for the server."""
 
-    __slots__ = ("frame", "on_end")
+    __slots__ = ("_count", "_look_again", "_size", "frame")
 
-    def __init__(self) -> None:
-        """Have no frame yet."""
+    def __init__(self, count: Callable[[int], None], look_again: Callable[[], None]) -> None:
+        """Have no frame yet; ``count`` a large one, and ``look_again`` once others may come in its place."""
         self.frame: Frame | None = None
-        self.on_end: Callable[[], None] | None = None
-        """Called once the frame is not needed any more."""
+        self._size = 0
+        self._count, self._look_again = count, look_again
+
+    def hold(self, frame: Frame, *, is_small: bool) -> None:
+        """Have this frame."""
+        self.frame = frame
+        if not is_small:
+            self._size = len(frame.raw)
+            self._count(self._size)
 
     def end(self) -> None:
         """Let go of the frame. Twice is no harm."""
         self.frame = None
-        on_end, self.on_end = self.on_end, None
-        if on_end is not None:
-            on_end()
+        size, self._size = self._size, 0
+        if size:
+            self._count(-size)
+            self._look_again()
 
 
 class _LargeBody(BytesPayload):
@@ -162,13 +168,13 @@ class PassThrough:
         return await self._hand_on(request, entering, cors, slot, jar)
 
     async def other(self, request: web.BaseRequest, cors: Mapping[str, str]) -> web.StreamResponse:
-        """Hand a GET or a DELETE on. Raises Refused."""
+        """Hand a GET or a DELETE on."""
         jar = self._jars.find(request.headers.get(SESSION_ID))
         entering = self._dial.request(request.method, self._onward(request.headers), jar=jar)
         return await self._hand_on(request, entering, cors, jar=jar)
 
     def onward_at_once(self, client_headers: MultiMapping[str], frame: Frame) -> Onward | None:
-        """Return what a client's headers are on a kept connection; None if there is none. Raises Refused."""
+        """Return what a client's headers are on a kept connection; None if there is none."""
         pool = self._dial.pool(self._tasks)
         if pool is None or frame.head.method == _INITIALIZE:
             return None
@@ -189,7 +195,7 @@ class PassThrough:
         if pool is None or len(body) > self._limits.buffer_high:
             return False
         if onward.url is not pool.url:
-            connection.checked = None  # the server has moved: the head is made anew with the next request
+            connection.forget_onward()  # the server has moved: the head is made anew with the next request
             return False
         cookies = b""
         if self._jars.kept:
@@ -268,8 +274,8 @@ class PassThrough:
         self, request: web.BaseRequest, direct: DirectExchange, cors: Mapping[str, str]
     ) -> web.StreamResponse:
         """Give the answer of what was handed on at once. Raises Refused, NotStreamable."""
-        slot = BodySlot()
-        slot.frame = direct.frame
+        slot = BodySlot(self._count_unsent, lambda: None)
+        slot.hold(direct.frame, is_small=True)
         jar = self._jars.find(request.headers.get(SESSION_ID))
         return await self._hand_on(request, self._after(direct, request, jar), cors, slot, jar)
 
@@ -286,34 +292,23 @@ class PassThrough:
         async with self._dial.request("POST", headers, body=body, jar=jar, may_follow=False) as response:
             yield response
 
-    @contextlib.asynccontextmanager
-    async def slot_of(self, request: web.BaseRequest, arrivals: Arrivals) -> AsyncIterator[BodySlot]:
-        """Read a POST's frame and yield its slot, which ends when the frame is sent, or this is left; raises Refused.
+    @contextlib.contextmanager
+    def slot(self, arrivals: Arrivals) -> Iterator[BodySlot]:
+        """Yield the slot of a POST's frame, which ends when the frame is sent, or this is left.
 
         Large ones are left in the network while the server does not take those that are here.
         """
-        if self.in_flight >= self._limits.max_shared_in_flight:
-            raise Refused(503, f"{self.in_flight} requests are in flight already")
-        length = request.content_length
-        is_small = length is not None and length <= self._limits.buffer_low
-        arrival = arrivals.begin(length, (lambda: True) if is_small else self._wants_bodies)
-        slot = BodySlot()
-        slot.frame = await self._context.checks.check_frame_in_turns(
-            await read_body(request, self._limits, arrival, rate=STRANGERS_RATE), None
-        )
-        if not is_small:
-            slot.on_end = functools.partial(self._sent, len(slot.frame.raw), arrivals)
-            self._unsent += len(slot.frame.raw)
+        slot = BodySlot(self._count_unsent, arrivals.look_again)
         try:
             yield slot
         finally:
             slot.end()
 
-    def _sent(self, size: int, arrivals: Arrivals) -> None:
-        self._unsent -= size
-        arrivals.look_again()
+    def _count_unsent(self, size: int) -> None:
+        self._unsent += size
 
-    def _wants_bodies(self) -> bool:
+    def wants_bodies(self) -> bool:
+        """Tell whether the server takes more: else large bodies are left in the network."""
         return self._unsent <= self._limits.max_frame_bytes
 
     def end_subscriptions(self) -> None:
@@ -363,8 +358,7 @@ class PassThrough:
         is_plain = frame is not None and not accepts(accept, EVENT_STREAM)
         headers["Accept"] = _BOTH if accept is None or is_plain else accept
         trail = Trail(self._mark)
-        if (fault := trail.lead_here(client_headers, may_return=True)) is not None:
-            raise Refused(508, fault, request_id=frame.head.id if frame is not None else None)
+        trail.lead_here(client_headers, may_return=True)  # the gate has seen that it may
         headers.update(trail.headers)
         return headers
 
@@ -393,7 +387,7 @@ class PassThrough:
                     self._dial.fault = None
                     if slot is not None and 200 <= response.status < 300:
                         self.is_elsewhere = False
-                    if is_stream and asks and not self._context.checks.takes_streams(request.headers):
+                    if is_stream and asks and not accepts(listed(request.headers, "Accept"), EVENT_STREAM):
                         is_stream = False
                         answer = await self._collapsed(forwarded, response)
                     elif not is_stream:

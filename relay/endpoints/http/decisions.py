@@ -1,0 +1,159 @@
+"""What the gate says of an HTTP request (gate.py): values, which the ways in carry out.
+
+Refused is a value and an exception: the ordinary way raises it, and the listener answers with it.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+from relay.frames import replies
+from relay.frames.frame import Frame
+from relay.mcp.facts import RequestFacts
+
+__all__ = [
+    "ANONYMOUS",
+    "Accept",
+    "Admission",
+    "AnswerWanted",
+    "BodyWanted",
+    "Decision",
+    "HandOn",
+    "Purpose",
+    "Refused",
+    "RoomWanted",
+    "SessionWanted",
+]
+
+ANONYMOUS = "anonymous"
+"""Whoever has not said who it is: all clients, as long as no listener asks."""
+
+
+class Purpose(enum.StrEnum):  # a key of tables: the hash of a string is C, that of an Enum is not
+    """What a request is for, by its method, its path and what stands at that path."""
+
+    HEALTH = "health"
+    PREFLIGHT = "preflight"
+    REPORT = "report"
+    NOTHING = "nothing"
+    """No server is offered at its path."""
+    POST = "post"
+    """A frame that begins a session, or has none."""
+    POST_IN_SESSION = "post in session"
+    POST_THROUGH = "post through"
+    """A frame for a server that speaks Streamable HTTP itself."""
+    OTHER_THROUGH = "other through"
+    """A GET or DELETE for such a server."""
+    STREAM = "stream"
+    DELETE = "delete"
+    UPGRADE = "upgrade"
+    SSE = "sse"
+    MESSAGE = "message"
+
+
+class Admission(msgspec.Struct, frozen=True, gc=False):
+    """Who was let in, and for how long a connection may remember it."""
+
+    principal: str
+    until: float | None
+    """When the principal's proof ends, in seconds of the loop's clock; None if it does not."""
+    generation: int
+    """Which of the listener's rules admitted it: once they have changed they must be asked again."""
+
+    def holds(self, generation: int, now: float) -> bool:
+        """Tell whether the rules are the same still, and the end has not come."""
+        return self.generation == generation and (self.until is None or now < self.until)
+
+
+class Accept(msgspec.Struct, gc=False):
+    """Take the request: what it is for says how."""
+
+    purpose: Purpose
+    admission: Admission | None
+    session: Any = None
+    """The session that the frame, or the stream, is of; None if it needs none."""
+    frame: Frame | None = None
+    facts: RequestFacts | None = None
+    """What a request of 2026-07-28 says of itself."""
+    takes_stream: bool = True
+    """Whether the answer may be an event stream."""
+    resumed: tuple[Any, int] | None = None
+    """The stream that a GET resumes, and the number of the event after which it goes on."""
+
+
+class HandOn(msgspec.Struct, gc=False):
+    """Hand the request on, as it came, to the server that answers for itself."""
+
+    admission: Admission
+    frame: Frame | None
+    """The frame of a POST; None for a GET or a DELETE."""
+    takes_stream: bool
+
+
+class BodyWanted(msgspec.Struct, gc=False):
+    """Read the body: its head has passed every check that needs no body."""
+
+    most: int
+    """Bytes that the body may have."""
+    room: Literal["session", "strangers", "server"]
+    """Whose room it shares with others while it arrives."""
+    is_small: bool
+    """Whether it is announced as one that need not wait for its server to read."""
+
+
+class SessionWanted(msgspec.Struct, gc=False):
+    """Begin what the frame begins, then ask the gate again."""
+
+    begins: Literal["session", "modern", "one"]
+    """A session of the legacy era, the endpoint of all clients of 2026-07-28, or one for this request alone."""
+    frame: Frame
+    version: str | None = None
+    """The version that a server must be greeted with first; for ``one`` of the legacy era."""
+
+
+class AnswerWanted(msgspec.Struct, gc=False):
+    """Ask the server what must be known of it to check the request, then ask the gate again."""
+
+    session: Any
+    method: str | None
+    facts: RequestFacts
+
+
+class RoomWanted(msgspec.Struct, gc=False):
+    """Wait until the server of a session takes more, then ask the gate again."""
+
+    session: Any
+    frame: Frame
+
+
+class Refused(Exception):
+    """A request that is answered with a 4xx or 5xx status and a JSON-RPC error."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        code: int = replies.REFUSED,
+        request_id: str | int | None = None,
+        headers: Mapping[str, str] | None = None,
+        data: Mapping[str, object] | None = None,
+    ) -> None:
+        """Say ``message`` to the client, with ``data``, for the request with this id if one is known."""
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.request_id = request_id
+        self.headers = dict(headers or {})
+        self.data: dict[str, Any] = dict(data or {})
+        self.is_of_frame = False
+        """Whether the body was refused as a frame: it may have been an answer for which a server waits."""
+        self.frame: Frame | None = None
+        """What was refused, if it is large and was read."""
+
+
+Decision: TypeAlias = Accept | HandOn | BodyWanted | SessionWanted | AnswerWanted | RoomWanted | Refused

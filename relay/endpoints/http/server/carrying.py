@@ -1,0 +1,75 @@
+"""Carry a POST through the gate in a task: do what the gate wants before it says what becomes of the request."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from relay.endpoints.core.turns import LARGE, let_others_go_on
+from relay.endpoints.http.decisions import Accept, AnswerWanted, HandOn, Refused, RoomWanted, SessionWanted
+from relay.endpoints.http.media import without_bom
+from relay.frames.frame import Frame
+from relay.mcp.facts import read_facts
+
+if TYPE_CHECKING:
+    from relay.endpoints.http.gate import Gate
+    from relay.endpoints.http.server.mount import Mount
+    from relay.endpoints.http.walk import Walk
+
+__all__ = ["carry", "check_in_turns"]
+
+
+async def carry(gate: Gate, walk: Walk, mount: Mount, body: bytes | None) -> Accept | HandOn:
+    """Ask the gate about a POST whose body is here until it wants nothing more. Raises Refused.
+
+    Without a ``body``, the walk has a frame already.
+    """
+    walk.body = body
+    clock = asyncio.get_running_loop().time
+    refused: Refused | None = None
+    decision: object = None
+    if body is not None and len(body) > LARGE:
+        refused = await check_in_turns(gate, walk)
+    while refused is None:
+        decision = gate.decide(walk, clock())
+        if isinstance(decision, Accept | HandOn):
+            return decision
+        if isinstance(decision, SessionWanted):
+            walk.session = mount.begin(decision, walk.headers)
+        elif isinstance(decision, AnswerWanted):
+            await decision.session.find_out(decision.method, decision.facts)
+            walk.has_asked, walk.facts = True, None  # what it is held against has changed
+        elif isinstance(decision, RoomWanted):
+            walk.has_waited = True
+            await let_others_go_on(decision.frame)
+            await decision.session.wait_for_room(decision.frame)
+        else:
+            assert isinstance(decision, Refused), "the body is here"
+            refused = decision
+    session = walk.session
+    if refused.is_of_frame and body is not None and session is not None and session.speaks != "modern":
+        # It may have been an answer for which the server waits.
+        await session.take_refused(refused.frame or Frame(body))
+    walk.let_go()
+    try:
+        raise refused
+    finally:
+        del refused, decision, body  # else the body would live until the collector finds this frame and the exception
+
+
+async def check_in_turns(gate: Gate, walk: Walk) -> Refused | None:
+    """Return why a large body is refused as a frame, if it is; after each step over it others go on."""
+    assert walk.body is not None, "here"
+    frame = Frame(without_bom(walk.body))
+    walk.body = None
+    version = None if walk.session is None else walk.session.version
+    try:
+        for step in (*gate.frames.steps(version), read_facts):
+            step(frame)
+            await let_others_go_on(frame)
+    except Refused as exc:
+        refused = gate.refusal_of_frame(walk, exc)
+        refused.frame = frame
+        return refused
+    walk.take_frame(frame)
+    return None

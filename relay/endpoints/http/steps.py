@@ -1,0 +1,321 @@
+"""The checks of the gate, one function each: it returns the refusal, or None if the request may go on.
+
+Their order is the gate's (gate.py). Pure: a step looks at the walk, and writes there what it has found.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from relay.endpoints.core.hops import fault_of_hops
+from relay.endpoints.http.decisions import ANONYMOUS, Accept, Admission, AnswerWanted, Purpose, Refused, SessionWanted
+from relay.endpoints.http.expect import unknown_expectation
+from relay.endpoints.http.frame_checks import check_facts
+from relay.endpoints.http.media import EVENT_STREAM, JSON, accepts, listed, media_type
+from relay.endpoints.http.paths import MCP, MESSAGES, SSE
+from relay.frames import replies
+from relay.frames.head import Kind
+from relay.mcp.facts import read_facts
+from relay.mcp.headers import LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID
+from relay.mcp.revisions import LEGACY_VERSIONS, is_modern_version
+
+if TYPE_CHECKING:
+    from multidict import MultiMapping
+
+    from relay.endpoints.http.gate import Gate
+    from relay.endpoints.http.walk import Walk
+
+_SINGLE = ("Origin", "Authorization", SESSION_ID, LAST_EVENT_ID)
+_ALLOWED = {
+    MCP: ("GET, POST, DELETE, OPTIONS", ("GET", "POST", "DELETE")),
+    SSE: ("GET, OPTIONS", ("GET",)),
+    MESSAGES: ("POST, OPTIONS", ("POST",)),
+    "": ("GET, HEAD, OPTIONS", ("GET", "HEAD")),
+}
+"""Methods, by the place: as a client is told, and as they are; ``/status`` is at no server's place."""
+_NO_SESSION = f"no {SESSION_ID} header; a session begins with initialize"
+
+
+def is_modern(headers: MultiMapping[str]) -> bool:
+    """Tell whether headers say 2026-07-28 or later.
+
+    A session id is ignored then ("Earlier Streamable HTTP Revisions"); an unknown version that names a session is a
+    matter of that session's era.
+    """
+    version = headers.get(PROTOCOL_VERSION)
+    return version is not None and version not in LEGACY_VERSIONS and is_modern_version(version)
+
+
+# Who asks, and for what.
+
+
+def source(gate: Gate, walk: Walk) -> Refused | None:
+    """Refuse what a web page sent, and a name that is not ours, before anything else is looked at."""
+    headers = walk.headers
+    for name in _SINGLE:
+        if len(headers.getall(name, ())) > 1:
+            return _twice(name)
+    if len(headers.getall(PROTOCOL_VERSION, ())) > 1 and not is_modern(headers):
+        return _twice(PROTOCOL_VERSION)  # those of 2026-07-28 are held against the body
+    host = headers.get("Host")
+    if not gate.policy.admits_host(host):
+        return Refused(421, f"host {host!r} is not served here; --allowed-host adds one")
+    return origin(gate, walk)
+
+
+def _twice(name: str) -> Refused:
+    # Whoever reads the other one would see another request.
+    return Refused(400, f"the {name} header stands twice")
+
+
+def origin(gate: Gate, walk: Walk) -> Refused | None:
+    """Refuse what a web page of another origin sent."""
+    said = walk.headers.get("Origin")
+    if gate.policy.admits_origin(said, walk.headers.get("Sec-Fetch-Site")):
+        return None
+    return Refused(403, f"origin {said!r} may not use this server; --allow-origin adds one")
+
+
+def expectation(gate: Gate, walk: Walk) -> Refused | None:
+    """Refuse a client that expects what this relay does not do (RFC 9110 §10.1.1)."""
+    if "Expect" in walk.headers and (unknown := unknown_expectation(walk.request)) is not None:
+        return Refused(417, f"expect {unknown!r} is not 100-continue", headers={"Connection": "close"})
+    return None
+
+
+def principal(gate: Gate, walk: Walk) -> Refused | None:
+    """Find out who asks, and for how long that holds: anybody for now, for as long as the rules are these."""
+    walk.admission = Admission(ANONYMOUS, None, gate.generation)
+    return None
+
+
+def place(gate: Gate, walk: Walk) -> Refused | None:
+    """Refuse a path at which nothing stands."""
+    if walk.mount is None:
+        return Refused(404, f"nothing at {walk.request.path}; {walk.house.describe_places()}")
+    walk.is_at_place = True
+    return None
+
+
+def method(gate: Gate, walk: Walk) -> Refused | None:
+    """Refuse a method that this place does not have."""
+    shown, allowed = _ALLOWED[walk.place]
+    if walk.request.method in allowed:
+        return None
+    said = f"method {walk.request.method} is not one of {shown}"
+    return Refused(405, said, headers={"Allow": shown})
+
+
+# What it carries, and what it takes.
+
+
+def content(gate: Gate, walk: Walk) -> Refused | None:
+    """Refuse a body that is not plain JSON: a form of a web page never is."""
+    headers = walk.headers
+    content_type = headers.get("Content-Type")
+    if media_type(content_type) != JSON:
+        return Refused(415, f"content type {content_type!r} is not {JSON}")
+    encoding = listed(headers, "Content-Encoding") if "Content-Encoding" in headers else None
+    if encoding is not None and any(one.strip().lower() != "identity" for one in encoding.split(",")):
+        return Refused(415, f"content encoding {encoding!r} is not identity")
+    return None
+
+
+def accept(gate: Gate, walk: Walk) -> Refused | None:
+    """Refuse a client that would not take the media type of its answer; note whether it takes a stream for one."""
+    said = listed(walk.headers, "Accept")
+    walk.takes_stream = accepts(said, EVENT_STREAM)
+    wanted = EVENT_STREAM if walk.purpose in (Purpose.STREAM, Purpose.SSE) else JSON
+    return None if accepts(said, wanted) else Refused(406, f"accept {said!r} must list {wanted}")
+
+
+# To which session it belongs.
+
+
+def session(gate: Gate, walk: Walk) -> Refused | None:
+    """Find the session that a request names; its client may say that of an ended one with ``initialize``, too."""
+    headers, mount = walk.headers, walk.mount
+    session_id = headers.get(SESSION_ID)
+    if mount.per_request or (session_id is None and is_modern(headers)):
+        return Refused(405, "there are no sessions here: POST each request", headers={"Allow": "POST, OPTIONS"})
+    if session_id is None:
+        return Refused(400, _NO_SESSION)
+    found = mount.find_session(session_id)
+    if found is not None and found.speaks == "streamable" and not found.is_closing:
+        walk.session = found
+        return None
+    refused = Refused(404, "no such session: expired, ended or never begun; begin a new one with initialize")
+    if walk.purpose is Purpose.POST_IN_SESSION and (walk.length or 0) <= gate.limits.buffer_low:
+        walk.stale, walk.purpose = refused, Purpose.POST
+        return None
+    return refused
+
+
+def era(gate: Gate, walk: Walk) -> Refused | None:
+    """Find out whether a frame without a session says by its headers that it is of 2026-07-28."""
+    walk.is_modern = is_modern(walk.headers)
+    # Before the endpoint of all such clients is there, this is checked as it begins.
+    return hops(gate, walk) if walk.is_modern and walk.mount.modern is not None else None
+
+
+def version(gate: Gate, walk: Walk) -> Refused | None:
+    """Refuse a protocol version that is neither the session's nor any that the relay knows."""
+    said = walk.headers.get(PROTOCOL_VERSION)
+    if said is None or walk.stale is not None or said == walk.session.version or said in LEGACY_VERSIONS:
+        return None
+    known = ", ".join(LEGACY_VERSIONS)
+    fault = f"{PROTOCOL_VERSION} {said!r} is neither the session's {walk.session.version!r} nor one of {known}"
+    return Refused(400, fault)
+
+
+def sse_session(gate: Gate, walk: Walk) -> Refused | None:
+    """Find the session of HTTP+SSE that the address of a POST names."""
+    session_id = walk.request.query.get("session_id")
+    if session_id is None:
+        return Refused(400, "no session_id in the query; it comes with the endpoint event of the SSE stream")
+    found = walk.mount.find_session(session_id)
+    if found is None or found.speaks != "sse" or found.is_closing:
+        fault = f"no such session: its stream has ended, or never was; begin a new one at {walk.mount.sse_address}"
+        return Refused(404, fault)
+    walk.session = found
+    return None
+
+
+def resumption(gate: Gate, walk: Walk) -> Refused | None:
+    """Find the stream that a GET asks for again."""
+    last_event_id = walk.headers.get(LAST_EVENT_ID)
+    if last_event_id is None:
+        return None
+    walk.resumed = walk.session.find_stream(last_event_id)
+    if walk.resumed is None:
+        return Refused(400, f"event {last_event_id!r} is not kept (any more): its stream cannot be resumed")
+    return None
+
+
+# Whether something may begin.
+
+
+def taking(gate: Gate, walk: Walk) -> Refused | None:
+    """Refuse what begins while the relay, or the server, is about to end."""
+    request_id = walk.head.id if walk.head is not None else None
+    if walk.house.is_draining:
+        said = "the relay is shutting down"
+        return Refused(503, said, request_id=request_id, headers={"Connection": "close"})
+    if walk.mount.is_leaving:
+        return Refused(404, "this server is offered no more; begin a new session", request_id=request_id)
+    return None
+
+
+def room_for_session(gate: Gate, walk: Walk) -> Refused | None:
+    """Refuse one session more than there may be."""
+    places = walk.house.places
+    if not places.is_full:
+        return None
+    request_id = walk.head.id if walk.head is not None else None
+    return Refused(429, places.refusal, request_id=request_id, headers={"Retry-After": "5"})
+
+
+def hops(gate: Gate, walk: Walk) -> Refused | None:
+    """Refuse what has come through this relay before, or through too many."""
+    may_return = walk.purpose in (Purpose.POST_THROUGH, Purpose.OTHER_THROUGH)
+    fault = fault_of_hops(walk.headers, walk.mount.mark, may_return=may_return)
+    return None if fault is None else Refused(508, fault, request_id=walk.head.id if walk.head is not None else None)
+
+
+# What the frame of a POST is, which is of no session yet.
+
+
+def staleness(gate: Gate, walk: Walk) -> Refused | None:
+    """Say now that the session is none, unless a new one begins."""
+    return None if walk.stale is None or _head(walk).method == "initialize" else walk.stale
+
+
+def untold(gate: Gate, walk: Walk) -> Refused | Accept | None:
+    """Accept what asks for nothing, where each request has a server of its own: there is none to be told of it."""
+    head = _head(walk)
+    if not walk.mount.per_request or head.kind is Kind.REQUEST:
+        return None
+    if walk.is_modern and (refused := _find_facts(walk, knows=False)) is not None:
+        return refused
+    if head.asks:
+        fault = "each request has a server of its own here: POST them one by one"
+        return Refused(400, fault, code=replies.INVALID_REQUEST)
+    return Accept(walk.purpose, walk.admission)
+
+
+def facts(gate: Gate, walk: Walk) -> Refused | None:
+    """See that what is of 2026-07-28, by its headers or by its body, is whole and says the same in both."""
+    walk.is_of_modern_era = walk.is_modern or _is_modern_frame(walk)
+    if not walk.is_of_modern_era:
+        if walk.mount.per_request and walk.frame is not None:
+            walk.facts = read_facts(walk.frame)
+        return None
+    return None if walk.facts is not None else _find_facts(walk, knows=True)
+
+
+def _is_modern_frame(walk: Walk) -> bool:
+    """Tell whether a request says by its body alone that it is of 2026-07-28, or of no version known.
+
+    Its headers may not say so, or contradict it: that is to be refused then.
+    """
+    head, frame = walk.head, walk.frame
+    assert head is not None and frame is not None, "read"
+    is_candidate = head.kind is Kind.REQUEST and head.method != "initialize" and SESSION_ID not in walk.headers
+    return is_candidate and read_facts(frame) is not None
+
+
+def _find_facts(walk: Walk, *, knows: bool) -> Refused | None:
+    modern = walk.mount.modern if knows else None
+    assert walk.frame is not None, "read"
+    try:
+        walk.facts = check_facts(walk.headers, walk.frame, None if modern is None else modern.server)
+    except Refused as refused:
+        return refused.with_traceback(None)
+    return None
+
+
+def beginning(gate: Gate, walk: Walk) -> Refused | SessionWanted | None:
+    """Find what the frame belongs to, or say what begins with it."""
+    mount, head = walk.mount, _head(walk)
+    if walk.is_of_modern_era and not mount.is_modern_per_request:
+        walk.session = None if mount.modern is None or mount.modern.is_closing else mount.modern
+    if walk.session is not None and not (walk.session.is_closing and walk.session.speaks == "modern"):
+        return None
+    assert walk.frame is not None, "read"
+    if walk.is_of_modern_era and not mount.is_modern_per_request:
+        return taking(gate, walk) or hops(gate, walk) or SessionWanted("modern", walk.frame)
+    said = None
+    if not walk.is_of_modern_era:
+        if mount.per_request:
+            said = None if head.method == "initialize" else walk.headers.get(PROTOCOL_VERSION, "2025-03-26")
+        elif head.method != "initialize" or head.kind is not Kind.REQUEST:
+            return Refused(400, _NO_SESSION, request_id=head.id)
+    begins: Any = "one" if mount.per_request else "session"
+    wanted = SessionWanted(begins, walk.frame, said)
+    return taking(gate, walk) or room_for_session(gate, walk) or hops(gate, walk) or wanted
+
+
+def server(gate: Gate, walk: Walk) -> AnswerWanted | None:
+    """Have the server asked for what must be known of it before the headers can be checked, once."""
+    one, said = walk.session, walk.facts
+    if said is None or walk.has_asked or one.takes_one or one.server.question(_head(walk).method, said) is None:
+        return None
+    return AnswerWanted(one, _head(walk).method, said)
+
+
+def greeting(gate: Gate, walk: Walk) -> Refused | None:
+    """Refuse a request before the ``initialize`` of its session of HTTP+SSE."""
+    head = _head(walk)
+    if walk.session.is_initialized or head.method == "initialize" or head.kind not in (Kind.REQUEST, Kind.BATCH):
+        return None
+    return Refused(400, "a session begins with initialize", request_id=head.id)
+
+
+def taking_requests(gate: Gate, walk: Walk) -> Refused | None:
+    """Refuse a request that is to be handed on; what is in flight may wait for an answer of the client's."""
+    return taking(gate, walk) if _head(walk).asks else None
+
+
+def _head(walk: Walk) -> Any:
+    assert walk.head is not None, "read"
+    return walk.head
