@@ -680,7 +680,8 @@ async def test_requests_up_to_the_limit() -> None:
     async with hop_to(Saying(200, json.dumps(result({"id": 1}, {})).encode())) as (opened, server):
         assert opened.listener._root is not None
         assert opened.listener._root.through is not None
-        opened.listener._root.through._limits = Limits(max_frame_bytes=LIMIT)
+        opened.listener._root.through._limits = limits = Limits(max_frame_bytes=LIMIT)
+        opened.listener._context.gate.limits = limits
         body = of_size(LIMIT, json.loads(request(1, "tools/call", fill="")))
         assert len(body) == LIMIT
         for _ in range(2):
