@@ -54,6 +54,8 @@ def size(gate: Gate, walk: Walk) -> Refused | None:
             return Refused(503, f"{session.waiting} messages wait for the server already")
     elif walk.purpose is Purpose.POST_THROUGH and walk.mount.through.in_flight >= gate.limits.max_shared_in_flight:
         return Refused(503, f"{walk.mount.through.in_flight} requests are in flight already")
+    if length is None and walk.body is not None:
+        length = len(walk.body)  # of a body that comes in chunks this is told as it is read
     return None if length is None or length <= most else too_large(length, most, gate.limits)
 
 
@@ -204,7 +206,9 @@ class Gate:
         request with this head, or of another with the same: all is found out anew then that is not the head's.
         """
         if body is not None:
-            walk.body, walk.length = body, len(body)
+            walk.body = body
+            if walk.length is not None:
+                walk.length = len(body)
             walk.frame = walk.head = walk.facts = None
             walk.is_sized = walk.has_asked = walk.has_waited = False
         order = ORDERS[walk.purpose]

@@ -52,7 +52,7 @@ class Session:
     in_flight: int = 0
     max_in_flight: int = 100
     takes_one: bool = False
-    server: ServerProfile = field(default_factory=lambda: ServerProfile(lambda: 0.0))
+    server: ServerProfile = field(default_factory=lambda: ServerProfile(lambda: 0.0), compare=False)
 
     def find_stream(self, event_id: str) -> tuple[object, int] | None:
         return (self, 7) if event_id == "1-7" else None

@@ -78,7 +78,7 @@ class _Head:
         self.path = message.path
         self.headers: MultiMapping[str] = message.headers
         self.query: Mapping[str, str] = {}
-        self.content_length: int | None = length
+        self.content_length = None if message.chunked else length
         self.version = message.version
 
 
