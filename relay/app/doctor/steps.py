@@ -34,18 +34,15 @@ from relay.endpoints.core.dialling import DiallingOptions
 from relay.endpoints.core.lazy import Lazy
 from relay.endpoints.socket.tcp import TcpAddress, dial
 from relay.errors import ConfigError, RelayError
-from relay.frames.frame import Frame
 from relay.mcp.errors import UNSUPPORTED_VERSION
+from relay.mcp.handshake import INITIALIZED, initialize_params, modern_meta
 from relay.mcp.revisions import MODERN_VERSION
 
 __all__ = ["Examination"]
 
 Json = dict[str, Any]
 
-_LEGACY_VERSION = "2025-11-25"
 _CLIENT = {"name": "mcp-relay test", "version": __version__}
-_META = "io.modelcontextprotocol/"
-_INITIALIZED = Frame(b'{"jsonrpc":"2.0","method":"notifications/initialized"}')
 
 # MCP 2026-07-28, stdio, "Backward Compatibility": legacy servers may never answer what comes before `initialize`. A
 # program that is only slow to start is not asked twice: its answer is taken when it comes.
@@ -199,7 +196,7 @@ class Examination:
         """Ask in the modern way; return whether the server speaks it."""
         within = min(_DISCOVERY_WAIT, self._timeout / 2)
         try:
-            answer = await talk.ask("server/discover", {"_meta": _modern_meta(version)}, within)
+            answer = await talk.ask("server/discover", {"_meta": modern_meta(version, _CLIENT)}, within)
         except TimeoutError:
             self._needs_connection = self._url is not None  # what is asked there must not wait behind this
             return False
@@ -222,7 +219,7 @@ class Examination:
             return False
         self.found.discovered = supported
         self.found.milliseconds["discover"] = _milliseconds(answer.seconds)
-        info = _members(answer.result.get("_meta")).get(_META + "serverInfo")
+        info = _members(answer.result.get("_meta")).get("io.modelcontextprotocol/serverInfo")
         self._take_server(info or answer.result.get("serverInfo"), answer.result)
         return True
 
@@ -237,7 +234,7 @@ class Examination:
             self._take_discovery(talk.first_answer())
 
     async def _initialize(self, talk: Conversation) -> None:
-        params = {"protocolVersion": _LEGACY_VERSION, "capabilities": {}, "clientInfo": _CLIENT}
+        params = initialize_params(client=_CLIENT)
         answer = await self._ask(talk, "initialize", params, max(self._deadline - time.monotonic(), 0.1))
         self._note_first_answer()
         version = (answer.result or {}).get("protocolVersion")
@@ -247,7 +244,7 @@ class Examination:
         self.found.milliseconds["initialize"] = _milliseconds(answer.seconds)
         self._take_server(answer.result.get("serverInfo"), answer.result)
         with self._explaining("notifications/initialized"):
-            await talk.tell(_INITIALIZED, self._timeout)
+            await talk.tell(INITIALIZED, self._timeout)
 
     def _note_first_answer(self) -> None:
         self.found.milliseconds.setdefault("first_answer", _milliseconds(time.monotonic() - self._began))
@@ -274,7 +271,7 @@ class Examination:
 
     async def _ask_around(self, talk: Conversation, *, is_modern: bool) -> None:
         version = MODERN_VERSION if MODERN_VERSION in self.found.discovered else max(self.found.discovered, default="")
-        params: Json = {"_meta": _modern_meta(version)} if is_modern else {}
+        params: Json = {"_meta": modern_meta(version, _CLIENT)} if is_modern else {}
         answer = await self._ask(talk, "server/discover" if is_modern else "ping", params, self._timeout)
         self.found.milliseconds["round_trip"] = _milliseconds(answer.seconds)
         for kind in KINDS:
@@ -345,10 +342,6 @@ async def _try_connection(url: str, options: DiallingOptions) -> float | None:
 
 def _milliseconds(seconds: float) -> float:
     return round(seconds * 1000, 2)
-
-
-def _modern_meta(version: str) -> Json:
-    return {_META + "protocolVersion": version, _META + "clientInfo": _CLIENT, _META + "clientCapabilities": {}}
 
 
 def _members(value: object) -> Json:

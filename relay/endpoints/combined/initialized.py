@@ -1,6 +1,6 @@
-"""A server that is greeted by the relay itself: for a request of the legacy era that comes without a session.
+"""A server that the relay itself initializes, for a request of the legacy era that comes without a session.
 
-``--share request`` starts a server for each request, and servers of that era want ``initialize`` before any other.
+``--share request`` starts a server for each request, and a server of that era wants ``initialize`` before any other.
 """
 
 from __future__ import annotations
@@ -10,21 +10,18 @@ from collections.abc import Callable, Sequence
 
 from relay.endpoints.base import Endpoint
 from relay.errors import EndpointUnavailable, RelayError
-from relay.frames import replies
 from relay.frames.frame import Frame
 from relay.frames.head import Kind
+from relay.mcp.handshake import INITIALIZED, initialize, is_refusal
 
 __all__ = ["Initialized"]
-
-_ID = "mcp-relay"
-_INITIALIZED = Frame(b'{"jsonrpc":"2.0","method":"notifications/initialized"}')
 
 
 class Initialized:
     """An endpoint whose peer has been initialized before the first frame reaches it."""
 
     def __init__(self, upstream: Endpoint, version: str, within: float) -> None:
-        """Greet ``upstream`` with protocol ``version``; its answer must come ``within`` so many seconds."""
+        """Initialize ``upstream`` with protocol ``version``; its answer must come ``within`` so many seconds."""
         self.name = upstream.name
         self._upstream = upstream
         self._version = version
@@ -33,7 +30,10 @@ class Initialized:
         self._early: list[Frame] = []
 
     async def receive(self) -> Sequence[Frame]:
-        """Return what the peer has sent since the greeting. Raises EndpointUnavailable if that failed."""
+        """Return what the peer has sent, but for its answer to ``initialize``.
+
+        Raises EndpointUnavailable if the handshake failed.
+        """
         await asyncio.shield(self._done)
         if self._early:
             early, self._early = self._early, []
@@ -45,24 +45,22 @@ class Initialized:
         self._upstream.call_at_end(callback)
 
     async def send(self, frames: Sequence[Frame]) -> None:
-        """Send frames, after the greeting. Raises EndpointUnavailable if that failed."""
+        """Send frames, after the handshake. Raises EndpointUnavailable if that failed."""
         if not self._done.done():
             try:
                 async with asyncio.timeout(self._within):
-                    await self._greet()
+                    await self._initialize()
             except (RelayError, TimeoutError) as exc:
                 seen = exc if isinstance(exc, RelayError) else f"no answer within {self._within:g} s"
                 failure = EndpointUnavailable(f"{self.name}: could not be initialized: {seen}")
                 self._done.set_exception(failure)
-                self._done.exception()  # looked at: nobody may be waiting for it
+                self._done.exception()  # retrieved: no task may be waiting for it
                 raise failure from exc
             self._done.set_result(None)
         await self._upstream.send(frames)
 
-    async def _greet(self) -> None:
-        client = {"name": "mcp-relay", "version": "1"}
-        params = {"protocolVersion": self._version, "capabilities": {}, "clientInfo": client}
-        await self._upstream.send((replies.request(_ID, "initialize", params),))
+    async def _initialize(self) -> None:
+        await self._upstream.send((initialize(self._version),))
         while True:
             frames = await self._upstream.receive()
             if not frames:
@@ -71,9 +69,9 @@ class Initialized:
             self._early += [one for one in frames if one not in answers]
             if answers:
                 break
-        if b'"error"' in answers[0].raw and b'"result"' not in answers[0].raw:
+        if is_refusal(answers[0]):
             raise EndpointUnavailable("it refused initialize")
-        await self._upstream.send((_INITIALIZED,))
+        await self._upstream.send((INITIALIZED,))
 
     async def send_eof(self) -> None:
         """Say that no more will be sent."""

@@ -20,6 +20,7 @@ from relay.frames import replies
 from relay.frames.frame import Frame
 from relay.frames.head import Kind
 from relay.limits import DEFAULT_LIMITS, Limits
+from relay.mcp.handshake import OWN_ID, initialize
 from relay.routing.schedule import Schedule, Strategy, wait_before_try
 
 __all__ = ["Pool", "Retry", "Upstream", "only", "said_by"]
@@ -27,12 +28,6 @@ __all__ = ["Pool", "Retry", "Upstream", "only", "said_by"]
 logger = logging.getLogger("relay")
 
 _PATIENCE = 1.0  # seconds for which requests wait for the first answer of a server
-_PROBE_ID = "mcp-relay"
-_PROBE = replies.request(
-    _PROBE_ID,
-    "initialize",
-    {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "mcp-relay", "version": "1"}},
-)
 
 
 class Retry(msgspec.Struct, frozen=True):
@@ -176,10 +171,10 @@ class Pool:
     async def _probe(self, server: Upstream) -> Frame:
         endpoint = server.make(False)
         try:
-            await endpoint.send((_PROBE,))
+            await endpoint.send((initialize(),))
             while frames := await endpoint.receive():
                 for frame in frames:
-                    if frame.head.kind is Kind.RESPONSE and frame.head.id == _PROBE_ID:
+                    if frame.head.kind is Kind.RESPONSE and frame.head.id == OWN_ID:
                         return frame
             raise EndpointUnavailable(f"{server.name}: has ended")
         finally:

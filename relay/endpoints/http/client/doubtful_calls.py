@@ -14,7 +14,7 @@ from relay.endpoints.core.tasks import TaskScope
 from relay.endpoints.http.client.dial import AnyDial
 from relay.endpoints.http.client.remote_client import Post
 from relay.errors import RelayError
-from relay.frames import replies
+from relay.mcp.handshake import ping
 
 __all__ = ["DoubtfulCalls"]
 
@@ -55,11 +55,11 @@ class DoubtfulCalls:
     async def _is_known(self, session: object) -> bool:
         """Ask the server whether it lives and knows a session; it has said so with any answer of status 200."""
         self._pings += 1
-        ping = replies.request(f"mcp-relay-ping-{self._pings}", "ping", {})
+        question = ping(f"mcp-relay-ping-{self._pings}")
         try:
             async with (
                 asyncio.timeout(self._dial.limits.doubt),
-                self._dial.request("POST", self._headers(session), body=ping.raw) as response,
+                self._dial.request("POST", self._headers(session), body=question.raw) as response,
             ):
                 status: int = response.status
                 return status < 300 or status == 429

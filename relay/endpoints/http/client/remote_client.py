@@ -26,14 +26,12 @@ from relay.frames.lines import Oversized
 from relay.frames.repair import Sifted, sift
 from relay.frames.sse import SseEvent
 from relay.mcp.facts import RequestFacts
-from relay.mcp.handshake import negotiated_version
+from relay.mcp.handshake import INITIALIZED, negotiated_version
 from relay.routing.exchanges import Exchanges, IdInUse
 
 __all__ = ["Post", "RemoteClient", "StreamCursor"]
 
 logger = logging.getLogger("relay")
-
-_INITIALIZED = Frame(b'{"jsonrpc":"2.0","method":"notifications/initialized"}')
 
 
 class StreamCursor:
@@ -112,7 +110,7 @@ class RemoteClient:
         self._ready.set()
         self._renewing = asyncio.Lock()
         self._initialize: Frame | None = None
-        self._initialized: Frame = _INITIALIZED
+        self._initialized: Frame = INITIALIZED
         self._loss = SessionLoss(self._lost_by)
         self._has_eof = False
         self._is_closed = False

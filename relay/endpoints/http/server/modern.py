@@ -22,8 +22,8 @@ from relay.frames.head import Kind
 from relay.limits import Limits
 from relay.mcp.errors import is_foreign_error, status_of
 from relay.mcp.facts import RequestFacts
+from relay.mcp.handshake import modern_request
 from relay.mcp.profile import ServerProfile, next_cursor
-from relay.mcp.revisions import MODERN_VERSION
 from relay.routing.matching import answers_in
 from relay.routing.renaming import Renamed, Renaming
 
@@ -124,11 +124,6 @@ class ModernClients(ClientSession):
 
     async def _ask(self, method: str, **params: object) -> Frame | None:
         """Ask the server for ourselves; None if it does not answer."""
-        meta = {
-            "io.modelcontextprotocol/protocolVersion": MODERN_VERSION,
-            "io.modelcontextprotocol/clientCapabilities": {},
-            "io.modelcontextprotocol/clientInfo": {"name": "mcp-relay", "version": "1"},
-        }
         answered: asyncio.Future[Frame | EventStream] = self._loop.create_future()
 
         def take(outcome: Frame | EventStream) -> None:
@@ -136,7 +131,7 @@ class ModernClients(ClientSession):
                 answered.set_result(outcome)
 
         try:
-            exchange = self.accept(replies.request(0, method, {**params, "_meta": meta}), take)
+            exchange = self.accept(modern_request(0, method, params), take)
         except EndpointClosed:
             return None
         assert exchange is not None, "a request"
