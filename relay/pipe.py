@@ -15,7 +15,7 @@ from typing import Literal
 
 from relay import fast_ways
 from relay.busy_poll import BusyPoll
-from relay.endpoints.base import Endpoint
+from relay.endpoints.base import Endpoint, OffersFrames, SendsAtOnce
 from relay.errors import EndpointBroken, EndpointClosed, RelayError
 from relay.frames.frame import Frame
 from relay.limits import DEFAULT_LIMITS, Limits
@@ -146,10 +146,8 @@ class _Direction:
         A task in between costs a turn of the loop each way: of 132 us that a call alone costs, 60. Whatever would
         wait or fail goes through the task, and what comes behind it too.
         """
-        offer_to = getattr(self.source, "offer_to", None)
-        send_at_once = getattr(self.sink, "send_at_once", None)
-        if offer_to is not None and send_at_once is not None:
-            offer_to(functools.partial(self._hand_on, send_at_once))
+        if isinstance(self.source, OffersFrames) and isinstance(self.sink, SendsAtOnce):
+            self.source.offer_to(functools.partial(self._hand_on, self.sink.send_at_once))
 
     def _hand_on(self, send_at_once: Callable[[Sequence[Frame]], bool], frames: Sequence[Frame]) -> bool:
         # Not an answer within the request: its source may not be ready for it before it has handed that over.

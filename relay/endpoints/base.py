@@ -7,12 +7,15 @@ The end of an endpoint has three names, and they are three things: *finished* (t
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 from relay.errors import RelayError
 from relay.frames.frame import Frame
 
-__all__ = ["Endpoint", "Immediate", "Listener", "Taker"]
+if TYPE_CHECKING:
+    from relay.endpoints.core.hops import Trail
+
+__all__ = ["ClientEndpoint", "Endpoint", "Listener", "OffersFrames", "SendsAtOnce", "SpeaksTransport", "Taker"]
 
 Taker: TypeAlias = Callable[[Sequence[Frame]], bool]
 """Offered frames: takes all of them and returns True, or none."""
@@ -35,7 +38,7 @@ class Endpoint(Protocol):
     def call_at_end(self, callback: Callable[[], None]) -> None:
         """Call ``callback`` once the peer will send no more, though frames of it may still wait to be received.
 
-        For who cannot ask by ``receive``, because he waits in the ``send`` of another endpoint.
+        For a task that cannot wait in ``receive``, because it waits in the ``send`` of another endpoint.
         """
 
     async def send(self, frames: Sequence[Frame]) -> None:
@@ -45,7 +48,7 @@ class Endpoint(Protocol):
         """
 
     async def send_eof(self) -> None:
-        """Say that no more will be sent; what the peer still says is still received."""
+        """Tell the peer that no more will be sent; what the peer still sends is still received."""
 
     async def aclose(self, reason: RelayError | None = None) -> None:
         """End it: idempotent, bounded, quiet on a dead peer.
@@ -55,20 +58,56 @@ class Endpoint(Protocol):
         """
 
 
-class Immediate(Protocol):
-    """What an endpoint may offer besides, so that a pipe needs no turn of the loop for frames nobody has to wait for.
+# What an endpoint may be able to do besides. Whoever needs an ability asks once for each endpoint, not for each frame.
 
-    Each half is of use alone: a pipe asks its source for the one and its sink for the other.
-    """
+
+@runtime_checkable
+class OffersFrames(Protocol):
+    """A source that can hand frames over in the callback that brought them, without a turn of the loop."""
 
     def offer_to(self, taker: Taker) -> None:
         """Offer frames to ``taker`` as they come, while ``receive`` waits and nothing is before them.
 
-        What it does not take is received.
+        ``receive`` returns what the taker does not take.
         """
+
+
+@runtime_checkable
+class SendsAtOnce(Protocol):
+    """A sink that can send without a turn of the loop."""
 
     def send_at_once(self, frames: Sequence[Frame]) -> bool:
         """Do what ``send`` does, if it would neither wait nor fail; else do nothing and return False."""
+
+
+@runtime_checkable
+class ClientEndpoint(Protocol):
+    """The endpoint of a client over HTTP, which knows more of its client than a connection does."""
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests of the client wait for an answer."""
+
+    @property
+    def last_used(self) -> float:
+        """When the client last sent something, in seconds by the loop's clock."""
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether a stream is open for what the server sends unasked."""
+
+    @property
+    def trail(self) -> Trail | None:
+        """Which relays the client's requests have passed; None if the listener does not look."""
+
+
+@runtime_checkable
+class SpeaksTransport(Protocol):
+    """An endpoint that finds out which transport its server speaks."""
+
+    @property
+    def transport(self) -> str:
+        """``streamablehttp`` or ``sse``; ``auto`` as long as it is not known."""
 
 
 class Listener(Protocol):

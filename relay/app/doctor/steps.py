@@ -29,7 +29,7 @@ from relay.app.run.child_target import ChildTarget
 from relay.app.run.wiring import connect_with
 from relay.app.settings import CheckSettings
 from relay.app.specs import is_url
-from relay.endpoints.base import Endpoint
+from relay.endpoints.base import Endpoint, SpeaksTransport
 from relay.endpoints.core.dialling import DiallingOptions
 from relay.endpoints.core.lazy import Lazy
 from relay.endpoints.socket.tcp import TcpAddress, dial
@@ -187,7 +187,10 @@ class Examination:
 
     def _note_transport(self) -> None:
         scheme = urlsplit(self.found.target).scheme
-        spoken: str = getattr(self._opened, "transport", scheme) if self._url is not None else scheme
+        if self._url is not None and isinstance(self._opened, SpeaksTransport):
+            spoken: str = self._opened.transport
+        else:
+            spoken = scheme
         self.found.transport = self.found.transport or _TRANSPORTS.get(spoken)
 
     # The handshakes.

@@ -15,9 +15,9 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from relay.app.log.frames import frame_log
-from relay.app.run.targets import AddressTarget, RemoteTarget, Target
+from relay.app.run.targets import AddressTarget, KeepsSpare, RemoteTarget, Target
 from relay.app.settings import ServeSettings
-from relay.endpoints.base import Endpoint
+from relay.endpoints.base import ClientEndpoint, Endpoint
 from relay.endpoints.core.hops import following
 from relay.endpoints.core.refusal_log import RefusalLog
 from relay.endpoints.core.tasks import TaskScope
@@ -86,7 +86,7 @@ class Offer:
     @property
     def last_used(self) -> datetime:
         """When a session began, or one of those that are no HTTP listener's was used, last."""
-        used = (getattr(session, "last_used", 0.0) for session in self._connections)
+        used = (session.last_used for session in self._clients())
         self._last_used = max(self._last_used, *used, 0.0)
         return datetime.now(UTC) - timedelta(seconds=monotonic() - self._last_used)
 
@@ -107,7 +107,7 @@ class Offer:
 
     async def _accept(self, listener: AsyncIterable[Endpoint], *, looks_after: bool) -> None:
         async for session in listener:
-            with following(self, getattr(session, "trail", None)):
+            with following(self, session.trail if isinstance(session, ClientEndpoint) else None):
                 self._join(session, self._upstream(session), f"session {session.name}")
             if not looks_after:
                 self._connections.add(session)
@@ -119,12 +119,14 @@ class Offer:
 
     def start_now(self) -> None:
         """Start the server before anybody uses it, if it is one that is started."""
-        if (keep_spare := getattr(self.target, "keep_spare", None)) is not None:
-            self._starting = self._tasks.spawn(keep_spare(), name=f"{self.target.name}: started before it is used")
+        if isinstance(self.target, KeepsSpare):
+            name = f"{self.target.name}: started before it is used"
+            self._starting = self._tasks.spawn(self.target.keep_spare(), name=name)
 
     def _forget(self, session: Endpoint, task: asyncio.Task[None]) -> None:
         self._carrying.discard(task)
-        self._last_used = max(self._last_used, getattr(session, "last_used", 0.0))
+        if isinstance(session, ClientEndpoint):
+            self._last_used = max(self._last_used, session.last_used)
         self._connections.discard(session)
 
     def _make_pool(self) -> SharedPool:
@@ -149,7 +151,8 @@ class Offer:
             upstream = self.target.endpoint(is_shared=is_for_many)
         else:
             # Only over Streamable HTTP is there a stream that a client may leave closed; no session, no stream.
-            upstream = self._pool.member(lambda: clients is None and getattr(session, "is_listening", True))
+            client = session if isinstance(session, ClientEndpoint) else None
+            upstream = self._pool.member(lambda: client is None or client.is_listening)
         if clients is None or clients.greeting is None:
             return upstream
         from relay.endpoints.combined.initialized import Initialized
@@ -184,11 +187,14 @@ class Offer:
             is_said = isinstance(failure, ServerLeftOut)
             logger.log(logging.INFO if is_said else logging.WARNING, "%s: ended: %s", session.name, why)
 
+    def _clients(self) -> list[ClientEndpoint]:
+        return [session for session in self._connections if isinstance(session, ClientEndpoint)]
+
     async def drain(self, seconds: float) -> None:
         """Let what is in flight on connections be answered, for at most ``seconds``."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while any(getattr(session, "in_flight", 0) for session in self._connections):  # noqa: ASYNC110
+                while any(session.in_flight for session in self._clients()):  # noqa: ASYNC110
                     await asyncio.sleep(0.02)
 
     async def aclose(self) -> None:

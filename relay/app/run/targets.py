@@ -14,7 +14,7 @@ from relay.endpoints.core.lazy import Lazy
 from relay.endpoints.core.refusing import Refusing
 from relay.errors import EndpointUnavailable
 
-__all__ = ["AddressTarget", "RemoteTarget", "Target"]
+__all__ = ["AddressTarget", "KeepsSpare", "RemoteTarget", "Target"]
 
 _MOST_UNANSWERED = 64
 _PERIOD = 0.02  # seconds between two looks at those
@@ -38,6 +38,14 @@ class Target(Protocol):
 
     async def aclose(self) -> None:
         """Let go of what it holds; the sessions have ended."""
+
+
+@runtime_checkable
+class KeepsSpare(Protocol):
+    """A target that can start its server before anybody uses it."""
+
+    async def keep_spare(self) -> None:
+        """Start it now, and again whenever a session has taken it."""
 
 
 class RemoteTarget:

@@ -368,7 +368,7 @@ class Child:
         await self._writer.send(frames)
 
     def offer_to(self, taker: Taker) -> None:
-        """Offer what the child writes to ``taker``; see ``Immediate``."""
+        """Offer what the child writes to ``taker``; see ``OffersFrames``."""
         self._reader.inbox.offer_to(taker)
 
     def send_at_once(self, frames: Sequence[Frame]) -> bool:

@@ -65,7 +65,7 @@ class ConnectedEndpoint:
         return await self._inbox.receive()
 
     def offer_to(self, taker: Taker) -> None:
-        """Offer what the peer sends to ``taker``; see ``Immediate``."""
+        """Offer what the peer sends to ``taker``; see ``OffersFrames``."""
         self._inbox.offer_to(taker)
 
     def call_at_end(self, callback: Callable[[], None]) -> None:

@@ -119,7 +119,7 @@ class FrameInbox:
             self._at_end.append(callback)
 
     def offer_to(self, taker: Taker) -> None:
-        """Offer frames to ``taker`` while the receiver waits; see ``Immediate``."""
+        """Offer frames to ``taker`` while the receiver waits; see ``OffersFrames``."""
         if not self._finished:
             self._taker = taker
 

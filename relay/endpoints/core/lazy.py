@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from relay.endpoints.base import Endpoint, Taker
+from relay.endpoints.base import Endpoint, OffersFrames, SendsAtOnce, Taker
 from relay.errors import EndpointClosed, RelayError
 from relay.frames.frame import Frame
 
@@ -21,6 +21,7 @@ class Lazy:
         self._make = make
         self._making = asyncio.Lock()
         self._endpoint: Endpoint | None = None
+        self._send_at_once: Callable[[Sequence[Frame]], bool] | None = None
         self._at_end: list[Callable[[], None]] = []
         self._taker: Taker | None = None
         self._is_closed = False
@@ -33,6 +34,8 @@ class Lazy:
                 if self._endpoint is None:
                     self._endpoint = await self._make()
                     self.name = self._endpoint.name
+                    if isinstance(self._endpoint, SendsAtOnce):
+                        self._send_at_once = self._endpoint.send_at_once
                     for callback in self._at_end:
                         self._endpoint.call_at_end(callback)
                     if self._taker is not None:
@@ -63,14 +66,12 @@ class Lazy:
     def offer_to(self, taker: Taker) -> None:
         """As the endpoint's, from when it is made."""
         self._taker = taker
-        offer_to = getattr(self._endpoint, "offer_to", None)
-        if offer_to is not None:
-            offer_to(taker)
+        if isinstance(self._endpoint, OffersFrames):
+            self._endpoint.offer_to(taker)
 
     def send_at_once(self, frames: Sequence[Frame]) -> bool:
         """As the endpoint's, once it is made."""
-        send_at_once = getattr(self._endpoint, "send_at_once", None)
-        return send_at_once is not None and send_at_once(frames) is True
+        return self._send_at_once is not None and self._send_at_once(frames)
 
     async def send_eof(self) -> None:
         """As the endpoint's; an endpoint never used is made, to be told."""

@@ -54,7 +54,7 @@ class MemoryEndpoint:
             raise EndpointBroken(f"{self.name}: the other end has closed")
 
     def offer_to(self, taker: Taker) -> None:
-        """Offer what the other end sends to ``taker``; see ``Immediate``."""
+        """Offer what the other end sends to ``taker``; see ``OffersFrames``."""
         self._inbox.offer_to(taker)
 
     def send_at_once(self, frames: Sequence[Frame]) -> bool:

@@ -132,7 +132,7 @@ class OwnStdio:
         return onward
 
     def offer_to(self, taker: Taker) -> None:
-        """Offer what the client writes to ``taker``; see ``Immediate``."""
+        """Offer what the client writes to ``taker``; see ``OffersFrames``."""
 
         def offer(frames: Sequence[Frame]) -> bool:
             self.last_used = monotonic()

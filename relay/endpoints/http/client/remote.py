@@ -67,7 +67,7 @@ class Remote:
         self._inbox.call_at_end(callback)
 
     def offer_to(self, taker: Taker) -> None:
-        """Offer what the server sends to ``taker``; see ``Immediate``."""
+        """Offer what the server sends to ``taker``; see ``OffersFrames``."""
         self._inbox.offer_to(taker)
 
     def send_at_once(self, frames: Sequence[Frame]) -> bool:

@@ -63,6 +63,11 @@ class ModernClients(ClientSession):
         """The version of a request of the legacy era that came alone: its server wants ``initialize`` first."""
 
     @property
+    def is_listening(self) -> bool:
+        """Whether a stream is open for what the server sends unasked: there is none in 2026-07-28."""
+        return False
+
+    @property
     def in_flight(self) -> int:
         """Requests that wait for an answer, subscriptions left out."""
         return len(self._requests)

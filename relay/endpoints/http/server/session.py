@@ -110,7 +110,7 @@ class ClientSession:
         return await self.inbox.receive()
 
     def offer_to(self, taker: Taker) -> None:
-        """Offer what the client POSTs to ``taker``; see ``Immediate``."""
+        """Offer what the client POSTs to ``taker``; see ``OffersFrames``."""
         self.inbox.offer_to(taker)
 
     def call_at_end(self, callback: Callable[[], None]) -> None:

@@ -1,0 +1,67 @@
+"""What an endpoint may be able to do besides is declared: which classes have which ability."""
+
+from __future__ import annotations
+
+import pytest
+
+from relay.app.run.child_target import ChildTarget
+from relay.app.run.targets import AddressTarget, KeepsSpare
+from relay.app.run.wiring import connect
+from relay.endpoints.base import ClientEndpoint, Endpoint, OffersFrames, SendsAtOnce, SpeaksTransport
+from relay.endpoints.child.child import Child
+from relay.endpoints.combined.failover import Failover
+from relay.endpoints.core.lazy import Lazy
+from relay.endpoints.core.memory import MemoryEndpoint, memory_pair
+from relay.endpoints.http.client.remote import Remote
+from relay.endpoints.http.server.modern import ModernClients
+from relay.endpoints.http.server.session import HttpSession
+from relay.endpoints.http.server.sse_session import SseSession
+from relay.endpoints.stdio.own_stdio import OwnStdio
+from relay.limits import Limits
+
+
+@pytest.mark.parametrize("kind", [Child, HttpSession, Lazy, MemoryEndpoint, OwnStdio, Remote])
+def test_sources_that_can_hand_frames_on_in_their_callback(kind: type[Endpoint]) -> None:
+    """A pipe asks its source for this."""
+    assert issubclass(kind, OffersFrames)
+
+
+@pytest.mark.parametrize("kind", [Child, HttpSession, Lazy, MemoryEndpoint, ModernClients, OwnStdio])
+def test_sinks_that_can_send_without_a_turn_of_the_loop(kind: type[Endpoint]) -> None:
+    """A pipe asks its sink for this."""
+    assert issubclass(kind, SendsAtOnce)
+
+
+def test_a_pool_s_session_has_neither() -> None:
+    """Its frames wait for a server."""
+    assert not issubclass(Failover, OffersFrames | SendsAtOnce)
+
+
+async def test_clients_over_http_are_known_as_such() -> None:
+    """Sessions of both transports, and the clients of 2026-07-28; nothing else is."""
+    limits = Limits()
+    session = HttpSession(limits, lambda _: None, lambda _: None)
+    sse, modern = SseSession(limits, lambda _: None), ModernClients(limits, lambda _: None)
+    try:
+        assert all(isinstance(one, ClientEndpoint) for one in (session, sse, modern))
+        assert not modern.is_listening
+        assert not any(isinstance(one, ClientEndpoint) for one in memory_pair())
+    finally:
+        for one in (session, sse, modern):
+            await one.aclose()
+
+
+def test_targets_that_start_early() -> None:
+    """A command can be started before anybody comes; an address cannot."""
+    assert issubclass(ChildTarget, KeepsSpare)
+    assert not issubclass(AddressTarget, KeepsSpare)
+
+
+async def test_a_url_says_what_it_speaks() -> None:
+    """``mcp-relay test`` shows it."""
+    dialled = connect("http://127.0.0.1:9/mcp")
+    assert isinstance(dialled, Lazy)
+    opened = await dialled.open()
+    assert isinstance(opened, SpeaksTransport) and opened.transport == "auto"
+    await opened.aclose()
+    assert not any(isinstance(one, SpeaksTransport) for one in memory_pair())
