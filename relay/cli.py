@@ -34,34 +34,34 @@ _UNREAD = 141  # what a shell says of a program that SIGPIPE has ended
 _OWN_NAMES = ("mcp-relay", "__main__.py")  # else the name of a link or a copy, which may be another tool's
 
 
-def _test(words: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
+def _test(args: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
     from relay.app.doctor.cli import command
 
-    return command(words, sink)
+    return command(args, sink)
 
 
-def _notification_demo(words: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
+def _notification_demo(args: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
     from relay.app.commands.notification_demo import command
 
-    return command(words, sink)
+    return command(args, sink)
 
 
-def _proxy(words: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
+def _proxy(args: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
     from relay.app.commands.proxy import proxy
 
-    return proxy(words, sink)
+    return proxy(args, sink)
 
 
-def _load_balance(words: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
+def _load_balance(args: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
     from relay.app.commands.proxy import load_balance
 
-    return load_balance(words, sink)
+    return load_balance(args, sink)
 
 
-def _reset(words: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
+def _reset(args: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
     from relay.app.commands.reset import command
 
-    return command(words, sink)
+    return command(args, sink)
 
 
 # The first word, and what reads the others and returns the job. Each imports its own: a relay needs none of it.
@@ -74,22 +74,22 @@ _SUBCOMMANDS: dict[str, Callable[[Sequence[str], StderrSink], Coroutine[Any, Any
 }
 
 
-def _install(words: Sequence[str], sink: StderrSink) -> int:
+def _install(args: Sequence[str], sink: StderrSink) -> int:
     from relay.app.install.command import command
 
-    return command(words, sink)
+    return command(args, sink)
 
 
-def _completion(words: Sequence[str], sink: StderrSink) -> int:
+def _completion(args: Sequence[str], sink: StderrSink) -> int:
     from relay.app.completion import command
 
-    return command(words, sink)
+    return command(args, sink)
 
 
-def _config(words: Sequence[str], sink: StderrSink) -> int:
+def _config(args: Sequence[str], sink: StderrSink) -> int:
     from relay.app.commands.config import command
 
-    return command(words, sink)
+    return command(args, sink)
 
 
 # As above, but done at once: these ask a person, or need no loop.
@@ -100,17 +100,17 @@ _WITHOUT_LOOP: dict[str, Callable[[Sequence[str], StderrSink], int]] = {
 }
 
 
-def _translated(program: str, words: Sequence[str], sink: StderrSink) -> Sequence[str]:
+def _translated(program: str, args: Sequence[str], sink: StderrSink) -> Sequence[str]:
     """Return our words for another tool's: those after ``as NAME``, or all if we were started under its name.
 
     Raises ConfigError.
     """
-    from relay.app.dropins import name_of_program, native_words
+    from relay.app.dropins import name_of_program, native_args
 
-    if words[:1] == ["as"]:
-        return native_words(words[1] if len(words) > 1 else None, words[2:], sink)
+    if args[:1] == ["as"]:
+        return native_args(args[1] if len(args) > 1 else None, args[2:], sink)
     name = name_of_program(program)
-    return words if name is None else native_words(name, words, sink)
+    return args if name is None else native_args(name, args, sink)
 
 
 def _is_ours(program: str) -> bool:
@@ -118,24 +118,24 @@ def _is_ours(program: str) -> bool:
     return os.path.basename(program).startswith(_OWN_NAMES)
 
 
-def _job(program: str, words: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
+def _job(program: str, args: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
     """Return what is to run. Raises ConfigError."""
-    if words[:1] == ["as"] or not _is_ours(program):
-        words = _translated(program, words, sink)
-    before = _log_words(words)
-    word = words[before] if before < len(words) else ""
+    if args[:1] == ["as"] or not _is_ours(program):
+        args = _translated(program, args, sink)
+    before = _log_args(args)
+    word = args[before] if before < len(args) else ""
     if word in _SUBCOMMANDS:
-        return _SUBCOMMANDS[word]((*words[:before], *words[before + 1 :]), sink)
-    return relay_command.command(words, sink)
+        return _SUBCOMMANDS[word]((*args[:before], *args[before + 1 :]), sink)
+    return relay_command.command(args, sink)
 
 
-def _log_words(words: Sequence[str]) -> int:
+def _log_args(args: Sequence[str]) -> int:
     """Return how many words at the beginning are options of the log: mcp-connect has them before its subcommand too."""
     count = 0
-    while count < len(words):
-        if words[count] in ("--debug", "--no-debug") or words[count].startswith("--log-level="):
+    while count < len(args):
+        if args[count] in ("--debug", "--no-debug") or args[count].startswith("--log-level="):
             count += 1
-        elif words[count] == "--log-level":
+        elif args[count] == "--log-level":
             count += 2
         else:
             break
@@ -183,11 +183,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str] | None, sink: StderrSink) -> int:
     """Do what the words ask for; return the exit code."""
     try:
-        program, *words = sys.argv if argv is None else ("mcp-relay", *argv)
-        if words and words[0] in _WITHOUT_LOOP and _is_ours(program):
-            return _WITHOUT_LOOP[words[0]](words[1:], sink)
+        program, *args = sys.argv if argv is None else ("mcp-relay", *argv)
+        if args and args[0] in _WITHOUT_LOOP and _is_ours(program):
+            return _WITHOUT_LOOP[args[0]](args[1:], sink)
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            job = _job(program, words, sink)
+            job = _job(program, args, sink)
             collect_less_often()
             keep_freed_memory()
             with reap_orphans(runner.get_loop()):

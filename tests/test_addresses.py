@@ -9,12 +9,13 @@ import pytest
 
 from relay import balance, connect, fallback
 from relay.addresses import fault_of_url, shown_address, without_logins
+from relay.app.doctor.settings import DoctorSettings
 from relay.app.named_server import NamedServer
 from relay.app.options.connect_args import parse_target
 from relay.app.run.failover import PoolTarget
 from relay.app.run.targets import AddressTarget, RemoteTarget
 from relay.app.secrets.values import secrets_in
-from relay.app.settings import BridgeSettings, CheckSettings, PoolSettings
+from relay.app.settings import BridgeSettings, PoolSettings
 from relay.app.specs import parse_listen
 from relay.auth.outbound import check_token_url
 from relay.endpoints.combined.pool import Retry
@@ -74,7 +75,7 @@ def test_status_and_names_show_no_secret(scheme: str) -> None:
         assert "127.0.0.1:9" in str(shown)
     for hidden in (
         BridgeSettings(url=address),
-        CheckSettings(target=address),
+        DoctorSettings(target=address),
         NamedServer(name="x", url=address, headers={"Authorization": "s3cret"}),
         PoolSettings([address], "in-order", Retry()),
     ):

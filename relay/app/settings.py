@@ -16,7 +16,7 @@ from relay.routing.schedule import Strategy
 if TYPE_CHECKING:
     from relay.app.config.servers_source import ServersSource
 
-__all__ = ["BridgeSettings", "CheckSettings", "PoolSettings", "LogTo", "ServeSettings", "Share"]
+__all__ = ["BridgeSettings", "PoolSettings", "LogTo", "ServeSettings", "Share"]
 
 LogTo = Literal["stderr", "client"]
 Share = Literal["session", "shared", "request", "stateless"]
@@ -83,17 +83,3 @@ class ServeSettings:
     def has_default(self) -> bool:
         """Whether there is a server without a name."""
         return bool(self.command) or self.url is not None or self.pool is not None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckSettings:
-    """A look at a server: an address, or a command that is started for it."""
-
-    target: str | Sequence[str] = field(repr=False)
-    dialling: DiallingOptions = DEFAULT_DIALLING
-    env: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """The child's whole environment."""
-    cwd: str | None = None
-    timeout: float = 10.0
-    """How long the server may take for its handshake, and for each answer after that."""
-    secrets: Sequence[str] = field(default=(), repr=False)

@@ -17,7 +17,7 @@ import pytest
 
 from relay import cli
 from relay.app.completion import SHELLS, script
-from relay.app.completion.words import _PARSERS, commands
+from relay.app.completion.commands import _PARSERS, commands
 
 WORDS = {*cli._SUBCOMMANDS, *cli._WITHOUT_LOOP, "as"}
 

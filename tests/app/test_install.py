@@ -20,7 +20,7 @@ from relay.app.config.jsonc import read
 from relay.app.install import command as install
 from relay.app.install.careful_write import replace_file
 from relay.app.install.clients import CLIENTS, Machine
-from relay.app.options.relay import parse as parse_words
+from relay.app.options.relay import parse as parse_args
 from relay.errors import RelayError
 
 URL = "https://host/mcp"
@@ -165,8 +165,8 @@ def test_each_option_is_written_so_that_it_is_read_again(
     words = [word.format(home=home) for word in written]
     first = next(number for number, word in enumerate(entry["args"]) if word == words[0])
     assert sorted(entry["args"][first : first + len(words)]) == sorted(words)
-    options, there = parse_words(entry["args"][first:])
-    wanted, here = parse_words([*given, *target])
+    options, there = parse_args(entry["args"][first:])
+    wanted, here = parse_args([*given, *target])
     assert there == here
     for name, value in vars(wanted).items():
         if name not in ("target", "args", "listen", "listens", "unused", "ca_file", "verify_ssl"):

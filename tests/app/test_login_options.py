@@ -130,7 +130,7 @@ WAYS: dict[str, tuple[Gate, list[str]]] = {
 }
 
 
-def words_for(gate: Gate, words: list[str], base: str) -> list[str]:
+def request_arguments(gate: Gate, words: list[str], base: str) -> list[str]:
     """Return the options for a gate; the token endpoint is the server's own."""
     return [*words, f"{base}/token"] if isinstance(gate, Bearer) else words
 
@@ -145,7 +145,7 @@ async def test_the_program_logs_in(way: str, where: str) -> None:
     async with house(gate) as there:
         scheme, _, path = where.partition(":")
         url = f"{scheme}://127.0.0.1:{there.port}{path}"
-        argv = [*PROGRAM, "--debug", *words_for(gate, words, there.base), url]
+        argv = [*PROGRAM, "--debug", *request_arguments(gate, words, there.base), url]
         environment = {"PATH": os.environ["PATH"]}
         environment |= {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
         done = await asyncio.to_thread(
@@ -173,7 +173,7 @@ async def test_the_program_logs_in_for_others(way: str) -> None:
     async with house(gate) as there:
         argv = [
             *PROGRAM,
-            *words_for(gate, words, there.base),
+            *request_arguments(gate, words, there.base),
             "--listen",
             "http://127.0.0.1:0/mcp",
             f"{there.base}/mcp",
@@ -200,7 +200,7 @@ async def test_mcp_relay_test_logs_in(way: str) -> None:
     async with house(gate) as there:
         argv = [*PROGRAM, "test", "--json", f"{there.base}/mcp"]
         logged_in = await warm_start.Process.start(
-            *argv, *words_for(gate, words, there.base), stdout=asyncio.subprocess.PIPE
+            *argv, *request_arguments(gate, words, there.base), stdout=asyncio.subprocess.PIPE
         )
         report = json.loads((await logged_in.communicate())[0])
         assert (report["ok"], report["transport"], report["server"]["name"]) == (True, "Streamable HTTP", "h"), report

@@ -12,7 +12,7 @@ import pytest
 from yarl import URL
 
 from relay.app.config.servers_file import read_servers
-from relay.app.dropins import TOOLS, name_of_program, native_words
+from relay.app.dropins import TOOLS, name_of_program, native_args
 from relay.app.dropins.reader import expand, shell_line
 from relay.app.log.stderr import StderrSink
 from relay.cli import main
@@ -30,7 +30,7 @@ def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def native(name: str, *words: str) -> list[str]:
-    return native_words(name, words, StderrSink())
+    return native_args(name, words, StderrSink())
 
 
 def value_of(flag: str, words: Sequence[str]) -> str:

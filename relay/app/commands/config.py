@@ -20,7 +20,7 @@ from relay.app.log.stderr import StderrSink, say
 from relay.app.named_server import NamedServer
 from relay.app.options import relay as relay_options
 from relay.app.options.parser import Parser
-from relay.app.secrets.display import details, masked_pairs, masked_text, masked_words, runs
+from relay.app.secrets.display import details, masked_args, masked_pairs, masked_text, runs
 from relay.app.secrets.names import is_secret_name
 from relay.app.specs import is_address
 from relay.errors import ConfigError
@@ -47,9 +47,9 @@ SCHEMAS: Mapping[str, Callable[[], dict[str, Any]]] = {"servers": servers_schema
 """By the word that asks for them; ``relay/schemas`` has a copy of each."""
 
 
-def command(words: Sequence[str], sink: StderrSink) -> int:
+def command(args: Sequence[str], sink: StderrSink) -> int:
     """Do what these words ask for; return the exit code. Raises ConfigError."""
-    options = build_parser().parse_args(words)
+    options = build_parser().parse_args(args)
     if options.what == "check":
         return _check(options.file, sink, as_json=options.as_json)
     if options.what == "show":
@@ -165,7 +165,7 @@ def _show_ours(path: str | None) -> Iterator[str]:
             continue
         lines += [(key, _shown(text), origin) for text in _values(key, getattr(options, action.dest), action)]
     if target:
-        lines.append(("runs", _shown(masked_text(target[0]) if is_address(target[0]) else masked_words(target)), ""))
+        lines.append(("runs", _shown(masked_text(target[0]) if is_address(target[0]) else masked_args(target)), ""))
     width = max((len(key) for key, _, _ in lines), default=0)
     for key, text, origin in lines:
         yield f"{key:<{width}}  {text}{f'  ({origin})' if origin else ''}"

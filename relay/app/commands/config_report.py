@@ -18,7 +18,7 @@ from relay.app.doctor import cli as doctor
 from relay.app.log.stderr import StderrSink
 from relay.app.named_server import NamedServer
 from relay.app.options import relay as relay_options
-from relay.app.secrets.display import masked_text, masked_words, runs
+from relay.app.secrets.display import masked_args, masked_text, runs
 from relay.app.specs import is_address
 from relay.auth.origin import is_loopback
 from relay.endpoints.child.child import child_environment, resolve_program
@@ -104,8 +104,8 @@ def _problem_here(server: NamedServer) -> str | None:
     except ConfigError as exc:
         program = server.command[0]
         if len(program.split()) > 1 and f"command {program!r}" in str(exc):
-            words = masked_text(program)
-            return f"there is no program {words!r}; command is one program, put the words after the first into args"
+            shown = masked_text(program)
+            return f"there is no program {shown!r}; command is one program, put the words after the first into args"
         return masked_text(str(exc))
     return None
 
@@ -138,11 +138,11 @@ class _Silent(StderrSink):
 
 
 def _of_ours(path: str, root: Table) -> Report:
-    words = ["--config", path]
-    options, target = relay_options.parse(words)
+    args = ["--config", path]
+    options, target = relay_options.parse(args)
     # All that a run looks at before it begins; an unstarted job is what is left over.
-    relay_command.command([*words, *([] if target else ["--", "no-target"])], _Silent()).close()
-    _check_sections(words, root)
+    relay_command.command([*args, *([] if target else ["--", "no-target"])], _Silent()).close()
+    _check_sections(args, root)
     rows, warnings = _rows(options.configured.servers, options.configured.warnings)
     kind = "a URL" if target and is_address(target[0]) else "a command"
     warnings += [f"{place}: of no use before {kind}: ignored" for place in options.unused]
@@ -158,14 +158,14 @@ def _row_of_target(target: list[str], env: list[tuple[str, str]], cwd: str | Non
         problem = _problem_of_url(target[0])
         return Row("", "wrong" if problem else "ok", masked_text(target[0]), problem)
     problem = _problem_here(NamedServer(name="", command=target, env=dict(env), cwd=cwd))
-    return Row("", "wrong" if problem else "ok", masked_words(target), problem)
+    return Row("", "wrong" if problem else "ok", masked_args(target), problem)
 
 
-def _check_sections(words: list[str], root: Table) -> None:
+def _check_sections(args: list[str], root: Table) -> None:
     """Let each subcommand read its own section. Raises ConfigError."""
     if "proxy" in root.values:
-        proxy_commands.proxy(words, _Silent()).close()
+        proxy_commands.proxy(args, _Silent()).close()
     if "load-balance" in root.values:
-        proxy_commands.load_balance(words, _Silent()).close()
+        proxy_commands.load_balance(args, _Silent()).close()
     if "test" in root.values:
-        doctor.command([*words, "no-target"], _Silent()).close()
+        doctor.command([*args, "no-target"], _Silent()).close()

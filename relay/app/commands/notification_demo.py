@@ -22,9 +22,9 @@ _LEVELS = ("info", "warning", "error", "debug")
 PAUSE = 0.5  # seconds between two
 
 
-def command(words: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
+def command(args: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
     """Return the job that these words ask for. Raises ConfigError."""
-    options = build_parser().parse_args(words)
+    options = build_parser().parse_args(args)
     begin_log(options, (), sink)
     return demonstrate(options.count)
 

@@ -26,7 +26,7 @@ from relay.app.options.dialling import dialling_of, listening_of
 from relay.app.options.headers import headers_of, warn_of_headers
 from relay.app.options.limits import add_drain_timeout, add_http_limits
 from relay.app.options.log import add_log_options, add_log_to, begin_log, refuse_log_to_client
-from relay.app.options.parser import Parser, add_config_option, parse_words
+from relay.app.options.parser import Parser, add_config_option, parse_args
 from relay.app.options.secrets import secrets_of
 from relay.app.options.targets import add_child_options, variables_of
 from relay.app.options.tls import (
@@ -68,9 +68,9 @@ _Server: TypeAlias = tuple[str, str | list[str]]
 # The words.
 
 
-def proxy(words: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
+def proxy(args: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
     """Return the job of ``mcp-relay proxy``. Raises ConfigError."""
-    options = parse_words(build_proxy_parser(), words, "proxy")
+    options = parse_args(build_proxy_parser(), args, "proxy")
     transport = transport_of(options)
     targets: list[_Server] = [("--endpoint", parse_target(options.endpoint, "--endpoint", transport))]
     for text in _listed(options.fallbacks):
@@ -93,9 +93,9 @@ def build_proxy_parser() -> Parser:
     return parser
 
 
-def load_balance(words: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
+def load_balance(args: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
     """Return the job of ``mcp-relay load-balance``. Raises ConfigError."""
-    options = parse_words(build_load_balance_parser(), words, "load-balance")
+    options = parse_args(build_load_balance_parser(), args, "load-balance")
     transport = transport_of(options)
     targets = [("--endpoints", parse_target(text, "--endpoints", transport)) for text in _listed(options.endpoints)]
     return _job(options, targets, options.strategy, sink)

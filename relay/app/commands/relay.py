@@ -35,9 +35,9 @@ __all__ = ["command"]
 logger = logging.getLogger("relay")
 
 
-def command(words: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
+def command(args: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
     """Return the job that these words ask for. Raises ConfigError."""
-    options, target = parse(words)
+    options, target = parse(args)
     with located(options):
         check_names(options)
         check_admission(options)

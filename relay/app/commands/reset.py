@@ -25,9 +25,9 @@ _FOLDER = re.compile(r"mcp-proxy-rust-[\w.+-]+", re.ASCII)
 _FILE = re.compile(r"auth-[0-9a-f]+\.(json|lock)|client-registration-[0-9a-f]+\.json")
 
 
-def command(words: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
+def command(args: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
     """Return the job that these words ask for. Raises ConfigError."""
-    begin_log(build_parser().parse_args(words), (), sink)
+    begin_log(build_parser().parse_args(args), (), sink)
     return reset()
 
 

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from relay.app.completion.words import Command, command_of, commands
+from relay.app.completion.commands import Command, command_of, commands
 from relay.app.log.stderr import StderrSink
 from relay.app.options.parser import Parser
 
@@ -30,9 +30,9 @@ Print a script that completes the words of mcp-relay in a shell. To have it in e
 """
 
 
-def command(words: Sequence[str], sink: StderrSink) -> int:
+def command(args: Sequence[str], sink: StderrSink) -> int:
     """Do what these words ask for and return the exit code. Raises ConfigError."""
-    sys.stdout.write(script(build_parser().parse_args(words).shell))
+    sys.stdout.write(script(build_parser().parse_args(args).shell))
     return 0
 
 

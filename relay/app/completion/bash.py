@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-from relay.app.completion.words import Command, Flag
+from relay.app.completion.commands import Command, Flag
 
 __all__ = ["script"]
 
@@ -77,7 +77,7 @@ def _case(command: Command, first: Sequence[str]) -> list[str]:
         f"    {shlex.quote(command.word)})",
         f"        flags={shlex.quote(flags)} first={shlex.quote(' '.join(first))}",
     ]
-    taking = [flag for flag in command.flags if flag.takes_words]
+    taking = [flag for flag in command.flags if flag.takes_value]
     if taking:
         lines += ["        case $prev in", *(_values(flag) for flag in taking), "        esac"]
     if pairs := [name for flag in taking if flag.values > 1 for name in flag.names]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from relay.app.completion.words import Command, Flag
+from relay.app.completion.commands import Command, Flag
 
 __all__ = ["script"]
 
@@ -64,7 +64,7 @@ def _flag(flag: Flag) -> str:
         words.append("-x -a '(__fish_complete_directories)'")
     elif flag.kind == "file":
         words.append("-r -F")
-    elif flag.takes_words:
+    elif flag.takes_value:
         words.append("-x")
     return " ".join([*words, f"-d {_quoted(flag.help)}"])
 

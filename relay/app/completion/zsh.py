@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from relay.app.completion.words import Command, Flag
+from relay.app.completion.commands import Command, Flag
 
 __all__ = ["script"]
 

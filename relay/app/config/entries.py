@@ -14,10 +14,7 @@ from typing import Literal
 from urllib.parse import quote
 
 from relay.app.config.document import Table, hint
-from relay.app.config.entry_reader import EntryReader
-from relay.app.config.entry_values import is_before_a_script, milliseconds_are_meant, seconds_of, truth_of
-from relay.app.config.entry_variables import Headers, variables_of
-from relay.app.config.entry_words import (
+from relay.app.config.entry_keys import (
     BUILT_IN,
     ENTRY_KEYS,
     NOT_SUPPORTED,
@@ -28,8 +25,11 @@ from relay.app.config.entry_words import (
     Transport,
     transport_named,
 )
+from relay.app.config.entry_reader import EntryReader
+from relay.app.config.entry_values import is_before_a_script, milliseconds_are_meant, seconds_of, truth_of
+from relay.app.config.entry_variables import Headers, variables_of
 from relay.app.named_server import NamedServer
-from relay.app.secrets.arguments import secret_words
+from relay.app.secrets.arguments import secret_args
 from relay.app.secrets.values import secrets_in
 from relay.app.specs import ADDRESSES, is_address
 
@@ -108,7 +108,7 @@ class _Entry:
             entry.pass_over(key, "a command")
         if cwd is not None:
             cwd = expander.expand_as_clients_do(cwd)
-        secrets = [*expander.secrets, *secret_words(words), *secrets_in(env.items(), {}, None)]
+        secrets = [*expander.secrets, *secret_args(words), *secrets_in(env.items(), {}, None)]
         if any("\0" in text for text in (*words, *env.values(), cwd or "")):
             self._problem = "a value has a NUL character in it"
         if is_missing and not entry.mistakes:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import ParamSpec, TypeVar
 
 from relay.app.config.document import Mistake, Table
+from relay.app.config.entry_keys import ENTRY_KEYS, OTHER_NAMES
 from relay.app.config.entry_values import Pair, flat, pairs
-from relay.app.config.entry_words import ENTRY_KEYS, OTHER_NAMES
 from relay.app.config.expansion import Expander
 
 __all__ = ["EntryReader"]

@@ -20,7 +20,7 @@ from relay.app.config.servers_file import read_table
 from relay.app.config.values import ValueRefused, is_pairs, options_of, read_value, read_variable
 from relay.app.configured import Configured
 from relay.app.named_server import NamedServer
-from relay.app.secrets.arguments import secret_words
+from relay.app.secrets.arguments import secret_args
 from relay.app.secrets.values import secrets_in, secrets_named
 from relay.app.specs import ADDRESSES, is_address
 from relay.errors import ConfigError
@@ -41,11 +41,11 @@ def variable_of(key: str) -> str:
 
 
 def parse_layered(
-    parser: argparse.ArgumentParser, words: Sequence[str], environment: Mapping[str, str], section: str | None = None
+    parser: argparse.ArgumentParser, args: Sequence[str], environment: Mapping[str, str], section: str | None = None
 ) -> argparse.Namespace:
     """Return the options; what was configured beside them is ``configured``. Raises ConfigError."""
     with _only_what_is_given(parser) as (defaults, required):
-        options = parser.parse_intermixed_args(words)
+        options = parser.parse_intermixed_args(args)
     layers = _Layers(parser, options, environment)
     if section is None:
         layers.take_variables()
@@ -64,8 +64,8 @@ def parse_layered(
 
 def _nearest(variable: str, known: Iterable[str]) -> str:
     # Without what they all begin with, which would make any two of them near.
-    words = [one.removeprefix(_PREFIX) for one in (*known, *_OTHER_VARIABLES, *_TARGET_VARIABLES)]
-    near = hint(variable.removeprefix(_PREFIX), words)
+    args = [one.removeprefix(_PREFIX) for one in (*known, *_OTHER_VARIABLES, *_TARGET_VARIABLES)]
+    near = hint(variable.removeprefix(_PREFIX), args)
     return near.replace("'", f"'{_PREFIX}", 1) if near else "; see mcp-relay --help"
 
 
@@ -128,7 +128,7 @@ class _Layers:
 
     def _secrets(self) -> list[str]:
         url = self._target[0] if len(self._target) == 1 else None
-        secrets = [*self._expander.secrets, *secret_words(self._target)]
+        secrets = [*self._expander.secrets, *secret_args(self._target)]
         secrets += [*secrets_named(self._named_values()), *secrets_in((), {}, url)]
         return [secret for secret in secrets if len(secret) >= 4]
 
@@ -201,8 +201,8 @@ class _Layers:
             raise root.error("there is a command, too; leave one out", "url")
         if args and command is None:
             raise root.error("there is no command that they belong to", "args")
-        words = [("url", url)] if url else [("command", command), *(("args", word) for word in args or ())]
-        target = [str(self._expanded(root, key, word)) for key, word in words if word is not None]
+        pairs = [("url", url)] if url else [("command", command), *(("args", arg) for arg in args or ())]
+        target = [str(self._expanded(root, key, text)) for key, text in pairs if text is not None]
         if target and (fault := _fault_of_target(target[0], is_url=url is not None)):
             raise root.error(fault, "url" if url is not None else "command")
         return target

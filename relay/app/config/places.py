@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 
 from relay.app.config.document import Document, Table
-from relay.app.config.entry_words import COMMAND_KEYS, URL_KEYS
+from relay.app.config.entry_keys import COMMAND_KEYS, URL_KEYS
 from relay.app.config.json_lines import Path
 
 __all__ = ["PLACES", "Place", "Written", "named_in", "places_of"]

@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-from relay.app.config.entry_words import COMMAND_KEYS, NOT_SUPPORTED, OF_EDITORS, OTHER_NAMES, URL_KEYS
+from relay.app.config.entry_keys import COMMAND_KEYS, NOT_SUPPORTED, OF_EDITORS, OTHER_NAMES, URL_KEYS
 from relay.app.config.layers import variable_of
 from relay.app.config.values import is_flag, is_pairs, is_several, options_of
 from relay.app.header_names import HEADERS_REFUSED

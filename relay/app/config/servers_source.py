@@ -85,15 +85,15 @@ def servers_of(options: argparse.Namespace) -> ServersSource | None:
     for name, command in options.named_server:
         if name in fixed:
             raise ConfigError(f"--named-server: {name!r} is there twice; each server has a name of its own")
-        fixed[name] = _from_words(name, command)
+        fixed[name] = _from_args(name, command)
     if configured.servers:
         return ServersSource(configured.file, fixed, is_ours=True)
     return ServersSource(None, fixed) if fixed else None
 
 
-def _from_words(name: str, command: str) -> NamedServer:
+def _from_args(name: str, command: str) -> NamedServer:
     from relay.app.config.entries import check_name
-    from relay.app.secrets.arguments import secret_words
+    from relay.app.secrets.arguments import secret_args
     from relay.app.secrets.values import secrets_in
 
     if fault := check_name(name):
@@ -106,4 +106,4 @@ def _from_words(name: str, command: str) -> NamedServer:
         raise ConfigError(f"--named-server: {name!r}: the command cannot be read: {exc}") from exc
     if not words:
         raise ConfigError(f"--named-server: {name!r}: has no command; write two words: --named-server NAME 'COMMAND …'")
-    return NamedServer(name=name, command=words, secrets=[word for word in secret_words(words) if len(word) >= 4])
+    return NamedServer(name=name, command=words, secrets=[word for word in secret_args(words) if len(word) >= 4])

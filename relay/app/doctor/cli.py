@@ -14,8 +14,9 @@ from typing import Any
 
 from relay.addresses import shown_address
 from relay.app.doctor.advice import SEE_STDERR, CheckFailed
-from relay.app.doctor.output import ChildWords
+from relay.app.doctor.output import ChildOutput
 from relay.app.doctor.report import as_json, as_lines
+from relay.app.doctor.settings import DoctorSettings
 from relay.app.doctor.steps import Examination
 from relay.app.log.stderr import StderrSink, say
 from relay.app.options.connect_args import (
@@ -29,7 +30,7 @@ from relay.app.options.dialling import dialling_of
 from relay.app.options.headers import headers_of, warn_of_headers
 from relay.app.options.log import add_log_options, begin_log
 from relay.app.options.login import add_login_options, hidden_by_login, log_in
-from relay.app.options.parser import Parser, add_config_option, parse_words, split_command
+from relay.app.options.parser import Parser, add_config_option, parse_args, split_command
 from relay.app.options.secrets import secrets_of
 from relay.app.options.targets import (
     OF_A_CHILD,
@@ -44,7 +45,6 @@ from relay.app.options.tls import add_dial_tls_options
 from relay.app.options.values import seconds
 from relay.app.run.quick_start import import_aiohttp
 from relay.app.secrets.text import mask_secrets
-from relay.app.settings import CheckSettings
 from relay.app.specs import fault_of_scheme, is_address
 from relay.endpoints.child.child import child_environment
 from relay.errors import ConfigError
@@ -96,13 +96,13 @@ def build_parser(*, is_of_connect: bool = False) -> argparse.ArgumentParser:
     return parser
 
 
-def _parse(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+def _parse(args: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     """Return the options and the words of the target. Raises ConfigError."""
-    own_words, rest = split_command(words)
-    is_of_connect = any(word == "--endpoint" or word.startswith("--endpoint=") for word in own_words)
+    own_args, rest = split_command(args)
+    is_of_connect = any(word == "--endpoint" or word.startswith("--endpoint=") for word in own_args)
     parser = build_parser(is_of_connect=is_of_connect)
     if is_of_connect:
-        options = parse_words(parser, own_words, "test")
+        options = parse_args(parser, own_args, "test")
         if rest:
             raise ConfigError(f"--endpoint names the server, and {rest[0]!r} another; leave one of them out")
         take_headers(options)
@@ -111,16 +111,16 @@ def _parse(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         options.transport = "auto"
         parser.set_defaults(transport="auto", headers=[])
     else:
-        options = parse_words(parser, own_words, "test")
+        options = parse_args(parser, own_args, "test")
         target = ([options.target, *options.args] if options.target is not None else []) + rest
     is_for_command = bool(target) and not is_address(target[0])
     options.unused = unused_options(parser, options, OF_A_URL if is_for_command else OF_A_CHILD)
     return options, target
 
 
-def command(words: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
+def command(args: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
     """Return the job that these words ask for. Raises ConfigError."""
-    options, target = _parse(words)
+    options, target = _parse(args)
     check_names(options)
     if not target:
         raise ConfigError("no URL or command to test; see mcp-relay test --help")
@@ -147,7 +147,7 @@ def command(words: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
         for warning in hidden_by_login(options, given):
             logger.warning("%s", warning)
         import_aiohttp()
-    settings = CheckSettings(
+    settings = DoctorSettings(
         target=address or target,
         dialling=dialling_of(
             options,
@@ -169,26 +169,26 @@ def command(words: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
 # The job.
 
 
-async def check(settings: CheckSettings, sink: StderrSink, *, wants_json: bool = False) -> int:
+async def check(settings: DoctorSettings, sink: StderrSink, *, wants_json: bool = False) -> int:
     """Look at the server, report, and return the exit code. Raises ConfigError if the target is no address."""
-    spoken = ChildWords(os.path.basename(settings.target[0]), sink, settings.secrets)
-    examination = Examination(settings, spoken)
+    output = ChildOutput(os.path.basename(settings.target[0]), sink, settings.secrets)
+    examination = Examination(settings, output)
     failure: CheckFailed | None = None
     try:
         if not isinstance(settings.target, str):
-            await spoken.open()
+            await output.open()
         await examination.run()
     except CheckFailed as exc:
         failure = exc
         failure.reason = mask_secrets(failure.reason, settings.secrets)
-        if not await spoken.show_last_words() and failure.advice == SEE_STDERR:
+        if not await output.show_last_output() and failure.advice == SEE_STDERR:
             failure.advice = "it wrote nothing on stderr"
     finally:
-        spoken.close()
-    spoken.show_noise()
+        output.close()
+    output.show_noise()
     found = examination.found
     found.target = mask_secrets(found.target, settings.secrets)
-    found.noise = spoken.noise
+    found.noise = output.noise
     lines = [as_json(found, failure)] if wants_json else as_lines(found, failure)
     sys.stdout.write("".join(f"{line}\n" for line in lines))
     sys.stdout.flush()

@@ -22,7 +22,7 @@ from relay.frames.frame import Frame, each_message
 from relay.frames.head import Kind
 from relay.routing.matching import alike
 
-__all__ = ["Answer", "Conversation"]
+__all__ = ["Response", "Client"]
 
 Json = dict[str, Any]
 
@@ -34,7 +34,7 @@ class Echoed(EndpointBroken):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     """What became of a request: a result, or else an error."""
 
     result: Json | None
@@ -43,7 +43,7 @@ class Answer:
     """From the request to here."""
 
 
-class Conversation:
+class Client:
     """Asks, and reads until the answer is there; what the server asks meanwhile is answered or refused."""
 
     def __init__(self, endpoint: Endpoint, frame_log: FrameLog) -> None:
@@ -53,9 +53,9 @@ class Conversation:
         self._numbers = itertools.count(1)
         self._sent: dict[int, float] = {}
         self._requests: set[bytes] = set()
-        self._answers: dict[int, Answer] = {}
+        self._answers: dict[int, Response] = {}
 
-    async def ask(self, method: str, params: Mapping[str, object], within: float) -> Answer:
+    async def ask(self, method: str, params: Mapping[str, object], within: float) -> Response:
         """Send a request and return its answer. Raises TimeoutError, and RelayError if the server has gone."""
         number = next(self._numbers)
         self._sent[number] = time.monotonic()
@@ -72,7 +72,7 @@ class Conversation:
         async with asyncio.timeout(within):
             await self._send(frame)
 
-    def first_answer(self) -> Answer | None:
+    def first_answer(self) -> Response | None:
         """Return the answer to the first request, which may have come too late for whoever asked."""
         return self._answers.get(1)
 
@@ -108,7 +108,7 @@ class Conversation:
             number = head.id if head.id in self._sent else alike(head.id, self._sent)
             if isinstance(number, int):
                 result, error = _read(message.raw)
-                self._answers[number] = Answer(result, error, time.monotonic() - self._sent[number])
+                self._answers[number] = Response(result, error, time.monotonic() - self._sent[number])
 
 
 def _read(raw: bytes) -> tuple[Json | None, Json]:

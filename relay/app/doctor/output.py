@@ -11,7 +11,7 @@ from relay.app.doctor.advice import shown
 from relay.app.log.child_stderr import ChildStderr
 from relay.app.log.stderr import StderrSink
 
-__all__ = ["ChildWords"]
+__all__ = ["ChildOutput"]
 
 _KEPT_STDERR = 16 * 1024
 _SHOWN_STDERR = 12  # lines: the last ones say why it has ended
@@ -19,7 +19,7 @@ _SHOWN_NOISE = 5  # lines
 _LAST_WORDS = 0.3  # seconds for the end of a child's stderr, which grandchildren may hold open
 
 
-class ChildWords(ChildStderr):
+class ChildOutput(ChildStderr):
     """A child's stderr, shown only if something is wrong, and the lines of its stdout that are no messages."""
 
     def __init__(self, name: str, sink: StderrSink, secrets: Sequence[str] = ()) -> None:
@@ -62,7 +62,7 @@ class ChildWords(ChildStderr):
         for line in self._noise:
             self.show(line)
 
-    async def show_last_words(self) -> bool:
+    async def show_last_output(self) -> bool:
         """Show the end of its stderr, once the child has gone; return whether there was any."""
         if self.fd < 0:
             return False

@@ -21,13 +21,13 @@ from relay.app.doctor.advice import (
     explain_refusal,
     explain_silence,
 )
-from relay.app.doctor.client import Answer, Conversation, Echoed
-from relay.app.doctor.output import ChildWords
+from relay.app.doctor.client import Client, Echoed, Response
+from relay.app.doctor.output import ChildOutput
 from relay.app.doctor.report import KINDS, Found, Listing
+from relay.app.doctor.settings import DoctorSettings
 from relay.app.log.frames import FrameLog
 from relay.app.run.child_target import ChildTarget
 from relay.app.run.wiring import connect_with
-from relay.app.settings import CheckSettings
 from relay.app.specs import is_url
 from relay.endpoints.base import Endpoint, SpeaksTransport
 from relay.endpoints.core.dialling import DiallingOptions
@@ -63,8 +63,8 @@ _TRANSPORTS = {
 class Examination:
     """One look at one server."""
 
-    def __init__(self, settings: CheckSettings, spoken: ChildWords) -> None:
-        """Show ``spoken`` what a command says beside the protocol."""
+    def __init__(self, settings: DoctorSettings, output: ChildOutput) -> None:
+        """Show ``output`` what a command says beside the protocol."""
         self._settings = settings
         self._timeout = settings.timeout
         self._url = settings.target if isinstance(settings.target, str) and is_url(settings.target) else None
@@ -73,7 +73,7 @@ class Examination:
         self._dialling = dataclasses.replace(dialling, limits=limits)
         self._frame_log = FrameLog(settings.secrets)
         self._child: ChildTarget | None = None
-        self._spoken = spoken
+        self._output = output
         self._opened: Endpoint | None = None
         self._needs_connection = False
         self._refusal: Json = {}
@@ -94,25 +94,25 @@ class Examination:
                 await self._child.aclose()
 
     async def _ask_everything(self) -> None:
-        async with self._talking() as talk:
+        async with self._connected_client() as client:
             self._deadline = time.monotonic() + self._timeout
-            if self._dialling.transport != "sse" and await self._discover(talk):
-                await self._ask_around(talk, is_modern=True)
+            if self._dialling.transport != "sse" and await self._discover(client):
+                await self._ask_around(client, is_modern=True)
             elif not self._needs_connection:
-                await self._initialize_or_be_late(talk)
-                await self._ask_around(talk, is_modern=self.found.negotiated is None)
+                await self._initialize_or_be_late(client)
+                await self._ask_around(client, is_modern=self.found.negotiated is None)
                 return
         # A connection serves the era that it was opened in (2026-07-28, stdio): the other one is asked by another.
         if self.found.discovered:
             self._deadline = time.monotonic() + self._timeout
             with contextlib.suppress(CheckFailed):  # it is modern and works: nothing is wrong
-                async with self._talking() as talk:
-                    await self._initialize(talk)
+                async with self._connected_client() as client:
+                    await self._initialize(client)
             return
-        self._spoken.forget()
-        async with self._talking() as talk:
-            await self._initialize(talk)
-            await self._ask_around(talk, is_modern=False)
+        self._output.forget()
+        async with self._connected_client() as client:
+            await self._initialize(client)
+            await self._ask_around(client, is_modern=False)
 
     async def _advice_of_port(self) -> str:
         """Say what is behind a TCP address that is there and has answered nothing, if it is no bare TCP."""
@@ -131,11 +131,11 @@ class Examination:
     # The connection.
 
     @contextlib.asynccontextmanager
-    async def _talking(self) -> AsyncIterator[Conversation]:
+    async def _connected_client(self) -> AsyncIterator[Client]:
         endpoint = self._endpoint()
         try:
             await self._connect(endpoint)
-            yield Conversation(endpoint, self._frame_log)
+            yield Client(endpoint, self._frame_log)
         finally:
             self._note_transport()
             await endpoint.aclose()
@@ -157,7 +157,7 @@ class Examination:
                 env=settings.env,
                 cwd=settings.cwd,
                 limits=self._dialling.limits,
-                stderr=self._spoken,
+                stderr=self._output,
                 may_refuse=False,
             )
         except ConfigError as exc:  # here it is what the test has found, and no mistake of the command line's
@@ -195,11 +195,11 @@ class Examination:
 
     # The handshakes.
 
-    async def _discover(self, talk: Conversation, version: str = MODERN_VERSION) -> bool:
+    async def _discover(self, client: Client, version: str = MODERN_VERSION) -> bool:
         """Ask in the modern way; return whether the server speaks it."""
         within = min(_DISCOVERY_WAIT, self._timeout / 2)
         try:
-            answer = await talk.ask("server/discover", {"_meta": modern_meta(version, _CLIENT)}, within)
+            answer = await client.ask("server/discover", {"_meta": modern_meta(version, _CLIENT)}, within)
         except TimeoutError:
             self._needs_connection = self._url is not None  # what is asked there must not wait behind this
             return False
@@ -209,10 +209,10 @@ class Examination:
         supported = _strings(_members(answer.error.get("data")).get("supported"))
         newer = [one for one in supported if one > MODERN_VERSION]
         if answer.error.get("code") == UNSUPPORTED_VERSION and newer and version == MODERN_VERSION:
-            return await self._discover(talk, max(newer))
+            return await self._discover(client, max(newer))
         return self._take_discovery(answer)
 
-    def _take_discovery(self, answer: Answer | None) -> bool:
+    def _take_discovery(self, answer: Response | None) -> bool:
         if answer is None:
             return False
         self._note_first_answer()
@@ -226,19 +226,19 @@ class Examination:
         self._take_server(info or answer.result.get("serverInfo"), answer.result)
         return True
 
-    async def _initialize_or_be_late(self, talk: Conversation) -> None:
+    async def _initialize_or_be_late(self, client: Client) -> None:
         """Ask in the old way, for what is left of the time; a late answer to ``server/discover`` is as good."""
         try:
-            await self._initialize(talk)
+            await self._initialize(client)
         except CheckFailed:
-            if not self._take_discovery(talk.first_answer()):
+            if not self._take_discovery(client.first_answer()):
                 raise
         else:
-            self._take_discovery(talk.first_answer())
+            self._take_discovery(client.first_answer())
 
-    async def _initialize(self, talk: Conversation) -> None:
+    async def _initialize(self, client: Client) -> None:
         params = initialize_params(client=_CLIENT)
-        answer = await self._ask(talk, "initialize", params, max(self._deadline - time.monotonic(), 0.1))
+        answer = await self._ask(client, "initialize", params, max(self._deadline - time.monotonic(), 0.1))
         self._note_first_answer()
         version = (answer.result or {}).get("protocolVersion")
         if answer.result is None or not isinstance(version, str):
@@ -247,7 +247,7 @@ class Examination:
         self.found.milliseconds["initialize"] = _milliseconds(answer.seconds)
         self._take_server(answer.result.get("serverInfo"), answer.result)
         with self._explaining("notifications/initialized"):
-            await talk.tell(INITIALIZED, self._timeout)
+            await client.tell(INITIALIZED, self._timeout)
 
     def _note_first_answer(self) -> None:
         self.found.milliseconds.setdefault("first_answer", _milliseconds(time.monotonic() - self._began))
@@ -258,7 +258,7 @@ class Examination:
             self.found.version = str(info["version"]) if "version" in info else None
         self._capabilities = _members(result.get("capabilities"))
 
-    def _explain_refusal(self, answer: Answer) -> CheckFailed:
+    def _explain_refusal(self, answer: Response) -> CheckFailed:
         has_token = self._dialling.login is not None or any(
             name.lower() == "authorization" for name in self._dialling.headers
         )
@@ -272,22 +272,22 @@ class Examination:
 
     # What it offers.
 
-    async def _ask_around(self, talk: Conversation, *, is_modern: bool) -> None:
+    async def _ask_around(self, client: Client, *, is_modern: bool) -> None:
         version = MODERN_VERSION if MODERN_VERSION in self.found.discovered else max(self.found.discovered, default="")
         params: Json = {"_meta": modern_meta(version, _CLIENT)} if is_modern else {}
-        answer = await self._ask(talk, "server/discover" if is_modern else "ping", params, self._timeout)
+        answer = await self._ask(client, "server/discover" if is_modern else "ping", params, self._timeout)
         self.found.milliseconds["round_trip"] = _milliseconds(answer.seconds)
         for kind in KINDS:
             listing = self.found.lists[kind] = Listing() if kind in self._capabilities else None
             if listing is not None:
-                await self._list(talk, kind, params, listing)
+                await self._list(client, kind, params, listing)
 
-    async def _list(self, talk: Conversation, kind: str, params: Json, listing: Listing) -> None:
+    async def _list(self, client: Client, kind: str, params: Json, listing: Listing) -> None:
         method = f"{kind}/list"
         until = time.monotonic() + self._timeout
         cursors: set[str] = set()
         while True:
-            answer = await self._ask(talk, method, params, max(until - time.monotonic(), 0.1))
+            answer = await self._ask(client, method, params, max(until - time.monotonic(), 0.1))
             if answer.result is None:
                 raise explain_error(self.found.target, method, answer.error)
             members = answer.result.get(kind)
@@ -301,9 +301,9 @@ class Examination:
             cursors.add(cursor)
             params = {**params, "cursor": cursor}
 
-    async def _ask(self, talk: Conversation, method: str, params: Mapping[str, object], within: float) -> Answer:
+    async def _ask(self, client: Client, method: str, params: Mapping[str, object], within: float) -> Response:
         with self._explaining(method):
-            answer = await talk.ask(method, params, within)
+            answer = await client.ask(method, params, within)
         return answer
 
     @contextlib.contextmanager
@@ -316,9 +316,9 @@ class Examination:
             raise CheckFailed(str(exc), "is it an MCP server?") from exc
         except TimeoutError as exc:
             waited = f"no answer to {method} within {self._timeout:g} s"
-            raise explain_silence(f"{name}: {waited}", self._spoken.describe_noise(), is_command=is_command) from exc
+            raise explain_silence(f"{name}: {waited}", self._output.describe_noise(), is_command=is_command) from exc
         except RelayError as exc:
-            raise explain_end(str(exc), method, self._spoken.describe_noise(), is_command=is_command) from exc
+            raise explain_end(str(exc), method, self._output.describe_noise(), is_command=is_command) from exc
 
 
 async def _try_connection(url: str, options: DiallingOptions) -> float | None:

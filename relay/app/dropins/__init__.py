@@ -27,7 +27,7 @@ from relay.app.dropins.reader import Native
 from relay.app.log.stderr import StderrSink, say
 from relay.errors import ConfigError
 
-__all__ = ["TOOLS", "name_of_program", "native_words"]
+__all__ = ["TOOLS", "name_of_program", "native_args"]
 
 TOOLS = {
     "mcp-proxy": "mcp_proxy:which",
@@ -63,7 +63,7 @@ def name_of_program(program: str) -> str | None:
     return name if name in TOOLS else None
 
 
-def native_words(name: str | None, words: Sequence[str], sink: StderrSink) -> list[str]:
+def native_args(name: str | None, args: Sequence[str], sink: StderrSink) -> list[str]:
     """Translate a tool's words into those of ``mcp-relay``, and say what is different. Raises ConfigError."""
     if name in ("-h", "--help"):
         sys.stdout.write(_HELP)
@@ -74,7 +74,7 @@ def native_words(name: str | None, words: Sequence[str], sink: StderrSink) -> li
         raise ConfigError(f"as: {what}; known: {', '.join(TOOLS)}; a command called as goes after --")
     module, _, function = TOOLS[name].partition(":")
     read: Callable[[str, Sequence[str]], Native] = getattr(import_module(f"{__name__}.{module}"), function)
-    native = read(name, words)
+    native = read(name, args)
     for note in native.notes:
         say(sink, note)
     if not native.takes_token:
@@ -82,4 +82,4 @@ def native_words(name: str | None, words: Sequence[str], sink: StderrSink) -> li
     if not native.takes_proxy:
         # In small letters it counts before NO_PROXY; and nobody looks for the system's proxies where it is set.
         os.environ["no_proxy"] = "*"
-    return native.words
+    return native.args

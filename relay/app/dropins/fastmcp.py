@@ -18,7 +18,7 @@ __all__ = ["proxy", "remote"]
 _TRANSPORTS = {None: "auto", "http": "streamablehttp", "sse": "sse"}
 
 
-def proxy(name: str, words: Sequence[str]) -> Native:
+def proxy(name: str, args: Sequence[str]) -> Native:
     """Read the words of ``mcp_proxy_server.py``. Raises ConfigError."""
     parser = ToolParser(name, "Offer the server at a URL on own stdio, or over HTTP.", "URL [OPTIONS]")
     parser.add_argument("mcp_url", metavar="URL", help="the server")
@@ -32,7 +32,7 @@ def proxy(name: str, words: Sequence[str]) -> Native:
         "--transport-type", choices=("sse", "http"), help="what the server speaks; found out by default"
     )
     parser.refuse("--enable-registry", "--server-id", "--api-port", "--db-path", why="there is no registry of servers")
-    options = parser.read(words)
+    options = parser.read(args)
     _check_url(options.mcp_url)
     native = Native()
     if options.name is not None:
@@ -49,7 +49,7 @@ def proxy(name: str, words: Sequence[str]) -> Native:
     return native
 
 
-def remote(name: str, words: Sequence[str]) -> Native:
+def remote(name: str, args: Sequence[str]) -> Native:
     """Read the words of ``fastmcp-remote``. Raises ConfigError."""
     parser = ToolParser(name, "Join own stdin and stdout to a server at a URL.", "URL [OPTIONS]")
     parser.add_argument("url", metavar="URL", help="the server")
@@ -65,7 +65,7 @@ def remote(name: str, words: Sequence[str]) -> Native:
     parser.refuse("--resource", "--host", "--auth-timeout", why=LOGIN)
     parser.refuse("--ignore-tool", why="messages pass as they are, lists of tools too")
     parser.add_argument("--verify", metavar="VALUE", help="false, or a file of authorities to trust (PEM)")
-    options = parser.read(words)
+    options = parser.read(args)
     _check_url(options.url)
     if options.callback_port is not None or options.auth == "oauth":
         what = "--auth oauth" if options.auth == "oauth" else f"the callback port {options.callback_port!r}"

@@ -15,14 +15,14 @@ _COMMANDS = ("proxy", "load-balance", "test", "notification-demo")
 _LEVELS = ("trace", "debug", "info", "warn", "error")
 
 
-def read(name: str, words: Sequence[str]) -> Native:
+def read(name: str, args: Sequence[str]) -> Native:
     """Read the words. Raises ConfigError."""
     parser = ToolParser(name, "Join own stdin and stdout to one of several servers.", "COMMAND")
     parser.epilog = "The options of each command are those of mcp-relay: see mcp-relay proxy --help, and so on."
     parser.add_argument("command", choices=(*_COMMANDS, "auth-proxy"))
     parser.add_argument("--debug", action="store_true", help="log every frame")
     parser.add_argument("--log-level", type=str.lower, choices=_LEVELS, default="warn", help="default warn")
-    options, rest = parser.parse_known_args(words)
+    options, rest = parser.parse_known_args(args)
     if options.command == "auth-proxy":
         raise ConfigError(f"auth-proxy is not supported by {parser.prog}: {LOGIN}")
     native = Native([options.command], takes_token=False)
@@ -33,16 +33,16 @@ def read(name: str, words: Sequence[str]) -> Native:
         rest = _without_useless_fallbacks(rest, native)
     if options.command in ("proxy", "load-balance"):
         native.add("--pass-environment")
-    native.words += rest
+    native.args += rest
     return native
 
 
-def _without_useless_fallbacks(words: Sequence[str], native: Native) -> list[str]:
+def _without_useless_fallbacks(args: Sequence[str], native: Native) -> list[str]:
     """Leave out the fallback ``stdio`` of a URL, which is no command; mcp-connect tries, and fails, each time."""
     known = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     known.add_argument("--endpoint")
     known.add_argument("--fallbacks")
-    options, rest = known.parse_known_args(words)
+    options, rest = known.parse_known_args(args)
     fallbacks = [one.strip() for one in (options.fallbacks or "").split(",") if one.strip()]
     if options.endpoint is not None:
         rest += ["--endpoint", options.endpoint]

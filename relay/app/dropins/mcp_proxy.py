@@ -25,28 +25,28 @@ _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 _OF_A_LOGIN = ("client_id", "client_secret", "token_url", "username", "password")
 
 
-def which(name: str, words: Sequence[str]) -> Native:
+def which(name: str, args: Sequence[str]) -> Native:
     """Read words of whichever ``mcp-proxy`` they are written for: sparfenyuk's unless the options tell of another.
 
     An option that only punkpeye's has tells of that one, and so does one of nobody's after the command, without ``--``:
     only there it is the command's own. The one word ``reset`` is stephenlacy's, who deletes logins by it.
     """
-    if list(words) == ["reset"]:
-        return rust(name, words)
-    own, _ = split_command(words)
+    if list(args) == ["reset"]:
+        return rust(name, args)
+    own, _ = split_command(args)
     flags = {word.partition("=")[0] for word in own}
     if flags & tbxark.OWN_FLAGS:
-        return tbxark.read(name, words)
+        return tbxark.read(name, args)
     if flags & punkpeye.OWN_FLAGS:
-        return punkpeye.read(name, words)
+        return punkpeye.read(name, args)
     parser = _python_parser(name)
-    options, command = parser.read_command(words)
-    return punkpeye.read(name, words) if parser.has_unknown else _native(options, command)
+    options, command = parser.read_command(args)
+    return punkpeye.read(name, args) if parser.has_unknown else _native(options, command)
 
 
-def python(name: str, words: Sequence[str]) -> Native:
+def python(name: str, args: Sequence[str]) -> Native:
     """Read the words of sparfenyuk's ``mcp-proxy``."""
-    return _native(*_python_parser(name).read_command(words))
+    return _native(*_python_parser(name).read_command(args))
 
 
 def _python_parser(name: str) -> ToolParser:
@@ -69,15 +69,15 @@ def _python_parser(name: str) -> ToolParser:
     return parser
 
 
-def rust(name: str, words: Sequence[str]) -> Native:
+def rust(name: str, args: Sequence[str]) -> Native:
     """Read the words of stephenlacy's ``mcp-proxy``, which its package calls ``rmcp-proxy``."""
-    if list(words) == ["reset"]:
+    if list(args) == ["reset"]:
         return Native(["reset"])
     parser = _parser(name)
     parser.set_defaults(cwd=None, log_level="INFO", debug=False, stateless=False, allow_origin=[], expose_header=[])
     parser.set_defaults(**dict.fromkeys(_OF_A_LOGIN), digest=False)
     parser.set_defaults(verify_ssl=None, named_server=[], named_server_config=None)
-    return _native(*parser.read_command(words))
+    return _native(*parser.read_command(args))
 
 
 def _parser(name: str) -> ToolParser:

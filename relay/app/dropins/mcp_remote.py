@@ -22,9 +22,9 @@ _OF_A_LOGIN = (
 )  # fmt: skip
 
 
-def read(name: str, words: Sequence[str]) -> Native:
+def read(name: str, args: Sequence[str]) -> Native:
     """Read the words. Raises ConfigError."""
-    options = _parser(name).read(words)
+    options = _parser(name).read(args)
     if options.callback_port is not None:
         raise ConfigError(
             f"the callback port {options.callback_port!r} is not supported by mcp-relay as {name}: {LOGIN}"

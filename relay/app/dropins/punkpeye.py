@@ -25,9 +25,9 @@ _USAGE = "[OPTIONS] -- COMMAND [ARG…]\n       mcp-proxy COMMAND [ARG…]"
 _PREFIX = "MCP_PROXY_"
 
 
-def read(name: str, words: Sequence[str]) -> Native:
+def read(name: str, args: Sequence[str]) -> Native:
     """Read the words, and the variables that stand for options. Raises ConfigError."""
-    options, command = _parser(name).read_command([*_words_of_environment(), *words])
+    options, command = _parser(name).read_command([*_args_of_environment(), *args])
     if not command:
         raise ConfigError("no command given; put it last, after --")
     if not options.modern:
@@ -106,15 +106,15 @@ def _host(text: str) -> str:
     return EVERYWHERE if text in ("::", "[::]") else text
 
 
-def _words_of_environment() -> list[str]:
+def _args_of_environment() -> list[str]:
     """Return the options that are set as ``MCP_PROXY_…``: API_KEY for apiKey."""
-    words = []
+    args = []
     for name, value in sorted(os.environ.items()):
         if name.startswith(_PREFIX):
             first, *more = [part.lower() for part in re.split("_+", name[len(_PREFIX) :]) if part] or [""]
             flag = "--" + first + "".join(part.capitalize() for part in more)
             if value in ("true", "false"):
-                words.append(flag if value == "true" else f"--no-{flag[2:]}")
+                args.append(flag if value == "true" else f"--no-{flag[2:]}")
             else:
-                words.append(f"{flag}={value}")
-    return words
+                args.append(f"{flag}={value}")
+    return args

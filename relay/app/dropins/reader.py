@@ -40,7 +40,7 @@ EVERYWHERE = "0.0.0.0"
 class Native:
     """Words for ``mcp-relay`` itself, as they are collected."""
 
-    words: list[str] = field(default_factory=list)
+    args: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     """What the operator is told because it is not as the tool does it."""
     takes_token: bool = True
@@ -50,7 +50,7 @@ class Native:
 
     def add(self, flag: str, *values: object) -> None:
         """Add an option with its values."""
-        self.words += [flag, *(str(value) for value in values)]
+        self.args += [flag, *(str(value) for value in values)]
 
     def listen(self, host: str, port: int) -> None:
         """Listen on a host and a port; where others can reach them, the relay warns."""
@@ -62,9 +62,9 @@ class Native:
         for name, value in pairs:
             self.add("-H", name, value)
 
-    def target(self, *words: str) -> None:
+    def target(self, *args: str) -> None:
         """Name the URL, or the command, last."""
-        self.words += ["--", *words]
+        self.args += ["--", *args]
 
     def to_url(self, url: str) -> None:
         """Join own stdin and stdout to a URL."""
@@ -104,17 +104,17 @@ class ToolParser(Parser):
         self._refused += flags
         self.epilog = f"known and not supported: {', '.join(self._refused)}"
 
-    def read(self, words: Sequence[str]) -> argparse.Namespace:
+    def read(self, args: Sequence[str]) -> argparse.Namespace:
         """Return the options, wherever they stand. Raises ConfigError."""
-        return self.parse_intermixed_args(list(words))
+        return self.parse_intermixed_args(list(args))
 
-    def read_command(self, words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    def read_command(self, args: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         """Return the options, and the command and its arguments.
 
         These are what follows ``--``, or the words that are no options; and from the first word that is an option of
         nobody's on, everything is the command's own. Raises ConfigError.
         """
-        own, command = split_command(words)
+        own, command = split_command(args)
         self.has_command = True
         self.add_argument("command", nargs="*", metavar="COMMAND", help="the command; or after --, with its options")
         options, unknown = self.parse_known_intermixed_args(own)
@@ -194,9 +194,9 @@ def shell_line(text: str, flag: str) -> list[str]:
     if _SHELL.search(text):
         return with_shell(text)
     try:
-        words = shlex.split(text)
+        args = shlex.split(text)
     except ValueError as exc:
         raise ConfigError(f"{flag}: {text!r} is not a command: {exc}") from exc
-    if not words:
+    if not args:
         raise ConfigError(f"{flag}: no command is named")
-    return words
+    return args

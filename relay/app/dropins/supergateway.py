@@ -15,9 +15,9 @@ _USAGE = "--stdio COMMAND | --sse URL | --streamableHttp URL [OPTIONS]"
 _LEVELS = {"debug": "DEBUG", "info": "INFO", "none": "CRITICAL"}
 
 
-def read(name: str, words: Sequence[str]) -> Native:
+def read(name: str, args: Sequence[str]) -> Native:
     """Read the words. Raises ConfigError."""
-    options = _parser(name).read(words)
+    options = _parser(name).read(args)
     given = [flag for flag in ("stdio", "sse", "streamableHttp") if getattr(options, flag)]
     if len(given) != 1:
         seen = " and ".join(f"--{flag}" for flag in given) or "none"

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from relay.app.config.document import Table, read_document
-from relay.app.config.entry_words import NOT_SUPPORTED
+from relay.app.config.entry_keys import NOT_SUPPORTED
 from relay.app.config.servers_file import PROXY_IS_READ
 from relay.app.dropins.reader import EVERYWHERE, Native, ToolParser, Version
 from relay.errors import ConfigError
@@ -33,7 +33,7 @@ _REFUSED = {
 _WITHOUT_EFFECT = ("panicIfInvalid", "logEnabled")
 
 
-def read(name: str, words: Sequence[str]) -> Native:
+def read(name: str, args: Sequence[str]) -> Native:
     """Read the words and the file. Raises ConfigError."""
     parser = ToolParser(name, "Offer the servers that a file names, at /NAME/mcp and /NAME/sse.", "-config FILE")
     parser.add_argument("-config", "--config", default="config.json", metavar="FILE", help="default config.json")
@@ -42,7 +42,7 @@ def read(name: str, words: Sequence[str]) -> Native:
     parser.add_argument("-version", action=Version, nargs=0, help="the same")
     parser.refuse("-http-headers", "--http-headers", "-http-timeout", "--http-timeout", why="the file is a local one")
     parser.refuse("-insecure", "--insecure", why="the file is a local one")
-    options = parser.read(words)
+    options = parser.read(args)
     if options.config.startswith(("http://", "https://")):
         raise ConfigError("-config: a file from the network is not supported; fetch it first, and name it here")
     if options.expand_env.lower() not in ("1", "t", "true"):

@@ -16,9 +16,9 @@ _USAGE = "--stdio COMMAND | --connect-sse URL | --connect-streamable-http URL [O
 _GRPC = ("--grpc", "--connect-grpc", "--grpc-tls", "--grpc-cert", "--grpc-key", "--grpc-metadata")
 
 
-def read(name: str, words: Sequence[str]) -> Native:
+def read(name: str, args: Sequence[str]) -> Native:
     """Read the words. Raises ConfigError."""
-    options = _parser(name).read(words)
+    options = _parser(name).read(args)
     given = [flag for flag in ("stdio", "connect_sse", "connect_streamable_http") if getattr(options, flag)]
     if len(given) != 1:
         raise ConfigError("one of --stdio, --connect-sse and --connect-streamable-http is needed")

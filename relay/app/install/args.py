@@ -27,7 +27,7 @@ from relay.app.specs import ADDRESSES, is_address
 from relay.endpoints.child.child import child_environment, resolve_program
 from relay.errors import ConfigError
 
-__all__ = ["Wanted", "build_install_parser", "read_words"]
+__all__ = ["Wanted", "build_install_parser", "read_args"]
 
 logger = logging.getLogger("relay")
 
@@ -86,9 +86,9 @@ def build_install_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def read_words(words: Sequence[str], sink: StderrSink) -> Wanted | None:
+def read_args(args: Sequence[str], sink: StderrSink) -> Wanted | None:
     """Return what is asked for, None for a list of clients; say what is odd about it. Raises ConfigError."""
-    own, target = split_command(words)
+    own, target = split_command(args)
     parser = build_install_parser()
     options = parser.parse_intermixed_args(own)
     if options.list:
@@ -153,18 +153,18 @@ def _check_target(target: Sequence[str]) -> None:
         )
 
 
-def _given(words: Sequence[str]) -> dict[argparse.Action, Any]:
+def _given(args: Sequence[str]) -> dict[argparse.Action, Any]:
     """Return the options that were given and their values as they were written."""
     parser = build_install_parser()
     for action in parser._actions:
         action.type, action.choices, action.default = None, None, argparse.SUPPRESS
-    values = vars(parser.parse_intermixed_args(words))
+    values = vars(parser.parse_intermixed_args(args))
     given: dict[argparse.Action, Any] = {}
     for dest in dict.fromkeys(action.dest for action in parser._actions if action.dest in values):
         value, writers = values[dest], [action for action in parser._actions if action.dest == dest]
-        takes_words = isinstance(value, (str, list))
+        takes_value = isinstance(value, (str, list))
         # Several flags may say one thing: that which takes any value, or that which is this one.
-        fitting = (one for one in writers if (one.nargs != 0 if takes_words else one.const == value))
+        fitting = (one for one in writers if (one.nargs != 0 if takes_value else one.const == value))
         given[next(fitting, writers[0])] = value
     return given
 
@@ -174,43 +174,43 @@ def _entry(options: argparse.Namespace, given: dict[argparse.Action, Any], targe
     is_remote = is_address(target[0])
     env = dict(options.env)
     left_out = {**(OF_A_CHILD if is_remote else OF_A_URL), **({} if options.listen else _OF_LISTENING)}
-    words: list[str] = []
+    args: list[str] = []
     for action, value in given.items():
         if action.dest in (*_OWN, "env"):
             continue
         if action.dest in left_out:
             logger.warning("%s is of no use here: left out", left_out[action.dest])
         elif action.dest == "headers":
-            words += _header_words(value, env)
+            args += _header_args(value, env)
         elif action.dest in SECRET_OPTIONS and is_remote:
             env[f"MCP_RELAY_{action.dest.upper()}"] = value  # where the process list does not show it
         else:
-            words += _words(action, value)
+            args += _args(action, value)
     if not is_remote or options.listen:
-        words += [] if "stdio:" in options.listen else ["--listen", "stdio:"]
+        args += [] if "stdio:" in options.listen else ["--listen", "stdio:"]
     if not is_remote:
         for name in env:  # the client sets them for us; they are the server's
-            words += [] if name in options.pass_variable else ["--pass-variable", name]
+            args += [] if name in options.pass_variable else ["--pass-variable", name]
         target = _findable(target, options, env)
     program, *first = _ourselves()
     takes_all = any(action.nargs in ("+", "*", "?") for action in given if action.dest not in _OWN)
     dashes = [] if is_remote and not takes_all else ["--"]
-    entry: dict[str, Any] = {"command": program, "args": [*first, *words, *dashes, *target]}
+    entry: dict[str, Any] = {"command": program, "args": [*first, *args, *dashes, *target]}
     return {**entry, "env": env} if env else entry
 
 
-def _header_words(headers: Sequence[Sequence[str]], env: dict[str, str]) -> list[str]:
+def _header_args(headers: Sequence[Sequence[str]], env: dict[str, str]) -> list[str]:
     """Return the words for headers; a bearer's token goes to ``env``, where the process list does not show it."""
-    words: list[str] = []
+    args: list[str] = []
     for name, value in headers:
         if name.lower() == "authorization" and value[:7].lower() == "bearer ":
             env["API_ACCESS_TOKEN"] = value[7:].strip()
         else:
-            words += ["-H", name, value]
-    return words
+            args += ["-H", name, value]
+    return args
 
 
-def _words(action: argparse.Action, value: Any) -> list[str]:
+def _args(action: argparse.Action, value: Any) -> list[str]:
     """Return an option as it is written."""
     if isinstance(action, argparse.BooleanOptionalAction):
         return [next(name for name in action.option_strings if name.startswith("--no-") is not value)]

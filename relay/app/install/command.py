@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 
 from relay.app.config.jsonc import JsoncError, parse
-from relay.app.install.args import Wanted, read_words
+from relay.app.install.args import Wanted, read_args
 from relay.app.install.careful_write import read_if_there, replace_file
 from relay.app.install.clients import CLIENTS, Client, Machine
 from relay.app.install.json_edit import put_entry
@@ -27,10 +27,10 @@ __all__ = ["command"]
 logger = logging.getLogger("relay")
 
 
-def command(words: Sequence[str], sink: StderrSink) -> int:
+def command(args: Sequence[str], sink: StderrSink) -> int:
     """Do what these words ask for and return the exit code. Raises ConfigError, RelayError."""
     machine = Machine.ours()
-    wanted = read_words(words, sink)
+    wanted = read_args(args, sink)
     if wanted is None:
         sys.stdout.write("".join(f"{line}\n" for line in _list(machine)))
         return 0

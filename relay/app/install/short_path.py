@@ -39,7 +39,7 @@ def _interpreter(program: str) -> str | None:
             first = file.readline(256)
     except OSError:
         return None
-    env, *words = os.fsdecode(first[2:]).split() if first.startswith(b"#!") else [""]
+    env, *args = os.fsdecode(first[2:]).split() if first.startswith(b"#!") else [""]
     if os.path.basename(env) != "env":
         return None
-    return next((word for word in words if not word.startswith("-") and "=" not in word), None)
+    return next((word for word in args if not word.startswith("-") and "=" not in word), None)

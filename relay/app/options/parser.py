@@ -17,7 +17,7 @@ from relay.app.configured import Configured
 from relay.app.secrets.names import name_part
 from relay.errors import ConfigError
 
-__all__ = ["Parser", "add_config_option", "located", "parse_words", "split_command"]
+__all__ = ["Parser", "add_config_option", "located", "parse_args", "split_command"]
 
 
 class Parser(argparse.ArgumentParser):
@@ -75,19 +75,17 @@ _CONFIGURED_BY = "MCP_RELAY_"
 _NOT_OPTIONS = ("MCP_RELAY_LOOP", "MCP_RELAY_FAST", "MCP_RELAY_BUSY_POLL")
 
 
-def parse_words(
-    parser: argparse.ArgumentParser, words: Sequence[str], section: str | None = None
-) -> argparse.Namespace:
+def parse_args(parser: argparse.ArgumentParser, args: Sequence[str], section: str | None = None) -> argparse.Namespace:
     """Return the options, and as ``configured`` what else was configured: flags, variables, a file, defaults.
 
     A subcommand has a section of the file and no variables.
     """
     is_configured = any(name.startswith(_CONFIGURED_BY) and name not in _NOT_OPTIONS for name in os.environ)
-    if is_configured or any(word.startswith("--config") for word in words):
+    if is_configured or any(word.startswith("--config") for word in args):
         from relay.app.config.layers import parse_layered
 
-        return parse_layered(parser, words, os.environ, section)
-    return parser.parse_intermixed_args(words)
+        return parse_layered(parser, args, os.environ, section)
+    return parser.parse_intermixed_args(args)
 
 
 @contextlib.contextmanager
@@ -103,9 +101,9 @@ def located(options: argparse.Namespace) -> Iterator[None]:
         raise ConfigError(f"{origin}: {rest if str(exc).startswith(f'{flag}: ') else exc}") from exc.__cause__
 
 
-def split_command(words: Sequence[str]) -> tuple[list[str], list[str]]:
+def split_command(args: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return the words before ``--`` and those after it, which are the command's own."""
-    if "--" not in words:
-        return list(words), []
-    cut = words.index("--")
-    return list(words[:cut]), list(words[cut + 1 :])
+    if "--" not in args:
+        return list(args), []
+    cut = args.index("--")
+    return list(args[:cut]), list(args[cut + 1 :])

@@ -12,7 +12,7 @@ from relay.app.options.admission import add_admission_options
 from relay.app.options.limits import add_limits
 from relay.app.options.log import add_log_options, add_log_to
 from relay.app.options.login import add_login_options
-from relay.app.options.parser import Parser, add_config_option, located, parse_words, split_command
+from relay.app.options.parser import Parser, add_config_option, located, parse_args, split_command
 from relay.app.options.paths import OF_PATHS, add_path_options
 from relay.app.options.targets import OF_A_CHILD, OF_A_URL, add_child_options, add_http_options, unused_options
 from relay.app.options.tls import OF_LISTENING, add_dial_tls_options, add_listen_tls_options, with_tls
@@ -186,9 +186,9 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
 
     ``options.listens`` is where to listen, ``options.transport`` how to dial, ``options.unused`` what was in vain.
     """
-    words, command = split_command(argv)
+    args, command = split_command(argv)
     parser = build_parser()
-    options = parse_words(parser, words)
+    options = parse_args(parser, args)
     if options.target is not None:
         command = [options.target, *options.args, *command]
     command = command or list(options.configured.target)

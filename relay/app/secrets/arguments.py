@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from relay.app.secrets.names import is_harmless_name, is_secret_name, is_secret_variable
 
-__all__ = ["secret_words"]
+__all__ = ["secret_args"]
 
 _OPTION = re.compile(r"(?P<name>-{1,2}[\w.-]+|[A-Za-z_][\w.-]*)(?:=(?P<value>.*))?", re.DOTALL)
 _HEADER = re.compile(r"(?P<name>[\w-]+):\s*(?P<value>\S.*)", re.DOTALL)
@@ -18,16 +18,16 @@ _OF_VARIABLES = ("-e", "--env")
 _NAMES_ONLY = ("docker", "podman", "nerdctl")  # -e NAME hands on what is in the environment: no value follows
 
 
-def secret_words(words: Sequence[str]) -> list[str]:
+def secret_args(args: Sequence[str]) -> list[str]:
     """Return the values that ``--token VALUE``, ``--token=VALUE``, ``TOKEN=VALUE`` and ``X-Api-Key: VALUE`` hold.
 
     And those of ``Bearer VALUE`` wherever it stands, of ``-H NAME VALUE``, ``-e NAME VALUE`` and ``-e NAME=VALUE``.
     """
     secrets: list[str] = []
-    names_only = bool(words) and os.path.basename(words[0]) in _NAMES_ONLY
+    names_only = bool(args) and os.path.basename(args[0]) in _NAMES_ONLY
     before = ""
     awaited = False
-    for word in words[1:]:
+    for word in args[1:]:
         is_option = word.startswith("-")
         if awaited and not is_option:
             secrets.append(word)

@@ -8,12 +8,12 @@ import shlex
 from collections.abc import Iterable, Iterator, Sequence
 
 from relay.app.named_server import NamedServer
-from relay.app.secrets.arguments import secret_words
+from relay.app.secrets.arguments import secret_args
 from relay.app.secrets.names import is_harmless_name, is_secret_name
 from relay.app.secrets.text import mask_secrets
 from relay.app.secrets.values import secrets_in
 
-__all__ = ["details", "masked_pairs", "masked_text", "masked_words", "runs"]
+__all__ = ["details", "masked_pairs", "masked_text", "masked_args", "runs"]
 
 _MASK = "***"
 _LOGIN = re.compile(r"(://)[^/?#@\s]*@")
@@ -22,7 +22,7 @@ _LOGIN = re.compile(r"(://)[^/?#@\s]*@")
 def runs(server: NamedServer) -> str:
     """Return in one line what a server is: its address, or its command."""
     if server.url is None:
-        return masked_words(server.command, server.secrets)
+        return masked_args(server.command, server.secrets)
     return masked_text(server.url, server.secrets)
 
 
@@ -40,11 +40,11 @@ def details(server: NamedServer) -> Iterator[tuple[str, str]]:
         yield "timeout", f"{server.timeout:g} s"
 
 
-def masked_words(words: Sequence[str], also: Sequence[str] = ()) -> str:
+def masked_args(args: Sequence[str], also: Sequence[str] = ()) -> str:
     """Return a command as a shell takes it, without the values of options that are named like secrets, and ``also``."""
-    secrets = sorted(filter(None, secret_words(words)), key=len, reverse=True)
+    secrets = sorted(filter(None, secret_args(args)), key=len, reverse=True)
     shown = []
-    for word in words:
+    for word in args:
         secret = next((secret for secret in secrets if word.endswith(secret)), "")
         shown.append(word.removesuffix(secret) + _MASK if secret else masked_text(word, also))
     return " ".join(word if word.endswith(_MASK) and " " not in word else shlex.quote(word) for word in shown)
@@ -62,14 +62,14 @@ def masked_text(text: str, also: Sequence[str] = ()) -> str:
     If it is a command in one text, also without the values of options that are named like secrets.
     """
     secrets = [value for name, value in os.environ.items() if is_secret_name(name)]
-    secrets += [*also, *(word for word in secret_words(["", *_words(text)]) if text != word)]
+    secrets += [*also, *(word for word in secret_args(["", *_args(text)]) if text != word)]
     for word in text.split():
         secrets += secrets_in((), {}, word) if "://" in word else []
     secrets = [secret for secret in secrets if len(secret) >= 4]
     return _LOGIN.sub(rf"\1{_MASK}@", mask_secrets(text, sorted(secrets, key=len, reverse=True)))
 
 
-def _words(text: str) -> list[str]:
+def _args(text: str) -> list[str]:
     """Return the words of a command, or of what is none."""
     try:
         return shlex.split(text)

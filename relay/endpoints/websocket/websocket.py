@@ -441,7 +441,7 @@ async def dial_websocket(url: str, options: DiallingOptions = DEFAULT_DIALLING) 
                 max_msg_size=limits.max_frame_bytes + _SLACK,
                 timeout=aiohttp.ClientWSTimeout(ws_close=limits.close_grace),
                 decode_text=False,
-                **({} if proxy is None else proxy.words_for(address)),
+                **({} if proxy is None else proxy.request_arguments(address)),
             )
     except BaseException as exc:
         await session.close()

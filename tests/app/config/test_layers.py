@@ -19,7 +19,7 @@ from relay.app.config.values import is_flag, is_pairs, is_several, options_of
 from relay.app.doctor import cli as check
 from relay.app.log.stderr import StderrSink
 from relay.app.options import relay as relay_options
-from relay.app.options.parser import Parser, parse_words
+from relay.app.options.parser import Parser, parse_args
 from relay.errors import ConfigError
 from tests.test_cli import ENVIRONMENT
 
@@ -87,12 +87,12 @@ def test_an_option_by_every_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     file = tmp_path / "f.json"
     file.write_text(json.dumps({key: value} if name == "relay" else {name: {key: value}}))
     section = None if name == "relay" else name
-    found = parse_words(parser, ["--config", str(file)], section)
+    found = parse_args(parser, ["--config", str(file)], section)
     assert values_of(found) == values_of(expected)
     assert set(found.configured.origins) >= {f"--{key}"}
     if section is None:
         monkeypatch.setenv(variable_of(key), text)
-        assert values_of(parse_words(parser, [])) == values_of(expected)
+        assert values_of(parse_args(parser, [])) == values_of(expected)
 
 
 # -- the order --------------------------------------------------------------------------------------------------------
@@ -336,7 +336,7 @@ def test_other_kinds_of_options(tmp_path: Path) -> None:
 
     def found(text: str) -> argparse.Namespace:
         file.write_text(text)
-        return parse_words(parser, ["--config", str(file)])
+        return parse_args(parser, ["--config", str(file)])
 
     options = found("maybe = true\ntwo = [1, 2]\noff = true")
     assert (options.maybe, options.two, options.on, options.typed) == ("const", [1, 2], False, 5)

@@ -19,7 +19,7 @@ from relay.app.config import jsonc
 from relay.app.config.servers_file import read_servers
 from relay.app.log.stderr import StderrSink
 from relay.app.options import relay as relay_options
-from relay.app.options.parser import parse_words
+from relay.app.options.parser import parse_args
 from relay.app.specs import is_address
 from relay.errors import ConfigError
 from tests.app.config import files
@@ -206,7 +206,7 @@ def test_servers_of_ours_that_are_refused(tmp_path: Path, entry: Any) -> None:
     """A server that is wrong costs no other and not the file, but it does not validate."""
     file = tmp_path / "f.json"
     file.write_text(json.dumps({"servers": {"x": entry, "good": {"command": "y"}}}))
-    options = parse_words(relay_options.build_parser(), ["--config", str(file)])
+    options = parse_args(relay_options.build_parser(), ["--config", str(file)])
     assert [name for name, one in options.configured.servers.items() if one.mistakes] == ["x"]
     assert not VALIDATORS["relay"].is_valid({"servers": {"x": entry}})
 
@@ -234,5 +234,5 @@ def test_configurations_that_are_refused(tmp_path: Path, whole: dict[str, Any]) 
     file = tmp_path / "f.json"
     file.write_text(json.dumps(whole))
     with pytest.raises(ConfigError):
-        parse_words(relay_options.build_parser(), ["--config", str(file)])
+        parse_args(relay_options.build_parser(), ["--config", str(file)])
     assert not VALIDATORS["relay"].is_valid(whole)

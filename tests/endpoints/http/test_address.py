@@ -12,8 +12,8 @@ from yarl import URL
 
 import relay
 from relay.app.doctor.cli import check
+from relay.app.doctor.settings import DoctorSettings
 from relay.app.log.stderr import StderrSink
-from relay.app.settings import CheckSettings
 from relay.endpoints.http.address import join_url, parse_url, read_url
 from relay.endpoints.http.client.proxy import proxy_for
 from relay.errors import ConfigError, RelayError
@@ -56,7 +56,7 @@ async def _dial(way: str, address: str) -> None:
             for message in (initialize("2025-11-25"), request(1, "ping")):
                 await opened.client(None).post(message)
     elif way == "test":
-        await check(CheckSettings(target=f"http://{address}", timeout=5), StderrSink())
+        await check(DoctorSettings(target=f"http://{address}", timeout=5), StderrSink())
 
 
 @pytest.mark.parametrize("login", ["", f"{LOGIN}@", "u:pä@"])

@@ -114,7 +114,7 @@ class Dial(AnyDial):
         has_answer = False
         through: dict[str, Any] = {}
         if self.proxy is not None:
-            through = self.proxy.words_for(self.url)
+            through = self.proxy.request_arguments(self.url)
             own, headers = headers, self._all_headers
             headers.update(own)
         jar = self.cookies if jar is None else jar

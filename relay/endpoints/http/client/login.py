@@ -183,7 +183,7 @@ def _way_to(url: URL) -> tuple[dict[str, Any], Proxy | None]:
         proxy = proxy_for(url)
     except ConfigError as exc:
         raise TokenRefused(str(exc)) from exc
-    return ({}, None) if proxy is None else (proxy.words_for(url), proxy)
+    return ({}, None) if proxy is None else (proxy.request_arguments(url), proxy)
 
 
 class _Digest(HttpLogin):

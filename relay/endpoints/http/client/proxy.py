@@ -37,7 +37,7 @@ class Proxy:
         """Return its address, without a login."""
         return str(self.url.origin())
 
-    def words_for(self, url: URL) -> dict[str, Any]:
+    def request_arguments(self, url: URL) -> dict[str, Any]:
         """Return what aiohttp is told of it with each request; the login goes with CONNECT, where there is one."""
         if url.scheme not in _TUNNELLED:
             return {"proxy": self.url}

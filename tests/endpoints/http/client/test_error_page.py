@@ -15,8 +15,8 @@ from yarl import URL
 
 import relay
 from relay.app.doctor.cli import check
+from relay.app.doctor.settings import DoctorSettings
 from relay.app.log.stderr import StderrSink
-from relay.app.settings import CheckSettings
 from relay.endpoints.core.dialling import DiallingOptions
 from relay.endpoints.http.client.content_coding import decode
 from relay.endpoints.http.client.error_page import describe_page, page_of
@@ -109,7 +109,7 @@ async def told_by(door: str, status: int, headers: Mapping[str, str], body: byte
             return await _said(relay.connect(f"ws://{address}"))
         scheme = "ws" if door == "test ws" else "http"
         assert isinstance(capsys, pytest.CaptureFixture)
-        await check(CheckSettings(target=f"{scheme}://{address}", timeout=5), StderrSink(), wants_json=True)
+        await check(DoctorSettings(target=f"{scheme}://{address}", timeout=5), StderrSink(), wants_json=True)
         return str(json.loads(capsys.readouterr().out)["error"])
 
 

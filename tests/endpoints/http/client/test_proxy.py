@@ -82,7 +82,7 @@ def test_a_login_is_kept_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     tunnelled, read = URL("https://h/"), URL("http://h/")
     proxy = proxy_for(tunnelled)
     assert proxy is not None and proxy == proxy_for(read)
-    assert proxy.words_for(tunnelled) == {
+    assert proxy.request_arguments(tunnelled) == {
         "proxy": URL("http://proxy:3128"),
         "proxy_headers": {"User-Agent": "mcp-relay", **login},
     }

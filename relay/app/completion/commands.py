@@ -41,7 +41,7 @@ class Flag:
     is_repeatable: bool
 
     @property
-    def takes_words(self) -> bool:
+    def takes_value(self) -> bool:
         """Whether something must follow."""
         return self.values > 0
 
