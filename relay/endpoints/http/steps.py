@@ -22,7 +22,7 @@ from relay.mcp.revisions import LEGACY_VERSIONS, is_modern_version
 if TYPE_CHECKING:
     from multidict import MultiMapping
 
-    from relay.endpoints.http.gate import Gate
+    from relay.endpoints.http.views import RulesView
     from relay.endpoints.http.walk import Walk
 
 _SINGLE = ("Origin", "Authorization", SESSION_ID, LAST_EVENT_ID)
@@ -49,7 +49,7 @@ def is_modern(headers: MultiMapping[str]) -> bool:
 # Who asks, and for what.
 
 
-def source(gate: Gate, walk: Walk) -> Refused | None:
+def source(gate: RulesView, walk: Walk) -> Refused | None:
     """Refuse what a web page sent, and a name that is not ours, before anything else is looked at."""
     headers = walk.headers
     for name in _SINGLE:
@@ -68,7 +68,7 @@ def _twice(name: str) -> Refused:
     return Refused(400, f"the {name} header stands twice")
 
 
-def origin(gate: Gate, walk: Walk) -> Refused | None:
+def origin(gate: RulesView, walk: Walk) -> Refused | None:
     """Refuse what a web page of another origin sent."""
     said = walk.headers.get("Origin")
     if gate.policy.admits_origin(said, walk.headers.get("Sec-Fetch-Site")):
@@ -76,20 +76,20 @@ def origin(gate: Gate, walk: Walk) -> Refused | None:
     return Refused(403, f"origin {said!r} may not use this server; --allow-origin adds one")
 
 
-def expectation(gate: Gate, walk: Walk) -> Refused | None:
+def expectation(gate: RulesView, walk: Walk) -> Refused | None:
     """Refuse a client that expects what this relay does not do (RFC 9110 §10.1.1)."""
     if "Expect" in walk.headers and (unknown := unknown_expectation(walk.request)) is not None:
         return Refused(417, f"expect {unknown!r} is not 100-continue", headers={"Connection": "close"})
     return None
 
 
-def principal(gate: Gate, walk: Walk) -> Refused | None:
+def principal(gate: RulesView, walk: Walk) -> Refused | None:
     """Find out who asks, and for how long that holds: anybody for now, for as long as the rules are these."""
     walk.admission = Admission(ANONYMOUS, None, gate.generation)
     return None
 
 
-def place(gate: Gate, walk: Walk) -> Refused | None:
+def place(gate: RulesView, walk: Walk) -> Refused | None:
     """Refuse a path at which nothing stands."""
     if walk.mount is None:
         return Refused(404, f"nothing at {walk.request.path}; {walk.house.describe_places()}")
@@ -97,7 +97,7 @@ def place(gate: Gate, walk: Walk) -> Refused | None:
     return None
 
 
-def method(gate: Gate, walk: Walk) -> Refused | None:
+def method(gate: RulesView, walk: Walk) -> Refused | None:
     """Refuse a method that this place does not have."""
     shown, allowed = _ALLOWED[walk.place]
     if walk.request.method in allowed:
@@ -109,7 +109,7 @@ def method(gate: Gate, walk: Walk) -> Refused | None:
 # What it carries, and what it takes.
 
 
-def content(gate: Gate, walk: Walk) -> Refused | None:
+def content(gate: RulesView, walk: Walk) -> Refused | None:
     """Refuse a body that is not plain JSON: a form of a web page never is."""
     headers = walk.headers
     content_type = headers.get("Content-Type")
@@ -121,7 +121,7 @@ def content(gate: Gate, walk: Walk) -> Refused | None:
     return None
 
 
-def accept(gate: Gate, walk: Walk) -> Refused | None:
+def accept(gate: RulesView, walk: Walk) -> Refused | None:
     """Refuse a client that would not take the media type of its answer; note whether it takes a stream for one."""
     said = listed(walk.headers, "Accept")
     walk.takes_stream = accepts(said, EVENT_STREAM)
@@ -132,7 +132,7 @@ def accept(gate: Gate, walk: Walk) -> Refused | None:
 # To which session it belongs.
 
 
-def session(gate: Gate, walk: Walk) -> Refused | None:
+def session(gate: RulesView, walk: Walk) -> Refused | None:
     """Find the session that a request names; its client may say that of an ended one with ``initialize``, too."""
     headers, mount = walk.headers, walk.mount
     session_id = headers.get(SESSION_ID)
@@ -151,14 +151,14 @@ def session(gate: Gate, walk: Walk) -> Refused | None:
     return refused
 
 
-def era(gate: Gate, walk: Walk) -> Refused | None:
+def era(gate: RulesView, walk: Walk) -> Refused | None:
     """Find out whether a frame without a session says by its headers that it is of 2026-07-28."""
     walk.is_modern = is_modern(walk.headers)
     # Before the endpoint of all such clients is there, this is checked as it begins.
     return hops(gate, walk) if walk.is_modern and walk.mount.modern is not None else None
 
 
-def version(gate: Gate, walk: Walk) -> Refused | None:
+def version(gate: RulesView, walk: Walk) -> Refused | None:
     """Refuse a protocol version that is neither the session's nor any that the relay knows."""
     said = walk.headers.get(PROTOCOL_VERSION)
     if said is None or walk.stale is not None or said == walk.session.version or said in LEGACY_VERSIONS:
@@ -168,7 +168,7 @@ def version(gate: Gate, walk: Walk) -> Refused | None:
     return Refused(400, fault)
 
 
-def sse_session(gate: Gate, walk: Walk) -> Refused | None:
+def sse_session(gate: RulesView, walk: Walk) -> Refused | None:
     """Find the session of HTTP+SSE that the address of a POST names."""
     session_id = walk.request.query.get("session_id")
     if session_id is None:
@@ -181,7 +181,7 @@ def sse_session(gate: Gate, walk: Walk) -> Refused | None:
     return None
 
 
-def resumption(gate: Gate, walk: Walk) -> Refused | None:
+def resumption(gate: RulesView, walk: Walk) -> Refused | None:
     """Find the stream that a GET asks for again."""
     last_event_id = walk.headers.get(LAST_EVENT_ID)
     if last_event_id is None:
@@ -195,7 +195,7 @@ def resumption(gate: Gate, walk: Walk) -> Refused | None:
 # Whether something may begin.
 
 
-def taking(gate: Gate, walk: Walk) -> Refused | None:
+def taking(gate: RulesView, walk: Walk) -> Refused | None:
     """Refuse what begins while the relay, or the server, is about to end."""
     request_id = walk.head.id if walk.head is not None else None
     if walk.house.is_draining:
@@ -206,7 +206,7 @@ def taking(gate: Gate, walk: Walk) -> Refused | None:
     return None
 
 
-def room_for_session(gate: Gate, walk: Walk) -> Refused | None:
+def room_for_session(gate: RulesView, walk: Walk) -> Refused | None:
     """Refuse one session more than there may be."""
     places = walk.house.places
     if not places.is_full:
@@ -215,7 +215,7 @@ def room_for_session(gate: Gate, walk: Walk) -> Refused | None:
     return Refused(429, places.refusal, request_id=request_id, headers={"Retry-After": "5"})
 
 
-def hops(gate: Gate, walk: Walk) -> Refused | None:
+def hops(gate: RulesView, walk: Walk) -> Refused | None:
     """Refuse what has come through this relay before, or through too many."""
     may_return = walk.purpose in (Purpose.POST_THROUGH, Purpose.OTHER_THROUGH)
     fault = fault_of_hops(walk.headers, walk.mount.mark, may_return=may_return)
@@ -225,12 +225,12 @@ def hops(gate: Gate, walk: Walk) -> Refused | None:
 # What the frame of a POST is, which is of no session yet.
 
 
-def staleness(gate: Gate, walk: Walk) -> Refused | None:
+def staleness(gate: RulesView, walk: Walk) -> Refused | None:
     """Say now that the session is none, unless a new one begins."""
     return None if walk.stale is None or _head(walk).method == "initialize" else walk.stale
 
 
-def untold(gate: Gate, walk: Walk) -> Refused | Accept | None:
+def untold(gate: RulesView, walk: Walk) -> Refused | Accept | None:
     """Accept what asks for nothing, where each request has a server of its own: there is none to be told of it."""
     head = _head(walk)
     if not walk.mount.per_request or head.kind is Kind.REQUEST:
@@ -243,7 +243,7 @@ def untold(gate: Gate, walk: Walk) -> Refused | Accept | None:
     return Accept(walk.purpose, walk.admission)
 
 
-def facts(gate: Gate, walk: Walk) -> Refused | None:
+def facts(gate: RulesView, walk: Walk) -> Refused | None:
     """See that what is of 2026-07-28, by its headers or by its body, is whole and says the same in both."""
     walk.is_of_modern_era = walk.is_modern or _is_modern_frame(walk)
     if not walk.is_of_modern_era:
@@ -274,7 +274,7 @@ def _find_facts(walk: Walk, *, knows: bool) -> Refused | None:
     return None
 
 
-def beginning(gate: Gate, walk: Walk) -> Refused | SessionWanted | None:
+def beginning(gate: RulesView, walk: Walk) -> Refused | SessionWanted | None:
     """Find what the frame belongs to, or say what begins with it."""
     mount, head = walk.mount, _head(walk)
     if walk.is_of_modern_era and not mount.is_modern_per_request:
@@ -295,7 +295,7 @@ def beginning(gate: Gate, walk: Walk) -> Refused | SessionWanted | None:
     return taking(gate, walk) or room_for_session(gate, walk) or hops(gate, walk) or wanted
 
 
-def server(gate: Gate, walk: Walk) -> AnswerWanted | None:
+def server(gate: RulesView, walk: Walk) -> AnswerWanted | None:
     """Have the server asked for what must be known of it before the headers can be checked, once."""
     one, said = walk.session, walk.facts
     if said is None or walk.has_asked or one.takes_one or one.server.question(_head(walk).method, said) is None:
@@ -303,7 +303,7 @@ def server(gate: Gate, walk: Walk) -> AnswerWanted | None:
     return AnswerWanted(one, _head(walk).method, said)
 
 
-def greeting(gate: Gate, walk: Walk) -> Refused | None:
+def greeting(gate: RulesView, walk: Walk) -> Refused | None:
     """Refuse a request before the ``initialize`` of its session of HTTP+SSE."""
     head = _head(walk)
     if walk.session.is_initialized or head.method == "initialize" or head.kind not in (Kind.REQUEST, Kind.BATCH):
@@ -311,7 +311,7 @@ def greeting(gate: Gate, walk: Walk) -> Refused | None:
     return Refused(400, "a session begins with initialize", request_id=head.id)
 
 
-def taking_requests(gate: Gate, walk: Walk) -> Refused | None:
+def taking_requests(gate: RulesView, walk: Walk) -> Refused | None:
     """Refuse a request that is to be handed on; what is in flight may wait for an answer of the client's."""
     return taking(gate, walk) if _head(walk).asks else None
 

@@ -8,10 +8,28 @@ from typing import Literal, Protocol
 from aiohttp.http import HttpVersion
 from multidict import MultiMapping
 
+from relay.auth.origin import OriginPolicy
+from relay.limits import Limits
 from relay.mcp.profile import ServerProfile
 from relay.routing.sessions import Places
 
-__all__ = ["HouseView", "InboxView", "MountView", "RequestHead", "SessionView", "ThroughView"]
+__all__ = ["HouseView", "InboxView", "MountView", "RequestHead", "RulesView", "SessionView", "ThroughView"]
+
+
+class RulesView(Protocol):
+    """The rules of a listener, as the checks see them."""
+
+    @property
+    def limits(self) -> Limits:
+        """What the listener holds and waits for."""
+
+    @property
+    def policy(self) -> OriginPolicy:
+        """Which hosts and origins it admits."""
+
+    @property
+    def generation(self) -> int:
+        """Rises when the rules change."""
 
 
 class RequestHead(Protocol):

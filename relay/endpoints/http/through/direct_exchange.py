@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from relay.endpoints.http.client.pool import PooledConnection, PooledResponse
 
-__all__ = ["Onward", "DirectExchange"]
+__all__ = ["DirectClient", "DirectExchange", "Onward"]
 
 _LINE_BREAKS = frozenset("\r\n\0")
 
@@ -45,6 +45,12 @@ class DirectClient(Protocol):
 
     def answer_direct(self, headers: bytes, body: bytes) -> None:
         """Write a whole answer."""
+
+    def expect_direct(self, direct: DirectExchange, seconds: float) -> None:
+        """Wait for the answer: for so long, then the ordinary way takes over."""
+
+    def forget_onward(self) -> None:
+        """Forget where requests were forwarded: the server has moved."""
 
     def wake_for_direct(self) -> None:
         """Let the ordinary way take over."""

@@ -35,10 +35,9 @@ from relay.endpoints.http.client.cookies import CookieJar, SessionJars
 from relay.endpoints.http.client.pool import PooledResponse
 from relay.endpoints.http.decisions import Refused
 from relay.endpoints.http.media import EVENT_STREAM, JSON, accepts, listed, media_type, without_bom
-from relay.endpoints.http.server.fast_connection import FastConnection
 from relay.endpoints.http.server.pieces import abort, pieces_of, send_whole, write
 from relay.endpoints.http.through.collapsed_stream import CollapsedStream
-from relay.endpoints.http.through.direct_exchange import DirectExchange, Onward
+from relay.endpoints.http.through.direct_exchange import DirectClient, DirectExchange, Onward
 from relay.endpoints.http.through.owed_answers import OwedAnswers
 from relay.endpoints.http.through.stream_watch import StreamWatch, once_each
 from relay.errors import EndpointBroken, EndpointUnavailable, FrameTooLarge
@@ -185,7 +184,7 @@ class PassThrough:
         except ValueError:
             return None  # the ordinary way says what is wrong with them
 
-    def post_at_once(self, connection: FastConnection, onward: Onward, frame: Frame) -> bool:
+    def post_at_once(self, connection: DirectClient, onward: Onward, frame: Frame) -> bool:
         """Hand an ordinary request on over a kept connection, if one is free; it will answer ``connection``."""
         head, body = frame.head, frame.raw
         is_ordinary = head.kind is REQUEST and head.method not in (_INITIALIZE, _SUBSCRIBE)
