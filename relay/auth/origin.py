@@ -1,7 +1,7 @@
-"""Decide by Host and Origin whether an HTTP request may come in: the defence against web pages and DNS rebinding.
+"""Admit or refuse an HTTP request by Host and Origin: the defence against web pages and DNS rebinding.
 
-Pure. A page of any site may make a browser send requests to 127.0.0.1, and with DNS rebinding even under its own
-name; a browser cannot lie in ``Host`` and ``Origin``. MCP 2025-11-25, Streamable HTTP, "Security Warning".
+Pure. A page of any site can make a browser send requests to 127.0.0.1, with DNS rebinding even under the page's own
+name. But a page cannot forge ``Host`` and ``Origin``. MCP 2025-11-25, Streamable HTTP, "Security Warning".
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from collections.abc import Iterable
 __all__ = ["OriginPolicy", "is_host", "is_loopback", "is_origin"]
 
 _NAME = r"[\w-]+(?:\.[\w-]+)*\.?"  # browsers send other letters as xn--…
-# All that Host may be (RFC 9110 §7.2), and nothing around it: ``evil.com[::1]`` is no address in brackets.
+# The whole of Host (RFC 9110 §7.2): ``evil.com[::1]`` is no address in brackets.
 _AUTHORITY = re.compile(rf"(?:\[([0-9A-Fa-f:.]+)\]|({_NAME}))(?::(\d{{0,5}}))?", re.ASCII)
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([^/?#@\s*]+)/?", re.IGNORECASE)
 _MOST_PORT = 65535
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a name or address to bind is of this machine only."""
+    """Tell whether a name or address to bind is reachable from this machine only."""
     if host.lower() == "localhost":
         return True
     try:
         address = ipaddress.ip_address(_without_brackets(host))
     except ValueError:
         return False
-    # Of ``::ffff:127.0.0.1`` Python says one thing until 3.12 and another from 3.13 on; nobody needs that spelling.
+    # Python until 3.12 and from 3.13 on disagree about ``::ffff:127.0.0.1``, a spelling that no operator needs.
     return address.is_loopback and getattr(address, "ipv4_mapped", None) is None
 
 
@@ -67,9 +67,9 @@ def _without_brackets(host: str) -> str:
 class OriginPolicy:
     """Which hosts and origins a listener admits.
 
-    It answers to loopback names wherever it is bound: a page that was rebound to us has its own name in ``Host``, and
-    a page of this machine is told apart by its ``Origin``. Bound to loopback, it answers to no other name. Bound
-    elsewhere it cannot know its own names: it checks ``Host`` only if ``allowed_hosts`` says which they are.
+    A listener admits loopback names wherever it is bound: a page that used DNS rebinding has its own name in ``Host``,
+    and ``Origin`` reveals a page of this machine. A listener on loopback admits no other name. A listener on another
+    address cannot know its own names, so it checks ``Host`` only if ``allowed_hosts`` lists them.
     """
 
     def __init__(
@@ -88,11 +88,11 @@ class OriginPolicy:
         self._origins = {origin.lower().rstrip("/") for origin in allowed_origins}
         self.any_origin = "*" in self._origins
         self._exposed = ", ".join(("Mcp-Session-Id", "WWW-Authenticate", *exposed_headers))
-        # The same few values come with every request; the answer is remembered, bounded against made-up ones.
+        # Clients send the same few values with every request. The set is bounded, because a client may invent values.
         self._known_hosts: set[str] = set()
 
     def admits_host(self, host: str | None) -> bool:
-        """Tell whether a request with this ``Host`` header is meant for us (else 421)."""
+        """Tell whether a request with this ``Host`` header is meant for this listener (else 421)."""
         if host is None:
             return not self._loopback and not self._hosts
         if host in self._known_hosts:
@@ -112,7 +112,7 @@ class OriginPolicy:
         return not self._loopback and not self._hosts
 
     def admits_origin(self, origin: str | None, fetch_site: str | None = None) -> bool:
-        """Tell whether the page that sent a request may (else 403); requests of programs have no Origin."""
+        """Tell whether the page that sent a request is admitted (else 403). A program sends no Origin."""
         if origin is None:
             return fetch_site != "cross-site"
         if self.any_origin or origin.lower().rstrip("/") in self._origins:
@@ -130,8 +130,8 @@ class OriginPolicy:
     def cors_headers(self, origin: str | None, requested_headers: str | None = None) -> dict[str, str]:
         """Return the CORS headers for a request of ``origin``; empty unless the operator allowed that origin.
 
-        A preflight (``requested_headers``) admits every header asked for: browsers list ``Mcp-*`` ones of revisions
-        yet unwritten. Never with credentials.
+        A preflight (``requested_headers``) admits every requested header, because later revisions may add ``Mcp-*``
+        headers. Credentials are never admitted.
         """
         if origin is None or not (self.any_origin or origin.lower().rstrip("/") in self._origins):
             return {}

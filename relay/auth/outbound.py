@@ -1,8 +1,8 @@
-"""Who the relay is for a server: logins as values, and what is said to a token endpoint and read from its answer.
+"""How the relay logs in to a server: logins as values, and the messages between the relay and a token endpoint.
 
-Pure. Basic needs no more than a header. Digest answers a challenge of the server (RFC 7616). Client credentials are
-changed for a token, which has an end (RFC 6749, 4.4); the endpoint for that is named by the operator, never found out:
-whoever names it gets the secret.
+Pure. Basic needs one header. Digest answers a challenge of the server (RFC 7616). Client credentials are exchanged for
+a token that expires (RFC 6749, 4.4). The operator names the token endpoint; the relay never discovers it, because that
+endpoint gets the secret.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ __all__ = [
     "token_request",
 ]
 
-_LONGEST_MARGIN = 60.0  # seconds before its end in which a token is not used any more: clocks and networks differ
-_MARGIN = 0.1  # of its life, if that is less
+_LONGEST_MARGIN = 60.0  # seconds before a token expires in which the relay no longer uses it: clocks differ
+_MARGIN = 0.1  # the same as a share of its lifetime, if that is less
 _SHOWN_ERROR = 200
 
 
 @dataclass(frozen=True, slots=True)
 class DigestLogin:
-    """A user, for whom the server's challenges are answered."""
+    """A user and a password, with which the relay answers challenges."""
 
     username: str
     password: str = field(repr=False)
@@ -44,7 +44,7 @@ class DigestLogin:
 
 @dataclass(frozen=True, slots=True)
 class ClientCredentials:
-    """A program that gets itself a token."""
+    """A client id and a secret, which the relay exchanges for a token."""
 
     client_id: str
     client_secret: str = field(repr=False)
@@ -52,22 +52,22 @@ class ClientCredentials:
 
 
 Login = DigestLogin | ClientCredentials
-"""What cannot be said in one header that is always the same."""
+"""A login that one constant header cannot express."""
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A bearer token, and for how many seconds from now it is to be used; None: until it is refused."""
+    """A bearer token, and its lifetime in seconds from now; None: until the server refuses it."""
 
     value: str = field(repr=False)
     lifetime: float | None
 
 
 class TokenRefused(Exception):
-    """The answer of a token endpoint has no token in it; says why in a line, without our secret."""
+    """A token endpoint sent no token. The message says why in one line, without the secret."""
 
     def __init__(self, said: str, *, is_client_unknown: bool = False) -> None:
-        """Say whether it did not know who asked: it may want to be told in another way."""
+        """``is_client_unknown``: the endpoint may want the client's secret in another place."""
         super().__init__(said)
         self.is_client_unknown = is_client_unknown
 
@@ -78,7 +78,7 @@ def basic_authorization(username: str, password: str) -> str:
 
 
 def check_token_url(url: str) -> None:
-    """See that a secret may be sent there: by https, or not beyond this machine. Raises ConfigError."""
+    """Refuse a token URL that would expose the secret: only https, or http on this machine. Raises ConfigError."""
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
@@ -93,9 +93,9 @@ def check_token_url(url: str) -> None:
 
 
 def token_request(credentials: ClientCredentials, *, is_secret_in_form: bool) -> tuple[dict[str, str], bytes]:
-    """Return the headers and the form that ask for a token, with the secret in the form or in a header.
+    """Return the headers and the form that request a token, with the secret in the form or in a header.
 
-    Every server must take the header (RFC 6749, 2.3.1), and not every one does.
+    Every server must accept the header (RFC 6749, 2.3.1), but some do not.
     """
     form = {"grant_type": "client_credentials"}
     headers = {"Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded"}

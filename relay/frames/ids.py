@@ -1,12 +1,12 @@
-"""Put another value in the four places of a frame that name a request: nothing is decoded and encoded again.
+"""Replace the values of a frame that name a request, and no other byte: nothing is decoded and encoded again.
 
-Clients that share one server choose the same ids, so the relay gives each request an id of its own and names it back
-in what comes home: ``id``, ``params.requestId`` of ``notifications/cancelled``, the progress token, and the
-``io.modelcontextprotocol/subscriptionId`` of 2026-07-28. All other bytes stay as they are.
+Clients that share one server choose the same ids. So the relay gives each request an id of its own, and restores the
+client's in each answer and notification. Four members name a request: ``id``, ``params.requestId`` of
+``notifications/cancelled``, the progress token, and ``io.modelcontextprotocol/subscriptionId`` of 2026-07-28.
 
-Each place is found by a shortcut that is sure of it, or else by going from member to member; where a key
-stands twice, all its values are replaced, for parsers differ in which of them they believe (of an answer of more than
-2 KiB only the ends are looked at for a second id).
+A shortcut finds each member if it is certain, else a scan of all members does. If a key is repeated, all its values are
+replaced, because parsers differ in which one they believe. In an answer of more than 2 KiB only the ends are searched
+for a second id.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ _TRAILING_ID = re.compile(rb',\s*+"id"\s*+:\s*+(' + _NAME + rb')\s*+(?:,\s*+"jso
 _TAIL = 256  # bytes in which a trailing id is looked for
 _HEAD = 4096  # bytes in which a leading one is
 _SMALL = 2048  # bytes up to which a second id is looked for everywhere
-_ESCAPED = re.compile(rb"\\(?:/|u00(?:2[eEfF]|[4-7]))")  # of a letter, a dot or a slash: a key may be spelt so
+_ESCAPED = re.compile(rb"\\(?:/|u00(?:2[eEfF]|[4-7]))")  # a letter, a dot or a slash: a key can be spelt with it
 _BRACE = ord("{")
 
 
 class Unnameable(ValueError):
-    """A place that should name a request is not there once and for all as a string or an integer.
+    """A member that should name a request is no string or integer that every parser reads alike.
 
-    It could not be named back, or the relay and the server could read it differently.
+    The relay could not restore it, or the server could read another value.
     """
 
 
@@ -93,7 +93,7 @@ def _read_notice(frame: Frame) -> _Notice:
 
 
 def with_id(frame: Frame, new: RequestId) -> Frame:
-    """Return the frame under another id: 1.6 us for 100 B, 6 us for 100 kB, of which 4 are the copy.
+    """Return the frame under another id: 1.6 us for 100 B; 6 us for 100 kB, 4 of them for the copy.
 
     Raises Unnameable if it has none.
     """
@@ -101,7 +101,7 @@ def with_id(frame: Frame, new: RequestId) -> Frame:
 
 
 def with_number(frame: Frame, new: int) -> Frame:
-    """Return a request whose id is another, and its progress token, if it has one, the same.
+    """Return a request with ``new`` as its id, and as its progress token if it has one.
 
     Raises Unnameable if its token is neither a string nor an integer.
     """
@@ -123,7 +123,7 @@ def _find_id(frame: Frame) -> list[tuple[int, int]]:
             spans.append(last.span(1))
     spans = spans or _scan(frame, ("id",))
     if not spans:
-        raise Unnameable("it has no id")  # and must not leave under another's
+        raise Unnameable("it has no id")  # and must not be sent under another request's
     return spans
 
 
@@ -134,13 +134,13 @@ def with_token(frame: Frame, new: RequestId) -> Frame:
 
 
 def with_target(frame: Frame, new: RequestId) -> Frame:
-    """Return a ``notifications/cancelled`` that speaks of another request. Raises Unnameable."""
+    """Return a ``notifications/cancelled`` for another request. Raises Unnameable."""
     spans = _find(frame, ("params", "requestId"), is_read=frame.head.target is not None)
     return _renamed(frame, spans, new, target=new)
 
 
 def with_subscription(frame: Frame, new: RequestId) -> Frame:
-    """Return a notification, or the answer to ``subscriptions/listen``, that speaks of another subscription.
+    """Return a notification, or the answer to ``subscriptions/listen``, for another subscription.
 
     Raises Unnameable.
     """
@@ -149,31 +149,31 @@ def with_subscription(frame: Frame, new: RequestId) -> Frame:
 
 
 def _find(frame: Frame, path: tuple[str, ...], *, is_read: bool) -> list[tuple[int, int]]:
-    """Return where the values at ``path`` stand; ``is_read`` says that the decoder has found one there."""
+    """Return where the values at ``path`` stand; ``is_read``: the decoder has found one of them."""
     raw = frame.raw
     key = b'"' + path[-1].encode() + b'"'
     if not _is_escaped(raw):
         position = raw.find(key)
         if position < 0:
             return []
-        # One place only, and the decoder has read it at this path: it is that one.
+        # The key occurs once, and the decoder has read it at this path: it is that one.
         if is_read and raw.find(key, position + 1) < 0:
             found = _VALUE.match(raw, position + len(key))
             assert found is not None, "the decoder has read it"
-            if b"\\" not in found.group(1):  # else it could hold half a surrogate pair, which the decoder was spared
+            if b"\\" not in found.group(1):  # else it could hold half a surrogate pair
                 return [found.span(1)]
     return _scan(frame, path)
 
 
 def _is_escaped(raw: bytes) -> bool:
-    """Tell whether a key of ours could be spelt with an escape."""
+    """Tell whether a key that the relay looks for could be spelt with an escape."""
     if not may_hold(raw, b"\\/", b"\\u00"):
         return False
     return len(raw) > _SMALL or _ESCAPED.search(raw) is not None
 
 
 def _scan(frame: Frame, path: tuple[str, ...]) -> list[Span]:
-    """Go over the members of a frame; return where the values at ``path`` stand. Raises Unnameable."""
+    """Scan the members of a frame; return where the values at ``path`` stand. Raises Unnameable."""
     raw = frame.raw
     if fault := frame.excess():
         raise Unnameable(fault)
@@ -187,7 +187,7 @@ def _scan(frame: Frame, path: tuple[str, ...]) -> list[Span]:
 
 
 def _places(raw: bytes, text: Text, path: tuple[str, ...], start: int = 0) -> list[Span]:
-    """Return where values stand; in ``text`` the halves of surrogate pairs are mended that ``raw`` may have."""
+    """Return where values stand; ``text`` is ``raw`` with its half surrogate pairs mended."""
     spans: list[Span] = []
     try:
         for _, (begin, end) in find_members(text, path[:1], start):
@@ -203,7 +203,7 @@ def _places(raw: bytes, text: Text, path: tuple[str, ...], start: int = 0) -> li
 
 
 def _is_name(value: bytes) -> bool:
-    """Tell whether a value is a string without half a surrogate pair, which names nothing, or an integer."""
+    """Tell whether a value is an integer, or a string without half a surrogate pair."""
     if _WHOLE_NAME.fullmatch(value) is None:
         return False
     try:

@@ -1,8 +1,8 @@
-"""What a frame may cost to read: looked at before anything of it is built, in one place for every way in.
+"""What a frame may cost to read, counted before any object is built from it.
 
-A frame is anybody's bytes. Whatever Python does for each of its tokens holds the loop for seconds where they are those
-of 16 MiB, and whatever is built of each takes many times their size. So a frame is read by what builds nothing and goes
-over its bytes as fast as memory does, once; who must go over them again asks ``excess`` before.
+A stranger may have written the frame. A step of Python for each token of 16 MiB holds the loop for seconds, and an
+object for each token takes many times the memory of the frame. So the relay reads a frame once, with code that builds
+nothing and is as fast as memory. Code that must go over the bytes again asks ``excess`` first.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from relay.limits import DEFAULT_LIMITS
 __all__ = ["BUILT", "MOST_ESCAPES", "MOST_MESSAGES", "MOST_NAME", "excess", "is_utf8", "may_hold"]
 
 MOST_MESSAGES = 1000
-"""Messages in a batch, by whatever way it comes; over HTTP ``Limits.max_batch`` allows fewer."""
+"""Messages in a batch, over any transport; over HTTP ``Limits.max_batch`` allows fewer."""
 MOST_NAME = 256 * 1024
-"""Bytes of an id, a method, a progress token or another name that is read: as text it may be 4 times as large."""
+"""Bytes of an id, a method, a progress token or another name. As text it may be 4 times as large."""
 BUILT = 64 * 1024
-"""Bytes of a frame of which anything is built, or looked at one by one, before it is known how much that will be."""
+"""Bytes up to which a frame is read without a count of its values first."""
 
 MOST_ESCAPES = 100_000
-"""Escapes that are looked through for some: to find two bytes among such as are like them takes 4 ns for each."""
+"""Escapes that are searched for a certain one: each takes 4 ns."""
 
-_FEW = 100  # of what is counted: so many are looked for one by one
-_MOST_STRINGS = 250_000  # told from what is outside them: 0.1 us each
-_WINDOW = 64 * 1024  # bytes looked at together: what is made of them is no more
+_FEW = 100  # occurrences that are searched one by one before all are counted
+_MOST_STRINGS = 250_000  # separated from the text outside: 0.1 us each
+_WINDOW = 64 * 1024  # bytes processed together: a copy is no larger
 
 
 def excess(raw: Text, nodes: int = DEFAULT_LIMITS.max_json_nodes, values: int = DEFAULT_LIMITS.max_json_values) -> str:
-    """Say what a frame has too many of: arrays and objects, or values; nothing if it may be read.
+    """Name what a frame has too many of, arrays and objects or values; an empty string if it may be read.
 
-    16 MiB of anything take 15 ms; text within strings that looks like JSON, up to 80.
+    16 MiB take 15 ms, or up to 80 ms if strings hold text that looks like JSON.
     """
     if len(raw) <= min(nodes, values):
         return ""
@@ -45,7 +45,7 @@ def excess(raw: Text, nodes: int = DEFAULT_LIMITS.max_json_nodes, values: int = 
 
 
 def _count(raw: Text, what: bytes) -> int:
-    """Count a byte, in strings too: base64 has none, which 0.02 ms for 1 MB show where to count takes 0.5."""
+    """Count a byte, in strings too. A search that finds none in 1 MB of base64 takes 0.02 ms, a count 0.5."""
     found, at = 0, raw.find(what)
     while at >= 0 and found < _FEW:
         found, at = found + 1, raw.find(what, at + 1)
@@ -53,8 +53,8 @@ def _count(raw: Text, what: bytes) -> int:
 
 
 def _count_outside(raw: Text, nodes: int, values: int) -> tuple[int, int]:
-    """Count what opens arrays and objects, and commas, outside of strings; no further than to the bounds."""
-    strings = (raw.count(b'"') - raw.count(b'\\"')) // 2  # half of them at least
+    """Count opening brackets and commas outside of strings; stop once one bound is passed."""
+    strings = (raw.count(b'"') - raw.count(b'\\"')) // 2  # at least half of the strings
     if strings > _MOST_STRINGS:
         return nodes, values + 1
     opened = commas = start = 0
@@ -77,8 +77,8 @@ def _count_outside(raw: Text, nodes: int, values: int) -> tuple[int, int]:
 
 
 def may_hold(raw: Text, *escapes: bytes) -> bool:
-    """Tell whether one of these escapes may be in a frame: a key can be spelt with them. Of very many, one may be."""
-    if b"\\" not in raw:  # one byte first: it is found 40 times faster
+    """Tell whether a frame may hold one of these escapes, with which a key can be spelt; True if it has very many."""
+    if b"\\" not in raw:  # a search for one byte is 40 times faster
         return False
     if len(raw) > BUILT and raw.count(b"\\") > MOST_ESCAPES:
         return True
@@ -86,7 +86,7 @@ def may_hold(raw: Text, *escapes: bytes) -> bool:
 
 
 def is_utf8(raw: bytes) -> bool:
-    """Tell whether all of a frame is UTF-8, without the whole as text: that may be four times as large."""
+    """Tell whether a frame is UTF-8, without a copy of it as text, which may be four times as large."""
     if raw.isascii():
         return True
     whole = memoryview(raw)

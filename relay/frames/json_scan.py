@@ -1,7 +1,7 @@
-"""Where the members of a JSON object or the elements of an array stand, found without building any of them.
+"""Find where the members of a JSON object or the elements of an array stand, without building any of them.
 
-Each value is skipped whole, by msgspec, which builds nothing: to skip 16 MiB takes 5 to 40 ms, whatever they are made
-of, where to go from token to token in Python takes seconds. Who asks says how many members there may be.
+msgspec skips each value whole and builds nothing. That takes 5 to 40 ms for 16 MiB of anything; a walk from token to
+token in Python takes seconds. The caller says how many members there may be.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ Text = bytes | bytearray
 Span = tuple[int, int]
 
 MOST_STEPS = 6000
-"""Members that are looked at one by one, at 6 us each; those that are skipped in a run count less."""
+"""Members that are looked at one by one, at 6 us each. Members that are skipped in a run count less."""
 
 _RUN = 256 * 1024  # bytes of members that are skipped at once
 _STEP = 256  # bytes of them that cost as much as a look at one
 _QUOTE = ord('"')
-_SHORT = 512  # bytes of a string or a number that is looked at here; what is longer is skipped as any other value
+_SHORT = 512  # bytes of a string or a number that is matched here; msgspec skips a longer one
 _SCALAR = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[-+.0-9eE]++(?=[\s,\]}])|true|false|null', re.DOTALL)
 _SPACE = re.compile(rb"\s*+")
 _WHITE = b" \t\r\n"
@@ -33,17 +33,17 @@ _decode_key = msgspec.json.Decoder(str).decode
 
 
 class Malformed(ValueError):
-    """What stands there is no object, or no array, of JSON."""
+    """The text is no JSON object, or no JSON array."""
 
 
 class TooMany(ValueError):
-    """There are more members than are gone through."""
+    """There are more members than the limit."""
 
 
 def find_members(text: Text, keys: tuple[str, ...], start: int = 0) -> Iterator[tuple[str, Span]]:
     """Yield the members of the object at ``start`` that have one of these keys, with where their values stand.
 
-    Keys are found however they are spelt, and each as often as it stands there. Raises TooMany, Malformed.
+    A key is found in every spelling, and as often as it is repeated. Raises TooMany, Malformed.
     """
     dull = _dull(keys)
     at = _opened(text, start, b"{")
@@ -67,7 +67,7 @@ def find_members(text: Text, keys: tuple[str, ...], start: int = 0) -> Iterator[
 
 
 def elements(text: Text, most: int, start: int = 0) -> Iterator[Span]:
-    """Yield where the elements of the array at ``start`` stand: up to ``most``. Raises TooMany, Malformed."""
+    """Yield where the elements of the array at ``start`` stand, up to ``most``. Raises TooMany, Malformed."""
     at = _opened(text, start, b"[")
     for _ in range(most):
         if at < 0:
@@ -79,16 +79,16 @@ def elements(text: Text, most: int, start: int = 0) -> Iterator[Span]:
         raise TooMany(f"more than {most} elements in one array")
 
 
-@functools.lru_cache(64)  # the paths of our own that are looked for are some ten
+@functools.lru_cache(64)  # the relay looks for some ten keys
 def _dull(keys: tuple[str, ...]) -> re.Pattern[bytes]:
-    """Return what matches a run of members that nobody looks for: plain keys with plain values, 0.1 us each."""
+    """Return a pattern for a run of plain members with other keys than these: 0.1 us for each member."""
     other = b'"(?!(?:' + b"|".join(re.escape(key.encode()) for key in keys) + b')")[^"\\\\]{0,200}+"'
     value = rb'(?:"[^"\\]{0,200}+"|[-+.0-9eE]{1,200}+|true|false|null)'
     return re.compile(rb"(?:\s*+" + other + rb"\s*+:\s*+" + value + rb"\s*+,)*+")
 
 
 def _read_key(text: Text, start: int, end: int) -> str:
-    """Return the key that stands there; nothing if it is longer than any of ours."""
+    """Return the key between two positions; an empty string if it is longer than any key the relay looks for."""
     return str(_decode_key(text[start:end])) if end - start <= _SHORT else ""
 
 
@@ -102,7 +102,7 @@ def _opened(text: Text, start: int, opening: bytes) -> int:
 
 
 def _next(text: Text, end: int, closing: bytes) -> int:
-    """Return where the member after one that ends at ``end`` begins; -1 if that was the last."""
+    """Return where the next member begins after one that ends at ``end``; -1 if there is none."""
     at = _past_space(text, end)
     if text[at : at + 1] == closing:
         return -1
@@ -125,7 +125,7 @@ def _end_of(text: Text, at: int) -> int:
     try:
         _skip(memoryview(text)[at:])
     except msgspec.DecodeError as exc:
-        # msgspec says where it found what is not the value's any more, behind the white space after it.
+        # msgspec names the first byte behind the value and the white space after it.
         trailing = _TRAILING.search(str(exc))
         if trailing is None:
             raise Malformed(str(exc)) from exc

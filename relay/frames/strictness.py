@@ -31,7 +31,7 @@ __all__ = [
 _decode_id = msgspec.json.Decoder(int | str | None).decode
 _decode_str = msgspec.json.Decoder(str).decode
 UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, Malformed)
-"""What is raised for bytes that are not the JSON that was asked for; RecursionError for 1,000 nested arrays."""
+"""What decoders raise for bytes that are not the expected JSON; RecursionError for 1,000 nested arrays."""
 _ESCAPE = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
 )
@@ -44,36 +44,36 @@ _ROUTED_KEYS = ("id", "method", "jsonrpc", "params", "result", "error")
 
 
 def read_name(name: msgspec.Raw) -> RequestId | None:
-    """Return the string or integer that stands there, None for null. Raises UNREADABLE if it is none, or too large."""
+    """Return a string or an integer, None for null. Raises UNREADABLE if the value is another, or too large."""
     message_id: RequestId | None = _decode_id(_bounded(name))
     return message_id
 
 
 def read_str(value: bytes | msgspec.Raw) -> str:
-    """Return the string that stands there. Raises UNREADABLE if it is anything else, or too large for a name."""
+    """Return a string. Raises UNREADABLE if the value is another, or too large for a name."""
     text: str = _decode_str(_bounded(value))
     return text
 
 
 def read_text(value: bytes | msgspec.Raw | msgspec.UnsetType) -> str | None:
-    """Return the string that stands there; None if it is anything else, or too large for a name."""
+    """Return a string; None if the value is another, or too large for a name."""
     with contextlib.suppress(*UNREADABLE):
         return None if isinstance(value, msgspec.UnsetType) else read_str(value)
     return None
 
 
 def _bounded(name: bytes | msgspec.Raw) -> bytes | msgspec.Raw:
-    """See that what is to be built is no larger than names are. Raises ValidationError."""
+    """Return the value if it is no larger than a name may be. Raises ValidationError."""
     if (size := memoryview(name).nbytes) > MOST_NAME:
         raise msgspec.ValidationError(f"an id or a method of {size} bytes; at most {MOST_NAME}")
     return name
 
 
 def mend(raw: Text) -> Text:
-    """Replace half surrogate pairs by an escape as long as theirs, for msgspec, which reads none.
+    """Replace half surrogate pairs, which msgspec rejects, by an escape of the same length.
 
-    They are legal JSON, and what JavaScript writes of a string cut in the middle of an emoji. In a large message
-    every escape of a surrogate is replaced, those of whole pairs too: to tell them apart takes 0.3 us each.
+    They are legal JSON: JavaScript writes one for a string cut in the middle of an emoji. In a large message it also
+    replaces the escapes of whole pairs, because telling the two apart takes 0.3 us for each.
     """
     if len(raw) > BUILT:
         return raw if has_too_many_escapes(raw) else blunt(raw)
@@ -84,7 +84,7 @@ def mend(raw: Text) -> Text:
 
 
 def has_too_many_escapes(raw: Text) -> bool:
-    """Tell whether to mend a message, and to read what is mended, would hold up others."""
+    """Tell whether mending a message would take too long."""
     if len(raw) <= 6 * MOST_MENDED or raw.count(b"u") <= MOST_MENDED:
         return False  # one byte first: to look for two among 16 MiB of backslashes takes 42 ms
     return raw.count(b"\\u") > MOST_MENDED
@@ -95,7 +95,7 @@ def _mend_escape(escape: re.Match[bytes]) -> bytes:
 
 
 def blunt(raw: Text) -> Text:
-    """Write ``\\uf…`` for each ``\\ud…``, piece by piece: two copies more of the whole would be too many."""
+    """Write ``\\uf…`` for each ``\\ud…``, piece by piece, to save two more copies of the whole."""
     blunted = None
     for start in range(0, len(raw), BUILT):
         # An escape may begin in one piece and go on in the next.
@@ -111,11 +111,10 @@ def blunt(raw: Text) -> Text:
 
 
 def repeated_key(frame: Whole) -> str | None:
-    """Return a top-level key that routing depends on and that stands twice, if there is one.
+    """Return a repeated top-level key that routing depends on, if there is one.
 
-    Parsers differ in which of the two they believe, so such a frame could be one thing here and another at its
-    destination. Cheap for ordinary frames, 0.6 us: its members are gone through only if a key could repeat. Raises
-    TooMany.
+    Parsers differ in which of the two values they believe, so the relay and the server could read such a frame
+    differently. An ordinary frame costs 0.6 us; its members are scanned only if a key could repeat. Raises TooMany.
     """
     raw = frame.raw
     if len(raw) <= LARGE:
@@ -127,7 +126,7 @@ def repeated_key(frame: Whole) -> str | None:
 
 
 def _is_plain(raw: bytes, payload_size: int) -> bool:
-    """Tell whether a large message is its payload and, around it, each envelope key once: no scan of the payload."""
+    """Tell whether a large message has each envelope key once around its payload, without a scan of the payload."""
     before = _BEFORE_PAYLOAD.match(raw, 0, ENDS)
     if before is None or not payload_size:
         return False
@@ -159,7 +158,7 @@ _FRACTION = re.compile(rb"(-?)(\d{1,40})(?:\.(\d{1,40}))?(?:[eE]([+-]?\d{1,3}))?
 
 
 def read_id(token: bytes) -> RequestId | None:
-    """Return what a JSON value names as an id: a string, or an integer, also one that is written as a fraction."""
+    """Return the id that a JSON value means: a string or an integer, even if written as a fraction (``7.0``)."""
     if len(token) > MOST_NAME:
         return None
     with contextlib.suppress(*UNREADABLE):

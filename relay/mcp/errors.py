@@ -1,4 +1,4 @@
-"""The JSON-RPC errors of MCP: their codes, the HTTP status of each, and what a refusal says about a server's era."""
+"""The JSON-RPC errors of MCP: their codes, the HTTP status of each, and which era of servers sends them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _MODERN_ERRORS = (HEADER_MISMATCH, MISSING_CAPABILITY, UNSUPPORTED_VERSION)
 
 
 def is_modern_error(refusal: Frame) -> bool:
-    """Tell whether only a modern server refuses a request like this: what a client may conclude the era from."""
+    """Tell whether only a modern server sends this refusal, so that a client knows the server's era."""
     try:
         return _decode_refusal(refusal.raw).error.code in _MODERN_ERRORS
     except UNREADABLE:
@@ -55,9 +55,9 @@ def is_modern_error(refusal: Frame) -> bool:
 
 
 def error_for(refusal: Frame, request_id: RequestId) -> Frame | None:
-    """Return the JSON-RPC error in a refusal as the answer to ``request_id``; None if there is no such error.
+    """Return the JSON-RPC error in a refusal as the answer to ``request_id``; None if the refusal has no such error.
 
-    A server that could not read the request, or a gateway before it, refuses it under no id or one of its own.
+    A server that could not read the request, or a gateway before it, refuses it without an id or under another.
     """
     try:
         _decode_refusal(refusal.raw)
@@ -76,18 +76,18 @@ class _ErrorAnswer(msgspec.Struct):
 
 
 _decode_error = msgspec.json.Decoder(_ErrorAnswer).decode
-_ENDS = 4096  # bytes at each end of an answer in which its envelope is: a large one is not searched
+_ENDS = 4096  # bytes at each end of an answer that are searched for "error": a large payload is not
 _STATUSES = {-32601: 404, -32020: 400, -32021: 400, -32022: 400}
 
 
 def status_of(answer: Frame) -> int:
-    """Return the HTTP status of an answer of 2026-07-28: errors that concern the request as such have one."""
+    """Return the HTTP status of an answer of 2026-07-28: 404 or 400 for some errors, else 200."""
     code = _error_code(answer.raw)
     return 200 if code is None else _STATUSES.get(code, 200)
 
 
 def is_foreign_error(answer: Frame) -> bool:
-    """Tell whether an answer is an error that no server of 2026-07-28 gives to ``server/discover``."""
+    """Tell whether an answer is an error that no server of 2026-07-28 sends to ``server/discover``."""
     code = _error_code(answer.raw)
     return code is not None and not -32099 <= code <= -32020
 

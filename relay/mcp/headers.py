@@ -52,8 +52,8 @@ def is_session_id(value: str) -> bool:
 def request_headers(frame: Frame, facts: RequestFacts, tools: ToolHeaders | None = None) -> dict[str, str]:
     """Return the headers that mirror a modern frame; those of its parameters if its tool was listed.
 
-    What is no fit value for ``MCP-Protocol-Version`` or ``Mcp-Method``, which know no encoding, has no header: it is
-    for the server to refuse it.
+    ``MCP-Protocol-Version`` and ``Mcp-Method`` have no encoding. A value that does not fit gets no header, and the
+    server refuses the request.
     """
     headers: dict[str, str] = {}
     if facts.version is not None and _PLAIN.fullmatch(facts.version):
@@ -123,12 +123,12 @@ def _encode(value: str) -> str:
     is_sentinel = value.startswith(_SENTINEL) and value.endswith(_SENTINEL_END)
     if _PLAIN.fullmatch(value) and not is_sentinel:
         return value
-    # "replace": msgspec lets no half surrogate through, but nothing here depends on it.
+    # "replace": msgspec rejects half surrogates already, but this must not depend on it.
     return _SENTINEL + base64.b64encode(value.encode("utf-8", "replace")).decode() + _SENTINEL_END
 
 
 def _decode(value: str) -> str | None:
-    """Undo ``_encode``; None if a value says that it is Base64, and is not, or not in its one canonical form."""
+    """Undo ``_encode``; None if a value is marked as Base64 and is not canonical Base64 of UTF-8."""
     payload = value[len(_SENTINEL) : -len(_SENTINEL_END)]
     if value != _SENTINEL + payload + _SENTINEL_END:
         return value

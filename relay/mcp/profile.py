@@ -1,8 +1,8 @@
-"""What a listener knows of the server behind it: enough to refuse what its headers or version make invalid.
+"""What a listener knows of the server behind it: enough to refuse a request with a wrong header or version.
 
-A server on stdio sees no headers, and some stop looking at the version once they have begun, so the relay must check
-both (2026-07-28, Streamable HTTP, "Server Validation"). It learns from the answers that pass, and asks the server
-itself where it must know before a request goes on.
+A server on stdio sees no headers, and some servers ignore the version after the first request. So the relay must check
+both (2026-07-28, Streamable HTTP, "Server Validation"). It learns from the answers that pass, and asks the server where
+it must know before it forwards a request.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from relay.mcp.tool_headers import ToolHeaders
 
 __all__ = ["ServerProfile", "next_cursor"]
 
-_RELIST = 30.0  # seconds before a tool that is in no list makes us ask for the list again
+_RELIST = 30.0  # seconds after which a call of an unlisted tool makes the relay ask for the list again
 
 
 class _Result(msgspec.Struct):
@@ -44,12 +44,12 @@ def _result(answer: Frame) -> _Result:
 
 
 def next_cursor(answer: Frame) -> str | None:
-    """Return where a list goes on, if it does."""
+    """Return the cursor of the next page of a list, if there is one."""
     return read_text(_result(answer).nextCursor)
 
 
 def _versions(answer: Frame) -> tuple[str, ...] | None:
-    """Return the versions that a server says it supports, if it says any."""
+    """Return the versions that a server declares, if it declares any."""
     listed = _result(answer).supportedVersions
     if isinstance(listed, msgspec.UnsetType) or memoryview(listed).nbytes > _MOST_VERSIONS:
         return None
@@ -61,7 +61,7 @@ def _versions(answer: Frame) -> tuple[str, ...] | None:
 
 
 class ServerProfile:
-    """The versions and the tools of one server, as far as its answers have told them."""
+    """The versions and the tools of one server, learned from its answers."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         """Know nothing; ``clock`` gives seconds."""
@@ -78,11 +78,11 @@ class ServerProfile:
             self.versions = versions
 
     def supports(self, version: str | None) -> bool:
-        """Tell whether a version is served, as far as is known."""
+        """Tell whether the server supports a version; True if that is unknown."""
         return self.versions is None or version in self.versions
 
     def question(self, method: str | None, facts: RequestFacts) -> str | None:
-        """Return what the server must be asked before a request can be checked, if anything."""
+        """Return the method to ask the server before a request can be checked; None if nothing is missing."""
         if facts.version != MODERN_VERSION and self.versions is None:
             return "server/discover"
         if method == "tools/call" and facts.name is not None and self.tools.of(facts.name) is None:
@@ -91,5 +91,5 @@ class ServerProfile:
         return None
 
     def note_listed(self) -> None:
-        """Note that the list of tools has been asked for: a tool that is not in it is in none."""
+        """Note that the relay has just asked for the list of tools, so a tool that is missing there does not exist."""
         self._listed = self._clock()

@@ -35,7 +35,7 @@ class Annotation(msgspec.Struct, frozen=True):
 
 
 class InvalidTool(msgspec.Struct, frozen=True, gc=False):
-    """A tool that clients must leave out, because of an annotation."""
+    """A tool that clients must exclude because of a bad annotation."""
 
     name: str
     reason: str
@@ -44,9 +44,9 @@ class InvalidTool(msgspec.Struct, frozen=True, gc=False):
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _PRIMITIVE = ("string", "integer", "boolean")
 _LARGEST_SCHEMA = 1024 * 1024  # bytes
-_MOST_SCHEMA = 20_000  # values in the schemas of an answer that are annotated: each is built and looked at, 2 us
-# Where in a schema there are schemas (JSON Schema 2020-12, and what it replaced): as the value or a list of them, and
-# as members under names of the author's choice. All else is data, which may hold such a key and annotates nothing.
+_MOST_SCHEMA = 20_000  # values in the annotated schemas of one answer: to build and inspect each takes 2 us
+# The keywords of a schema that hold schemas (JSON Schema 2020-12 and earlier drafts): as a value or a list, or as
+# members under names that the author chose. All else is data: a key like ours in it annotates nothing.
 _HOLDING_SCHEMAS = frozenset(
     "additionalItems additionalProperties allOf anyOf contains contentSchema else if items not oneOf prefixItems"
     " propertyNames then unevaluatedItems unevaluatedProperties".split()
@@ -55,10 +55,10 @@ _NAMING_SCHEMAS = frozenset("$defs definitions dependencies dependentSchemas pat
 
 
 class ToolHeaders:
-    """Which headers the tools of one server want, as its answers to ``tools/list`` say."""
+    """Which headers the tools of one server require, learned from its answers to ``tools/list``."""
 
     def __init__(self, max_tools: int = 4096) -> None:
-        """Remember so many tools; of more, those listed last."""
+        """Remember up to ``max_tools`` tools, those listed last."""
         self._tools: dict[str, tuple[Annotation, ...]] = {}
         self._max_tools = max_tools
 
@@ -85,14 +85,14 @@ class ToolHeaders:
         return invalid
 
     def of(self, name: str) -> tuple[Annotation, ...] | None:
-        """Return the annotations of a tool; none if they were invalid, and None if the tool was never listed."""
+        """Return the annotations of a tool; an empty tuple if they were invalid, None if the tool was never listed."""
         return self._tools.get(name)
 
 
 def _read_schema(schema: bytes) -> object:
     try:
         return msgspec.json.decode(schema)
-    except UNREADABLE:  # the parts that were skipped before may hold what is no UTF-8
+    except UNREADABLE:  # the parts that were skipped before may hold bytes that are no UTF-8
         return None
 
 
@@ -148,8 +148,8 @@ def _shown(path: tuple[str, ...]) -> str:
     return repr(_short(".".join(path)))
 
 
-_INTEGER = re.compile(r"(-?)(?=[0-9])0*+([0-9]*+)(?:\.0++)?")  # possessive: a header is a stranger's
-_LONGEST_NUMBER = 400  # characters; a longer one is no value for a header
+_INTEGER = re.compile(r"(-?)(?=[0-9])0*+([0-9]*+)(?:\.0++)?")  # possessive: a stranger wrote the header
+_LONGEST_NUMBER = 400  # characters; a longer number gets no header
 _SHOWN = 100  # characters of a value in a reason
 
 
@@ -169,7 +169,7 @@ def mirrored(frame: Frame, facts: RequestFacts, tools: ToolHeaders | None) -> It
 
 
 def _value_at(arguments: bytes, path: tuple[str, ...]) -> bytes | None:
-    """Return the value at a path as it stands: of a key that stands twice, the last one's. Raises TooMany."""
+    """Return the bytes of the value at a path; the last one if a key is repeated. Raises TooMany."""
     start, end = 0, len(arguments)
     for key in path:
         try:
@@ -183,7 +183,7 @@ def _value_at(arguments: bytes, path: tuple[str, ...]) -> bytes | None:
 
 
 def _text_of(text: bytes | None) -> str | None:
-    """Return what a header says of a value; None for null, arrays and objects, of which it says nothing."""
+    """Return the text of a value for a header; None for null, arrays and objects, which have none."""
     if text is None:
         return None
     if text[:1] == b'"':

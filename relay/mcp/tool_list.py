@@ -1,4 +1,4 @@
-"""The tools in an answer to ``tools/list``: found one by one, and cut out without a change to anything else."""
+"""Find the tools in an answer to ``tools/list`` one by one, and cut some out without a change to any other byte."""
 
 from __future__ import annotations
 
@@ -25,10 +25,7 @@ _MOST_TOOLS = 5000  # of one answer: 7 us each
 
 
 def tools_in(answer: Frame) -> Iterator[tuple[str, bytes | None]]:
-    """Yield the names of an answer's tools, and their schemas if they may be annotated.
-
-    With one of them malformed, the others all the same.
-    """
+    """Yield the names of an answer's tools, and their schemas if they may be annotated; skip a malformed tool."""
     text, spans = _find_tools(answer.raw)
     for start, end in spans:
         try:
@@ -43,7 +40,7 @@ def tools_in(answer: Frame) -> Iterator[tuple[str, bytes | None]]:
 
 
 def _find_tools(raw: bytes) -> tuple[Text, list[Span]]:
-    """Return where the tools of an answer stand, as far as they are looked at, and the text they can be read in."""
+    """Return where the tools of an answer stand, up to the limit, and the text to read them in."""
     try:
         return raw, _spans_of_tools(raw)
     except UNREADABLE:
@@ -64,12 +61,12 @@ def _spans_of_tools(text: Text) -> list[Span]:
         for span in elements(text, _MOST_TOOLS, start):
             spans.append(span)
     except TooMany:
-        pass  # those that have been looked at are
+        pass  # the tools before the limit count
     return spans
 
 
 def without_tools(answer: Frame, names: Collection[str]) -> Frame:
-    """Return an answer to ``tools/list`` with the tools of these names cut out, and nothing else of it touched."""
+    """Return an answer to ``tools/list`` without the tools of these names; all other bytes stay."""
     text, spans = _find_tools(answer.raw)
     is_cut = [_name_of(text[start:end]) in names for start, end in spans]
     return Frame(_cut(answer.raw, spans, is_cut), answer.belongs_to)
@@ -83,7 +80,7 @@ def _name_of(tool: Text) -> str | None:
 
 
 def _cut(raw: bytes, spans: list[Span], is_cut: list[bool]) -> bytes:
-    """Leave out members of an array: each with what follows it, the last ones with what goes before them."""
+    """Cut elements out of an array, each with the comma after it, the last ones with the comma before."""
     last_kept = max((number for number, cut in enumerate(is_cut) if not cut), default=-1)
     pieces: list[bytes] = []
     kept_to = 0

@@ -1,10 +1,10 @@
 """One suite that every endpoint passes: ``await check_endpoint(make_pair)``. No test runner is needed.
 
-A pair is an endpoint and whatever drives its peer: ``far`` sees what the endpoint sends and says what it receives, as
-if it were the program at the other end. Capabilities say which laws a transport can show; none relaxes a law.
+A pair is an endpoint and its peer. ``far`` plays the program at the other end: it sees what the endpoint sends, and
+sends what the endpoint receives. Capabilities tell which laws a transport can show; no capability relaxes a law.
 
-    pair.py   what a test gives: Pair, Far, Capabilities
-    laws.py   what must hold
+    pair.py   what a test supplies: Pair, Far, Capabilities
+    laws.py   the laws
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ MakePair = Callable[[Limits], AbstractAsyncContextManager[Pair]]
 
 
 async def check_endpoint(make_pair: MakePair, capabilities: Capabilities | None = None) -> None:
-    """Run every law that the transport can show, each with a pair of its own.
+    """Run every law that the transport can show, each with a new pair.
 
-    Raises AssertionError for the first that does not hold, TimeoutError for one that takes more than 15 seconds; a note
-    of the exception says which.
+    Raises AssertionError for the first law that does not hold, and TimeoutError for a law that takes more than 15
+    seconds. A note of the exception names the law.
     """
     can = capabilities or Capabilities()
     for law, is_shown in laws_for(can):

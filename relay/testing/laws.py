@@ -1,4 +1,4 @@
-"""The laws of an endpoint, each a function that takes a pair and raises AssertionError where it does not hold."""
+"""The laws of an endpoint: functions that take a pair and raise AssertionError if the law does not hold."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ async def order_is_kept_outwards(pair: Pair, can: Capabilities) -> None:
 
 
 async def large_frames_pass_inwards(pair: Pair, can: Capabilities) -> None:
-    """One of 1 MiB and one at the limit, with small ones around them."""
+    """A frame of 1 MiB and a frame at the limit, with small frames around them."""
     frames = [request(1), of_size(2, 2**20), request(3), of_size(4, CHECK_LIMITS.max_frame_bytes), request(5)]
     async with asyncio.TaskGroup() as group:
         receiving = group.create_task(take(pair.near, 5))
@@ -71,7 +71,7 @@ async def large_frames_pass_inwards(pair: Pair, can: Capabilities) -> None:
 
 
 async def large_frames_pass_outwards(pair: Pair, can: Capabilities) -> None:
-    """The same, the other way."""
+    """The same frames in the other direction."""
     frames = [request(1), of_size(2, 2**20), request(3), of_size(4, CHECK_LIMITS.max_frame_bytes), request(5)]
     async with asyncio.TaskGroup() as group:
         receiving = group.create_task(take(pair.far, 5))
@@ -82,7 +82,7 @@ async def large_frames_pass_outwards(pair: Pair, can: Capabilities) -> None:
 
 
 async def a_frame_beyond_the_limit_ends_only_itself(pair: Pair, can: Capabilities) -> None:
-    """One byte more than the limit: dropped by whichever side sees it, and what follows arrives."""
+    """A frame one byte above the limit is dropped by the side that sees it, and the next frame arrives."""
     frames = [request(1), of_size(2, CHECK_LIMITS.max_frame_bytes + 1), request(3)]
     async with asyncio.TaskGroup() as group:
         receiving = group.create_task(take(pair.near, 2))
@@ -91,7 +91,7 @@ async def a_frame_beyond_the_limit_ends_only_itself(pair: Pair, can: Capabilitie
 
 
 async def the_end_has_no_frames(pair: Pair, can: Capabilities) -> None:
-    """After the last frame comes ``()``, and again, however often one asks."""
+    """After the last frame ``receive`` returns ``()``, and again with each call."""
     await pair.far.send([request(1)])
     await pair.far.send_eof()
     _same(await take(pair.near, 9), [request(1)])
@@ -100,7 +100,7 @@ async def the_end_has_no_frames(pair: Pair, can: Capabilities) -> None:
 
 
 async def late_answers_pass_a_half_closed_endpoint(pair: Pair, can: Capabilities) -> None:
-    """After ``send_eof`` the peer sees the end, may still answer, and ``send`` is refused."""
+    """After ``send_eof`` the peer sees the end and may still answer, and ``send`` is refused."""
     await pair.near.send([request(1)])
     await pair.near.send_eof()
     _same(await take(pair.far, 9), [request(1)])
@@ -114,7 +114,7 @@ async def late_answers_pass_a_half_closed_endpoint(pair: Pair, can: Capabilities
 
 
 async def a_second_receiver_is_refused(pair: Pair, can: Capabilities) -> None:
-    """EndpointBusy for the second; the first is not disturbed."""
+    """The second receiver gets EndpointBusy; the first receives as before."""
     async with asyncio.TaskGroup() as group:
         receiving = group.create_task(take(pair.near, 1))
         await asyncio.sleep(0)
@@ -125,7 +125,7 @@ async def a_second_receiver_is_refused(pair: Pair, can: Capabilities) -> None:
 
 
 async def an_unread_sink_blocks_the_sender(pair: Pair, can: Capabilities) -> None:
-    """A peer that does not read stops ``send`` within bounded bytes; when it reads on, nothing is missing."""
+    """A peer that does not read stops ``send`` within bounded bytes; once it reads again, no frame is missing."""
     frame_size, sent = 64 * 1024, 0
     frames = [of_size(number, frame_size) for number in range(can.most_buffered // frame_size + 40)]
 
@@ -138,7 +138,7 @@ async def an_unread_sink_blocks_the_sender(pair: Pair, can: Capabilities) -> Non
     async with asyncio.TaskGroup() as group:
         producing = group.create_task(produce())
         before = -1
-        while before != sent or sent == 0:  # until nothing has moved for a while
+        while before != sent or sent == 0:  # until no frame has been sent for a while
             before = sent
             await asyncio.sleep(0.15)
         _hold(not producing.done(), f"{sent} frames of {frame_size} bytes were accepted unread")
@@ -149,7 +149,7 @@ async def an_unread_sink_blocks_the_sender(pair: Pair, can: Capabilities) -> Non
 
 
 async def a_slow_receiver_loses_nothing(pair: Pair, can: Capabilities) -> None:
-    """What comes while nobody receives waits, and all of it arrives when somebody does."""
+    """Frames that come while no task receives are kept, and all arrive once a task does."""
     frames = [of_size(number, 32 * 1024) for number in range(100)]
     async with asyncio.TaskGroup() as group:
         group.create_task(pair.far.send(frames))
@@ -161,7 +161,7 @@ async def a_slow_receiver_loses_nothing(pair: Pair, can: Capabilities) -> None:
 
 
 async def cancelling_receive_loses_nothing(pair: Pair, can: Capabilities) -> None:
-    """However often a receiver gives up, also just when a frame comes, the next one gets everything."""
+    """A receiver may be cancelled at any time, even just as a frame comes: the next receiver gets every frame."""
     frames, received = numbered(50), list[Frame]()
     for frame in frames:
         async with asyncio.TaskGroup() as group:
@@ -179,7 +179,7 @@ async def cancelling_receive_loses_nothing(pair: Pair, can: Capabilities) -> Non
 
 
 async def cancelling_send_leaves_it_closeable(pair: Pair, can: Capabilities) -> None:
-    """A sender that was held back and gave up: the endpoint can be closed, in bounded time."""
+    """After a blocked ``send`` was cancelled, the endpoint closes in bounded time."""
     big = of_size(1, 2**20)
 
     async def produce() -> None:
@@ -194,7 +194,7 @@ async def cancelling_send_leaves_it_closeable(pair: Pair, can: Capabilities) -> 
 
 
 async def closing_ends_it(pair: Pair, can: Capabilities) -> None:
-    """A waiting receiver gets ``()``, a sender EndpointClosed; closing is bounded, and twice is no harm."""
+    """A waiting receiver gets ``()`` and a sender EndpointClosed. Closing is bounded, and closing twice is harmless."""
     async with asyncio.TaskGroup() as group:
         receiving = group.create_task(pair.near.receive())
         await asyncio.sleep(0.01)
@@ -208,14 +208,14 @@ async def closing_ends_it(pair: Pair, can: Capabilities) -> None:
 
 
 async def received_frames_survive_the_close(pair: Pair, can: Capabilities) -> None:
-    """What had come before ``aclose`` can still be taken, then ``()``."""
+    """Frames that came before ``aclose`` can still be received, then ``receive`` returns ``()``."""
     sent = [request(1), request(2)]
     await pair.far.send([request(0)])
     _same(await take(pair.near, 1), [request(0)])
     await pair.far.send(sent)
     inbox = _inbox_of(pair.near)
     if inbox is None:
-        await asyncio.sleep(0.1)  # nobody says what has come
+        await asyncio.sleep(0.1)  # no inbox tells what has come
     else:
         await _until(lambda: inbox.waiting_bytes > 0)
     await pair.near.aclose()
@@ -228,7 +228,7 @@ async def received_frames_survive_the_close(pair: Pair, can: Capabilities) -> No
 
 
 async def a_vanished_peer_is_the_end(pair: Pair, can: Capabilities) -> None:
-    """What it had said is received, then the end: ``()``, or the failure where the transport tells one."""
+    """The peer's frames are received, then the end: ``()``, or the failure if the transport reports one."""
     await pair.far.send([request(1)])
     _same(await take(pair.near, 1), [request(1)])
     await pair.far.vanish()
@@ -240,7 +240,7 @@ async def a_vanished_peer_is_the_end(pair: Pair, can: Capabilities) -> None:
 
 
 async def a_vanished_peer_does_not_hold_a_sender(pair: Pair, can: Capabilities) -> None:
-    """A sender that was held back by a peer that goes is told of it."""
+    """A sender that a peer held back gets an error when that peer vanishes."""
 
     async def produce() -> None:
         while True:
@@ -259,7 +259,7 @@ async def _ends_with_a_relay_error(work: Awaitable[None]) -> None:
 
 
 def _inbox_of(endpoint: Endpoint) -> FrameInbox | None:
-    """Look for an endpoint's inbox, which knows how much has come and was not taken yet."""
+    """Find an endpoint's inbox, which knows how much has come and was not received yet."""
     holders = (endpoint, getattr(endpoint, "_reader", None))
     found = (getattr(holder, name, None) for holder in holders for name in ("_inbox", "inbox"))
     return next((one for one in found if isinstance(one, FrameInbox)), None)
@@ -272,7 +272,7 @@ async def _until(condition: Callable[[], bool], seconds: float = 2.0) -> None:
                 await asyncio.sleep(0.002)
 
 
-# What a law says when it does not hold: pytest explains no assert that is not in a test file, and -O leaves them out.
+# Not assert: pytest explains asserts in test files only, and -O removes them.
 
 
 def _hold(holds: bool, otherwise: str) -> None:
@@ -281,7 +281,7 @@ def _hold(holds: bool, otherwise: str) -> None:
 
 
 def _same(seen: Sequence[Frame], expected: Sequence[Frame]) -> None:
-    """See that frames are these, byte for byte."""
+    """Check that frames are equal, byte for byte."""
     for number, (one, other) in enumerate(zip(seen, expected, strict=False)):
         _hold(one.raw == other.raw, f"frame {number} is {one.raw[:80]!r}, not {other.raw[:80]!r}")
     _hold(len(seen) == len(expected), f"{len(seen)} frames came where {len(expected)} should have")

@@ -1,4 +1,4 @@
-"""An endpoint and its peer, in the hands of a test: what ``check_endpoint`` is given, and what its laws are made of."""
+"""An endpoint and the peer that a test drives: what ``check_endpoint`` gets, and helpers of its laws."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from relay.limits import Limits
 __all__ = ["CHECK_LIMITS", "Capabilities", "Far", "Pair", "far_of", "joined", "numbered", "of_size", "request", "take"]
 
 CHECK_LIMITS = Limits(max_frame_bytes=2 * 2**20, close_grace=0.5, linger=1, stall=5)
-"""What ``make_pair`` is called with: small enough to be reached."""
+"""The limits that ``make_pair`` gets, small enough to be reached."""
 
 
 class Far(Protocol):
-    """The peer, in the hands of the test."""
+    """The peer, driven by the test."""
 
     async def receive(self) -> Sequence[Frame]:
-        """Return what the endpoint has sent since the last call; ``()`` once it has said that no more will come."""
+        """Return what the endpoint has sent since the last call; ``()`` after its ``send_eof``."""
 
     async def send(self, frames: Sequence[Frame]) -> None:
-        """Say something to the endpoint; waits while it does not take it."""
+        """Send frames to the endpoint; waits while the endpoint takes none."""
 
     async def send_eof(self) -> None:
-        """Say that no more will come."""
+        """Tell the endpoint that no more will come."""
 
     async def vanish(self) -> None:
-        """Go without a word."""
+        """Disconnect without an end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,11 +46,11 @@ class Capabilities:
     blocks_sender: bool = True
     """A peer that does not read holds ``send`` back (a regular file never does)."""
     vanishing_breaks: bool = False
-    """A peer that goes without a word is known to have failed: ``receive`` raises instead of ``()``."""
+    """A peer that disconnects without an end has failed: ``receive`` raises instead of returning ``()``."""
     most_buffered: int = 4 * 2**20
-    """Bytes beyond which ``send`` must have been held back: ours, the kernel's, the peer's."""
+    """Bytes after which ``send`` must block: the buffers of the endpoint, the kernel and the peer."""
     bounds_frames: bool = True
-    """A frame beyond the limit is seen and dropped (in memory nothing is framed)."""
+    """A frame above the limit is detected and dropped (in memory, nothing is framed)."""
 
 
 @dataclass(slots=True)
@@ -81,7 +81,7 @@ class far_of:  # a function in spirit: makes a Far of an Endpoint
         await self.endpoint.send_eof()
 
     async def vanish(self) -> None:
-        """Close it, or do what the test says."""
+        """Close the endpoint, or call ``on_vanish``."""
         if self.on_vanish is not None:
             self.on_vanish()
         else:
@@ -90,7 +90,7 @@ class far_of:  # a function in spirit: makes a Far of an Endpoint
 
 @contextlib.asynccontextmanager
 async def joined(near: Endpoint, far: Far) -> AsyncIterator[Pair]:
-    """Make a pair of two endpoints that need only be closed."""
+    """Make a pair of two endpoints, and close both at the end."""
     try:
         yield Pair(near, far)
     finally:
@@ -114,7 +114,7 @@ def of_size(number: int, size: int) -> Frame:
 
 
 async def take(source: Endpoint | Far, count: int) -> list[Frame]:
-    """Receive until so many frames have come, or the end."""
+    """Receive until ``count`` frames have come, or the end."""
     frames: list[Frame] = []
     while len(frames) < count and (batch := await source.receive()):
         frames += batch
