@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import dataclasses
 import re
 import sys
 import tempfile
@@ -127,9 +128,15 @@ async def far_end(folder: Path) -> AsyncIterator[dict[str, str]]:
 
 
 async def run_pairs(
-    target: str, folder: Path, far: dict[str, str], frames: int, *, is_theirs: bool = False
+    target: str,
+    folder: Path,
+    far: dict[str, str],
+    frames: int,
+    *,
+    is_theirs: bool = False,
+    largest: int = 16 * 2**20,
 ) -> AsyncGenerator[Row]:
-    """Run every listener before one target; yield a row for each that makes sense."""
+    """Run every listener before one target; yield a row for each that makes sense. ``largest`` is in bytes."""
     async with contextlib.AsyncExitStack() as stack:
         words = await stack.enter_async_context(server_words(target, far, is_theirs=is_theirs))
         near: dict[str, str] | None = None
@@ -137,6 +144,7 @@ async def run_pairs(
             parts = (theirs if is_theirs else ours)(listener, target)
             if parts is None:
                 continue
+            parts = dataclasses.replace(parts, large=min(parts.large, largest))
             if near is None or target == "stdio":  # whose one server is gone with its one client
                 server = words if target == "stdio" else ()
                 relay = relaying(folder, *(("stdio:",) if target == "stdio" else words), server=server)

@@ -30,8 +30,6 @@ A batch is answered as one batch; one whose first params have ``"apart": true``,
 
 import json
 import os
-import random
-import subprocess
 import sys
 import threading
 import time
@@ -105,6 +103,8 @@ def progress(token: object, count: int) -> None:
 
 def spill() -> None:
     """Answer all that was gathered, each after its progress, one's among the others'."""
+    import random  # here, as of hundreds of these servers few need it, and each would start 5 ms later
+
     random.Random(20260728).shuffle(_gathered)
     for _, params, count in _gathered:
         token = json.loads(params).get("_meta", {}).get("progressToken")
@@ -179,6 +179,8 @@ def handle(method: str, request_id: str, params: str) -> "str | None":
         say(echo)
         threading.Event().wait()
     elif method == "grandchild":
+        import subprocess  # as above: 10 ms
+
         child = subprocess.Popen(["/bin/sleep", "1000"], stdin=subprocess.DEVNULL)
         return answer(request_id, json.dumps({"pid": os.getpid(), "child": child.pid}))
     elif method == "pid":

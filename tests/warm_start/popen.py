@@ -6,7 +6,7 @@ import atexit
 import functools
 import inspect
 import itertools
-import json
+import marshal
 import os
 import platform
 import socket
@@ -121,7 +121,7 @@ class Popen(subprocess.Popen[Any]):
             with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
                 connection.connect(forker.address.replace("@", "\0"))
                 descriptors = [number if end == -1 else end for number, end in enumerate(ends)]
-                socket.send_fds(connection, [json.dumps(request).encode()], descriptors)
+                socket.send_fds(connection, [marshal.dumps(request, 2)], descriptors)
                 self.pid = int(connection.recv(64))
             self._child_created: bool = True
         finally:

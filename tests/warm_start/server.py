@@ -1,7 +1,7 @@
 """Fork a program for whoever asks: ``server.py LISTENER MODULE…``, under the interpreter of the programs.
 
 It imports the modules, takes requests at the socket of that number, and ends with its parent. A request is one packet
-of JSON, with the program's descriptors 0 to 2; ``ours`` asks for a child of the asker, whose own child this process
+of marshal, with the program's descriptors 0 to 2; ``ours`` asks for a child of the asker, whose own child this process
 must be. The answer is the process id. An asker without ``ours`` is told the exit code too, and kills the program where
 it leaves earlier.
 
@@ -16,7 +16,7 @@ import ctypes
 import gc
 import importlib
 import io
-import json
+import marshal
 import os
 import pkgutil
 import platform
@@ -69,7 +69,7 @@ class Server:
         if user != os.getuid() or len(descriptors) < 3:  # a stranger, or one who has left
             asker.close()
             return None
-        request: Request = json.loads(packet)
+        request: Request = marshal.loads(packet)
         process = _fork_for_parent() if request["ours"] else os.fork()
         if process == 0:
             self._become(asker, descriptors)

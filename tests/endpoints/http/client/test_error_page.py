@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gzip
 import json
 import zlib
@@ -227,11 +228,17 @@ async def test_answer_that_cannot_be_unpacked_is_an_error(door: str, fault: str)
         assert "result" in await client.call(2)
 
 
+@functools.cache
+def packed(byte: bytes, size: int) -> bytes:
+    """Pack that many of the same byte, once for all tests."""
+    return gzip.compress(byte * size)
+
+
 @pytest.mark.parametrize("door", CALL_DOORS)
 async def test_bomb_ends_at_the_limit(door: str) -> None:
     """What unpacks to more than a frame may have is an error of its own size, and costs no more than that."""
     limits = Limits(max_frame_bytes=1_000_000)
-    bomb = gzip.compress(b" " * 64 * 2**20)
+    bomb = packed(b" ", 64 * 2**20)
     async with FaultServer.running(Packing("gzip", bomb)) as server, calling(door, server, limits) as client:
         assert (await client.call(1))["error"]["code"] == -32003
 
@@ -459,10 +466,10 @@ async def test_unpacking_gives_the_same_bytes(size: int, coding: str, piece: int
 
 async def test_unpacking_lets_others_run() -> None:
     """A body that unpacks to much does not hold up the loop."""
-    packed = gzip.compress(b"\0" * 32 * 2**20)
+    body = packed(b"\0", 32 * 2**20)
 
     async def pieces() -> AsyncIterator[bytes]:
-        yield packed
+        yield body
 
     turns = 0
 
