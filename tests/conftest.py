@@ -28,6 +28,7 @@ import traceback
 from collections.abc import Awaitable, Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -229,12 +230,19 @@ def _run(test: AsyncTest, item: pytest.Function, *args: object, **kwargs: object
             pytest.fail(f"reached the loop's exception handler:\n  {told}")
 
     # Debug mode keeps where each handle, future and task was made: one line of it, where all would take half of a
-    # test's time. The last two have it from here, without a word on how many.
-    asyncio.constants.DEBUG_STACK_DEPTH = 1  # type: ignore[attr-defined]  # has no types
+    # test's time. The last two have it from the second, without a word on how many.
+    asyncio.format_helpers.extract_stack = _line_of  # type: ignore[attr-defined]  # has no types
     traceback.extract_stack.__defaults__ = (None, 1)
     # uvloop's own debug mode only warns of slow callbacks, at the price of a traceback for every handle.
     with asyncio.Runner(debug=loop_name == "asyncio", loop_factory=_loop_factory(loop_name)) as runner:
         runner.run(bounded())
+
+
+def _line_of(frame: FrameType) -> traceback.StackSummary:
+    """Keep one line of where something was made, and read no file before someone asks for its text."""
+    code = frame.f_code
+    place = traceback.FrameSummary(code.co_filename, frame.f_lineno, code.co_name, lookup_line=False)
+    return traceback.StackSummary.from_list([place])
 
 
 async def _within(seconds: float, test: Awaitable[object]) -> None:

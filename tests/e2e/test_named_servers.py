@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import websockets
 
-from tests import peers
+from tests import peers, warm_start
 from tests.e2e.oracle import (
     Client,
     Oracle,
@@ -195,7 +195,7 @@ async def test_every_way_in_and_the_rules_of_the_root() -> None:
 @pytest.mark.timeout(60)
 def test_the_official_clients_at_named_servers() -> None:
     """Streamable HTTP and HTTP+SSE of the SDKs, through a command and through the URL of another relay."""
-    command = peers.server_command("py2")
+    command = warm_start.stand_in(peers.server_command("py2"))
     with run_words(*named(local=command)) as inner:
         base = inner.base.removesuffix("/servers/NAME")
         with run_words("--named-server", "far", f"{base}/servers/local/mcp", *named(near=command)) as relay:
