@@ -49,14 +49,14 @@ AsyncTest = Callable[..., Awaitable[object]]
 TEST_TIMEOUT = 50.0  # nothing a test waits for takes longer on a loaded CI machine, unless it says so
 CLEAN_UP = 40.0  # what a test that was given up may take to end its processes
 TOGETHER = (
-    "tests/app/test_completion.py",  # a shell
-    "tests/dropins/test_examples.py",  # servers of an SDK
-    "tests/e2e/test_check.py",  # a relay
-    "tests/e2e/test_connect_modern.py",  # servers of the SDKs
     "tests/e2e/test_sdk_matrix.py",  # the first of these tests starts what all of them want
+    "tests/dropins/test_examples.py",  # servers of an SDK
+    "tests/e2e/test_connect_modern.py",  # servers of the SDKs
     "tests/e2e/test_serve_answers.py",  # two relays
+    "tests/e2e/test_check.py",  # a relay
+    "tests/app/test_completion.py",  # a shell
 )
-"""Files whose tests share what takes seconds to start."""
+"""Files whose tests share what takes seconds to start, the longest first."""
 LEAK_GRACE = 2.0  # closing takes a few turns of the loop, a killed child until it is reaped
 
 settings.register_profile("default", deadline=None)  # a busy machine is no failure
@@ -134,8 +134,17 @@ class Shares(LoadScopeScheduling):  # type: ignore[misc]  # has no types
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Shares | None:
-    """Use ours, unless the command line names another with `--dist`."""
+    """Use ours, unless the command line names another with `--dist`; the longest come first, not the most."""
+    config.option.loadscopereorder = False
     return Shares(config, log) if config.getvalue("dist") == "load" else None
+
+
+def _turn(item: pytest.Item) -> int:
+    """Tell when a test's turn is among several workers: the long ones first, so that all workers end together."""
+    file = item.nodeid.partition("::")[0]
+    if file in TOGETHER:
+        return TOGETHER.index(file)
+    return len(TOGETHER) + (not file.startswith("tests/e2e/"))
 
 
 # -- which tests, on which loop ---------------------------------------------------------------------------------------
@@ -157,6 +166,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if config.getoption("--ordinary-way"):
         config.hook.pytest_deselected(items=list(filter(_is_about_a_shortcut, items)))
         items[:] = itertools.filterfalse(_is_about_a_shortcut, items)
+    if hasattr(config, "workerinput"):
+        items.sort(key=_turn)
     for item in items:
         bound = item.get_closest_marker("async_timeout")
         if bound is not None and item.get_closest_marker("timeout") is None:
