@@ -6,6 +6,7 @@ VENV ?= .venv
 NEWEST = .venv-newest
 ARGS =
 ONCE =
+# With RELAY_TESTS_EXEC=1 every program starts as users start it; most are forked otherwise (tests/warm_start).
 # Much of the time of a test is waiting: more of them at once than there are CPUs. 0 is none but pytest itself.
 WORKERS ?= 4
 

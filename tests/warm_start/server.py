@@ -176,7 +176,7 @@ def end(code: object) -> None:
 
 def prepare(modules: list[str]) -> None:
     """Import what the programs will; what is not there, they will miss themselves."""
-    sys.path.insert(0, os.getcwd())
+    sys.path[0] = os.getcwd()  # where this file was, whose neighbours are no modules of theirs
     for module in modules:
         with contextlib.suppress(ImportError):
             for name in _package(module.removesuffix(".*")) if module.endswith(".*") else [module]:
