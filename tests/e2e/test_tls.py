@@ -395,6 +395,7 @@ async def test_both_sides_say_that_a_client_certificate_is_missing(kind: str, au
             port = None
             while port is None:
                 line = (await process.stderr.readline()).decode()
+                assert line, "the relay ended before it listened"
                 port = re.search(r"listening on \w+://[^ ]*?:(\d+)", line)
             scheme = {"ws": "wss", "tcp": "tls"}.get(kind, "https")
             path = {"tcp": "", "sse": "/sse"}.get(kind, "/mcp")
