@@ -1,7 +1,7 @@
-"""The two interfaces every transport implements: Endpoint, one side of a pipe, and Listener, which yields them.
+"""The interfaces that every transport implements: Endpoint, one side of a pipe, and Listener, which yields endpoints.
 
-The end of an endpoint has three names, and they are three things: *finished* (the peer will send no more), *closed*
-(we ended it) and *broken* (it failed).
+An endpoint ends in one of three ways: it is *finished* (the peer will send no more), *closed* (the relay ended it) or
+*broken* (it failed).
 """
 
 from __future__ import annotations
@@ -18,43 +18,43 @@ if TYPE_CHECKING:
 __all__ = ["ClientEndpoint", "Endpoint", "Listener", "OffersFrames", "SendsAtOnce", "SpeaksTransport", "Taker"]
 
 Taker: TypeAlias = Callable[[Sequence[Frame]], bool]
-"""Offered frames: takes all of them and returns True, or none."""
+"""A function that takes all offered frames and returns True, or takes none and returns False."""
 
 
 @runtime_checkable
 class Endpoint(Protocol):
-    """One side of a pipe: a peer, whatever the transport."""
+    """One side of a pipe: a peer behind any transport."""
 
     @property
     def name(self) -> str:
-        """What logs and errors call it."""
+        """The endpoint's name in logs and errors."""
 
     async def receive(self) -> Sequence[Frame]:
-        """Return what has come since the last call: at least one frame, or ``()`` once this side has finished.
+        """Return the frames since the last call: at least one, or ``()`` once this side has finished.
 
-        Cancelling loses nothing. Raises EndpointBroken if the peer failed, EndpointBusy for a second receiver.
+        Cancellation loses no frame. Raises EndpointBroken if the peer failed, and EndpointBusy for a second receiver.
         """
 
     def call_at_end(self, callback: Callable[[], None]) -> None:
-        """Call ``callback`` once the peer will send no more, though frames of it may still wait to be received.
+        """Call ``callback`` once the peer will send no more, even if received frames still wait in the inbox.
 
-        For a task that cannot wait in ``receive``, because it waits in the ``send`` of another endpoint.
+        A task that waits in the ``send`` of another endpoint cannot call ``receive``, and learns of the end this way.
         """
 
     async def send(self, frames: Sequence[Frame]) -> None:
-        """Hand frames to the peer; returns once they are below the high-water mark: this is the backpressure.
+        """Send frames to the peer; return once the buffer is below its high-water mark. This is the backpressure.
 
-        If cancelled, some, all or none may have been sent. Raises EndpointBroken or EndpointClosed.
+        A cancelled call may have sent some frames, all or none. Raises EndpointBroken or EndpointClosed.
         """
 
     async def send_eof(self) -> None:
-        """Tell the peer that no more will be sent; what the peer still sends is still received."""
+        """Tell the peer that no more frames follow; the endpoint still receives."""
 
     async def aclose(self, reason: RelayError | None = None) -> None:
-        """End it: idempotent, bounded, quiet on a dead peer.
+        """Close the endpoint; the call is idempotent, bounded, and quiet on a dead peer.
 
-        Requests of this peer that wait for an answer get an error that carries ``reason``; frames already received
-        can still be taken, then ``receive`` returns ``()``.
+        This peer's open requests get an error that carries ``reason``. ``receive`` still returns the frames that have
+        arrived, then ``()``.
         """
 
 
@@ -66,9 +66,9 @@ class OffersFrames(Protocol):
     """A source that can hand frames over in the callback that brought them, without a turn of the loop."""
 
     def offer_to(self, taker: Taker) -> None:
-        """Offer frames to ``taker`` as they come, while ``receive`` waits and nothing is before them.
+        """Offer frames to ``taker`` as they arrive, while ``receive`` waits and no frame is before them.
 
-        ``receive`` returns what the taker does not take.
+        ``receive`` returns the frames that ``taker`` does not take.
         """
 
 
@@ -77,7 +77,7 @@ class SendsAtOnce(Protocol):
     """A sink that can send without a turn of the loop."""
 
     def send_at_once(self, frames: Sequence[Frame]) -> bool:
-        """Do what ``send`` does, if it would neither wait nor fail; else do nothing and return False."""
+        """Send as ``send`` does if that neither waits nor fails; else do nothing and return False."""
 
 
 @runtime_checkable
@@ -111,14 +111,14 @@ class SpeaksTransport(Protocol):
 
 
 class Listener(Protocol):
-    """A place where peers come: one endpoint for each."""
+    """An address where peers connect, which yields an endpoint for each."""
 
     @property
     def url(self) -> str:
-        """The address actually bound, as a client on this machine would write it."""
+        """The bound address, as a client on this machine writes it."""
 
     def __aiter__(self) -> AsyncIterator[Endpoint]:
-        """Yield an endpoint for each peer, until the listener is closed."""
+        """Yield an endpoint for each peer until the listener is closed."""
 
     async def aclose(self) -> None:
-        """Stop listening. Endpoints already yielded live on."""
+        """Stop listening; endpoints that it has yielded stay open."""

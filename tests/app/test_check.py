@@ -215,7 +215,7 @@ def test_noise_on_stdout_is_shown_and_no_failure(run: Any) -> None:
     done = run("--json", *words)
     assert (done.code, done.report["noise"]) == (0, 2)
     first, *lines = done.err.splitlines()
-    assert "WARNING" in first and "wrote a line on stdout that is not JSON-RPC" in first
+    assert "WARNING" in first and "wrote a line to stdout that is not JSON-RPC" in first
     assert lines == [f"[{PROGRAM}] hello", f"[{PROGRAM}] again"]
 
 

@@ -1,7 +1,8 @@
-"""A child process as an endpoint: frames to its stdin and from its stdout.
+"""An endpoint over a child process: the relay writes frames to its stdin and reads frames from its stdout.
 
-MCP, Transports, "stdio", and Lifecycle, "Shutdown": close its stdin, give it time, then SIGTERM, then SIGKILL; here to
-its whole process group, because ``npx`` and shells leave grandchildren. An argv list, never a shell.
+MCP, Transports, "stdio", and Lifecycle, "Shutdown": close the child's stdin, give it time, then SIGTERM, then SIGKILL.
+The relay signals the whole process group, because ``npx`` and shells leave grandchildren. It starts an argv list, never
+a shell.
 """
 
 from __future__ import annotations
@@ -33,18 +34,16 @@ __all__ = ["Child", "child_environment", "resolve_program"]
 logger = logging.getLogger("relay")
 
 _WINDOWS = os.name == "nt"
-_EXIT_AFTER_EOF = (
-    0.5  # between the two signs of an end, EOF on stdout and the exit: one without the other is an end too
-)
+_EXIT_AFTER_EOF = 0.5  # seconds between EOF on stdout and the exit; after them, one without the other is an end too
 _GROUP_POLL = 0.02
 
-# What both official SDKs hand to servers they start, and no more: the relay's own secrets stay here.
+# Only what both official SDKs pass to the servers that they start, so that the relay's own secrets stay here.
 _POSIX_VARIABLES = ("HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER")
 _WINDOWS_VARIABLES = (
     "APPDATA", "HOMEDRIVE", "HOMEPATH", "LOCALAPPDATA", "PATH", "PATHEXT", "PROCESSOR_ARCHITECTURE", "PROGRAMFILES",
     "SYSTEMDRIVE", "SYSTEMROOT", "TEMP", "USERNAME", "USERPROFILE",
 )  # fmt: skip
-# Never handed on, not even when everything is: they speak to the relay itself.
+# The relay never passes these on, not even with --pass-environment: they are for the relay itself.
 _OWN_VARIABLES = (
     "API_ACCESS_TOKEN",
     "PROXY_TOKEN",
@@ -62,7 +61,7 @@ _CMD_METACHARACTERS = frozenset('&|<>^%"!')
 def child_environment(
     extra: Mapping[str, str] | None = None, *, pass_all: bool = False, base: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """Return the environment for a child: the SDKs' short list, or everything but our own, and ``extra`` over it."""
+    """Return a child's environment: the SDKs' short list, or all but the relay's own variables, plus ``extra``."""
     source = os.environ if base is None else base
     if pass_all:
         chosen = {
@@ -78,10 +77,10 @@ def child_environment(
 
 
 def resolve_program(command: Sequence[str], env: Mapping[str, str], cwd: str | None = None) -> list[str]:
-    """Return the argv with its program found on the child's PATH. Raises ConfigError if there is none.
+    """Return the argv with the full path of its program, found on the child's PATH.
 
-    On Windows this finds ``npx.cmd`` for ``npx``; cmd.exe re-parses a batch file's arguments, so those that it would
-    read as operators are refused.
+    Raises ConfigError if there is no such program. On Windows this finds ``npx.cmd`` for ``npx``. cmd.exe parses a
+    batch file's arguments again, so this rejects arguments that cmd.exe would read as operators.
     """
     if not command or not command[0]:
         raise ConfigError("no command given")
@@ -105,7 +104,7 @@ def resolve_program(command: Sequence[str], env: Mapping[str, str], cwd: str | N
 
 
 class _ChildReader(FrameReader):
-    """Reads the child's stdout and sets aside what is not JSON-RPC."""
+    """Reads the child's stdout and filters out lines that are not JSON-RPC."""
 
     def __init__(
         self, name: str, limits: Limits, writer: FrameWriter, on_noise: Callable[[bytes], None] | None
@@ -131,7 +130,7 @@ class _ChildReader(FrameReader):
         super().buffer_read(buffer, size)
 
     def eof_received(self) -> bool:
-        """Note the end; whether it is one in good order, the exit decides: see ``_Ends``."""
+        """Note the end of stdout; the exit status decides whether the end is orderly, see ``_Ends``."""
         if not self.has_ended:
             self.has_ended = True
             self.on_end()
@@ -141,7 +140,7 @@ class _ChildReader(FrameReader):
         self.eof_received()
 
     def finish(self) -> None:
-        """Deliver a last line without a newline, then the end."""
+        """Deliver a last line that has no newline, then the end."""
         super().eof_received()
 
     def accept(self, pieces: list[Frame | Oversized]) -> list[Frame]:
@@ -156,8 +155,8 @@ class _ChildReader(FrameReader):
         return frames
 
     def _sift(self, frame: Frame) -> list[Frame]:
-        """Return what goes on in place of a line that is no message; an answer among them has somebody who waits."""
-        from relay.frames.repair import sift  # 3 ms of start-up, for what few servers write
+        """Return what replaces a line that is no message; a request may wait for an answer in that line."""
+        from relay.frames.repair import sift  # 3 ms of start-up, which few servers need
 
         sifted = sift(frame, self.name, is_server=True)
         if sifted.is_noise:
@@ -170,15 +169,17 @@ class _ChildReader(FrameReader):
     def _set_aside(self, frame: Frame) -> None:
         self.noise += 1
         if self.noise == 1:
-            logger.warning("%s: wrote a line on stdout that is not JSON-RPC; such lines go to stderr", self.name)
+            logger.warning(
+                "%s: wrote a line to stdout that is not JSON-RPC; the relay copies such lines to stderr", self.name
+            )
         if self._on_noise is not None:
             self._on_noise(frame.raw)
 
     def _answer_oversized(self, head: Head, piece: Oversized) -> None:
-        """Give a request whose answer was too large an error in its place; the child's other work goes on."""
+        """Replace an answer that is too large by an error; the child's other requests continue."""
         message = f"{self.name}: a frame of {piece.size} bytes; --max-frame-bytes is {self._limits.max_frame_bytes}"
         if head.kind is Kind.RESPONSE or (head.kind is Kind.INVALID and piece.start.lstrip()[:1] == b"{"):
-            # Whose it is may not be seen at its ends; who alone waits for an answer gets none but this.
+            # The kept ends of the line may not show its id; the only open request then gets this error.
             answer = replies.error(head.id, replies.TOO_LARGE, message, delivered="unknown")
             self.inbox.put([Frame(answer.raw)])
         elif head.kind is Kind.REQUEST and head.id is not None:
@@ -186,7 +187,7 @@ class _ChildReader(FrameReader):
 
 
 class _ChildWriter(FrameWriter):
-    """Writes to the child's stdin and tells of its end, unless that is of our making."""
+    """Writes to the child's stdin, and reports its end unless the relay closed it."""
 
     on_end: Callable[[], None]
     _is_wide = False
@@ -205,15 +206,16 @@ class _ChildWriter(FrameWriter):
 
 
 def _widen(transport: asyncio.BaseTransport | None) -> None:
-    """Let a pipe hold more, now that much goes through it."""
+    """Enlarge a pipe, now that large frames cross it."""
     pipe = transport.get_extra_info("pipe") if transport is not None else None
     if pipe is not None and not pipe.closed:
         widen_pipe(pipe.fileno(), READ_SIZE)
 
 
 class _Ends:
-    """The signs of a child's end: EOF on its stdout and its exit; or one of them, or a stdin that it has closed, and
-    then nothing for a while.
+    """Detects a child's end: EOF on stdout and the exit, or only one sign and then silence.
+
+    A stdin that the child has closed is a sign, too.
     """
 
     def __init__(self, reader: _ChildReader, writer: _ChildWriter) -> None:
@@ -237,15 +239,18 @@ class _Ends:
         asyncio.get_running_loop().call_later(_EXIT_AFTER_EOF, self._look_again, self._reader.reads)
 
     def _look_again(self, reads: int) -> None:
-        """A child may close stdin or stdout and live on; a grandchild may hold stdout open after the child has gone."""
+        """Decide whether the child has ended: it may close stdin or stdout and live on.
+
+        Also, a grandchild may hold stdout open after the child has exited.
+        """
         if not self._reader.has_ended and (reads != self._reader.reads or self._reader.inbox.is_paused):
-            self._wait_for_other()  # what the child had written before it exited is still coming
+            self._wait_for_other()  # output that the child wrote before its exit still arrives
         else:
             self.on_end()
 
 
 class Child:
-    """A running child process; made by ``Child.start``."""
+    """A running child process, made by ``Child.start``."""
 
     def __init__(
         self,
@@ -256,7 +261,7 @@ class Child:
         reader: _ChildReader,
         writer: FrameWriter,
     ) -> None:
-        """Take over a process that was just started; use ``Child.start``."""
+        """Take over a process that has just started; use ``Child.start``."""
         self.name = name
         self._limits = limits
         self._program = program
@@ -268,7 +273,7 @@ class Child:
         self._guardian: Guardian | None = None
         self.pid = program.pid
         self.own_end: str | None = None
-        """How it ended of its own accord, known to who asked by ``call_at_end``; None if it runs or we ended it."""
+        """How the child ended by itself; set before ``call_at_end`` calls back, and None if the relay ended it."""
 
     @classmethod
     async def start(
@@ -284,8 +289,9 @@ class Child:
     ) -> Child:
         """Start ``command`` in a process group of its own, with ``env`` as its whole environment (None: short list).
 
-        ``stderr`` is a file descriptor for its stderr (None: ours); ``on_noise`` gets each line of its stdout that is
-        not JSON-RPC. Raises ConfigError if there is no such program, EndpointUnavailable if it cannot be started.
+        ``stderr`` is a file descriptor for the child's stderr (None: the relay's). ``on_noise`` gets each line of its
+        stdout that is not JSON-RPC. Raises ConfigError if no such program exists, and EndpointUnavailable if it cannot
+        start.
         """
         environment = child_environment() if env is None else dict(env)
         argv = resolve_program(command, environment, cwd)
@@ -305,7 +311,7 @@ class Child:
             )
         except OSError as exc:
             raise EndpointUnavailable(f"{name}: cannot be started: {exc}") from exc
-        # No await between the start and here: a cancellation in between would leave the process to itself.
+        # No await between the start and here: a cancellation in between would leak the process.
         child = cls(name, limits, program, ends, reader, writer)
         child._begin()
         return child
@@ -319,12 +325,12 @@ class Child:
 
     @property
     def noise(self) -> int:
-        """Lines of its stdout that were not JSON-RPC."""
+        """The number of lines on the child's stdout that were not JSON-RPC."""
         return self._reader.noise
 
     @property
     def has_written(self) -> bool:
-        """Whether anything has come from its stdout."""
+        """Whether the child has written to its stdout."""
         return self._reader.reads > 0
 
     @property
@@ -333,14 +339,14 @@ class Child:
         return self._program.status is None
 
     def _ended(self) -> None:
-        """Finish the inbox: stdout has ended, or the process has exited or closed its stdin and a moment has passed."""
+        """Finish the inbox once ``_Ends`` has seen the child's end."""
         status = self._program.status
         if not self._closing:
             self._note_own_end("closed its stdout" if self._reader.has_ended else "closed its stdin")
         if self._closing or status == 0 or (status is None and self._reader.has_ended):
             self._reader.finish()
         else:
-            # Its last line may be half of one: it is discarded with the reader.
+            # The last line may be incomplete: the reader discards it.
             self._reader.deliver_late()
             self._reader.inbox.finish(EndpointBroken(f"{self.name}: {self.own_end}"))
 
@@ -356,45 +362,45 @@ class Child:
         self.own_end = seen if status is None else _describe_exit(status)
 
     async def receive(self) -> Sequence[Frame]:
-        """Return what the child wrote. Raises EndpointBroken if it exited with a status other than 0."""
+        """Return what the child wrote; raise EndpointBroken if it exited with a status other than 0."""
         return await self._reader.inbox.receive()
 
     def call_at_end(self, callback: Callable[[], None]) -> None:
-        """Call ``callback`` once the peer will send no more."""
+        """Call ``callback`` once the child will send no more."""
         self._reader.inbox.call_at_end(callback)
 
     async def send(self, frames: Sequence[Frame]) -> None:
-        """Write to the child's stdin; waits while the child does not read."""
+        """Write frames to the child's stdin; wait while the child does not read."""
         await self._writer.send(frames)
 
     def offer_to(self, taker: Taker) -> None:
-        """Offer what the child writes to ``taker``; see ``OffersFrames``."""
+        """Offer the child's frames to ``taker``; see ``OffersFrames``."""
         self._reader.inbox.offer_to(taker)
 
     def send_at_once(self, frames: Sequence[Frame]) -> bool:
-        """Write to the child's stdin, unless that would wait or fail."""
+        """Write frames to the child's stdin, unless that would wait or fail; return whether it did."""
         return self._writer.send_at_once(frames)
 
     async def send_eof(self) -> None:
-        """Close the child's stdin: it answers what is in flight and ends."""
+        """Close the child's stdin, so that it answers the requests in flight and ends."""
         self._closing = True
         self._writer.send_eof()
 
     async def aclose(self, reason: RelayError | None = None) -> None:
-        """End the process and its group: stdin closed, then SIGTERM, then SIGKILL, ``close_grace`` seconds apart."""
+        """End the process group: close stdin, then SIGTERM, then SIGKILL, ``close_grace`` seconds apart."""
         if self._closing and self._closed.is_set():
             return
         if not self._closing and self._takes_no_more():
             self._note_own_end("closed its stdin")
         self._closing = True
         self._writer.send_eof()
-        # A child blocked on a full pipe cannot see that its stdin has ended: read on, and drop what it says.
+        # A child that blocks on a full pipe cannot see EOF on its stdin, so read on and drop its output.
         self._reader.inbox.finish()
         self._reader.resume()
         try:
             await self._stop_process()
         except BaseException:
-            # A second cancellation is an operator who insists.
+            # A second cancellation comes from an operator who insists.
             self._signal_group(signal.SIGTERM if _WINDOWS else signal.SIGKILL)
             raise
         finally:
@@ -403,23 +409,23 @@ class Child:
     async def _stop_process(self) -> None:
         grace = self._limits.close_grace
         if not await self._exits_within(grace):
-            logger.info("%s: still runs %g s after its stdin was closed: SIGTERM", self.name, grace)
+            logger.info("%s: still runs %g s after the relay closed its stdin: sending SIGTERM", self.name, grace)
             self._signal_group(signal.SIGTERM)
             if not await self._exits_within(grace):
-                logger.warning("%s: still runs %g s after SIGTERM: killing it", self.name, grace)
+                logger.warning("%s: still runs %g s after SIGTERM: sending SIGKILL", self.name, grace)
                 self._kill_group()
                 await self._exits_within(grace)
         await self._end_rest_of_group(grace)
 
     async def _end_rest_of_group(self, grace: float) -> None:
-        """End grandchildren that outlived the child."""
+        """End grandchildren that outlive the child."""
         if _WINDOWS or not self._signal_group(0):
             return
         self._signal_group(signal.SIGTERM)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace):
                 while self._signal_group(0):  # noqa: ASYNC110
-                    await asyncio.sleep(_GROUP_POLL)  # nothing tells of the end of a process that is not our child
+                    await asyncio.sleep(_GROUP_POLL)  # nothing reports the end of a process that is not our child
                 return
         self._kill_group()
 
@@ -430,7 +436,7 @@ class Child:
         return self._ends.exited.is_set()
 
     def _signal_group(self, number: int) -> bool:
-        """Send a signal to the process group (Windows: to the child); return whether there was anybody to get it."""
+        """Send a signal to the process group (Windows: to the child); return whether a process could get it."""
         try:
             if _WINDOWS:
                 if self.is_alive:

@@ -1,9 +1,8 @@
-"""End the children of a relay that was killed: ``kill -9`` leaves a process no moment to do it itself.
+"""End the children of a relay that was killed, because ``kill -9`` leaves the relay no time to do so.
 
-A tiny shell process reads the ids of the process groups that live, one line each. When the relay is gone, however it
-went, the pipe between them ends, and the guardian ends every group still on its list: children and grandchildren. It
-costs about 1 MB, once per relay, and works wherever there is a POSIX shell; elsewhere children end when their stdin
-does.
+A small shell process reads the ids of the live process groups, one on each line. However the relay ends, the pipe
+between them ends too. The guardian then ends every group on its list, children and grandchildren. It costs about 1 MB,
+once per relay, and needs a POSIX shell. Without one, children end when their stdin does.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ __all__ = ["Guardian"]
 
 logger = logging.getLogger("relay")
 
-# The guardian ignores the signals that a terminal sends to everybody: it ends when its stdin does.
+# The guardian ignores the signals that a terminal sends to a whole group; it ends when its stdin does.
 _SCRIPT = """
 trap '' HUP INT TERM
 groups=' '
@@ -37,12 +36,12 @@ for group in $groups; do kill -s KILL -- "-$group"; done
 
 
 class Guardian:
-    """One shell process that watches over every process group of this relay; started when first needed."""
+    """One shell process that watches every process group of this relay, started when first needed."""
 
     _shared: Guardian | None = None
 
     def __init__(self) -> None:
-        """Start the process; use ``hold`` instead, which shares one."""
+        """Start the process; callers use ``hold``, which shares one guardian."""
         self._holders = 0
         self._process = subprocess.Popen(
             ["/bin/sh", "-c", _SCRIPT],
@@ -55,7 +54,7 @@ class Guardian:
 
     @classmethod
     def hold(cls) -> Guardian | None:
-        """Return the shared guardian, to be given back with ``release``; None where there is no POSIX shell."""
+        """Return the shared guardian, or None without a POSIX shell; the caller returns it with ``release``."""
         if os.name != "posix":
             return None
         if cls._shared is None or cls._shared._look():
@@ -68,7 +67,7 @@ class Guardian:
         return cls._shared
 
     def release(self) -> None:
-        """Give it back; the last holder ends the process."""
+        """Return the guardian; the last holder ends its process."""
         self._holders -= 1
         if self._holders > 0:
             return
@@ -78,7 +77,7 @@ class Guardian:
         with contextlib.suppress(OSError):
             self._process.stdin.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(1)  # it has nothing left to end, and exits at once
+            self._process.wait(1)  # it has no group left to end, and exits at once
         self._look()
 
     def _look(self) -> bool:
@@ -89,11 +88,11 @@ class Guardian:
         return True
 
     def watch(self, group: int) -> None:
-        """End this process group if the relay goes before ``unwatch``."""
+        """Put a process group on the list of those to end with the relay."""
         self._tell("+", group)
 
     def unwatch(self, group: int) -> None:
-        """The group is gone."""
+        """Remove a process group from the list, because it has ended."""
         self._tell("-", group)
 
     def _tell(self, sign: str, group: int) -> None:

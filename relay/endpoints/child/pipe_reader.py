@@ -1,8 +1,8 @@
 """Read a child's pipe into one buffer, which all readers of a thread share.
 
-An event loop makes a ``bytes`` object of each read, and reads again at once if that one was full. Both are slow here:
-a large frame is copied twice more, and the second read waits while the child writes, because a pipe has one lock. A
-result of 1 MB takes 0.34 ms of the relay's time so, and 0.62 ms by uvloop.
+An event loop makes a ``bytes`` object of each read, and reads again at once if that read was full. Both are slow here.
+The loop copies a large frame twice more, and its second read waits while the child writes, because a pipe has one
+lock. A result of 1 MB takes 0.34 ms of the relay's time this way, and 0.62 ms with uvloop.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from relay.endpoints.core.byte_stream import FrameReader
 __all__ = ["READ_SIZE", "PipeReader"]
 
 READ_SIZE = 256 * 1024
-"""Bytes that one read takes, and that a widened pipe holds: 128 KiB or 512 KiB are slower."""
-_SMALL = 16 * 1024  # bytes that cost less to copy than a view of them does
+"""Bytes for one read, and for a widened pipe; 128 KiB and 512 KiB are slower."""
+_SMALL = 16 * 1024  # bytes; copying fewer costs less than a view of them
 
-_of_thread = threading.local()  # a read lets go of the interpreter's lock: two threads must not share a buffer
+_of_thread = threading.local()  # a read releases the interpreter's lock, so two threads must not share a buffer
 
 
 class PipeReader(asyncio.ReadTransport):
-    """The transport of a pipe's reading end; it hands a reader what it reads until the end."""
+    """The transport of a pipe's reading end, which passes everything it reads to a reader."""
 
     def __init__(self, pipe: IO[bytes], reader: FrameReader) -> None:
-        """Own ``pipe`` from now on and read from it in the running loop."""
+        """Take ownership of ``pipe`` and read from it in the running loop."""
         super().__init__({"pipe": pipe})
         self._loop = asyncio.get_running_loop()
         self._pipe = pipe
@@ -60,23 +60,23 @@ class PipeReader(asyncio.ReadTransport):
             self._end(None)
 
     def pause_reading(self) -> None:
-        """Leave what comes in the pipe."""
+        """Stop reading and leave the data in the pipe."""
         if not self._is_closing and not self._is_paused:
             self._is_paused = True
             self._loop.remove_reader(self._descriptor)
 
     def resume_reading(self) -> None:
-        """Read on."""
+        """Start reading again."""
         if not self._is_closing and self._is_paused:
             self._is_paused = False
             self._loop.add_reader(self._descriptor, self._read)
 
     def is_closing(self) -> bool:
-        """Tell whether nothing more is read."""
+        """Tell whether the transport has stopped reading for good."""
         return self._is_closing
 
     def close(self) -> None:
-        """Read no more; the reader's ``connection_lost`` comes in the next turn of the loop."""
+        """Stop reading; the loop calls the reader's ``connection_lost`` in its next turn."""
         self._end(None)
 
     def _end(self, exc: Exception | None) -> None:

@@ -1,7 +1,8 @@
-"""A program that is started, with a pipe to its stdin and one from its stdout.
+"""Start a program with a pipe to its stdin and a pipe from its stdout.
 
-The pipes are made here. uvloop would give its children socket pairs, over which ``/dev/stdout`` cannot be opened and
-of which it does not see the end, and copies of descriptors 0 to 2, which keep those open that the child has closed.
+This module makes the pipes, because uvloop's have three faults. uvloop gives its children socket pairs, and a child
+cannot open ``/dev/stdout`` over one. uvloop does not see their end. And it keeps copies of descriptors 0 to 2 open
+after the child has closed them.
 """
 
 from __future__ import annotations
@@ -21,28 +22,28 @@ from relay.endpoints.core.byte_stream import FrameReader
 __all__ = ["Program", "running_processes", "start_program"]
 
 running_processes: dict[int, Callable[[], object]] = {}
-"""The processes that were started here and have not been seen to end, each with what looks whether it has."""
+"""The processes that this relay started and that have not ended yet, each with a function that polls it."""
 
 
 class Program(Protocol):
-    """A program that was started: its process, and our ends of its pipes."""
+    """A running program: its process, and our ends of its pipes."""
 
     @property
     def pid(self) -> int:
-        """The id of its process, and of the process group that it leads."""
+        """The id of the process, and of the process group that it leads."""
 
     @property
     def status(self) -> int | None:
-        """Its exit status, or below zero the signal that has ended it; None while it runs."""
+        """The exit status, or the negated number of the signal that ended the process; None while it runs."""
 
     def terminate(self) -> None:
-        """Ask its process to end."""
+        """Ask the process to end."""
 
     def kill(self) -> None:
-        """End its process."""
+        """Kill the process."""
 
     def close(self) -> None:
-        """Read no more; a process that still runs is killed. Who writes closes the other pipe."""
+        """Stop reading, and kill the process if it still runs; the writer closes the other pipe."""
 
 
 async def start_program(
@@ -55,10 +56,10 @@ async def start_program(
     writer: asyncio.BaseProtocol,
     on_exit: Callable[[], None],
 ) -> Program:
-    """Start a program in a process group of its own: ``reader`` gets what it writes, ``writer`` writes to it.
+    """Start a program in a process group of its own; ``reader`` gets its output, and ``writer`` its input.
 
-    It has no descriptors but the two pipes and ``stderr`` (None: ours). ``on_exit`` is called at its end. Raises
-    OSError if it cannot be started.
+    The program inherits no descriptors except the two pipes and ``stderr`` (None: the relay's stderr). ``on_exit`` is
+    called when the process ends. Raises OSError if the program cannot start.
     """
     if sys.platform == "win32":
         return await _start_on_windows(argv, env, cwd, stderr, _Callbacks(reader, writer, on_exit))
@@ -72,7 +73,7 @@ async def start_program(
         theirs.enter_context(its_stdout)
         from_it = PipeReader(stdout, reader)
         ours.callback(from_it.close)
-        # No await from here on: a cancellation would leave the process to itself.
+        # No await from here on: a cancellation would leak the process.
         process = subprocess.Popen(  # noqa: ASYNC220 - it returns when the program runs, as asyncio's does
             argv, stdin=its_stdin, stdout=its_stdout, stderr=stderr, env=env, cwd=cwd, start_new_session=True
         )
@@ -85,7 +86,7 @@ async def _connect(
     protocol: asyncio.BaseProtocol,
     end: IO[bytes],
 ) -> Any:
-    """Give our end of a pipe to the loop; it is closed if that fails."""
+    """Give our end of a pipe to the loop; close it if that fails."""
     try:
         transport, _ = await connect(lambda: protocol, end)
     except BaseException:
@@ -96,7 +97,7 @@ async def _connect(
 
 
 class _Process:
-    """A process whose exit the loop is told of by the kernel, or by a thread where there are no process descriptors."""
+    """A process that tells the loop of its exit by a process descriptor, or by a thread where the system has none."""
 
     def __init__(
         self, process: subprocess.Popen[bytes], stdout: asyncio.ReadTransport, on_exit: Callable[[], None]
@@ -119,11 +120,11 @@ class _Process:
 
     def _wait(self) -> None:
         self._process.wait()
-        with contextlib.suppress(RuntimeError):  # the loop has been closed: nobody asks any more
+        with contextlib.suppress(RuntimeError):  # the loop is closed, so no task waits for this
             self._loop.call_soon_threadsafe(self._look)
 
     def _look(self) -> None:
-        """See whether it has ended; say so once."""
+        """Check whether the process has ended, and report the exit once."""
         if self._process.poll() is None or running_processes.pop(self.pid, None) is None:
             return
         if self._descriptor is not None:
@@ -144,20 +145,20 @@ class _Process:
 
 
 def _process_descriptor(pid: int) -> int | None:
-    """Return a descriptor that can be read once a process has ended; None where the system has none."""
+    """Return a descriptor that becomes readable when a process ends; None where the system has none."""
     if sys.platform == "linux":
-        with contextlib.suppress(OSError):  # an old kernel, or a sandbox that forbids it
+        with contextlib.suppress(OSError):  # an old kernel, or a sandbox that forbids the call
             return os.pidfd_open(pid)
     return None
 
 
 class _Callbacks(asyncio.SubprocessProtocol):
-    """What asyncio tells of a process and its pipes, told to who reads and who writes (Windows)."""
+    """Passes asyncio's callbacks for a process and its pipes to the reader and the writer (Windows)."""
 
     def __init__(self, reader: FrameReader, writer: asyncio.BaseProtocol, on_exit: Callable[[], None]) -> None:
         self._reader = reader
         self._writer = writer
-        self.process_exited = on_exit  # type: ignore[method-assign]  # it is this and nothing else
+        self.process_exited = on_exit  # type: ignore[method-assign]  # the callback is the method
         self.pause_writing = writer.pause_writing  # type: ignore[method-assign]
         self.resume_writing = writer.resume_writing  # type: ignore[method-assign]
 
@@ -192,7 +193,7 @@ async def _start_on_windows(
 
 
 class _WindowsProcess:
-    """A process of asyncio's: Windows has no pipes but its own that a loop can read."""
+    """A process that asyncio started, because on Windows a loop can read only asyncio's own pipes."""
 
     def __init__(self, transport: asyncio.SubprocessTransport) -> None:
         self.pid = transport.get_pid()

@@ -1,6 +1,6 @@
-"""When a child may be started: at once, after a wait, or not now, by how those before it have ended.
+"""Decide whether a child may start at once, after a wait, or not now, from how earlier children ended.
 
-The rules are those of ``routing/circuit.py``; this is their clock and their chance, and who looks at the children.
+``routing/circuit.py`` has the rules. This module gives them a clock and random numbers, and watches the children.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ logger = logging.getLogger("relay")
 
 
 class Restarts:
-    """The starts of one server's children."""
+    """Starts the children of one server and keeps its circuit."""
 
     def __init__(self, name: str, clock: Callable[[], float], chance: Callable[[], float] = random.random) -> None:
-        """``clock`` gives seconds, ``chance`` numbers from 0 to 1."""
+        """Take a ``clock`` that returns seconds and a ``chance`` that returns numbers from 0 to 1."""
         self.circuit = Circuit()
         self.last_error: str | None = None
-        """What was seen when one could not be started or ended of its own accord; kept when all is well again."""
+        """Why a child last failed to start or ended by itself; it stays after a recovery."""
         self._name = name
         self._clock = clock
         self._chance = chance
         self._running: dict[Child, float] = {}
-        """Since when, of those that have not ended."""
+        """The start time of each child that has not ended."""
         self._probe: Child | None = None
 
     async def start(self, make: Callable[[], Awaitable[Child]]) -> Child:
-        """Start a child when it is time. Raises EndpointUnavailable if it cannot be, or not now."""
+        """Start a child once the circuit allows it; raise EndpointUnavailable if it cannot or may not start."""
         is_probe = await self._wait_for_turn()
         try:
             child = await make()
@@ -58,7 +58,7 @@ class Restarts:
         return child
 
     async def _wait_for_turn(self) -> bool:
-        """Wait as long as one must; return whether the start is the probe of an open circuit."""
+        """Wait as long as the circuit says; return whether this start probes an open circuit."""
         while True:
             self.look()
             verdict = self.circuit.ask(self._clock())
@@ -69,28 +69,28 @@ class Restarts:
             await asyncio.sleep(self.circuit.until - self._clock())
 
     def _why_not(self) -> str:
-        """Say what was seen, and when it will be tried again."""
+        """Return why the child does not start, and when the relay tries again."""
         seconds = self.circuit.until - self._clock()
         when = f"in {seconds:.1f} s, at {self.opens_at()}" if seconds > 0 else "now, by another request"
         return f"{self._name}: not started, because it keeps failing: {self.circuit.fault}; it is tried again {when}"
 
     def opens_at(self) -> str:
-        """Return the moment at which an open circuit admits a start, as a date of ISO 8601."""
+        """Return when an open circuit admits a start, as an ISO 8601 date."""
         moment = datetime.now(UTC) + timedelta(seconds=max(self.circuit.until - self._clock(), 0))
         return moment.isoformat(timespec="seconds")
 
     @property
     def is_shut(self) -> bool:
-        """Whether nothing is started now, not even a probe."""
+        """Whether the circuit admits no start now, not even a probe."""
         return self.circuit.is_open and self._clock() < self.circuit.until
 
     @property
     def wait(self) -> float:
-        """Seconds until something may be started."""
+        """Seconds until a child may start."""
         return max(self.circuit.until - self._clock(), 0.1)  # not at once, where a probe decides
 
     def look(self) -> None:
-        """Take note of children that are well: that have answered since the last failure, or have run for long."""
+        """Tell the circuit of children that have answered since the last failure, or have run for long."""
         now = self._clock()
         for child, began in self._running.items():
             if child.has_written and (child is self._probe or not self.circuit.is_open):

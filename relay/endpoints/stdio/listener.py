@@ -1,4 +1,4 @@
-"""Own stdio as a listener: one client, who is there already."""
+"""A listener over the relay's own stdin and stdout; its one client is already connected."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class StdioListener:
         self._is_closed = asyncio.Event()
 
     async def __aiter__(self) -> AsyncIterator[OwnStdio]:
-        """Yield it, and no other until the end."""
+        """Yield the endpoint once; then wait until the listener closes."""
         yield self._stdio
         await self._is_closed.wait()
 
     async def aclose(self) -> None:
-        """Yield no more; the endpoint that was yielded lives on."""
+        """End the iteration; the endpoint that it yielded stays open."""
         self._is_closed.set()

@@ -1,7 +1,7 @@
-"""This process's own stdin and stdout as an endpoint: what an MCP client that launched the relay talks to.
+"""An endpoint over this process's own stdin and stdout, for an MCP client that launched the relay.
 
-Pipes and sockets are read by the event loop. Regular files (``mcp-relay URL < file``), terminals and Windows consoles
-cannot be, or must not be made non-blocking under their other users: a thread reads or writes those.
+The event loop reads and writes pipes and sockets. It cannot poll regular files (``mcp-relay URL < file``) and Windows
+consoles, and it must not make a terminal non-blocking under its other users. A thread reads or writes those.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def _is_pollable(fd: int) -> bool:
 def _take_stdout() -> int:
     """Return stdout under another descriptor and put the null device in its place.
 
-    stdout is the protocol: whatever a library prints from now on goes nowhere, and closing ours is an end that the
-    client sees.
+    stdout carries the protocol. The null device swallows whatever a library prints from now on, and the client sees
+    an end when we close our descriptor.
     """
     ours = os.dup(1)
     null = os.open(os.devnull, os.O_WRONLY)
@@ -56,7 +56,7 @@ def _take_stdout() -> int:
 
 
 class OwnStdio:
-    """stdin and stdout of this process; made by ``OwnStdio.open``. Nobody else may write to that stdout."""
+    """The stdin and stdout of this process, made by ``OwnStdio.open``; no other code may write to that stdout."""
 
     name = "stdio"
 
@@ -70,7 +70,7 @@ class OwnStdio:
         self._open = OpenIds(self.name)
         give_later(self._open.strays, limits.stray_grace, self._give)
         self.last_used = monotonic()
-        """When the client wrote something last, by the monotonic clock."""
+        """The time of the client's last write, by the monotonic clock."""
         self._closed = False
 
     @classmethod
@@ -105,7 +105,7 @@ class OwnStdio:
             self._writer = _WritingThread(self.name, fd, self._limits)
 
     async def receive(self) -> Sequence[Frame]:
-        """Return what the client wrote; ``()`` once it has closed our stdin."""
+        """Return what the client wrote, or ``()`` once the client has closed our stdin."""
         while True:
             frames = await self._reader.inbox.receive()
             self.last_used = monotonic()
@@ -115,7 +115,7 @@ class OwnStdio:
                 return sound
 
     def _answer_unsound(self, frames: Sequence[Frame]) -> list[Frame]:
-        """Return what goes on, and tell the client what is wrong with the rest: no server is to choke on that."""
+        """Return the valid frames and answer the others with errors, because no server should choke on them."""
         from relay.frames.repair import sift
 
         onward: list[Frame] = []
@@ -126,13 +126,13 @@ class OwnStdio:
             sifted = sift(frame, self.name, is_server=False)
             self._open.note_asked(sifted.onward)
             onward += sifted.onward
-            if not self.is_held_back:  # who sends noise and does not read what is wrong with it is told no more
+            if not self.is_held_back:  # no more errors for a client that sends noise and does not read
                 for refusal in sifted.back:
                     self._writer.write_soon(refusal)
         return onward
 
     def offer_to(self, taker: Taker) -> None:
-        """Offer what the client writes to ``taker``; see ``OffersFrames``."""
+        """Offer the client's frames to ``taker``; see ``OffersFrames``."""
 
         def offer(frames: Sequence[Frame]) -> bool:
             self.last_used = monotonic()
@@ -141,16 +141,19 @@ class OwnStdio:
         self._reader.inbox.offer_to(offer)
 
     def call_at_end(self, callback: Callable[[], None]) -> None:
-        """Call ``callback`` once the peer will send no more."""
+        """Call ``callback`` once the client will send no more."""
         self._reader.inbox.call_at_end(callback)
 
     async def send(self, frames: Sequence[Frame]) -> None:
-        """Write to stdout; waits while the client does not read. Raises EndpointBroken once nobody reads."""
+        """Write frames to stdout; wait while the client does not read.
+
+        Raises EndpointBroken once the client has closed its end.
+        """
         if frames := self._open.answered(frames):
             await self._writer.send(frames)
 
     def send_at_once(self, frames: Sequence[Frame]) -> bool:
-        """Write to stdout, unless that would wait or fail."""
+        """Write frames to stdout, unless that would wait or fail; return whether it did."""
         writer = self._writer
         if not writer.can_send:
             return False
@@ -162,21 +165,21 @@ class OwnStdio:
             self._writer.write_soon(frame)
 
     def say(self, frame: Frame) -> None:
-        """Write one small frame of the relay's own, without waiting."""
+        """Write one small frame of the relay's own without waiting."""
         self._writer.write_soon(frame)
 
     @property
     def is_held_back(self) -> bool:
-        """Whether the client does not read what was written."""
+        """Whether the client has stopped reading."""
         return self._writer.is_held_back
 
     @property
     def in_flight(self) -> int:
-        """Requests of the client that wait for an answer."""
+        """The number of the client's requests that wait for an answer."""
         return len(self._open)
 
     def finish(self) -> None:
-        """Take no more from stdin, as if the client had closed it: the relay is to end."""
+        """Stop reading stdin, as if the client had closed it, because the relay is about to end."""
         self._reader.inbox.finish()
 
     @property
@@ -185,7 +188,7 @@ class OwnStdio:
         return self._reader.inbox.is_finished
 
     async def send_eof(self) -> None:
-        """Answer what is still open with errors, flush and close stdout: the client sees its end."""
+        """Answer open requests with errors, then flush and close stdout, so that the client sees the end."""
         self._say_end(None)
 
     def _say_end(self, reason: RelayError | None) -> None:
@@ -194,7 +197,7 @@ class OwnStdio:
         self._writer.send_eof()
 
     async def aclose(self, reason: RelayError | None = None) -> None:
-        """Flush stdout (for at most ``close_grace`` seconds) and let go of both."""
+        """Flush stdout for at most ``close_grace`` seconds, then release both descriptors."""
         if self._closed:
             return
         self._closed = True
@@ -212,7 +215,7 @@ class OwnStdio:
                 self._thread.close()
 
     def _refuse_oversized(self, head: Head, piece: Oversized) -> None:
-        """Answer a request that was too large to read; the rest of the client's work goes on."""
+        """Answer a request that is too large to read; the client's other requests continue."""
         limit = self._limits.max_frame_bytes
         if head.kind is Kind.REQUEST and head.id is not None and not self._closed:
             message = f"the request has {piece.size} bytes; --max-frame-bytes is {limit}"
@@ -220,7 +223,7 @@ class OwnStdio:
 
 
 class _ReadingThread(asyncio.ReadTransport):
-    """Reads a file descriptor that the event loop cannot, as if it were a transport."""
+    """Reads, as a transport, a file descriptor that the event loop cannot poll."""
 
     def __init__(self, fd: int, reader: FrameReader) -> None:
         super().__init__()
@@ -233,7 +236,7 @@ class _ReadingThread(asyncio.ReadTransport):
         self._closing = False
 
     def start(self) -> None:
-        # A daemon: a read from a terminal cannot be interrupted, and must not keep the process.
+        # A daemon: nothing interrupts a read from a terminal, and that read must not keep the process alive.
         threading.Thread(target=self._read, name="read stdin", daemon=True).start()
 
     def _read(self) -> None:
@@ -242,7 +245,7 @@ class _ReadingThread(asyncio.ReadTransport):
                 self._may_read.wait()
                 if self._closing:
                     return
-                self._may_read.clear()  # one piece at a time: the loop says when it has taken this one
+                self._may_read.clear()  # one piece at a time: the loop sets this once it has taken the piece
                 try:
                     data = os.read(self._fd, _READ_SIZE)
                 except OSError:
@@ -251,7 +254,7 @@ class _ReadingThread(asyncio.ReadTransport):
                 if not data:
                     return
         except RuntimeError:
-            pass  # the loop has been closed: nobody listens any more
+            pass  # the loop is closed, and so is its reader
         finally:
             os.close(self._fd)
 
@@ -279,7 +282,7 @@ class _ReadingThread(asyncio.ReadTransport):
 
 
 class _WritingThread:
-    """Writes to a file descriptor that the event loop cannot; the thread alone touches it, and closes it at the end."""
+    """Writes to a file descriptor that the event loop cannot poll; only the thread uses and closes the descriptor."""
 
     def __init__(self, name: str, fd: int, limits: Limits) -> None:
         self._name = name
@@ -293,7 +296,7 @@ class _WritingThread:
         self._sent_eof = False
         self._aborted = False
         self.lost = SmallEvent()
-        # A daemon: a write to a terminal that was stopped cannot be interrupted, and must not keep the process.
+        # A daemon: nothing interrupts a write to a stopped terminal, and that write must not keep the process alive.
         threading.Thread(target=self._run, name="write stdout", daemon=True).start()
 
     async def send(self, frames: Sequence[Frame]) -> None:
@@ -310,7 +313,7 @@ class _WritingThread:
             raise self._failure
 
     def write_at_once(self, frames: Sequence[Frame]) -> None:
-        """Queue frames as lines; ``can_send`` has said that it may."""
+        """Queue frames as lines; call it only while ``can_send`` is true."""
         self._put(encode_lines(frames))
 
     @property
@@ -319,7 +322,7 @@ class _WritingThread:
         return self._failure is None and not self._sent_eof and self._unwritten <= self._high
 
     def write_soon(self, frame: Frame) -> None:
-        """Write one small frame without waiting: an answer of our own, from a callback."""
+        """Write one small frame without waiting: an answer of the relay's own, from a callback."""
         if not self._sent_eof and self._failure is None:
             self._put(frame.line + b"\n")
 
@@ -362,7 +365,7 @@ class _WritingThread:
             self._tell(self._ended, failure)
 
     def _tell(self, callback: Callable[[Any], None], fact: object) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop has been closed: nobody listens any more
+        with contextlib.suppress(RuntimeError):  # the loop is closed, so no task waits for this
             self._loop.call_soon_threadsafe(callback, fact)
 
     def _written(self, size: int) -> None:
