@@ -32,6 +32,7 @@ from relay.app.named_server import NamedServer
 from relay.app.secrets.arguments import secret_args
 from relay.app.secrets.values import secrets_in
 from relay.app.specs import ADDRESSES, is_address
+from relay.auth.maskable import maskable
 
 __all__ = ["check_name", "read_entry", "segment_of"]
 
@@ -113,7 +114,7 @@ class _Entry:
             self._problem = "a value has a NUL character in it"
         if is_missing and not entry.mistakes:
             self._problem = self._problem or self._why_no_command(transport)
-        return dataclasses.replace(server, command=words, env=env, cwd=cwd, secrets=_shown(secrets))
+        return dataclasses.replace(server, command=words, env=env, cwd=cwd, secrets=maskable(secrets))
 
     def _remote(self, server: NamedServer, transport: Literal["auto", "sse", "streamablehttp"]) -> NamedServer:
         entry, key = self._entry, self._entry.key_of("url")
@@ -132,7 +133,7 @@ class _Entry:
         for key in ("args", "env", "cwd", "command", "env_vars", "env_keys"):
             entry.pass_over(key, "a URL")
         secrets = [*entry.expander.secrets, *secrets_in((), headers, url)]
-        return dataclasses.replace(server, url=url, headers=headers, transport=transport, secrets=_shown(secrets))
+        return dataclasses.replace(server, url=url, headers=headers, transport=transport, secrets=maskable(secrets))
 
     def _why_no_command(self, transport: Transport | None) -> str:
         if self._table.values.get("source") == "extension" or "settings" in self._table.values:
@@ -202,7 +203,3 @@ class _Entry:
             return self._entry.words(key)
         command = self._entry.text("command")
         return [command] if command else []
-
-
-def _shown(secrets: list[str]) -> list[str]:
-    return [secret for secret in dict.fromkeys(secrets) if len(secret) >= 4]

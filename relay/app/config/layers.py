@@ -23,6 +23,7 @@ from relay.app.named_server import NamedServer
 from relay.app.secrets.arguments import secret_args
 from relay.app.secrets.values import secrets_in, secrets_named
 from relay.app.specs import ADDRESSES, is_address
+from relay.auth.maskable import maskable
 from relay.errors import ConfigError
 
 __all__ = ["SECTIONS", "TARGET_KEYS", "parse_layered", "variable_of"]
@@ -130,7 +131,7 @@ class _Layers:
         url = self._target[0] if len(self._target) == 1 else None
         secrets = [*self._expander.secrets, *secret_args(self._target)]
         secrets += [*secrets_named(self._named_values()), *secrets_in((), {}, url)]
-        return [secret for secret in secrets if len(secret) >= 4]
+        return maskable(secrets)
 
     def _named_values(self) -> Iterator[tuple[str, str]]:
         """Yield each text that was configured, with the name of its option, variable or header."""

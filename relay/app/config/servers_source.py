@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 
 from relay.app.named_server import NamedServer
 from relay.app.specs import is_address
+from relay.auth.maskable import maskable
 from relay.errors import ConfigError
 
 __all__ = ["ServersSource", "servers_of"]
@@ -106,4 +107,4 @@ def _from_args(name: str, command: str) -> NamedServer:
         raise ConfigError(f"--named-server: {name!r}: the command cannot be read: {exc}") from exc
     if not words:
         raise ConfigError(f"--named-server: {name!r}: has no command; write two words: --named-server NAME 'COMMAND …'")
-    return NamedServer(name=name, command=words, secrets=[word for word in secret_args(words) if len(word) >= 4])
+    return NamedServer(name=name, command=words, secrets=maskable(secret_args(words)))

@@ -20,6 +20,7 @@ from relay.app.install.clients import CLIENTS, Client, Machine
 from relay.app.install.json_edit import put_entry
 from relay.app.log.stderr import StderrSink, say
 from relay.app.secrets.text import mask_secrets
+from relay.auth.maskable import maskable
 from relay.errors import ConfigError, RelayError
 
 __all__ = ["command"]
@@ -103,7 +104,7 @@ def _diff(path: str, old: str, new: str, secrets: Sequence[str]) -> str:
     """Return the change as a unified diff in which no secret can be read, the file's own included."""
     lines = difflib.unified_diff(_lines(old), _lines(new), path, path)
     hidden = {*secrets, *_secrets_in(old)}
-    masked = mask_secrets("".join(lines), sorted(hidden, key=len, reverse=True))
+    masked = mask_secrets("".join(lines), maskable(hidden))
     return re.sub(r"[\x00-\x08\x0b-\x1f\x7f]", lambda found: f"\\x{ord(found[0]):02x}", masked)
 
 
@@ -124,8 +125,7 @@ def _secrets_in(text: str) -> list[str]:
         found = [value for path, value in parse(text).strings() if {"env", "headers"} & set(path[:-1])]
     except JsoncError:  # only comments
         return []
-    written = [json.dumps(value, ensure_ascii=False)[1:-1] for value in found]
-    return [value for value in written if len(value) >= 4]
+    return maskable(json.dumps(value, ensure_ascii=False)[1:-1] for value in found)
 
 
 def _list(machine: Machine) -> list[str]:

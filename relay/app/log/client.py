@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from relay.app.secrets.text import mask_secrets, start_of
+from relay.auth.maskable import maskable
 from relay.endpoints.base import Endpoint
 from relay.endpoints.stdio.own_stdio import OwnStdio
 from relay.errors import RelayError
@@ -70,7 +71,7 @@ class ClientLog(Observer):
     def __init__(self, client: OwnStdio, secrets: Sequence[str], then: Observer) -> None:
         """Mask ``secrets``, and tell ``then`` of everything that is observed, before anything else."""
         self._client = client
-        self._secrets = sorted((secret for secret in secrets if len(secret) >= 4), key=len, reverse=True)
+        self._secrets = maskable(secrets)
         self._then = then
         self._thread = threading.get_ident()
         self._handshake: RequestId | None = None

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from relay.app.log.printable import more, printable
 from relay.app.log.stderr import StderrSink
 from relay.app.secrets.text import mask_secrets, start_of
+from relay.auth.maskable import maskable
 
 __all__ = ["mask_also", "set_up_logging"]
 
@@ -29,10 +30,10 @@ class _Handler(logging.Handler):
 class _Masking(logging.Formatter):
     def __init__(self, secrets: Iterable[str]) -> None:
         super().__init__("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S")
-        self._secrets = sorted(set(secrets), key=len, reverse=True)
+        self._secrets = maskable(secrets)
 
     def add(self, secrets: Iterable[str]) -> None:
-        self._secrets = sorted({*self._secrets, *secrets}, key=len, reverse=True)
+        self._secrets = maskable((*self._secrets, *secrets))
 
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
@@ -43,7 +44,7 @@ class _Masking(logging.Formatter):
 def set_up_logging(level: int, secrets: Iterable[str], sink: StderrSink) -> None:
     """Send the program's log to ``sink``, at ``level`` and above, with these secrets masked."""
     handler = _Handler(sink)
-    handler.setFormatter(_Masking(secret for secret in secrets if len(secret) >= 4))
+    handler.setFormatter(_Masking(secrets))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
@@ -51,9 +52,8 @@ def set_up_logging(level: int, secrets: Iterable[str], sink: StderrSink) -> None
     logging.getLogger("asyncio").setLevel(max(level, logging.WARNING))
 
 
-def mask_also(secrets: Iterable[str]) -> None:
+def mask_also(secrets: Sequence[str]) -> None:
     """Mask these secrets, too: a file that is read again may name new ones."""
-    found = [secret for secret in secrets if len(secret) >= 4]
     for handler in logging.getLogger().handlers:
         if isinstance(handler.formatter, _Masking):
-            handler.formatter.add(found)
+            handler.formatter.add(secrets)

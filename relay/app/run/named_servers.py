@@ -182,7 +182,7 @@ class NamedServers:
 
     async def _exchange(self, servers: Mapping[str, NamedServer]) -> str:
         """Offer what is new, no more what has gone, anew what is different; return what was done."""
-        mask_also(secret for server in servers.values() for secret in server.secrets)
+        mask_also([secret for server in servers.values() for secret in server.secrets])
         wanted = {name: one for name, one in servers.items() if one.is_enabled and check_name(name) is None}
         removed = [name for name in self._served if name not in wanted]
         replaced = [name for name, one in self._served.items() if name in wanted and _differ(one.server, wanted[name])]

@@ -12,6 +12,7 @@ from relay.app.secrets.arguments import secret_args
 from relay.app.secrets.names import is_harmless_name, is_secret_name
 from relay.app.secrets.text import mask_secrets
 from relay.app.secrets.values import secrets_in
+from relay.auth.maskable import maskable
 
 __all__ = ["details", "masked_pairs", "masked_text", "masked_args", "runs"]
 
@@ -65,8 +66,7 @@ def masked_text(text: str, also: Sequence[str] = ()) -> str:
     secrets += [*also, *(word for word in secret_args(["", *_args(text)]) if text != word)]
     for word in text.split():
         secrets += secrets_in((), {}, word) if "://" in word else []
-    secrets = [secret for secret in secrets if len(secret) >= 4]
-    return _LOGIN.sub(rf"\1{_MASK}@", mask_secrets(text, sorted(secrets, key=len, reverse=True)))
+    return _LOGIN.sub(rf"\1{_MASK}@", mask_secrets(text, maskable(secrets)))
 
 
 def _args(text: str) -> list[str]:

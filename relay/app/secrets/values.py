@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from relay.app.secrets.names import is_secret_name, is_secret_variable
+from relay.auth.maskable import maskable
 
 __all__ = ["secrets_in", "secrets_named", "secrets_of_proxies"]
 
@@ -28,13 +29,13 @@ def secrets_in(env: Iterable[tuple[str, str]], headers: Mapping[str, str], url: 
             values += [*login, *map(unquote, login)]
     values += [value.partition(" ")[2] for value in values]
     values += [*secrets_named(named), *(value for _, value in variables)]
-    return [value for value in dict.fromkeys(values) if len(value) >= 4]
+    return maskable(values)
 
 
 def secrets_named(named: Iterable[tuple[str, str]]) -> list[str]:
     """Return the values of what is named like a secret: whole, and without the scheme before them."""
     values = [value for name, value in named if is_secret_name(name)]
-    return [one for value in values for one in (value, value.partition(" ")[2]) if len(one) >= 4]
+    return maskable(one for value in values for one in (value, value.partition(" ")[2]))
 
 
 def secrets_of_proxies() -> list[str]:
@@ -44,5 +45,5 @@ def secrets_of_proxies() -> list[str]:
         if name.lower().endswith("_proxy") and "@" in value:
             with contextlib.suppress(ValueError):
                 password = urlsplit(value if "://" in value else f"http://{value}").password or ""
-                found += [one for one in {password, unquote(password)} if len(one) >= 4]
+                found += maskable((password, unquote(password)))
     return found

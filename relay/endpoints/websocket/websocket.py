@@ -18,6 +18,7 @@ from aiohttp import WSMsgType, web
 from multidict import CIMultiDict
 
 from relay.addresses import shown_address
+from relay.auth.maskable import maskable
 from relay.endpoints.core.arrivals import Arrivals
 from relay.endpoints.core.connected import ConnectedEndpoint
 from relay.endpoints.core.dialling import DEFAULT_DIALLING, DiallingOptions
@@ -413,7 +414,7 @@ async def dial_websocket(url: str, options: DiallingOptions = DEFAULT_DIALLING) 
 
     def secrets() -> list[str]:
         known = {*secrets_in(sent), *jar.secrets, *(() if login is None else login.secrets)}
-        return sorted((secret for secret in known if len(secret) >= 4), key=len, reverse=True)
+        return maskable(known)
 
     is_tls = address.scheme == "wss" or (proxy is not None and proxy.url.scheme == "https")
     session = aiohttp.ClientSession(

@@ -17,6 +17,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from relay import fast_ways
+from relay.auth.maskable import maskable
 from relay.endpoints.core.dialling import DEFAULT_DIALLING, DiallingOptions
 from relay.endpoints.core.hops import own_headers
 from relay.endpoints.core.tasks import TaskScope
@@ -176,7 +177,7 @@ class Dial(AnyDial):
     def _all_secrets(self) -> list[str]:
         known = () if self._login is None else self._login.secrets
         given = [*known, *self.cookies.secrets]
-        return [*sorted((secret for secret in given if len(secret) >= 4), key=len, reverse=True), *self._secrets]
+        return maskable([*given, *self._secrets])
 
     async def aclose(self) -> None:
         """Close every connection."""

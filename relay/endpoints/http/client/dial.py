@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from yarl import URL
 
 from relay.addresses import shown_address
+from relay.auth.maskable import maskable
 from relay.endpoints.http.address import join_url
 from relay.endpoints.http.client.content_coding import coding_of, decode, is_readable
 from relay.endpoints.http.client.error_page import describe_page, page_of
@@ -238,5 +239,4 @@ class AnyDial:
 
 def secrets_in(headers: Mapping[str, str]) -> list[str]:
     """Return the values of our headers, and what follows the scheme in them: the longer first."""
-    values = {part for value in headers.values() for part in (value, value.partition(" ")[2]) if len(part) >= 4}
-    return sorted(values, key=len, reverse=True)
+    return maskable(part for value in headers.values() for part in (value, value.partition(" ")[2]))
