@@ -14,9 +14,10 @@ from time import monotonic
 
 from relay.cpus import usable_cpus
 
-__all__ = ["BusyPoll"]
+__all__ = ["MOMENT", "BusyPoll"]
 
-_MOMENT = 100e-6  # seconds: what a quick server takes to answer, and a busy client to ask again
+MOMENT = 100e-6
+"""Seconds: what a quick server takes to answer, and a busy client to ask again."""
 _ENOUGH = 16  # frames in a row that must have come that soon
 _LEAST_CPUS = 2.0  # below that, the peer needs the time that polling takes
 _SWITCH = "MCP_RELAY_BUSY_POLL"
@@ -29,32 +30,36 @@ def _may_poll() -> bool:
 
 
 class BusyPoll:
-    """Keeps the running loop from sleeping while frames keep coming."""
+    """Keeps the running loop from sleeping while frames keep coming.
 
-    __slots__ = ("_in_a_row", "_is_polling", "_last", "_loop")
+    Whoever hands on frames that come more than ``MOMENT`` after the last may write that down without a call: ``last``
+    is now, and ``in_a_row`` 0.
+    """
+
+    __slots__ = ("_is_polling", "_loop", "in_a_row", "last")
 
     def __init__(self) -> None:
         """Begin with a loop that may sleep."""
         self._loop = asyncio.get_running_loop()
-        self._last = 0.0
-        self._in_a_row = 0
+        self.last = 0.0
+        self.in_a_row = 0
         self._is_polling = not _may_poll()  # polling already: it never begins
 
     def frames_came(self) -> None:
         """Note that frames came and were handed on: the next may come at once."""
         now = monotonic()
-        if now - self._last > _MOMENT:
-            self._in_a_row = 0
-        elif self._in_a_row < _ENOUGH:
-            self._in_a_row += 1
+        if now - self.last > MOMENT:
+            self.in_a_row = 0
+        elif self.in_a_row < _ENOUGH:
+            self.in_a_row += 1
         elif not self._is_polling:
             self._is_polling = True
             self._loop.call_soon(self._poll)
-        self._last = now
+        self.last = now
 
     def _poll(self) -> None:
-        if monotonic() - self._last <= _MOMENT:
+        if monotonic() - self.last <= MOMENT:
             self._loop.call_soon(self._poll)
         else:
             self._is_polling = False
-            self._in_a_row = 0
+            self.in_a_row = 0

@@ -7,14 +7,14 @@ queue between the two calls of a direction: ``await send`` is the backpressure.
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from time import monotonic
 from typing import Literal
 
 from relay import fast_ways
-from relay.busy_poll import BusyPoll
+from relay.busy_poll import MOMENT, BusyPoll
 from relay.endpoints.base import Endpoint, OffersFrames, SendsAtOnce
 from relay.errors import EndpointBroken, EndpointClosed, RelayError
 from relay.frames.frame import Frame
@@ -116,6 +116,8 @@ class _Direction:
     is_given_up: bool = False
     closed_because: EndpointClosed | None = None
     """Why the pipe closed the source, if it did."""
+    at_once: SendsAtOnce | None = None
+    """The sink, if it takes frames at once."""
     is_handing_on: bool = False
     shown: int = 0
     """Frames that the observer has seen and that come again, as the next ones: they could not be handed on at once."""
@@ -147,9 +149,10 @@ class _Direction:
         wait or fail goes through the task, and what comes behind it too.
         """
         if isinstance(self.source, OffersFrames) and isinstance(self.sink, SendsAtOnce):
-            self.source.offer_to(functools.partial(self._hand_on, self.sink.send_at_once))
+            self.at_once = self.sink
+            self.source.offer_to(self._hand_on)
 
-    def _hand_on(self, send_at_once: Callable[[Sequence[Frame]], bool], frames: Sequence[Frame]) -> bool:
+    def _hand_on(self, frames: Sequence[Frame]) -> bool:
         # Not an answer within the request: its source may not be ready for it before it has handed that over.
         if self.other is not None and self.other.is_handing_on:
             return False
@@ -157,7 +160,8 @@ class _Direction:
             self.watched.frames_forwarded(self.source, self.sink, frames)
         self.is_handing_on = True
         try:
-            is_sent = send_at_once(frames)
+            assert self.at_once is not None, "offered to"
+            is_sent = self.at_once.send_at_once(frames)  # found anew: an endpoint may put another's in its place
         except Exception as exc:  # a bug of ours: it must end this pipe, and not who reads for the source
             self.bug = exc
             if self.task is not None:
@@ -165,12 +169,18 @@ class _Direction:
             return True
         finally:
             self.is_handing_on = False
-        if is_sent:
-            self._count(frames)
-            self.busy_poll.frames_came()
-        else:
+        if not is_sent:
             self.shown = len(frames)
-        return is_sent
+            return False
+        self.frames += len(frames)
+        for frame in frames:
+            self.bytes += len(frame.raw)
+        now, poll = monotonic(), self.busy_poll
+        if now - poll.last > MOMENT:
+            poll.last, poll.in_a_row = now, 0
+        else:
+            poll.frames_came()
+        return True
 
     def _count(self, frames: Sequence[Frame]) -> None:
         self.frames += len(frames)

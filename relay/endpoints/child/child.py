@@ -14,13 +14,14 @@ import os
 import shutil
 import signal
 from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
 
 from relay.endpoints.base import Taker
 from relay.endpoints.child.guardian import Guardian
 from relay.endpoints.child.pipe_reader import READ_SIZE
 from relay.endpoints.child.program import Program, start_program
 from relay.endpoints.core.byte_stream import FrameReader, FrameWriter
-from relay.endpoints.core.pipes import FULL_PIPE, widen_pipe
+from relay.endpoints.core.pipes import widen_pipe
 from relay.endpoints.core.small_event import SmallEvent
 from relay.errors import ConfigError, EndpointBroken, EndpointUnavailable, RelayError
 from relay.frames import replies
@@ -106,6 +107,8 @@ def resolve_program(command: Sequence[str], env: Mapping[str, str], cwd: str | N
 class _ChildReader(FrameReader):
     """Reads the child's stdout and filters out lines that are not JSON-RPC."""
 
+    passes: Literal["all", "messages", ""] = "messages"
+
     def __init__(
         self, name: str, limits: Limits, writer: FrameWriter, on_noise: Callable[[bytes], None] | None
     ) -> None:
@@ -113,21 +116,14 @@ class _ChildReader(FrameReader):
         self._writer = writer
         self._on_noise = on_noise
         self.noise = 0
-        self.reads = 0
         self.has_ended = False
         self._is_wide = False
         self.on_end: Callable[[], None] = lambda: None
 
-    def data_received(self, data: bytes) -> None:
-        self.reads += 1
-        super().data_received(data)
-
-    def buffer_read(self, buffer: bytearray, size: int) -> None:
-        self.reads += 1
-        if size >= FULL_PIPE and not self._is_wide:
+    def pipe_was_full(self) -> None:
+        if not self._is_wide:
             self._is_wide = True
             _widen(self._transport)
-        super().buffer_read(buffer, size)
 
     def eof_received(self) -> bool:
         """Note the end of stdout; the exit status decides whether the end is orderly, see ``_Ends``."""
@@ -268,6 +264,8 @@ class Child:
         self._ends = ends
         self._reader = reader
         self._writer = writer
+        self.send_at_once: Taker = writer.send_at_once
+        """Write to the child's stdin, unless that would wait or fail; see ``SendsAtOnce``."""
         self._closing = False
         self._closed = SmallEvent()
         self._guardian: Guardian | None = None
@@ -376,10 +374,6 @@ class Child:
     def offer_to(self, taker: Taker) -> None:
         """Offer the child's frames to ``taker``; see ``OffersFrames``."""
         self._reader.inbox.offer_to(taker)
-
-    def send_at_once(self, frames: Sequence[Frame]) -> bool:
-        """Write frames to the child's stdin, unless that would wait or fail; return whether it did."""
-        return self._writer.send_at_once(frames)
 
     async def send_eof(self) -> None:
         """Close the child's stdin, so that it answers the requests in flight and ends."""

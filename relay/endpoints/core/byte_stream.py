@@ -10,9 +10,10 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from time import monotonic
-from typing import cast
+from typing import Literal, cast
 
 from relay.endpoints.core.inbox import FrameInbox
+from relay.endpoints.core.pipes import FULL_PIPE
 from relay.endpoints.core.small_event import SmallEvent
 from relay.endpoints.core.turns import LARGE, breath
 from relay.errors import EndpointBroken, EndpointClosed, RelayError
@@ -36,6 +37,9 @@ OnOversized = Callable[[Head, Oversized], None]
 class FrameReader(asyncio.Protocol):
     """The reading half: bytes from a transport into an inbox of frames."""
 
+    passes: Literal["all", "messages", ""] = "all"
+    """Which lines ``accept`` lets go on as they are: all, those that are JSON-RPC messages, or not all of those."""
+
     def __init__(self, name: str, limits: Limits, *, on_oversized: OnOversized | None = None) -> None:
         """Tell ``on_oversized`` of each frame beyond ``limits.max_frame_bytes``, with what is known of its head."""
         self.name = name
@@ -44,6 +48,9 @@ class FrameReader(asyncio.Protocol):
         self._on_oversized = on_oversized
         self.inbox = FrameInbox(name, limits, pause=self.pause, resume=self.resume)
         self._transport: asyncio.ReadTransport | None = None
+        self._is_between = True
+        """Whether what came so far was whole lines."""
+        self.reads = 0
         self._late: list[Frame | Oversized] = []
         """What has come and is delivered in a later turn of the loop."""
 
@@ -63,11 +70,40 @@ class FrameReader(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Split what was read and put the frames it completed before the receiver."""
+        self.reads += 1
+        was_between, self._is_between = self._is_between, data[-1:] == b"\n"
+        # A call's answer is one line that comes whole: it needs none of the splitter's rules.
+        size = len(data) - 1
+        if size + 1 >= FULL_PIPE:
+            self.pipe_was_full()
+        elif (
+            was_between
+            and self.passes
+            and size <= self._limits.max_frame_bytes
+            and data.find(b"\n") == size
+            and data[:1] == b"{"
+            and data[-2:-1] == b"}"
+            and not self._late
+        ):
+            frame = Frame(bytes(data[:-1]))
+            if self.passes == "all" or frame.head.kind is not Kind.INVALID:
+                inbox, frames = self.inbox, (frame,)
+                taker, receiver = inbox.taker, inbox.receiver
+                if taker is None or receiver is None or receiver.done() or not taker(frames):
+                    inbox.keep(frames)
+                return
         self._deliver(self._splitter.feed(data))
 
     def buffer_read(self, buffer: bytearray, size: int) -> None:
         """Do the same with the first ``size`` bytes of a buffer, which is used again for the next read."""
+        self.reads += 1
+        self._is_between = buffer[size - 1 : size] == b"\n"
+        if size >= FULL_PIPE:
+            self.pipe_was_full()
         self._deliver(self._splitter.feed(buffer, size))
+
+    def pipe_was_full(self) -> None:
+        """Hear that as much was read at once as a pipe holds."""
 
     def _deliver(self, pieces: list[Frame | Oversized]) -> None:
         if not pieces:
@@ -148,6 +184,8 @@ class FrameWriter(asyncio.BaseProtocol):
         self._transport: asyncio.WriteTransport | None = None
         self._may_write = SmallEvent()
         self._may_write.set()
+        self.is_held_back = False
+        """Whether more than the high mark is unsent: the peer does not read."""
         self._failure: RelayError | None = None
         self._sent_eof = False
         self._loop = asyncio.get_running_loop()
@@ -172,10 +210,12 @@ class FrameWriter(asyncio.BaseProtocol):
 
     def pause_writing(self) -> None:
         """Hold senders back: the peer does not read."""
+        self.is_held_back = True
         self._may_write.clear()
 
     def resume_writing(self) -> None:
         """Let senders go on."""
+        self.is_held_back = False
         self._may_write.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -183,6 +223,7 @@ class FrameWriter(asyncio.BaseProtocol):
         if not self._sent_eof:
             self._failure = EndpointBroken(f"{self.name}: {exc or 'the peer stopped reading'}")
         self._gathered.clear()
+        self.is_held_back = False
         self._may_write.set()
         self.lost.set()
 
@@ -207,7 +248,7 @@ class FrameWriter(asyncio.BaseProtocol):
         transport.write(encode_lines(frames))
 
     async def _wait_for_room(self) -> None:
-        if not self._may_write.is_set():
+        if self.is_held_back:
             await self._may_write.wait()
             self.check()
 
@@ -219,6 +260,14 @@ class FrameWriter(asyncio.BaseProtocol):
         """
         if not self.can_send:
             return False
+        # A call is one small frame, and comes alone.
+        now = monotonic()
+        if len(frames) == 1 and not self._gathered and now - self._last_written >= _GATHER:
+            line = frames[0].line
+            if len(line) <= _LARGE and self._transport is not None:
+                self._transport.write(line + b"\n")
+                self._last_written = now
+                return True
         self.write_at_once(frames)
         return True
 
@@ -247,7 +296,7 @@ class FrameWriter(asyncio.BaseProtocol):
     def can_send(self) -> bool:
         """Whether ``send`` would neither wait nor fail."""
         transport = self._transport
-        if transport is None or self._failure is not None or self._sent_eof or not self._may_write.is_set():
+        if transport is None or self._failure is not None or self._sent_eof or self.is_held_back:
             return False
         return self._gathered_bytes <= self._limits.buffer_high and not transport.is_closing()
 
@@ -256,11 +305,6 @@ class FrameWriter(asyncio.BaseProtocol):
         if self._transport is not None and not self._transport.is_closing() and not self._sent_eof:
             self._flush()
             self._transport.write(frame.line + b"\n")
-
-    @property
-    def is_held_back(self) -> bool:
-        """Whether more than the high mark is unsent: the peer does not read."""
-        return not self._may_write.is_set()
 
     def check(self) -> None:
         """See that frames can be sent. Raises EndpointBroken, EndpointClosed."""

@@ -34,27 +34,26 @@ class FrameInbox:
         self._high = limits.buffer_high
         self._pause = pause
         self._resume = resume
-        self._paused = False
+        self.is_paused = False
+        """Whether the source is held back until the receiver has taken what is here."""
         self._frames: list[Frame] = []
         self._bytes = 0
         self._finished = False
         self._failure: RelayError | None = None
-        self._receiver: asyncio.Future[None] | None = None
+        self.receiver: asyncio.Future[None] | None = None
+        """What the receiver waits for, while it does."""
+        self.taker: Taker | None = None
+        """Who takes frames at once, while the receiver waits and nothing is before them."""
         self._room: asyncio.Event | None = None
         self._at_room: dict[Callable[[], None], None] = {}
         self._at_end: list[Callable[[], None]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._taker: Taker | None = None
+        self._offered: Taker | None = None
 
     @property
     def is_finished(self) -> bool:
         """Whether no more frames will be put in."""
         return self._finished
-
-    @property
-    def is_paused(self) -> bool:
-        """Whether the source is held back until the receiver has taken what is here."""
-        return self._paused
 
     @property
     def waiting_bytes(self) -> int:
@@ -63,24 +62,29 @@ class FrameInbox:
 
     def put(self, frames: Sequence[Frame]) -> None:
         """Add frames; pauses the transport above the high mark. Frames after ``finish`` are dropped."""
-        if self._finished or not frames:
+        if not frames:
             return
-        # While the receiver waits nothing is before these. Its task would cost 25 us of a call that is alone.
-        waits = self._receiver is not None and not self._receiver.done()
-        if waits and self._taker is not None and self._taker(frames):
+        # Its task would cost 25 us of a call that is alone. On the way of each call this stands where ``put`` would.
+        taker, receiver = self.taker, self.receiver
+        if taker is None or receiver is None or receiver.done() or not taker(frames):
+            self.keep(frames)
+
+    def keep(self, frames: Sequence[Frame]) -> None:
+        """Do what ``put`` does with frames that have been offered to ``taker``, or cannot be."""
+        if self._finished:
             return
         self._frames += frames
         for frame in frames:
             self._bytes += len(frame.raw)
         self._wake()
-        if self._bytes > self._high and not self._paused:
-            self._paused = True
+        if self._bytes > self._high and not self.is_paused:
+            self.is_paused = True
             if self._pause is not None:
                 self._pause()
 
     async def wait_for_room(self) -> None:
         """Wait until the inbox is no longer above its high mark: backpressure for sources that await."""
-        while self._paused and not self._finished:
+        while self.is_paused and not self._finished:
             if self._room is None:
                 self._room = asyncio.Event()
             await self._room.wait()
@@ -102,7 +106,7 @@ class FrameInbox:
             return
         self._finished = True
         self._failure = failure
-        self._taker = None
+        self._offered = None
         self._wake()
         at_end, self._at_end = self._at_end, []
         for callback in at_end:
@@ -121,14 +125,16 @@ class FrameInbox:
     def offer_to(self, taker: Taker) -> None:
         """Offer frames to ``taker`` while the receiver waits; see ``OffersFrames``."""
         if not self._finished:
-            self._taker = taker
+            self._offered = taker
+            if self.receiver is not None and not self.receiver.done():
+                self.taker = taker
 
     async def receive(self) -> Sequence[Frame]:
         """Return all that is there, waiting for the first; ``()`` once finished, or the failure raised.
 
         Raises EndpointBusy if another task is waiting here.
         """
-        if self._receiver is not None:
+        if self.receiver is not None:
             raise EndpointBusy(f"{self._name}: another task is receiving; an endpoint has one receiver")
         while not self._frames:
             if self._finished:
@@ -137,15 +143,15 @@ class FrameInbox:
                 return ()
             if self._loop is None:
                 self._loop = asyncio.get_running_loop()  # once: it asks for the process id each time
-            self._receiver = self._loop.create_future()
+            self.receiver, self.taker = self._loop.create_future(), self._offered
             try:
-                await self._receiver
+                await self.receiver
             finally:
-                self._receiver = None
+                self.receiver = self.taker = None
         frames, self._frames = self._frames, []
         self._bytes = 0
-        if self._paused:
-            self._paused = False
+        if self.is_paused:
+            self.is_paused = False
             if self._resume is not None:
                 self._resume()
             if self._room is not None:
@@ -159,11 +165,12 @@ class FrameInbox:
             asyncio.get_running_loop().call_soon(self._tell_of_room)
 
     def _tell_of_room(self) -> None:
-        while self._at_room and (self._finished or not self._paused):
+        while self._at_room and (self._finished or not self.is_paused):
             callback = next(iter(self._at_room))
             del self._at_room[callback]
             callback()
 
     def _wake(self) -> None:
-        if self._receiver is not None and not self._receiver.done():
-            self._receiver.set_result(None)
+        self.taker = None
+        if self.receiver is not None and not self.receiver.done():
+            self.receiver.set_result(None)

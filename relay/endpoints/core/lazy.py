@@ -21,10 +21,11 @@ class Lazy:
         self._make = make
         self._making = asyncio.Lock()
         self._endpoint: Endpoint | None = None
-        self._send_at_once: Callable[[Sequence[Frame]], bool] | None = None
         self._at_end: list[Callable[[], None]] = []
         self._taker: Taker | None = None
         self._is_closed = False
+        self.send_at_once: Taker = _not_yet
+        """As the endpoint's, once it is made."""
 
     async def _get(self) -> Endpoint:
         if self._endpoint is None:
@@ -35,7 +36,7 @@ class Lazy:
                     self._endpoint = await self._make()
                     self.name = self._endpoint.name
                     if isinstance(self._endpoint, SendsAtOnce):
-                        self._send_at_once = self._endpoint.send_at_once
+                        self.send_at_once = self._endpoint.send_at_once
                     for callback in self._at_end:
                         self._endpoint.call_at_end(callback)
                     if self._taker is not None:
@@ -69,10 +70,6 @@ class Lazy:
         if isinstance(self._endpoint, OffersFrames):
             self._endpoint.offer_to(taker)
 
-    def send_at_once(self, frames: Sequence[Frame]) -> bool:
-        """As the endpoint's, once it is made."""
-        return self._send_at_once is not None and self._send_at_once(frames)
-
     async def send_eof(self) -> None:
         """As the endpoint's; an endpoint never used is made, to be told."""
         await (await self._get()).send_eof()
@@ -83,3 +80,7 @@ class Lazy:
         async with self._making:
             if self._endpoint is not None:
                 await self._endpoint.aclose(reason)
+
+
+def _not_yet(frames: Sequence[Frame]) -> bool:
+    return False

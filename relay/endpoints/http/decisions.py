@@ -64,10 +64,6 @@ class Admission(msgspec.Struct, frozen=True, gc=False):
     generation: int
     """Which of the listener's rules admitted it: once they have changed they must be asked again."""
 
-    def holds(self, generation: int, now: float) -> bool:
-        """Tell whether the rules are the same still, and the end has not come."""
-        return self.generation == generation and (self.until is None or now < self.until)
-
 
 class Accept(msgspec.Struct, gc=False):
     """Take the request: what it is for says how."""

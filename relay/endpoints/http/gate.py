@@ -213,7 +213,11 @@ class Gate:
             walk.is_sized = walk.has_asked = walk.has_waited = False
         order = ORDERS[walk.purpose]
         admission = walk.admission
-        if admission is None or not admission.holds(self.generation, now):
+        if (
+            admission is None
+            or admission.generation != self.generation
+            or (admission.until is not None and now >= admission.until)
+        ):
             for step in order.of_head:
                 if (decision := step(self, walk)) is not None:
                     return decision

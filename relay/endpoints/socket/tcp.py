@@ -14,7 +14,7 @@ import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Literal, cast
 from urllib.parse import urlsplit
 
 import aiohappyeyeballs
@@ -97,6 +97,8 @@ def parse_address(spec: str) -> TcpAddress | UnixAddress:
 
 class SocketReader(FrameReader):
     """The reading half of a connection: what came, past the settlement, into the inbox."""
+
+    passes: Literal["all", "messages", ""] = ""
 
     def __init__(self, name: str, limits: Limits, settlement: Settlement, writer: FrameWriter) -> None:
         """Say with ``writer`` what goes back to the peer at once."""

@@ -28,6 +28,7 @@ from relay.endpoints.http.server.stream import EventStream
 from relay.endpoints.http.walk import Walk
 from relay.frames.frame import Frame
 from relay.frames.ids import Unnameable
+from relay.frames.replies import SessionOver
 from relay.routing.exchanges import IdInUse
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class Remembered:
     one on 15.
     """
 
-    __slots__ = ("_after", "_before", "_headers", "_length_at", "_length_name", "door", "onward", "walk")
+    __slots__ = ("_after", "_before", "_length_at", "_length_name", "door", "headers", "onward", "walk")
 
     def __init__(self, door: Door, headers: RawHeaders, walk: Walk) -> None:
         """Remember the ``walk`` of ``headers``, all but the Content-Length."""
@@ -108,15 +109,13 @@ class Remembered:
         self.onward: Onward | None = None
         """What the head is on its way to a server that answers for itself, once one was handed on."""
         at = next((at for at, (name, _) in enumerate(headers) if name.lower() == b"content-length"), len(headers))
-        self._headers = headers
+        self.headers = headers
         self._before, self._after = headers[:at], headers[at + 1 :]
         self._length_at = at
         self._length_name = headers[at][0] if at < len(headers) else b""
 
     def is_same(self, headers: RawHeaders) -> bool:
-        """Tell whether these are the same headers."""
-        if headers is self._headers:
-            return True
+        """Tell whether these, which are another object, are the same headers."""
         at = self._length_at
         is_same = (
             len(headers) == at + 1 + len(self._after)
@@ -125,7 +124,7 @@ class Remembered:
             and headers[at][0] == self._length_name
         )
         if is_same:
-            self._headers = headers
+            self.headers = headers
         return is_same
 
 
@@ -161,6 +160,8 @@ class FastConnection(BoundedHeads):
 
     def data_received(self, data: bytes) -> None:
         """Let aiohttp parse; answer what can be answered at once before its task is woken for the rest."""
+        if not self._early and self._take_cached(data):
+            return
         if not data:  # aiohttp calls this with nothing when requests that waited have been read
             super().data_received(data)
         elif self._will_wait and not self._early:
@@ -178,13 +179,33 @@ class FastConnection(BoundedHeads):
         return self._waiter is None and not self._messages and not is_busy
 
     def _take_early(self, more: bytes = b"") -> None:
-        data, self._early = self._early + more, b""
+        is_late, data, self._early = bool(self._early), self._early + more, b""
         if data and self._parser is not None and not self._is_deaf:  # no parser: the connection was lost
-            self._take(data)
+            if not is_late or not self._take_cached(data):
+                self._take(data)
+
+    def _take_cached(self, data: bytes) -> bool:
+        """Take a request if its head has come before, past the parser; return whether that was done."""
+        known, waiter = self._cached_head, self._waiter
+        if (
+            known is None
+            or waiter is None
+            or waiter.done()
+            or not self._is_between
+            or self._messages
+            or self._unparsed
+            or self._paused
+            or self._is_deaf
+            or self._parser is None
+            or (body := known.body_of(data)) is None
+        ):
+            return False
+        self._unparsed = data
+        if not self._offer(known.message, body):
+            self._wake()
+        return True
 
     def _take(self, data: bytes) -> None:
-        if self._cached_head is not None and self._take_cached(self._cached_head, data):
-            return
         self._parse_the_rest()
         is_first, was_before_head = not self._messages, self.is_before_head
         self._parse(data)
@@ -230,24 +251,6 @@ class FastConnection(BoundedHeads):
         message = self._messages[0][0]
         return isinstance(message, RawRequestMessage) and is_whole(data, body, message)
 
-    def _take_cached(self, known: CachedHead[RawRequestMessage], data: bytes) -> bool:
-        """Take a request if its head has come before, past the parser; return whether that was done."""
-        waiter = self._waiter
-        if (
-            not self._is_between
-            or self._messages
-            or self._unparsed
-            or waiter is None
-            or waiter.done()
-            or self._paused
-            or (body := known.body_of(data)) is None
-        ):
-            return False
-        self._unparsed = data
-        if not self._offer(known.message, body):
-            self._wake()
-        return True
-
     def _answer_at_once(self, data: bytes, body: bytes | None) -> bool:
         """Take the one message there is, if it is an ordinary POST; return whether that was done."""
         message = self._messages[0][0]
@@ -275,14 +278,15 @@ class FastConnection(BoundedHeads):
         if door is None:
             return False
         known = self.remembered
-        if known is None or known.door is not door or not known.is_same(message.raw_headers):
+        raw = message.raw_headers
+        if known is None or known.door is not door or not (known.headers is raw or known.is_same(raw)):
             known = self.remembered = None
             headers = message.headers
             if "Origin" in headers or "Expect" in headers:
                 return False
             head = _Head(message, len(body))
             walk = Walk(head, door.house, purpose_at(head, door.mount, MCP), door.mount, MCP)
-            known = Remembered(door, message.raw_headers, walk)
+            known = Remembered(door, raw, walk)
         walk = known.walk
         decision = door.gate.decide(walk, self._loop.time(), body)
         if not walk.takes_stream:
@@ -412,7 +416,8 @@ class FastConnection(BoundedHeads):
             self._wake()
             return
         body = outcome.raw
-        status = _STATUS_LINES[session.status_of(outcome)]
+        is_over = isinstance(outcome, SessionOver)
+        status = _STATUS_LINES[200 if session.speaks == "streamable" and not is_over else session.status_of(outcome)]
         self._respond(_ANSWER % (status, session.header_line, len(body), rfc822_formatted_time().encode()), body)
 
     def adopt(self) -> tuple[Any, Any] | None:

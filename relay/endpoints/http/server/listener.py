@@ -117,6 +117,8 @@ class HttpListener:
         self._http: ConnectionServer | None = None
         self._housekeeping: asyncio.Task[None] | None = None
         self.addresses: list[tuple[str, int]] = []
+        self.is_draining = False
+        """Whether nothing new is taken."""
         self.is_leaving = False
         """Whether ``/health`` says 503 though all is served still: the relay is about to drain."""
 
@@ -241,7 +243,7 @@ class HttpListener:
 
     async def drain(self, seconds: float) -> None:
         """Accept nothing new and wait until every request in flight has its answer, for at most ``seconds``."""
-        self._context.is_draining = True
+        self.is_draining = self._context.is_draining = True
         self._stop_accepting()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
@@ -255,7 +257,7 @@ class HttpListener:
 
     async def aclose(self) -> None:
         """Stop listening and close every connection; sessions that live get their end."""
-        self._context.is_draining = True
+        self.is_draining = self._context.is_draining = True
         if self._housekeeping is not None:
             self._housekeeping.cancel()
             await asyncio.wait([self._housekeeping])
@@ -265,11 +267,6 @@ class HttpListener:
         if self._http is not None:
             self._http.pre_shutdown()  # connections that are idle end at once
             await self._http.shutdown(self._limits.close_grace)
-
-    @property
-    def is_draining(self) -> bool:
-        """Whether nothing new is taken."""
-        return self._context.is_draining
 
     @property
     def in_flight(self) -> int:
