@@ -55,6 +55,18 @@ class Frame:
         head = self._head = read_whole_head(self.raw, self)
         return head
 
+    @property
+    def may_repeat_key(self) -> bool:
+        """Whether a key that routing depends on may stand twice: ``repeated_key`` looks closer, if so."""
+        raw = self.raw
+        return (
+            len(raw) > LARGE
+            or b"\\u" in raw
+            or raw.count(b'"id"') > 1
+            or raw.count(b'"method"') > 1
+            or raw.count(b'"params"') > 1
+        )
+
     def excess(self, nodes: int = DEFAULT_LIMITS.max_json_nodes, values: int = DEFAULT_LIMITS.max_json_values) -> str:
         """Say what this has too many of, as ``json_cost.excess`` does; counted once, for that may take 80 ms."""
         known = getattr(self, "_excess", None)

@@ -90,5 +90,9 @@ class Whole(Protocol):
     raw: bytes
 
     @property
+    def may_repeat_key(self) -> bool:
+        """Whether a routed key may stand twice."""
+
+    @property
     def head(self) -> Head:
         """What is known of it."""

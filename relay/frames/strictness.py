@@ -117,10 +117,7 @@ def repeated_key(frame: Whole) -> str | None:
     differently. An ordinary frame costs 0.6 us; its members are scanned only if a key could repeat. Raises TooMany.
     """
     raw = frame.raw
-    if len(raw) <= LARGE:
-        if b"\\u" not in raw and raw.count(b'"id"') < 2 and raw.count(b'"method"') < 2 and raw.count(b'"params"') < 2:
-            return None
-    elif _is_plain(raw, frame.head.payload_size):
+    if not frame.may_repeat_key or (len(raw) > LARGE and _is_plain(raw, frame.head.payload_size)):
         return None
     return None if frame.head.kind is Kind.BATCH else _look_for_repeated_key(raw)
 

@@ -7,7 +7,7 @@ is settled exactly once, by an answer, by ``abandon`` or by ``fail_all``.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Collection, Hashable, Iterable
 from typing import Generic, TypeVar
 
 from relay.frames.frame import Frame
@@ -36,6 +36,8 @@ class Exchanges(Generic[Waiter]):
     def __init__(self) -> None:
         """Start with no exchange."""
         self._by_id: dict[RequestId, Waiter] = {}
+        self.open_ids: Collection[RequestId] = self._by_id.keys()
+        """The ids of requests that wait for an answer."""
         self._by_token: dict[RequestId, Waiter] = {}
         self._token_of: dict[RequestId, RequestId] = {}
         self._subscriptions: set[RequestId] = set()

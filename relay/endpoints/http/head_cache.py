@@ -12,22 +12,27 @@ from typing import Generic, TypeVar
 from aiohttp.http import RawRequestMessage, RawResponseMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
-__all__ = ["CachedHead", "is_whole", "look_at_body"]
+__all__ = ["HEAD_END", "CachedHead", "is_whole", "look_at_body"]
 
 Message = TypeVar("Message", RawRequestMessage, RawResponseMessage)
 
+HEAD_END = b"\r\n\r\n"
 _LARGEST = 16 * 1024  # a message that comes in one read
 
 
 class CachedHead(Generic[Message]):
-    """The head of a message with a body, and what the parser made of it."""
+    """The head of a message with a body, and what the parser made of it.
 
-    __slots__ = ("_after", "_before", "message")
+    A message has this head, and is whole, if what stands before ``HEAD_END`` is ``form`` with the length of what stands
+    behind it: ``head == form % len(body)``.
+    """
+
+    __slots__ = ("form", "message")
 
     def __init__(self, before: bytes, after: bytes, message: Message) -> None:
         """Keep what stands before and after the body's length; use ``CachedHead.of``."""
-        self._before = before
-        self._after = after
+        # The one place for "%" is the length: header values may hold it.
+        self.form = before.replace(b"%", b"%%") + b"%d" + after.removesuffix(HEAD_END).replace(b"%", b"%%")
         self.message: Message = message
 
     @classmethod
@@ -53,14 +58,8 @@ class CachedHead(Generic[Message]):
 
     def body_of(self, data: bytes) -> bytes | None:
         """Return the body, if ``data`` is a whole message with this head; else None."""
-        rest = len(data) - len(self._before) - len(self._after)
-        if rest <= 0:
-            return None
-        length = rest - len(str(rest))
-        if len(str(length)) + length < rest:  # 1,002 bytes are the digits of 999 and as many bytes, not 998
-            length += 1
-        head = b"%b%d%b" % (self._before, length, self._after)
-        return data[len(head) :] if len(head) + length == len(data) and data.startswith(head) else None
+        head, _, body = data.partition(HEAD_END)
+        return body if head == self.form % len(body) else None
 
 
 def look_at_body(content: StreamReader) -> bytes:
@@ -75,4 +74,4 @@ def is_whole(data: bytes, body: bytes, message: RawRequestMessage | RawResponseM
     """
     if message.chunked or message.compression or message.upgrade:
         return False
-    return data.find(b"\r\n\r\n") + 4 + len(body) == len(data)
+    return data.find(HEAD_END) + len(HEAD_END) + len(body) == len(data)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from typing import Literal, Protocol
 
 from aiohttp.http import HttpVersion
@@ -92,7 +92,7 @@ class SessionView(Protocol):
         """Frames whose senders wait for room."""
 
     @property
-    def in_flight(self) -> int:
+    def open_requests(self) -> Sized:
         """Requests that wait for an answer."""
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -49,7 +49,7 @@ class Session:
     is_closing: bool = False
     is_initialized: bool = True
     waiting: int = 0
-    in_flight: int = 0
+    open_requests: Sized = ()
     max_in_flight: int = 100
     takes_one: bool = False
     server: ServerProfile = field(default_factory=lambda: ServerProfile(lambda: 0.0), compare=False)

@@ -178,7 +178,7 @@ def sessions(draw: st.DrawFn, speaks: Any = "streamable") -> Session:
         is_closing=draw(st.sampled_from([False, False, True])),
         is_initialized=draw(st.booleans()),
         waiting=draw(st.sampled_from([0, 0, 3])),
-        in_flight=draw(st.sampled_from([0, 0, 2, 3])),
+        open_requests=range(draw(st.sampled_from([0, 0, 2, 3]))),
         max_in_flight=3,
     )
 

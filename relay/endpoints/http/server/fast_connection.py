@@ -19,7 +19,7 @@ from multidict import MultiMapping
 
 from relay.endpoints.http.decisions import Accept, HandOn, RoomWanted
 from relay.endpoints.http.gate import Gate, purpose_at
-from relay.endpoints.http.head_cache import CachedHead, is_whole, look_at_body
+from relay.endpoints.http.head_cache import HEAD_END, CachedHead, is_whole, look_at_body
 from relay.endpoints.http.paths import MCP
 from relay.endpoints.http.server.heads import BoundedHeads
 from relay.endpoints.http.server.modern import ModernClients
@@ -197,8 +197,10 @@ class FastConnection(BoundedHeads):
             or self._paused
             or self._is_deaf
             or self._parser is None
-            or (body := known.body_of(data)) is None
         ):
+            return False
+        head, _, body = data.partition(HEAD_END)
+        if head != known.form % len(body):
             return False
         self._unparsed = data
         if not self._offer(known.message, body):

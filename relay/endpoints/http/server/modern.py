@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from typing import Literal
 
 from relay.endpoints.core.last_resort import give_later
@@ -54,6 +54,7 @@ class ModernClients(ClientSession):
         self._asking = asyncio.Lock()
         self._on_end = on_end
         self._requests: Renaming[Exchange] = Renaming()
+        self.open_requests: Sized = self._requests
         give_later(self._requests.strays, limits.stray_grace, self._route)
         self._numbers: dict[Exchange, int] = {}
         self.dropped = 0

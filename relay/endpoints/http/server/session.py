@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence, Sized
 from typing import Literal
 
 from relay.endpoints.base import Taker
@@ -191,6 +191,7 @@ class HttpSession(ClientSession):
         self._on_ready = on_ready
         self._on_end = on_end
         self.exchanges: Exchanges[Exchange] = Exchanges()
+        self.open_requests: Sized = self.exchanges.open_ids
         give_later(self.exchanges.strays, limits.stray_grace, lambda outcome: self._push((outcome,)))
         self._initialize_id: RequestId | None = None
         self.is_initialized = False
@@ -237,19 +238,24 @@ class HttpSession(ClientSession):
         ``on_outcome`` is told how that exchange is answered: never as a stream, unless it takes one. Raises IdInUse,
         EndpointClosed.
         """
-        self._check_taking()
-        self.touch()
+        if self.is_closing:
+            self._check_taking()
+        self._last_used = self._loop.time()
         head = frame.head
         if head.target is not None and head.method == "notifications/cancelled":
             self._expect_cancelled(head.target)
         exchange = None
         if head.kind is REQUEST or head.kind is BATCH:
             exchange = self._open(head, Exchange(on_outcome, takes_stream=takes_stream))
-        self.inbox.put((frame,))
+        inbox, frames = self.inbox, (frame,)
+        taker, receiver = inbox.taker, inbox.receiver
+        if taker is None or receiver is None or receiver.done() or not taker(frames):
+            inbox.keep(frames)
         return exchange
 
     def _open(self, head: Head, exchange: Exchange) -> Exchange | None:
-        exchange.ids.update(self.exchanges.open(exchange, head.messages))
+        messages = (head,) if head.kind is REQUEST else head.members
+        exchange.ids.update(self.exchanges.open(exchange, messages))
         if head.method == "initialize" and not self.is_initialized:
             self._initialize_id = head.id
         return exchange if exchange.ids else None
@@ -363,14 +369,24 @@ class HttpSession(ClientSession):
         """Put each frame on the stream it belongs to, unless a client that reads slowly is to be waited for."""
         if self.is_closed or self._crowded:
             return False
-        self._push(frames)
+        if len(frames) > 1:
+            self._push(frames)
+            return True
+        frame = frames[0]
+        head = frame.head
+        stream = self._take_answer(frame, head.id) if head.kind is RESPONSE else self._route(frame)
+        if stream is not None:
+            self._look_after((stream,))
         return True
 
     def _push(self, frames: Sequence[Frame]) -> None:
         streams = {stream for frame in frames if (stream := self._route(frame)) is not None}
         if streams:
-            self._bound_replay()
-            self._crowded = [stream for stream in streams if stream.is_full]
+            self._look_after(streams)
+
+    def _look_after(self, streams: Collection[EventStream]) -> None:
+        self._bound_replay()
+        self._crowded = [stream for stream in streams if stream.is_full]
 
     async def _wait_for_room(self) -> None:
         for stream in self._crowded:
@@ -381,7 +397,7 @@ class HttpSession(ClientSession):
         head = frame.head
         kind = head.kind
         if kind is RESPONSE:
-            return self._settle(frame, head.id)
+            return self._take_answer(frame, head.id)
         if kind is BATCH:
             return self._route_batch(frame)
         if kind is Kind.INVALID:
@@ -420,7 +436,7 @@ class HttpSession(ClientSession):
             stream = self._route(one) or stream
         return stream
 
-    def _settle(self, frame: Frame, request_id: RequestId | None) -> EventStream | None:
+    def _take_answer(self, frame: Frame, request_id: RequestId | None) -> EventStream | None:
         exchange = self.exchanges.settle(request_id)
         if exchange is None and (home := self.exchanges.home_of(frame, "the server")) is not None:
             frame, request_id = home, home.head.id
@@ -471,7 +487,7 @@ class HttpSession(ClientSession):
 
     def _end_cancelled(self, request_id: RequestId, exchange: Exchange) -> None:
         if self.exchanges.find(request_id) is exchange:  # and not another that uses the id again
-            self._settle(replies.error(request_id, replies.CANCELLED, "the request was cancelled"), request_id)
+            self._take_answer(replies.error(request_id, replies.CANCELLED, "the request was cancelled"), request_id)
 
     def _fail_open(self, end: replies.End) -> None:
         for request_id, exchange in self.exchanges.fail_all():

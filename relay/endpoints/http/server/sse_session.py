@@ -6,7 +6,7 @@ One stream carries everything to the client, POSTs carry the rest; the session i
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from typing import Literal
 
 from relay.endpoints.core.last_resort import give_later
@@ -36,6 +36,7 @@ class SseSession(ClientSession):
         self.max_in_flight = limits.max_in_flight
         self.stream = EventStream(0, limits, has_ids=False)
         self.exchanges: Exchanges[SseSession] = Exchanges()
+        self.open_requests: Sized = self.exchanges.open_ids
         give_later(self.exchanges.strays, limits.stray_grace, self._push)
         self._began = self._last_used
         self.is_initialized = False
