@@ -40,7 +40,7 @@ _NAMES: dict[Part, tuple[tuple[Any, tuple[str, ...]], ...]] = {
         (web_protocol, ("_ErrInfo",)),
         (streams.StreamReader, ("_buffer",)),
         (web.BaseRequest, ("_prepare_hook",)),
-        (web.Server, ("_kwargs", "_loop", "_make_request")),
+        (web.Server, ("_kwargs", "_loop")),
     ),
     "client": (
         (ResponseHandler, ("_loop", "_reading_paused")),

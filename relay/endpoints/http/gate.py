@@ -242,6 +242,10 @@ class Gate:
             walk.purpose, walk.admission, walk.session, walk.frame, walk.facts, walk.takes_stream, walk.resumed
         )
 
+    def let_go(self, walk: Walk) -> None:
+        """Keep nothing of a request's body: whoever waits for the answer need not hold it."""
+        walk.body = walk.frame = walk.head = walk.facts = walk.stale = None
+
     def _body_wanted(self, walk: Walk) -> BodyWanted:
         is_small = walk.length is not None and walk.length <= self.limits.buffer_low
         if walk.purpose is Purpose.POST_THROUGH:

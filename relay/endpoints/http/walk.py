@@ -90,7 +90,3 @@ class Walk:
         """Go on with a frame that was found sound already, in place of a body."""
         self.body, self.frame, self.head = None, frame, frame.head
         self.is_sized = True
-
-    def let_go(self) -> None:
-        """Keep nothing of the body: whoever waits for the answer need not hold it."""
-        self.body = self.frame = self.head = self.facts = self.stale = None

@@ -113,7 +113,8 @@ class _Reading:
                 if self._arrival is not None:
                     self._arrival.on_refused = lambda: deadline.reschedule(now)
                 await self._wait_for_room()
-                ask_for_body(self._request)
+                if "Expect" in self._request.headers:
+                    ask_for_body(self._request)
                 async for piece in self._request.content.iter_chunked(
                     _CHUNK if self._arrival is None else self._arrival.step
                 ):

@@ -22,13 +22,14 @@ __all__ = ["carry", "check_in_turns"]
 async def carry(gate: Gate, walk: Walk, mount: Mount, body: bytes | None) -> Accept | HandOn:
     """Ask the gate about a POST whose body is here until it wants nothing more. Raises Refused.
 
-    Without a ``body``, the walk has a frame already.
+    Without a ``body``, or once the gate was asked, the walk has a frame already.
     """
-    walk.body = body
+    if walk.frame is None:
+        walk.body = body
     clock = asyncio.get_running_loop().time
     refused: Refused | None = None
     decision: object = None
-    if body is not None and len(body) > LARGE:
+    if body is not None and walk.frame is None and len(body) > LARGE:
         refused = await check_in_turns(gate, walk)
     while refused is None:
         decision = gate.decide(walk, clock())
@@ -50,7 +51,7 @@ async def carry(gate: Gate, walk: Walk, mount: Mount, body: bytes | None) -> Acc
     if refused.is_of_frame and body is not None and session is not None and session.speaks != "modern":
         # It may have been an answer for which the server waits.
         await session.take_refused(refused.frame or Frame(body))
-    walk.let_go()
+    gate.let_go(walk)
     try:
         raise refused
     finally:

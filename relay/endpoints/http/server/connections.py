@@ -28,12 +28,6 @@ __all__ = ["ConnectionServer"]
 logger = logging.getLogger("relay")
 
 
-class _Request(web.BaseRequest):
-    async def _prepare_hook(self, response: web.StreamResponse) -> None:
-        # aiohttp names itself and Python, with their versions; the answers it does not write have no such header.
-        response.headers.popall("Server", None)
-
-
 class _Explaining(web.RequestHandler):
     """A connection that says no in one line of the log and a JSON-RPC error, whatever aiohttp stumbled over."""
 
@@ -111,9 +105,6 @@ class ConnectionServer(web.Server):
         self._doors = doors if fast_ways.may_be_taken() else {}
         self._limits = limits
         self._refusals = refusals
-
-    def _make_request(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
-        return _Request(message, payload, protocol, writer, task, self._loop)
 
     def __call__(self) -> web.RequestHandler:
         """Make the protocol of one connection."""

@@ -18,5 +18,5 @@ def holds_body_back(request: web.BaseRequest) -> bool:
 
 def ask_for_body(request: web.BaseRequest) -> None:
     """Tell a client that waits for it to send its body: the head has passed every check."""
-    if "Expect" in request.headers and holds_body_back(request) and request.transport is not None:
+    if holds_body_back(request) and request.transport is not None:
         request.transport.write(_GO_ON)

@@ -13,11 +13,12 @@ import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
+from aiohttp import web
 from aiohttp.helpers import rfc822_formatted_time
 from aiohttp.http import HttpVersion11, RawRequestMessage
 from multidict import MultiMapping
 
-from relay.endpoints.http.decisions import Accept, HandOn, RoomWanted
+from relay.endpoints.http.decisions import Accept, HandOn, Purpose, RoomWanted
 from relay.endpoints.http.gate import Gate, purpose_at
 from relay.endpoints.http.head_cache import HEAD_END, CachedHead, is_whole, look_at_body
 from relay.endpoints.http.paths import MCP
@@ -209,12 +210,24 @@ class FastConnection(BoundedHeads):
 
     def _take(self, data: bytes) -> None:
         self._parse_the_rest()
-        is_first, was_before_head = not self._messages, self.is_before_head
+        is_first, waiter, current = not self._messages, self._waiter, self._current_request
+        if current is not None and not current.content.is_eof():
+            was_before_head = False
+        else:
+            was_before_head = (waiter is not None and is_first) or self.is_before_head
         self._parse(data)
         body = self._whole_body() if is_first else None
         self._is_between = self._is_between and body is not None and self._holds_just(data, body)
-        waiter = self._waiter
-        self.watch_head(len(data), was_before_head=was_before_head)
+        # One small head, whole, on a connection that had its time: there is nothing to watch.
+        is_usual = (
+            len(self._messages) == 1
+            and type(self._messages[0][0]) is RawRequestMessage
+            and len(data) <= self._limits.max_head_bytes
+            and not self._head_size
+            and not self._is_head_due
+        )
+        if not is_usual and (self._messages or was_before_head):
+            self.watch_head(len(data), was_before_head=was_before_head)
         if waiter is None or waiter.done() or not self._messages:
             return
         if self._is_waiting:
@@ -306,6 +319,19 @@ class FastConnection(BoundedHeads):
         if is_taken and self._crowded is None:
             door.context.requests += 1
         return is_taken
+
+    def recall(self, request: web.BaseRequest) -> Walk | None:
+        """Return the walk of a POST in a session whose head has come before, for a task to begin behind its head."""
+        known = self.remembered
+        if known is None or request.method != "POST" or self._doors.get(request.raw_path) is not known.door:
+            return None
+        walk, raw = known.walk, request.raw_headers
+        if walk.purpose is not Purpose.POST_IN_SESSION or not (known.headers is raw or known.is_same(raw)):
+            return None
+        walk.length = request.content_length
+        walk.body = walk.frame = walk.head = walk.facts = None
+        walk.is_sized = walk.has_asked = walk.has_waited = False
+        return walk
 
     def _take_in(self, walk: Walk, accepted: Accept) -> bool:
         session, frame, facts = accepted.session, accepted.frame, accepted.facts

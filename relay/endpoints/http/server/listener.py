@@ -7,6 +7,7 @@ are its own (mount.py). Here is the port: its connections, who answers which pat
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -52,6 +53,12 @@ def _authority(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+class _Request(web.BaseRequest):
+    async def _prepare_hook(self, response: web.StreamResponse) -> None:
+        # aiohttp names itself and Python, with their versions; the answers it does not write have no such header.
+        response.headers.popall("Server", None)
+
+
 class _Door:
     """What answers below one prefix."""
 
@@ -60,15 +67,7 @@ class _Door:
         """As it stands in a path that is decoded."""
         self.mount = mount
         self.streamable = StreamableHttp(mount, house)
-        self._sse = SseRoutes(mount, paths)
-
-    async def carry_out(self, request: web.BaseRequest, walk: Walk, decision: Decision) -> web.StreamResponse:
-        """Do what the gate says of the head of a request to a place here. Raises Refused."""
-        assert isinstance(decision, Accept | HandOn | BodyWanted), "no frame is here"
-        if walk.place == MCP:
-            return await self.streamable.carry_out(request, walk, decision)
-        assert not isinstance(decision, HandOn), "of HTTP+SSE nothing is handed on"
-        return await self._sse.carry_out(request, walk, decision)
+        self.sse = SseRoutes(mount, paths)
 
     def knows(self, head: RequestHead) -> bool:
         """Tell whether a request is of one of the sessions here."""
@@ -174,6 +173,7 @@ class HttpListener:
         self._http = ConnectionServer(
             self.handle,
             self._fast,
+            request_factory=functools.partial(_Request, loop=asyncio.get_running_loop()),
             limits=limits,
             refusals=self._context.refusals,
             handler_cancellation=True,
@@ -318,7 +318,10 @@ class HttpListener:
 
     async def _dispatch(self, request: web.BaseRequest) -> web.StreamResponse:
         """Do what the gate says. Raises Refused."""
-        walk = self._context.gate.enter(request, self)
+        connection = request.protocol
+        walk = connection.recall(request) if isinstance(connection, FastConnection) else None
+        if walk is None:
+            walk = self._context.gate.enter(request, self)
         decision = self._ask(walk)
         if isinstance(decision, Refused):
             try:
@@ -331,7 +334,12 @@ class HttpListener:
             return self._preflight(request)
         if walk.purpose is Purpose.REPORT:
             return self._report()
-        return await self._door_of[walk.mount].carry_out(request, walk, decision)
+        door = self._door_of[walk.mount]
+        if walk.place == MCP:
+            assert isinstance(decision, Accept | HandOn | BodyWanted), "no frame is here"
+            return await door.streamable.carry_out(request, walk, decision)
+        assert isinstance(decision, Accept | BodyWanted), "of HTTP+SSE nothing is handed on"
+        return await door.sse.carry_out(request, walk, decision)
 
     def _ask(self, walk: Walk) -> Decision:
         now = asyncio.get_running_loop().time()

@@ -48,7 +48,7 @@ class SseRoutes:
     async def _take_message(self, request: web.BaseRequest, walk: Walk, wanted: BodyWanted) -> web.StreamResponse:
         async with body_of(request, walk, wanted, self._context) as body:
             accepted = await carry(self._context.gate, walk, self._mount, body)
-            walk.let_go()
+            self._context.gate.let_go(walk)
             assert isinstance(accepted, Accept) and accepted.frame is not None, "read"
             self._accept(accepted.session, accepted.frame)
             del accepted, body

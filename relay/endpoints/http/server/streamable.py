@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from aiohttp import web
 
+from relay.endpoints.core.turns import LARGE
 from relay.endpoints.http.decisions import Accept, BodyWanted, HandOn, Purpose, Refused
 from relay.endpoints.http.media import JSON
 from relay.endpoints.http.server.bodies import body_of
@@ -67,7 +68,7 @@ class StreamableHttp:
         return web.Response(status=200, headers=self._cors(request))
 
     def _cors(self, request: web.BaseRequest) -> dict[str, str]:
-        return self.context.cors(request.headers)
+        return self.context.cors(request.headers) if "Origin" in request.headers else {}
 
     # POST.
 
@@ -79,9 +80,14 @@ class StreamableHttp:
 
     async def _take(self, request: web.BaseRequest, walk: Walk, body: bytes | None) -> Awaitable[web.StreamResponse]:
         """Hand a frame to its session, once the gate lets it; return what waits for the answer. Raises Refused."""
-        accepted = await carry(self.gate, walk, self.mount, body)
+        accepted: object = None
+        if walk.purpose is Purpose.POST_IN_SESSION and body is not None and len(body) <= LARGE:
+            walk.body = body
+            accepted = self.gate.decide(walk, asyncio.get_running_loop().time())  # as nearly always, it wants no more
+        if not isinstance(accepted, Accept):
+            accepted = await carry(self.gate, walk, self.mount, body)
         assert isinstance(accepted, Accept), "it is for a session here, or for none"
-        walk.let_go()
+        self.gate.let_go(walk)
         session = accepted.session
         if session is None:
             return self._accepted(request)
@@ -120,7 +126,7 @@ class StreamableHttp:
                 assert handed_on.frame is not None, "read"
                 slot.hold(handed_on.frame, is_small=wanted.is_small)
                 del body, handed_on
-            walk.let_go()
+            self.gate.let_go(walk)
             with contextlib.suppress(NotStreamable):
                 return await through.post(request, slot, cors)
             assert slot.frame is not None, "it may be needed still"
@@ -164,7 +170,8 @@ class StreamableHttp:
         headers = {**self._cors(request), **session.answer_headers}
         status = session.status_of(outcome)
         answer = web.Response(status=status, body=outcome.raw, content_type=JSON, headers=headers)
-        return await send_whole(request, answer, self.context.limits)
+        is_small = len(outcome.raw) <= self.context.limits.buffer_low
+        return answer if is_small else await send_whole(request, answer, self.context.limits)
 
     async def _stream_answer(
         self, request: web.BaseRequest, session: HttpSession | ModernClients, exchange: Exchange, stream: EventStream
