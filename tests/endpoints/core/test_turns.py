@@ -21,7 +21,7 @@ from relay.endpoints.http.gate import Gate
 from relay.endpoints.http.media import EVENT_STREAM, JSON
 from relay.endpoints.http.server import carrying, session
 from relay.endpoints.http.server.modern import ModernClients
-from relay.endpoints.http.through import pass_through
+from relay.endpoints.http.through import whole_answers
 from relay.endpoints.websocket import websocket
 from relay.errors import EndpointBroken
 from relay.frames.frame import Frame
@@ -129,12 +129,12 @@ async def test_others_go_on_before_an_answer_is_looked_for_in_what_is_refused(mo
 async def test_others_go_on_between_two_looks_at_the_answer_of_another_server(monkeypatch: pytest.MonkeyPatch) -> None:
     """Streamable HTTP to Streamable HTTP."""
     turns = Turns(monkeypatch)
-    turns.watch(pass_through, "once_each")
-    turns.watch(pass_through, "_answer_in")
+    turns.watch(whole_answers, "once_each")
+    turns.watch(whole_answers, "answer_in")
     async with hop_to(Saying(200, ANSWER, JSON), limits=LIMITS) as (opened, _server), turns.counted():
         response = await opened.client("s").post(request(7, "x"))
         assert await response.body() == ANSWER
-    assert turns.least_between("once_each", "_answer_in") > 1
+    assert turns.least_between("once_each", "answer_in") > 1
 
 
 async def test_others_go_on_before_the_answer_to_a_dialled_request_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:

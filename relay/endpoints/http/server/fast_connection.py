@@ -35,7 +35,7 @@ from relay.routing.exchanges import IdInUse
 if TYPE_CHECKING:
     from relay.endpoints.http.server.context import ListenerContext
     from relay.endpoints.http.server.mount import Mount
-    from relay.endpoints.http.through.direct_exchange import Onward
+    from relay.endpoints.http.through.onward import Onward
     from relay.endpoints.http.views import HouseView
 
 __all__ = ["Door", "FastConnection", "Remembered"]

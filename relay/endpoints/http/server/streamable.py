@@ -116,7 +116,7 @@ class StreamableHttp:
             raise Refused(400, str(exc), code=replies.INVALID_REQUEST, request_id=frame.head.id) from exc
 
     async def _post_through(self, request: web.BaseRequest, walk: Walk, wanted: BodyWanted) -> web.StreamResponse:
-        from relay.endpoints.http.through.pass_through import NotStreamable
+        from relay.endpoints.http.through.forwarded import NotStreamable
 
         through, cors = self.mount.through, self._cors(request)
         assert through is not None, "it is handed on to it"
@@ -143,7 +143,7 @@ class StreamableHttp:
         """Go on with what was taken in the callback that read it, and has become more than a plain answer."""
         if isinstance(adopted, tuple):
             return await self._stream_answer(request, *adopted)
-        from relay.endpoints.http.through.pass_through import NotStreamable
+        from relay.endpoints.http.through.forwarded import NotStreamable
 
         assert self.mount.through is not None, "it was handed on to it"
         with contextlib.suppress(NotStreamable):

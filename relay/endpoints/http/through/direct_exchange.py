@@ -13,31 +13,17 @@ import functools
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
-import msgspec
-
 from relay.endpoints.http.media import JSON, media_type, without_bom
 from relay.endpoints.http.through.stream_watch import once_each
 from relay.errors import EndpointBroken
 from relay.frames.frame import Frame
 
 if TYPE_CHECKING:
-    from yarl import URL
-
     from relay.endpoints.http.client.pool import PooledConnection, PooledResponse
 
-__all__ = ["DirectClient", "DirectExchange", "Onward"]
+__all__ = ["DirectClient", "DirectExchange"]
 
 _LINE_BREAKS = frozenset("\r\n\0")
-
-
-class Onward(msgspec.Struct, frozen=True, eq=False):
-    """What the headers of a client are on their way to the server."""
-
-    head: bytes
-    """The head of a request but for the length of its body, and cookies."""
-    session_id: str | None
-    url: URL
-    """Where the head leads."""
 
 
 class DirectClient(Protocol):

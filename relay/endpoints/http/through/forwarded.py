@@ -1,0 +1,106 @@
+"""One request that is handed on: what was read of it, and what its client is told of the server's answer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from relay.endpoints.http.client.aiohttp_dial import Response
+from relay.endpoints.http.media import EVENT_STREAM, JSON, media_type
+from relay.endpoints.http.through.body_slot import BodySlot
+from relay.frames import replies
+from relay.frames.head import Head, Kind
+from relay.limits import Limits
+from relay.mcp.headers import SESSION_ID
+from relay.routing.sessions import name_of_session
+
+__all__ = [
+    "HOMEWARD",
+    "INITIALIZE",
+    "STREAM_HEADERS",
+    "SUBSCRIBE",
+    "Forwarded",
+    "NotStreamable",
+    "failure",
+    "homeward",
+    "is_framed",
+    "is_stream",
+    "name_of_client",
+    "session_of",
+    "set_patience",
+]
+
+logger = logging.getLogger("relay")
+
+HOMEWARD = (SESSION_ID, "Retry-After", "Allow", "Cache-Control", "X-Accel-Buffering")
+"""What a client is told of the headers of the server's answer."""
+STREAM_HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
+SUBSCRIBE = "subscriptions/listen"
+INITIALIZE = "initialize"
+
+
+class NotStreamable(Exception):
+    """The server takes no POST here and says so without JSON-RPC: it may speak HTTP+SSE. Nothing was executed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forwarded:
+    """A request that is handed on: its client's, the headers that a page of its origin needs, and what was read."""
+
+    request: web.BaseRequest
+    cors: Mapping[str, str]
+    slot: BodySlot | None
+    head: Head | None
+
+
+def session_of(request: web.BaseRequest, head: Head | None) -> str | None:
+    """Return the session that a request is of; none if one begins with it."""
+    is_first = head is not None and head.method == INITIALIZE
+    return None if is_first else request.headers.get(SESSION_ID)
+
+
+def name_of_client(session_id: str | None) -> str:
+    """Return what the log calls a client."""
+    return "a client" if session_id is None else name_of_session(session_id)
+
+
+def is_stream(response: Response) -> bool:
+    """Tell whether an answer is an event stream."""
+    return 200 <= response.status < 300 and media_type(response.headers.get("Content-Type")) == EVENT_STREAM
+
+
+def is_framed(response: Response) -> bool:
+    """Tell whether an answer says where it ends: what ends with its connection may have been cut anywhere."""
+    return "Content-Length" in response.headers or "Transfer-Encoding" in response.headers
+
+
+def homeward(response: Response, cors: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers of the answer to a client."""
+    return {**cors, **{name: response.headers[name] for name in HOMEWARD if name in response.headers}}
+
+
+def set_patience(patience: asyncio.Timeout, limits: Limits, *, is_doubtful: bool) -> None:
+    """Wait no longer than a while for the answer of a request that may have had it."""
+    if is_doubtful is (patience.when() is None):
+        now = asyncio.get_running_loop().time()
+        patience.reschedule(now + limits.stray_grace if is_doubtful else None)
+
+
+def failure(
+    head: Head | None,
+    cors: Mapping[str, str],
+    code: int,
+    message: str,
+    delivered: replies.Delivered,
+    status: int = 502,
+) -> web.Response:
+    """Make the answer to a request that has none, or to each of a batch."""
+    logger.info("http: %d %s", status, message)
+    asked = [one.id for one in (head.messages if head is not None else ()) if one.kind is Kind.REQUEST]
+    made = [replies.error(one, code, message, delivered=delivered).raw for one in asked or (None,)]
+    body = b"[" + b",".join(made) + b"]" if head is not None and head.kind is Kind.BATCH and asked else made[0]
+    return web.Response(status=status, body=body, content_type=JSON, headers=cors)

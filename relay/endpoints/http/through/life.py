@@ -1,0 +1,53 @@
+"""How long what waits for a server may wait: until the relay ends, and subscriptions until it drains."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+
+from relay.endpoints.http.through.forwarded import SUBSCRIBE
+from relay.errors import EndpointBroken
+from relay.frames.head import Head
+
+__all__ = ["Life"]
+
+
+class Life:
+    """Of one server that requests are handed on to."""
+
+    def __init__(self) -> None:
+        """Begin."""
+        self.is_draining = False
+        self.is_closed = False
+        self._open: dict[asyncio.Timeout, bool] = {}  # what waits for the server; True if it is a subscription
+
+    def end_subscriptions(self) -> None:
+        """Wait no longer for what would never end by itself: the relay takes nothing new."""
+        self.is_draining = True
+        self._end(lambda is_subscription: is_subscription)
+
+    def close(self) -> None:
+        """Wait for nothing any more."""
+        self.is_closed = True
+        self._end(lambda _: True)
+
+    def _end(self, is_chosen: Callable[[bool], bool]) -> None:
+        now = asyncio.get_running_loop().time()
+        for scope, is_subscription in self._open.items():
+            if is_chosen(is_subscription):
+                scope.reschedule(now)
+
+    @contextlib.asynccontextmanager
+    async def until_closed(self, head: Head | None = None) -> AsyncIterator[None]:
+        """Do what waits for the server; raises EndpointBroken when the relay ends."""
+        is_subscription = head is not None and head.method == SUBSCRIBE
+        try:
+            async with asyncio.timeout(0 if self.is_closed else None) as scope:
+                self._open[scope] = is_subscription
+                try:
+                    yield
+                finally:
+                    del self._open[scope]
+        except TimeoutError:
+            raise EndpointBroken("the relay is shutting down") from None

@@ -1,0 +1,193 @@
+"""Event streams of a server on their way to its clients, as they come."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from relay.endpoints.core.tasks import TaskScope
+from relay.endpoints.http.client.aiohttp_dial import Dial, Response
+from relay.endpoints.http.media import EVENT_STREAM
+from relay.endpoints.http.server.pieces import abort, write
+from relay.endpoints.http.through.owed_answers import OwedAnswers
+from relay.endpoints.http.through.stream_watch import StreamWatch
+from relay.errors import EndpointBroken, EndpointUnavailable, FrameTooLarge
+from relay.frames import replies
+from relay.frames.frame import Frame
+from relay.frames.head import RequestId
+from relay.frames.sse import SseDecoder, encode_event
+from relay.mcp.headers import LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID
+from relay.mcp.revisions import is_modern_version
+
+if TYPE_CHECKING:
+    from relay.endpoints.http.server.context import ListenerContext
+from relay.endpoints.http.through.forwarded import (
+    STREAM_HEADERS,
+    SUBSCRIBE,
+    Forwarded,
+    homeward,
+    is_framed,
+    name_of_client,
+    set_patience,
+)
+from relay.endpoints.http.through.life import Life
+
+__all__ = ["RelayedStreams"]
+
+logger = logging.getLogger("relay")
+
+
+class RelayedStreams:
+    """The streams of one server, and which answers they owed when they ended."""
+
+    def __init__(self, dial: Dial, context: ListenerContext, tasks: TaskScope, life: Life) -> None:
+        """Read what comes through ``dial``, in the counts of ``context``, for as long as ``life`` lasts."""
+        self._dial = dial
+        self._context = context
+        self._limits = context.limits
+        self._tasks = tasks
+        self._life = life
+        self._owed = OwedAnswers()
+        self._looking: asyncio.Future[bool] | None = None
+
+    async def give(self, forwarded: Forwarded, response: Response) -> web.StreamResponse:
+        """Pass a stream on as it comes; if it ends too soon for good, its request gets an error."""
+        request = forwarded.request
+        if forwarded.slot is not None:
+            forwarded.slot.end()
+        headers = {**STREAM_HEADERS, **homeward(response, forwarded.cors), "Content-Type": EVENT_STREAM}
+        answer = web.StreamResponse(status=response.status, headers=headers)
+        watch = self._watch(forwarded)
+        self._context.active_streams += 1
+        try:
+            await answer.prepare(request)
+            last = await self._copy(forwarded, response, answer, watch)
+            if last is None:
+                abort(request)  # as the server did: its client comes back with Last-Event-ID
+                return answer
+            if last:
+                await write(request, answer, last, self._limits)
+            await answer.write_eof()
+        except ConnectionError as exc:
+            logger.debug("http: a client left its stream: %s", exc)
+        finally:
+            self._context.active_streams -= 1
+            self._end_watch(request, watch)
+        return answer
+
+    def _watch(self, forwarded: Forwarded) -> StreamWatch:
+        request = forwarded.request
+        last_event_id = request.headers.get(LAST_EVENT_ID) if forwarded.head is None else None
+        return StreamWatch(
+            forwarded.head,
+            self._limits,
+            can_resume=not is_modern_version(request.headers.get(PROTOCOL_VERSION)),
+            owed=self.owed_to(request) if forwarded.head is None else (),
+            is_resumed=last_event_id is not None,
+        )
+
+    def _end_watch(self, request: web.BaseRequest, watch: StreamWatch) -> None:
+        if watch.last_event_id is not None and watch.is_owed:
+            self._owed.keep(request.headers.get(SESSION_ID), watch.last_event_id, watch.owed)
+        if watch.dropped:
+            logger.warning(
+                "%s: dropped %d answers that had passed before, or that nobody waits for",
+                self._dial.name,
+                watch.dropped,
+            )
+
+    async def _copy(
+        self, forwarded: Forwarded, response: Response, answer: web.StreamResponse, watch: StreamWatch
+    ) -> bytes | None:
+        """Copy events until there are no more; return what is to follow them, None if the stream must not end well."""
+        head = forwarded.head
+        fault = f"{self._dial.name}: the stream ended without an answer"
+        look = self._looking_on(forwarded.request)
+        try:
+            async with self._life.until_closed(head):
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(None) as patience:
+                        async for chunk in self._dial.chunks(response):
+                            onward = watch.feed(chunk)
+                            if look is not None:
+                                look(onward)
+                            await write(forwarded.request, answer, onward, self._limits)
+                            set_patience(patience, self._limits, is_doubtful=watch.is_doubtful)
+        except FrameTooLarge as exc:
+            return watch.give_up(replies.TOO_LARGE, f"{self._dial.name}: {exc}")
+        except EndpointBroken as exc:
+            if self._life.is_closed or not await self._is_gone(watch):
+                if (head is None and not watch.is_owed) or (watch.is_owed and watch.is_resumable):
+                    return None
+            if self._life.is_draining and head is not None and head.method == SUBSCRIBE:
+                return watch.end_subscription()
+            return self._give_up(watch, f"the request was lost: {exc}", look)
+        may_come_back = is_framed(response) or not await self._is_gone(watch)
+        if watch.is_resumable and not watch.is_doubtful and may_come_back:
+            return b""
+        return self._give_up(watch, f"the request was lost: {fault}", look)
+
+    def _give_up(self, watch: StreamWatch, message: str, look: Callable[[bytes], None] | None) -> bytes:
+        """Return what ends a stream that still owes an answer; the server has failed then."""
+        if watch.is_owed and not watch.is_doubtful and not self._life.is_closed:
+            self._dial.fault = message
+        last = watch.give_up(replies.LOST, message)
+        if look is not None:
+            look(last)
+        return last
+
+    def _looking_on(self, request: web.BaseRequest) -> Callable[[bytes], None] | None:
+        """Return what shows the events of a stream, as they pass, to whoever looks on; None if nobody does."""
+        show = self._dial.show
+        if show is None:
+            return None
+        decoder, client = SseDecoder(self._limits.max_frame_bytes), name_of_client(request.headers.get(SESSION_ID))
+
+        def look(chunk: bytes) -> None:
+            for event in decoder.feed(chunk):
+                if isinstance(event.data, bytes) and event.data:
+                    show(self._dial.name, client, (Frame(event.data),))
+
+        return look
+
+    async def _is_gone(self, watch: StreamWatch) -> bool:
+        """Tell whether nobody listens any more where the rest of a stream would be asked for.
+
+        A client that comes back to nobody would have no answer: its requests get their errors while it still listens.
+        """
+        if not (watch.is_owed and watch.is_resumable):
+            return False
+        if self._looking is None:
+            self._looking = asyncio.get_running_loop().create_future()
+            self._tasks.spawn(self._look(self._looking), name=f"{self._dial.name}: look")
+        return await asyncio.shield(self._looking)
+
+    async def _look(self, is_gone: asyncio.Future[bool]) -> None:
+        """Ask for nothing that a server could execute; any answer will do."""
+        try:
+            async with asyncio.timeout(self._limits.close_grace), self._dial.request("OPTIONS", {}):
+                is_gone.set_result(False)
+        except EndpointUnavailable:
+            is_gone.set_result(True)
+        except (EndpointBroken, TimeoutError):
+            pass  # somebody is there, or may be
+        finally:
+            self._looking = None
+            if not is_gone.done():
+                is_gone.set_result(False)
+
+    def owed_to(self, request: web.BaseRequest) -> tuple[RequestId, ...]:
+        """Take the requests whose answers the stream still owed that a client asks for the rest of."""
+        return self._owed.take(request.headers.get(SESSION_ID), request.headers.get(LAST_EVENT_ID))
+
+    def tell_owed(self, owed: tuple[RequestId, ...], cors: Mapping[str, str], message: str) -> web.Response:
+        """Answer a client that comes back for the rest of a stream: there will be none."""
+        logger.info("http: %s", message)
+        errors = replies.errors(owed, replies.LOST, message, delivered="unknown")
+        events = b"".join(encode_event(one.line) for one in errors)
+        return web.Response(body=events, headers={**STREAM_HEADERS, **cors, "Content-Type": EVENT_STREAM})

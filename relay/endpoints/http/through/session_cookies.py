@@ -1,0 +1,54 @@
+"""The cookies of a server that requests are handed on to.
+
+A session's are its own; requests without one have none, for nothing tells their clients apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from relay.endpoints.http.client.cookies import CookieJar, SessionJars
+from relay.mcp.headers import SESSION_ID
+
+if TYPE_CHECKING:
+    from relay.endpoints.http.client.aiohttp_dial import Response
+    from relay.endpoints.http.client.pool import PooledResponse
+
+__all__ = ["SessionCookies"]
+
+
+class SessionCookies:
+    """A jar for each session."""
+
+    def __init__(self, new_jar: Callable[[], CookieJar]) -> None:
+        """Have none yet."""
+        self._jars = SessionJars(new_jar)
+
+    @property
+    def are_kept(self) -> bool:
+        """Whether the server has set any."""
+        return bool(self._jars.kept)
+
+    def of(self, session_id: str | None) -> CookieJar:
+        """Return the jar of a session, or an empty one."""
+        return self._jars.find(session_id)
+
+    def header(self, session_id: str | None, path: str) -> bytes:
+        """Return the header line with a session's cookies; empty if it has none for ``path``."""
+        header = self._jars.find(session_id).header(path)
+        return f"Cookie: {header}\r\n".encode() if header else b""
+
+    def take(self, session_id: str | None, answer: PooledResponse, path: str) -> None:
+        """Keep what an answer on a kept connection has set."""
+        jar = self._jars.find(session_id)
+        jar.take(answer.cookies, path)
+        self.note(session_id, answer, jar)
+
+    def note(self, session_id: str | None, response: Response, jar: CookieJar, method: str = "POST") -> None:
+        """Keep what an answer has set for the session that it begins, or is in; forget one that has ended."""
+        is_good = 200 <= response.status < 300
+        if session_id is not None and (response.status in (404, 410) or (is_good and method == "DELETE")):
+            self._jars.forget(session_id)
+        elif (owner := response.headers.get(SESSION_ID) if session_id is None else session_id) is not None:
+            self._jars.keep(owner, jar, is_known=is_good)

@@ -1,0 +1,157 @@
+"""Answers of a server that its client gets whole: plain JSON, refusals, and streams for a client that takes none."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from aiohttp import web
+
+from relay.endpoints.core.turns import let_others_go_on, read_in_turn
+from relay.endpoints.http.client.aiohttp_dial import Dial, Response
+from relay.endpoints.http.decisions import Refused
+from relay.endpoints.http.media import JSON, media_type, without_bom
+from relay.endpoints.http.through.collapsed_stream import CollapsedStream
+from relay.endpoints.http.through.forwarded import (
+    INITIALIZE,
+    Forwarded,
+    NotStreamable,
+    failure,
+    homeward,
+    is_framed,
+    session_of,
+    set_patience,
+)
+from relay.endpoints.http.through.stream_watch import once_each
+from relay.errors import EndpointBroken
+from relay.frames import replies
+from relay.frames.frame import Frame
+from relay.frames.head import REQUEST, RESPONSE, Head, Kind, RequestId
+from relay.frames.repair import StandIn, respelled
+from relay.limits import Limits
+from relay.mcp.errors import is_modern_error
+from relay.mcp.headers import PROTOCOL_VERSION
+from relay.mcp.revisions import is_modern_version
+from relay.routing.matching import alike, fitting, is_again
+
+__all__ = ["WholeAnswers", "answer_in"]
+
+
+class WholeAnswers:
+    """What a server says to requests that were handed on to it, as their clients get it."""
+
+    def __init__(self, dial: Dial, limits: Limits) -> None:
+        """Read what comes through ``dial``, within ``limits``."""
+        self._dial = dial
+        self._limits = limits
+        self.is_elsewhere = False
+        """Whether the server took no POST of a client that began: it may have no GET streams of our kind either."""
+
+    async def whole(self, forwarded: Forwarded, response: Response) -> web.Response:
+        """Return the answer to a client, if the server's is no stream. Raises Refused, NotStreamable."""
+        head, cors, status = forwarded.head, forwarded.cors, response.status
+        if status >= 400:
+            body = await self._dial.read_error_body(response)
+            return self._refusal(forwarded, response, body)
+        if not 200 <= status < 300:
+            said = self._dial.describe_error_body(await self._dial.read_error_body(response))
+            fault = f"{self._dial.name}: HTTP {status}{': ' if said else ''}{said}"
+            return failure(head, cors, replies.UPSTREAM_STATUS, fault, replies.delivered_by(status))
+        kind = media_type(response.headers.get("Content-Type"))
+        body = await (self._dial.read_body if kind == JSON else self._dial.read_error_body)(response)
+        if kind == JSON:
+            body = without_bom(body)
+            await let_others_go_on(body)
+            body = once_each(body)
+        if head is not None and head.asks:
+            frame = Frame(body.strip())
+            await read_in_turn(frame)
+            answer = answer_in(head, body, response, frame) if kind == JSON else None
+            if answer is None:
+                said = self._dial.describe_error_body(body) if kind != JSON else ""
+                seen = f"answered with content type {kind or 'none'!r} {said}".rstrip()
+                seen = seen if kind != JSON else "the answer is not one to it"
+                return failure(head, cors, replies.UPSTREAM_STATUS, f"{self._dial.name}: {seen}", "unknown")
+            body = answer
+        headers = homeward(response, cors)
+        if kind != JSON or not body:
+            return web.Response(status=status, headers=headers)  # a page is no part of 202, and could be a script
+        return web.Response(status=status, body=body, content_type=JSON, headers=headers)
+
+    async def collapsed(self, forwarded: Forwarded, response: Response) -> web.Response:
+        """Read a stream for a client that takes none, until its answer is there. Raises EndpointBroken."""
+        assert forwarded.head is not None, "a request was answered"
+        stream = CollapsedStream(forwarded.head, self._limits.max_frame_bytes)
+        body: bytes | None = None
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(None) as patience:
+                async for chunk in self._dial.chunks(response):
+                    if (body := stream.feed(chunk)) is not None:
+                        break
+                    set_patience(patience, self._limits, is_doubtful=stream.is_doubtful)
+        if body is None and (body := stream.last_resort()) is None:
+            raise EndpointBroken(f"{self._dial.name}: the stream ended without an answer")
+        return web.Response(
+            status=response.status, body=body, content_type=JSON, headers=homeward(response, forwarded.cors)
+        )
+
+    def _refusal(self, forwarded: Forwarded, response: Response, body: bytes) -> web.Response:
+        """Pass a refusal on if it is JSON-RPC, else say it so; or find that the server may speak HTTP+SSE."""
+        request, head, slot, status = forwarded.request, forwarded.head, forwarded.slot, response.status
+        frame = Frame(body.strip())
+        is_error = frame.head.kind is Kind.RESPONSE
+        # 405 with an error that is not this request's own: it is POST that is refused here, not the request.
+        is_no_post = status == 405 and (not is_error or frame.head.id is None) and not is_modern_error(frame)
+        is_begun = session_of(request, head) is not None
+        is_legacy = not is_modern_version(request.headers.get(PROTOCOL_VERSION))  # others find out by themselves
+        if head is not None and is_legacy and not is_begun and slot is not None and slot.frame is not None:
+            is_first = head.method == INITIALIZE
+            if is_no_post or (is_first and status in (400, 404) and not is_error):
+                self.is_elsewhere = self.is_elsewhere or is_first
+                raise NotStreamable
+        if head is not None and is_no_post and is_begun:
+            raise Refused(404, "no such session: begin a new one with initialize", request_id=head.id)
+        headers = homeward(response, forwarded.cors)
+        if status in (401, 407):  # the client has not been asked, nor could its token go there
+            fault = f"{self._dial.name}: HTTP {status}: the server does not accept this relay's credentials"
+            return failure(head, forwarded.cors, replies.UPSTREAM_STATUS, fault, "no")
+        if is_error:
+            if head is not None and head.id is not None and frame.head.id is None:
+                body = (respelled(frame, head.id) or frame).raw
+            return web.Response(status=status, body=body, content_type=JSON, headers=headers)
+        said = self._dial.describe_error_body(body)
+        fault = f"{self._dial.name}: HTTP {status}{': ' if said else ''}{said}"
+        self._dial.fault = fault if status >= 500 else None
+        return failure(head, headers, replies.UPSTREAM_STATUS, fault, replies.delivered_by(status), status)
+
+
+def answer_in(head: Head, body: bytes, response: Response, frame: Frame | None = None) -> bytes | None:
+    """Return the body that answers every request, each under its id; None if this one does not.
+
+    ``frame`` is what it holds, if that has been read.
+    """
+    frame = frame or Frame(body.strip())
+    answer = frame.head
+    if answer.kind is RESPONSE and answer.id == head.id and head.kind is REQUEST and is_framed(response):
+        return body  # as nearly always
+    is_readable = answer.kind is not Kind.INVALID
+    answers = (frame.read_whole() if is_readable and not is_framed(response) else frame.head).messages
+    asked = {one.id: None for one in head.messages if one.kind is Kind.REQUEST and one.id is not None}
+    answered = {one.id for one in answers if one.kind is Kind.RESPONSE}
+    is_plain = answered.issuperset(asked) and all(one in asked or alike(one, asked) is None for one in answered)
+    return body if is_plain else _odd_answer_in(frame, asked, is_batch=head.kind is Kind.BATCH)
+
+
+def _odd_answer_in(frame: Frame, asked: dict[RequestId, None], *, is_batch: bool) -> bytes | None:
+    found: list[bytes] = []
+    settled: set[RequestId] = set()
+    for one in fitting(frame, asked, settled, "the server", is_whole=True):
+        if isinstance(one, StandIn) or (one.head.kind is Kind.RESPONSE and is_again(one.head.id, asked, settled)):
+            continue  # of HTTP the status says that there is no answer
+        found.append(one.raw)
+        if one.head.kind is Kind.RESPONSE and one.head.id in asked:
+            del asked[one.head.id]
+            settled.add(one.head.id)
+    if asked or not found:
+        return None
+    return b"[" + b",".join(found) + b"]" if is_batch or len(found) > 1 else found[0]
