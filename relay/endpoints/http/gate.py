@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
+from relay.endpoints.core.hops import HOPS
 from relay.endpoints.http import steps
 from relay.endpoints.http.decisions import Accept, BodyWanted, Decision, HandOn, Purpose, Refused, RoomWanted
 from relay.endpoints.http.frame_checks import FrameChecks
@@ -113,6 +114,21 @@ def load(gate: Gate, walk: Walk) -> Refused | None:
     return None
 
 
+def ending(gate: Gate, walk: Walk) -> Refused | None:
+    """Refuse a request that is to be handed on while the relay, or the server, is about to end.
+
+    Not what answers one: what is in flight may wait for it.
+    """
+    if not (walk.house.is_draining or walk.mount.is_leaving) or (walk.head is not None and not walk.head.asks):
+        return None
+    return steps.taking(gate, walk)
+
+
+def trail(gate: Gate, walk: Walk) -> Refused | None:
+    """Refuse what is to be handed on and has come through too many relays."""
+    return steps.hops(gate, walk) if HOPS in walk.headers else None
+
+
 def life(gate: Gate, walk: Walk) -> Refused | None:
     """Refuse what comes for a session that has ended meanwhile, for instance while its body was on its way."""
     if not walk.session.is_closing:
@@ -159,10 +175,8 @@ ORDERS: Mapping[Purpose, Order] = {
             *(steps.server, room, load, life),
         ),
     ),
-    Purpose.POST_THROUGH: Order(
-        (*_WHERE, steps.content, steps.accept), (size,), (frame, streams, steps.taking_requests, steps.hops)
-    ),
-    Purpose.OTHER_THROUGH: Order((*_WHERE, steps.hops)),
+    Purpose.POST_THROUGH: Order((*_WHERE, steps.content, steps.accept), (size,), (frame, streams, ending, trail)),
+    Purpose.OTHER_THROUGH: Order((*_WHERE, trail)),
     Purpose.STREAM: Order((*_WHERE, steps.accept, steps.session, steps.version, steps.resumption)),
     Purpose.DELETE: Order((*_WHERE, steps.session, steps.version)),
     Purpose.UPGRADE: Order((*_WHERE, steps.taking, steps.hops, steps.room_for_session)),

@@ -311,11 +311,6 @@ def greeting(gate: RulesView, walk: Walk) -> Refused | None:
     return Refused(400, "a session begins with initialize", request_id=head.id)
 
 
-def taking_requests(gate: RulesView, walk: Walk) -> Refused | None:
-    """Refuse a request that is to be handed on; what is in flight may wait for an answer of the client's."""
-    return taking(gate, walk) if _head(walk).asks else None
-
-
 def _head(walk: Walk) -> Any:
     assert walk.head is not None, "read"
     return walk.head

@@ -23,7 +23,7 @@ from relay.endpoints.core.tasks import TaskScope
 from relay.endpoints.http.client.content_coding import CONTENT_ENCODING
 from relay.endpoints.http.client.cookies import CookieJar
 from relay.endpoints.http.client.kept import KeptConnection, ServerHint
-from relay.endpoints.http.head_cache import CachedHead, is_whole, look_at_body
+from relay.endpoints.http.head_cache import HEAD_END, CachedHead, is_whole, look_at_body
 from relay.limits import DEFAULT_LIMITS
 
 __all__ = ["PooledResponse", "ConnectionPool", "PooledConnection", "end_body"]
@@ -133,6 +133,8 @@ class PooledConnection(KeptConnection):
         self._reading = b""
         """What the parser is given while it is between two answers."""
         self.idle_since = 0.0
+        self.homeward: tuple[object, bytes] | None = None
+        """The headers of an answer that was handed on, and the lines that its client got of them."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Watch the path of a new connection."""
@@ -154,8 +156,8 @@ class PooledConnection(KeptConnection):
         """Take an answer whose head has come before; let aiohttp parse any other."""
         known, on_answer = self._cached_head, self._on_answer
         if known is not None and on_answer is not None and self._is_between:
-            body = known.body_of(data)
-            if body is not None:
+            head, _, body = data.partition(HEAD_END)
+            if head == known.form % len(body):
                 self._on_answer = None
                 on_answer(PooledResponse(self, known.message, body))
                 return

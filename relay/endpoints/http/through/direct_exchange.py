@@ -90,8 +90,10 @@ class DirectExchange:
         if connection is None:
             return  # it has gone on meanwhile, or its client has left
         if answer is not None and (headers := self._plain(answer)) is not None:
-            body = answer_in(once_each(without_bom(answer.whole_body())), answer)
-            if body is not None:
+            body: bytes | None = answer.whole_body()
+            if body is not None and body[:1] != b"{":  # as nearly no answer
+                body = once_each(without_bom(body))
+            if body is not None and (body := answer_in(body, answer)) is not None:
                 self._pooled.release()
                 self._end()
                 connection.answer_direct(headers, body)
@@ -100,11 +102,17 @@ class DirectExchange:
 
     def _plain(self, answer: PooledResponse) -> bytes | None:
         """Return the headers for the client, if this is an answer that can be written now."""
-        if not _is_json(answer) or not answer.is_plain or not answer.is_whole or answer.size > self._max_bytes:
+        if not answer.is_plain or not answer.is_whole or answer.size > self._max_bytes:
             return None
-        lines = _header_lines(answer.headers, self._homeward)
+        known = self._pooled.homeward
+        if known is not None and known[0] is answer.headers:  # a head that came before is one object
+            return known[1]
+        lines = _header_lines(answer.headers, self._homeward) if _is_json(answer) else None
         with contextlib.suppress(UnicodeEncodeError):
-            return None if lines is None else lines.encode("latin-1")
+            if lines is not None:
+                encoded = lines.encode("latin-1")
+                self._pooled.homeward = (answer.headers, encoded)
+                return encoded
         return None
 
     def go_on(self) -> None:

@@ -18,12 +18,13 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from aiohttp import BytesPayload, web
 from multidict import MultiMapping
 
-from relay.busy_poll import BusyPoll
+from relay.busy_poll import MOMENT, BusyPoll
 from relay.endpoints.core.arrivals import Arrivals
 from relay.endpoints.core.tasks import TaskScope
 from relay.endpoints.core.turns import LARGE
@@ -135,7 +136,7 @@ class PassThrough:
             connection.forget_onward()  # the server has moved: the head is made anew with the next request
             return False
         cookies = b""
-        if self._cookies.are_kept:
+        if self._cookies.kept:
             if pool.has_cookie_header:
                 return False  # to be one header with ours, which the ordinary way makes
             cookies = self._cookies.header(onward.session_id, pool.path)
@@ -157,7 +158,7 @@ class PassThrough:
         )
         self._directs.add(direct)
         self.in_flight += 1
-        self._busy_poll.frames_came()
+        self._frames_came()
         connection.expect_direct(direct, self._limits.answer_wait)
 
         def found_in(body: bytes, whole: PooledResponse) -> bytes | None:
@@ -186,7 +187,14 @@ class PassThrough:
     def _direct_ended(self, direct: DirectExchange) -> None:
         self._directs.discard(direct)
         self.in_flight -= 1
-        self._busy_poll.frames_came()
+        self._frames_came()
+
+    def _frames_came(self) -> None:
+        now, poll = monotonic(), self._busy_poll
+        if now - poll.last > MOMENT:
+            poll.last, poll.in_a_row = now, 0
+        else:
+            poll.frames_came()
 
     async def go_on(
         self, request: web.BaseRequest, direct: DirectExchange, cors: Mapping[str, str]

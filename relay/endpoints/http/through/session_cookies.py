@@ -24,11 +24,8 @@ class SessionCookies:
     def __init__(self, new_jar: Callable[[], CookieJar]) -> None:
         """Have none yet."""
         self._jars = SessionJars(new_jar)
-
-    @property
-    def are_kept(self) -> bool:
-        """Whether the server has set any."""
-        return bool(self._jars.kept)
+        self.kept = self._jars.kept
+        """The jars that hold something, by their sessions."""
 
     def of(self, session_id: str | None) -> CookieJar:
         """Return the jar of a session, or an empty one."""
