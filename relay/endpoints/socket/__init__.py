@@ -1,1 +1,1 @@
-"""TCP and Unix sockets, dialled and listened on: frames are lines."""
+"""TCP and Unix sockets, dialled and listened on; each line is one frame."""

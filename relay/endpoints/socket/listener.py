@@ -1,8 +1,8 @@
-"""TCP and Unix sockets, listening: one endpoint for each peer whose first line is JSON-RPC.
+"""Listen on TCP and Unix sockets, and yield an endpoint for each peer whose first line is JSON-RPC.
 
-Web pages reach TCP ports: a POST with JSON lines in its body must not be executed. So a connection whose first byte
-cannot begin JSON, or whose first line is not a JSON-RPC message, is closed at once, with nothing handed on. A later
-line that is not JSON ends the connection, too: what follows it is not read, what is open is still answered.
+Web pages reach TCP ports, and the relay must not execute a POST with JSON lines in its body. So it closes a connection
+at once, and forwards nothing, if the first byte cannot begin JSON or the first line is not a JSON-RPC message. A later
+line that is not JSON ends the connection, too. The relay then reads no further, but still answers the open requests.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ _CLOSED = "the listener has closed"
 _LOCK_TRIES = 100
 _LOCK_WAIT = 0.01
 _BLANK = b" \t\r\n"
-_MOST_BLANK = 4096  # bytes before the first line; who sends more says nothing
+_MOST_BLANK = 4096  # bytes before the first line; a peer that sends more has nothing to say
 _OPENINGS = b"{[\xef"  # an object, a batch, or the byte order mark that Windows programs write before either
 
 
 class _StrangerReader(SocketReader):
-    """Reads from a peer that has yet to show that it speaks JSON-RPC."""
+    """Reads from a peer that has not yet proven that it speaks JSON-RPC."""
 
     on_proven: Callable[[], str | None]
-    """Tells why a peer that has proven itself is not taken; None if it is."""
+    """Returns why the listener rejects a peer that has proven itself; None if it accepts the peer."""
     on_refused: Callable[[str], None]
     on_said: Callable[[str], None]
     arrival: Arrival
@@ -60,7 +60,7 @@ class _StrangerReader(SocketReader):
     _is_refused = False
 
     def data_received(self, data: bytes) -> None:
-        """Look at the first byte before anything else: TLS and HTTP need not send a newline."""
+        """Check the first byte at once, because TLS and HTTP may never send a newline."""
         if self._is_refused:
             return
         if not self._has_begun:
@@ -78,7 +78,7 @@ class _StrangerReader(SocketReader):
             self.pause()
 
     def deliver_late(self) -> None:
-        """Deliver a large first line, unless the connection is about to be closed: its peer is not taken any more."""
+        """Deliver a large first line, unless the connection is closing and its peer no longer accepted."""
         if self._is_stranger and (self._transport is None or self._transport.is_closing()):
             self._late.clear()
         super().deliver_late()
@@ -88,7 +88,7 @@ class _StrangerReader(SocketReader):
         return not (self._is_proven or self._is_refused)
 
     def accept(self, pieces: list[Frame | Oversized]) -> list[Frame]:
-        """Hand on what comes after a first line that is JSON-RPC, and that line."""
+        """Return the frames to forward, once the first line has proven the peer; that line is among them."""
         if not self._is_proven:
             if self._is_refused:
                 return []
@@ -110,14 +110,14 @@ class _StrangerReader(SocketReader):
         return super().accept(pieces)
 
     def _end_with(self, pieces: list[Frame | Oversized]) -> list[Frame]:
-        """Take the last lines of one who speaks something else, and no more: open requests are still answered."""
+        """Take the last lines of a peer that does not send JSON, and read no more; open requests still get answers."""
         self.inbox.put(super().accept(pieces))
         self.discard()
         self.finish(None)
         return []
 
     def _refuse_politely(self, first: Frame, fault: str, code: int) -> None:
-        """Tell one who speaks JSON-RPC, of another version or one too many, why before the connection is closed."""
+        """Tell a JSON-RPC peer why the listener rejects it, then close: a wrong version, or one connection too many."""
         self._is_refused = True
         self.arrival.end()
         asked = [one.id for one in first.head.messages if one.kind is Kind.REQUEST]
@@ -133,7 +133,7 @@ class _StrangerReader(SocketReader):
 
 
 def _is_garbage(line: Frame) -> bool:
-    """Tell whether a line is no attempt at a message: not JSON, nor a message with one fault in it, such as NaN."""
+    """Tell whether a line is neither JSON nor a message with a single fault in it, such as NaN."""
     head = line.head
     return not head.is_json and salvage_head(line.raw, line.raw[-KEPT:]).kind is Kind.INVALID
 
@@ -152,7 +152,7 @@ def _is_of_2_0(first: Frame) -> bool:
 
 
 class _StrangerProtocol(SocketProtocol):
-    """A connection that came to us; becomes an endpoint with its first frame."""
+    """An accepted connection, which becomes an endpoint with its first frame."""
 
     def __init__(self, listener: SocketListener, name: str, limits: Limits) -> None:
         self._listener = listener
@@ -170,7 +170,7 @@ class _StrangerProtocol(SocketProtocol):
         reader.on_said = self._say
         reader.arrival = self._arrival = self._listener.strangers.begin(None)
         self._arrival.on_room = reader.resume
-        self._arrival.on_refused = lambda: self.refuse("its first line stood still, and others had no room")
+        self._arrival.on_refused = lambda: self.refuse("its first line stalled while others waited for room")
         return reader
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -194,7 +194,7 @@ class _StrangerProtocol(SocketProtocol):
         return None
 
     def refuse(self, why: str) -> None:
-        """Close the connection at once."""
+        """Close the connection at once, and log why."""
         self._say(why)
         assert self.transport is not None, "only a connection can be refused"
         self.transport.abort()
@@ -215,7 +215,7 @@ class _StrangerProtocol(SocketProtocol):
 
     def eof_received(self) -> bool:
         kept = super().eof_received()
-        return kept and self.is_proven  # who leaves without a word leaves nothing open
+        return kept and self.is_proven  # a peer that leaves without a line has no open request
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -224,7 +224,7 @@ class _StrangerProtocol(SocketProtocol):
 
 
 class SocketListener:
-    """What both listeners are: a cap on connections, and a queue of peers that have proven themselves."""
+    """The common part of both listeners: a limit on connections and a queue of proven peers."""
 
     def __init__(
         self,
@@ -252,16 +252,16 @@ class SocketListener:
 
     @property
     def connections(self) -> int:
-        """Connections open now."""
+        """The number of open connections."""
         return len(self._connections)
 
     async def __aiter__(self) -> AsyncIterator[SocketEndpoint]:
-        """Yield each peer when its first frame has come, until the listener is closed."""
+        """Yield each peer once its first frame has arrived, until the listener closes."""
         while (endpoint := await self._offered.get()) is not None:
             yield endpoint
 
     async def _serve(self, sock: socket.socket) -> None:
-        """Accept connections on a socket that is bound."""
+        """Accept connections on a bound socket."""
         sock.setblocking(False)
         loop = asyncio.get_running_loop()
         make = self._make_protocol
@@ -285,7 +285,7 @@ class SocketListener:
         return _StrangerProtocol(self, f"{self.name} #{self._count}", self._limits)
 
     def connected(self, protocol: _StrangerProtocol) -> None:
-        """Count a connection, or turn it away if there are too many."""
+        """Count a connection, or reject it if too many are open."""
         self._connections.add(protocol)
         if self._is_closed:
             protocol.refuse(_CLOSED)
@@ -297,15 +297,15 @@ class SocketListener:
         self._connections.discard(protocol)
 
     def leads_to_itself(self, transport: asyncio.Transport) -> bool:
-        """Tell whether a connection was dialled for those who get what comes here."""
+        """Tell whether this relay itself dialled the connection, on behalf of this listener's owner."""
         return self._owner is not None and comes_from_itself(transport, self._owner, self._path)
 
     def offer(self, endpoint: SocketEndpoint) -> None:
-        """Put a peer before whoever iterates."""
+        """Queue a peer for the iteration."""
         self._offered.put_nowait(endpoint)
 
     async def aclose(self) -> None:
-        """Stop listening; peers that nobody has taken yet are closed, those already yielded live on."""
+        """Stop listening, and close the peers in the queue; endpoints that it has yielded stay open."""
         if self._is_closed:
             return
         self._is_closed = True
@@ -325,7 +325,7 @@ class SocketListener:
 
 
 class TcpListener(SocketListener):
-    """Listens on ``host``:``port``; ``localhost`` is both loopback addresses."""
+    """Listens on ``host``:``port``; ``localhost`` means both loopback addresses."""
 
     def __init__(
         self,
@@ -337,9 +337,9 @@ class TcpListener(SocketListener):
         bounds: Bounds | None = None,
         owner: object = None,
     ) -> None:
-        """Listen (port 0: a free one) once ``start`` is called; with TLS if a context is given.
+        """Prepare to listen (port 0: a free port), with TLS if ``ssl_context`` is given; ``start`` listens.
 
-        ``bounds`` it may share with other listeners. Peers are for ``owner``: what that has dialled is refused.
+        Listeners may share ``bounds``. The listener rejects connections that ``owner`` itself has dialled.
         """
         super().__init__(str(TcpAddress(host, port, ssl_context is not None)), limits, bounds, owner, ssl_context)
         self._host = host
@@ -348,12 +348,12 @@ class TcpListener(SocketListener):
 
     @property
     def url(self) -> str:
-        """The address as a client on this machine would write it."""
+        """The address as a client on this machine writes it."""
         host, port = self.addresses[0]
         return str(TcpAddress(EVERYWHERE.get(host, host), port, self._ssl is not None))
 
     async def start(self) -> None:
-        """Bind and accept connections. Raises ConfigError if the address cannot be had."""
+        """Bind and accept connections; raise ConfigError if the address is not available."""
         bound: list[socket.socket] = []
         try:
             bound = await bind(self._host, self._port)
@@ -373,12 +373,12 @@ class TcpListener(SocketListener):
 
 
 class UnixListener(SocketListener):
-    """Listens on a Unix socket that only this user may connect to; the file is removed at the end."""
+    """Listens on a Unix socket that only this user may connect to, and removes its file at the end."""
 
     def __init__(
         self, path: str, *, limits: Limits = DEFAULT_LIMITS, bounds: Bounds | None = None, owner: object = None
     ) -> None:
-        """Listen once ``start`` is called; ``bounds`` and ``owner`` as of ``TcpListener``."""
+        """Prepare to listen; ``start`` listens. ``bounds`` and ``owner`` are those of ``TcpListener``."""
         super().__init__(str(UnixAddress(path)), limits, bounds, owner)
         self._path = os.path.abspath(path)
         self._identity: tuple[int, int] | None = None
@@ -386,13 +386,13 @@ class UnixListener(SocketListener):
 
     @property
     def url(self) -> str:
-        """The address as a client on this machine would write it."""
+        """The address as a client on this machine writes it."""
         return str(UnixAddress(self._path))
 
     async def start(self) -> None:
-        """Bind and accept connections; the file of a relay that was killed is replaced.
+        """Bind and accept connections; replace the file of a relay that was killed.
 
-        Raises ConfigError if somebody listens there, if the path is no socket, or if it cannot be made.
+        Raises ConfigError if another process listens there, if the path is not a socket, or if the bind fails.
         """
         if not hasattr(socket, "AF_UNIX"):
             raise ConfigError(f"{self.name}: there are no Unix sockets on this system")
@@ -400,7 +400,7 @@ class UnixListener(SocketListener):
         try:
             async with _only_one_in(os.path.dirname(self._path)):
                 self._remove_stale()
-                before = os.umask(0o177)  # from the first moment on nobody else may connect
+                before = os.umask(0o177)  # no other user may connect, not even for a moment
                 try:
                     sock.bind(self._path)
                 finally:
@@ -435,11 +435,11 @@ class UnixListener(SocketListener):
                     os.unlink(self._path)
                 return
             except BlockingIOError:
-                pass  # its queue is full: it lives
+                pass  # its backlog is full, so the listener is alive
         raise ConfigError(f"cannot listen on {self.name}: another process listens there; end it, or take another path")
 
     async def aclose(self) -> None:
-        """Stop listening and remove the file, unless it is another's by now."""
+        """Stop listening and remove the file, unless another process has replaced it."""
         self._remove_own()
         await super().aclose()
 
@@ -453,12 +453,14 @@ class UnixListener(SocketListener):
 
 @contextlib.asynccontextmanager
 async def _only_one_in(directory: str) -> AsyncIterator[None]:
-    """Let one relay at a time look at a directory's sockets and make one: two could take each other's for stale."""
+    """Let one relay at a time check a directory's sockets and make one: two could take each other's for stale."""
     import fcntl
 
     lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        for _ in range(_LOCK_TRIES):  # then without: whoever holds it that long means no good
+        for _ in range(
+            _LOCK_TRIES
+        ):  # then go on without the lock: a process that holds it for so long blocks it on purpose
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break

@@ -1,7 +1,7 @@
-"""TCP, TLS and Unix sockets, dialled: frames as lines, as on stdio, both ways over one connection.
+"""Dial TCP, TLS and Unix sockets; frames are lines, as on stdio, both ways over one connection.
 
-MCP 2026-07-28, Transports, "Custom Transports". ``SocketEndpoint`` is also what ``socket_listener.py`` yields for a
-peer that came to us.
+MCP 2026-07-28, Transports, "Custom Transports". ``listener.py`` also yields a ``SocketEndpoint`` for each peer that
+connects to the relay.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SocketEndpoint", "TcpAddress", "UnixAddress", "dial", "parse_address"]
 
-_NEXT_ADDRESS = 0.25  # RFC 8305: how long one address of a name has before the next is tried too
+_NEXT_ADDRESS = 0.25  # RFC 8305: seconds for one address of a name before the relay tries the next one as well
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class TcpAddress:
     is_tls: bool = False
 
     def __str__(self) -> str:
-        """Return it as a user writes it."""
+        """Return the address as a user writes it."""
         scheme = "tls" if self.is_tls else "tcp"
         return f"{scheme}://[{self.host}]:{self.port}" if ":" in self.host else f"{scheme}://{self.host}:{self.port}"
 
@@ -62,16 +62,16 @@ class UnixAddress:
 
     @property
     def absolute(self) -> str:
-        """The path from the root."""
+        """The absolute path."""
         return os.path.abspath(self.path)
 
     def __str__(self) -> str:
-        """Return it as a user writes it."""
+        """Return the address as a user writes it."""
         return f"unix:{self.path}"
 
 
 def parse_address(spec: str) -> TcpAddress | UnixAddress:
-    """Read ``tcp://host:port``, ``tls://host:port`` or ``unix:/path``. Raises ConfigError for anything else."""
+    """Parse ``tcp://host:port``, ``tls://host:port`` or ``unix:/path``; raise ConfigError for anything else."""
     if spec[:5].lower() == "unix:":
         path = spec[5:]
         if path.startswith("//"):
@@ -96,27 +96,27 @@ def parse_address(spec: str) -> TcpAddress | UnixAddress:
 
 
 class SocketReader(FrameReader):
-    """The reading half of a connection: what came, past the settlement, into the inbox."""
+    """The reading half of a connection, which passes frames through the settlement into the inbox."""
 
     passes: Literal["all", "messages", ""] = ""
 
     def __init__(self, name: str, limits: Limits, settlement: Settlement, writer: FrameWriter) -> None:
-        """Say with ``writer`` what goes back to the peer at once."""
+        """Use ``writer`` for frames that go back to the peer at once."""
         super().__init__(name, limits)
         self._settlement = settlement
         self._writer = writer
         self._discarding = False
         self.is_encrypted = False
         self.last_heard = monotonic()
-        """When the peer said something last."""
+        """The time of the peer's last bytes, by the monotonic clock."""
         self.has_spoken = False
-        """Whether anything has come."""
+        """Whether the peer has sent any byte."""
         self.ended = asyncio.Event()
-        """Set once the peer has said its end, or the connection is lost."""
+        """Set once the peer has shut down its half, or the connection is lost."""
         self.after_frames: Callable[[], None] = lambda: None
 
     def data_received(self, data: bytes) -> None:
-        """Take what was read, unless nobody wants it any more."""
+        """Take bytes from the connection, unless the reader discards them."""
         self.has_spoken = True
         if not self._discarding:
             self.last_heard = monotonic()
@@ -124,11 +124,11 @@ class SocketReader(FrameReader):
             self.after_frames()
 
     def accept(self, pieces: list[Frame | Oversized]) -> list[Frame]:
-        """Return the frames that go on; tell the peer what is wrong with the others."""
+        """Return the frames to forward, and answer the others with errors."""
         try:
             onward, back = self._settlement.take(pieces)
             if back and self._writer.is_held_back:
-                raise EndpointBroken(f"{self.name}: sends what is refused and does not read that it is")
+                raise EndpointBroken(f"{self.name}: sends rejected frames and does not read the errors")
         except EndpointBroken as exc:
             self.fail(exc)
             return []
@@ -137,7 +137,7 @@ class SocketReader(FrameReader):
         return onward
 
     def deliver_late(self) -> None:
-        """Deliver now what was to be delivered in a later turn, unless nobody wants it any more."""
+        """Deliver now the frames of a later turn, unless the reader discards them."""
         if self._discarding:
             self._late.clear()
         elif self._late:
@@ -145,24 +145,24 @@ class SocketReader(FrameReader):
             self.after_frames()
 
     def discard(self) -> None:
-        """Read on without looking: a connection closed with bytes unread would be reset, and our last words lost."""
+        """Read on and drop the bytes: closing with unread bytes resets the connection and loses our last frames."""
         self._discarding = True
         self.resume()
 
     def fail(self, failure: EndpointBroken) -> None:
-        """End the connection now: the peer breaks the rules."""
+        """Abort the connection, because the peer breaks the rules."""
         self.finish(failure)
         if self._transport is not None:
             cast(asyncio.WriteTransport, self._transport).abort()
 
     def finish(self, failure: RelayError | None, *, reason: RelayError | None = None) -> None:
-        """Take the peer's end: requests it has not answered get errors that carry ``failure``, or ``reason``."""
+        """Take the peer's end: requests to it that are still open get errors with ``failure`` or ``reason``."""
         self.deliver_late()
         self.inbox.put(self._settlement.peer_ended(failure or reason))
         self.inbox.finish(failure)
 
     def eof_received(self) -> bool:
-        """Take the peer's half-close; our half stays open (TLS has none)."""
+        """Take the peer's half-close; our half stays open, except with TLS, which has no half-close."""
         if not self._discarding:
             self._deliver_last()
         self.finish(None)
@@ -170,26 +170,26 @@ class SocketReader(FrameReader):
         return not self.is_encrypted
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Take the end of the connection: broken unless the peer, or we, had ended it in order."""
+        """Take the end of the connection, which is broken unless one side had ended it in order."""
         self._splitter.forget()
         self.finish(EndpointBroken(f"{self.name}: {describe(exc)}") if exc else None)
         self.ended.set()
 
 
 class SocketWriter(FrameWriter):
-    """The writing half, which can end alone."""
+    """The writing half, which can end before the reading half."""
 
     def end_transport(self, transport: asyncio.WriteTransport) -> None:
-        """Shut down the writing half once what was written has gone; with TLS, nothing yet."""
+        """Shut down the writing half after the buffered bytes; with TLS, do nothing yet."""
         if transport.can_write_eof():
             try:
                 transport.write_eof()
-            except OSError:  # asyncio lets it out: the peer has reset the connection, and we are not told yet
+            except OSError:  # asyncio raises this if the peer has reset the connection before asyncio reports it
                 transport.abort()
 
 
 class SocketProtocol(asyncio.Protocol):
-    """One connection, for the loop: hands its events to the two halves."""
+    """The asyncio protocol of one connection, which passes its events to both halves."""
 
     def __init__(self, name: str, limits: Limits, *, peer_serves: bool, refusals: RefusalLog | None = None) -> None:
         """Make both halves and their settlement."""
@@ -199,7 +199,7 @@ class SocketProtocol(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self.max_silence = SERVER_SILENCE
         self.forget: Callable[[], None] = lambda: None
-        """Called at the end of a connection that was dialled."""
+        """Called when a dialled connection ends."""
 
     def make_reader(self, name: str, limits: Limits) -> SocketReader:
         """Make the reading half."""
@@ -207,28 +207,28 @@ class SocketProtocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Attach both halves."""
-        self.transport = cast(asyncio.Transport, transport)  # uvloop's is one without saying so
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's transport does not declare the type
         detect_dead_peer(transport.get_extra_info("socket"), self.max_silence)
         self.reader.is_encrypted = transport.get_extra_info("ssl_object") is not None
         self.reader.connection_made(transport)
         self.writer.connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
-        """Read."""
+        """Pass bytes to the reading half."""
         self.reader.data_received(data)
 
     def eof_received(self) -> bool:
-        """Take the peer's half-close."""
+        """Pass the peer's half-close to the reading half."""
         return self.reader.eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell both halves."""
+        """Tell both halves of the end."""
         self.forget()
         self.writer.connection_lost(exc)
         self.reader.connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """Hold senders back."""
+        """Make senders wait."""
         self.writer.pause_writing()
 
     def resume_writing(self) -> None:
@@ -237,10 +237,10 @@ class SocketProtocol(asyncio.Protocol):
 
 
 class SocketEndpoint(ConnectedEndpoint):
-    """A peer behind a TCP connection or a Unix socket; made by ``dial`` or by a listener."""
+    """A peer behind a TCP connection or a Unix socket, made by ``dial`` or by a listener."""
 
     def __init__(self, protocol: SocketProtocol, limits: Limits) -> None:
-        """Take over a connection that was just made."""
+        """Take over a connection that has just been made."""
         super().__init__(protocol.reader.name, limits, protocol.reader.inbox, protocol.settlement)
         self._protocol = protocol
         self._reader = protocol.reader
@@ -249,21 +249,21 @@ class SocketEndpoint(ConnectedEndpoint):
 
     @property
     def last_used(self) -> float:
-        """When the peer sent something last, by the monotonic clock."""
+        """The time of the peer's last bytes, by the monotonic clock."""
         return self._reader.last_heard
 
     @property
     def is_unheard(self) -> bool:
-        """Whether the peer is there and has never said anything."""
+        """Whether the peer is connected and has never sent a byte."""
         return not self._reader.has_spoken and not self._inbox.is_finished
 
     @property
     def owes_answers(self) -> bool:
-        """Whether the peer has been asked something that it has not answered."""
+        """Whether the peer has requests that it has not answered."""
         return not self._settlement.is_settled
 
     async def send(self, frames: Sequence[Frame]) -> None:
-        """Write frames as lines; waits while the peer does not read. Raises EndpointBroken, EndpointClosed."""
+        """Write frames as lines; wait while the peer does not read. Raises EndpointBroken and EndpointClosed."""
         self._writer.check()
         onward, back = self._settlement.hand_over(frames)
         self._inbox.put(back)
@@ -271,13 +271,13 @@ class SocketEndpoint(ConnectedEndpoint):
             await self._writer.send(onward)
 
     def send_at_once(self, frames: Sequence[Frame]) -> bool:
-        """Write frames as lines, unless that would wait or fail."""
+        """Write frames as lines, unless that would wait or fail; return whether it did."""
         if not self._writer.can_send:
             return False
         try:
             onward, back = self._settlement.hand_over(frames)
         except EndpointBroken:
-            return False  # ``send`` finds the same, and says it
+            return False  # ``send`` meets the same failure and raises it
         self._inbox.put(back)
         if onward:
             self._writer.write_at_once(onward)
@@ -287,10 +287,10 @@ class SocketEndpoint(ConnectedEndpoint):
         self._writer.write_soon(frame)
 
     async def send_eof(self) -> None:
-        """Answer what of the peer's is still open with errors and shut down our half; late answers still come."""
+        """Answer the peer's open requests with errors and shut down our half; its late answers still arrive."""
         self._say_end(None)
         if self._reader.is_encrypted:
-            # TLS has no half-close: we have finished when the peer owes no answer any more.
+            # TLS has no half-close, so this side finishes once the peer owes no answer.
             self._reader.after_frames = self._finish_if_settled
             self._finish_if_settled()
 
@@ -302,7 +302,7 @@ class SocketEndpoint(ConnectedEndpoint):
             self._writer.send_eof()
 
     async def aclose(self, reason: RelayError | None = None) -> None:
-        """Give every open request its error, flush (for at most ``close_grace`` seconds) and close."""
+        """Answer every open request with an error, flush for at most ``close_grace`` seconds, and close."""
         if self._closed:
             return
         self._closed = True
@@ -328,9 +328,10 @@ async def dial(
     ssl_context: ssl.SSLContext | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> SocketEndpoint:
-    """Connect to ``tcp://host:port``, ``tls://host:port`` (as ``ssl_context`` says, if given) or ``unix:/path``.
+    """Connect to ``tcp://host:port``, ``tls://host:port`` (with ``ssl_context``, if given) or ``unix:/path``.
 
-    Raises ConfigError if it is no such address, EndpointUnavailable if nobody answers within ``limits.connect``.
+    Raises ConfigError for any other address. Raises EndpointUnavailable if no connection succeeds within
+    ``limits.connect`` seconds.
     """
     if isinstance(address, str):
         address = parse_address(address)
@@ -346,7 +347,7 @@ async def dial(
         raise EndpointUnavailable(f"{name}: cannot connect: no answer within {limits.connect:g} s") from exc
     except (OSError, UnicodeError) as exc:
         raise EndpointUnavailable(f"{name}: cannot connect: {describe(exc)}") from exc
-    # No await between the connection and here: a cancellation in between would leave it to itself.
+    # No await between the connection and here: a cancellation in between would leak the connection.
     return SocketEndpoint(protocol, limits)
 
 
@@ -390,7 +391,7 @@ async def _resolve(host: str, port: int) -> Sequence[aiohappyeyeballs.AddrInfoTy
 
 
 def describe(exc: Exception) -> str:
-    """Say what went wrong with a connection in words for a person."""
+    """Return a sentence for a person that says what went wrong with a connection."""
     if isinstance(exc, ssl.SSLError):
         return describe_tls(exc, "tcp://")
     if isinstance(exc, socket.gaierror):

@@ -1,1 +1,1 @@
-"""WebSocket, dialled and accepted: one text message is one frame."""
+"""WebSocket, dialled and accepted; each text message is one frame."""

@@ -1,11 +1,10 @@
-"""aiohttp's side of an accepted WebSocket, with what its parser lacks.
+"""Parse an accepted WebSocket in front of aiohttp's parser, which lacks three things.
 
-A client must mask its frames: RFC 6455 §5.1 has the server fail the connection otherwise. A proxy that takes unmasked
-bytes for a request of its own could be made to keep what a page made up; aiohttp's parser takes either.
-
-A large message takes its own size: that parser holds it four times over while it joins, unmasks and copies it. In its
-place that parser gets a mark, so that the order is kept, also while it holds frames back. And what comes from a client
-that nobody has vouched for shares the room of strangers (arrivals.py), of which that parser knows nothing.
+1. A client must mask its frames, and RFC 6455 §5.1 makes the server fail the connection otherwise. A web page could
+   send unmasked bytes that a proxy takes for a request and caches. aiohttp's parser accepts both.
+2. A large message should take only its own size. aiohttp's parser holds it four times while it joins, unmasks and
+   copies it. Here it gets a mark instead, which keeps the order, also while aiohttp's parser holds frames back.
+3. A client that has not proven itself shares the memory of strangers (arrivals.py), which aiohttp's parser ignores.
 """
 
 from __future__ import annotations
@@ -27,8 +26,8 @@ __all__ = ["MaskedSocket"]
 
 _FIN, _RESERVED, _OPCODE, _MASKED = 0x80, 0x70, 0x0F, 0x80
 _CONTINUATION, _TEXT, _BINARY = 0, 1, 2
-_LARGE = 64 * 1024  # bytes of payload up to which a frame is left to aiohttp's parser
-_MOST_UNREAD = 256 * 1024  # bytes of large messages that wait to be received before no more is read
+_LARGE = 64 * 1024  # bytes of payload; aiohttp's parser takes smaller frames
+_MOST_UNREAD = 256 * 1024  # bytes of large messages in the queue, beyond which the relay stops reading
 _MARK = 16
 
 
@@ -38,13 +37,13 @@ class _Header(NamedTuple):
     first: int
     key: bytes
     length: int
-    """Of the payload."""
+    """The size of the payload in bytes."""
     size: int
-    """Of the head itself."""
+    """The size of the head in bytes."""
 
     @classmethod
     def at(cls, data: bytes, at: int) -> _Header | None:
-        """Read it; None if it is not here to its end. Raises WebSocketError if the frame is not masked."""
+        """Parse a head, or return None if it is incomplete; raise WebSocketError if the frame is not masked."""
         if len(data) - at < 2:
             return None
         short = data[at + 1]
@@ -59,16 +58,16 @@ class _Header(NamedTuple):
 
 
 class _Parser:
-    """Stands before aiohttp's parser of one connection; its fault is the connection's."""
+    """Stands in front of aiohttp's parser of one connection; a fault here ends the connection."""
 
     def __init__(self, parser: Any, queue: Any, max_bytes: int, hold: Callable[[bool], None]) -> None:
-        """Hand small frames on to ``parser``, which fills ``queue``; keep large and fragmented messages.
+        """Pass small frames to ``parser``, which fills ``queue``; keep large and fragmented messages here.
 
-        ``hold`` is told whether to stop reading for now.
+        Call ``hold`` with True to stop reading and with False to go on.
         """
         self.mark = secrets.token_bytes(_MARK)
         self.large: deque[WSMessageTextBytes] = deque()
-        """Messages in whose place ``mark`` comes out of the queue."""
+        """The messages for which ``mark`` stands in the queue."""
         self._unread = 0
         self._hold = hold
         self._is_crowded = False
@@ -77,7 +76,7 @@ class _Parser:
         self._max_bytes = max_bytes
         self._head = b""
         self._left = 0
-        """Bytes of a payload that are still to come."""
+        """The bytes of the payload that have not arrived yet."""
         self._message: io.BytesIO | None = None
         self._kind = _TEXT
         self._key = b""
@@ -87,13 +86,13 @@ class _Parser:
         self._is_broken = False
         self._arrival: Arrival | None = None
         self.begun_at: float | None = None
-        """Since when a stranger's message has been on its way, if one is."""
+        """The time at which a stranger's unfinished message began, else None."""
 
     def feed_data(self, data: bytes) -> tuple[bool, bytes]:
-        """Take what was read, as aiohttp's parser does."""
+        """Parse bytes from the connection, with the result of aiohttp's own parser."""
         if self._is_broken:
             return True, data
-        if self._arrival is None and self._is_small_and_whole(data):  # 2 us for what takes 9 below
+        if self._arrival is None and self._is_small_and_whole(data):  # 2 us, where the code below takes 9
             self._is_broken, tail = self._parser.feed_data(data)
             return self._is_broken, tail
         try:
@@ -109,34 +108,34 @@ class _Parser:
         return self._is_broken, b""
 
     def _is_small_and_whole(self, data: bytes) -> bool:
-        """Tell whether this is one masked frame that is a message, no more and no less: as most reads bring."""
+        """Tell whether these bytes are exactly one masked frame and one message, as most reads are."""
         if len(data) < 6 or self._left or self._head or self._message is not None:
             return False
-        short = data[1] - _MASKED  # less than 0 if it is not masked
+        short = data[1] - _MASKED  # negative if the frame is not masked
         if short < 0 or data[0] & (_FIN | _RESERVED) != _FIN or short == 127:
             return False
         return len(data) == (6 + short if short < 126 else 8 + (data[2] << 8 | data[3]))
 
     def feed_eof(self) -> None:
-        """Take the end of the connection."""
+        """Pass on the end of the connection."""
         self.share_room(None)
         self._message = None
         self._parser.feed_eof()
 
     def fail(self, fault: WebSocketError) -> None:
-        """End the connection."""
+        """Fail the connection with ``fault``."""
         self._is_broken = True
         self._message = None
         self.share_room(None)
         self._queue.set_exception(fault)
 
     def share_room(self, strangers: Arrivals | None) -> None:
-        """Count what comes from now on among what arrives from ``strangers``; or not, if there are none."""
+        """Count bytes from now on against the memory of ``strangers``; None stops the count."""
         if self._arrival is not None:
             self._arrival.end()
         self._arrival = None if strangers is None else strangers.begin(None)
         if self._arrival is not None:
-            late = WebSocketError(WSCloseCode.TRY_AGAIN_LATER, "a first message that stood still while others waited")
+            late = WebSocketError(WSCloseCode.TRY_AGAIN_LATER, "the first message stalled while others waited")
             self._arrival.on_room = self._go_on
             self._arrival.on_refused = lambda: self.fail(late)
         if self._is_crowded:
@@ -150,7 +149,7 @@ class _Parser:
         self._hold(self._is_crowded or self._unread > _MOST_UNREAD)
 
     def take_large(self) -> WSMessageTextBytes:
-        """Return the message in whose place the mark came."""
+        """Return the message for which the mark stood."""
         message = self.large.popleft()
         self._unread -= len(message.data)
         if self._unread + len(message.data) > _MOST_UNREAD >= self._unread:
@@ -185,7 +184,7 @@ class _Parser:
             self._is_broken = self._parser.feed_data(data)[0]
 
     def _begin(self, header: _Header) -> bool:
-        """Begin a frame; return whether it is not for aiohttp's parser."""
+        """Begin a frame; return whether this parser keeps it, rather than aiohttp's."""
         opcode, is_last = header.first & _OPCODE, bool(header.first & _FIN)
         self._left = header.length
         self._is_ours = False
@@ -193,7 +192,7 @@ class _Parser:
             return False
         if opcode != _CONTINUATION:
             if self._message is not None:
-                raise WebSocketError(WSCloseCode.PROTOCOL_ERROR, "a new message within another")
+                raise WebSocketError(WSCloseCode.PROTOCOL_ERROR, "a new message inside a fragmented one")
             if is_last and header.length <= _LARGE:
                 return False
             self._message, self._kind = io.BytesIO(), opcode
@@ -225,10 +224,10 @@ class _Parser:
 
 
 class MaskedSocket(web.WebSocketResponse[Any]):
-    """aiohttp's side of an accepted WebSocket, whose client must mask its frames."""
+    """aiohttp's response of an accepted WebSocket, whose client must mask its frames."""
 
     def __init__(self, *, max_msg_size: int, strangers: Arrivals | None, **kwargs: Any) -> None:
-        """Let what comes before ``vouch`` share the room of ``strangers``, if there is one."""
+        """Count bytes before ``vouch`` against the memory of ``strangers``, if given."""
         super().__init__(max_msg_size=max_msg_size, **kwargs)
         self._most = max_msg_size
         self._strangers = strangers
@@ -236,7 +235,7 @@ class MaskedSocket(web.WebSocketResponse[Any]):
 
     def _post_start(self, request: web.BaseRequest, protocol: str | None, writer: Any) -> None:
         connection: Any = request.protocol
-        # What came with the handshake must pass our parser, too: aiohttp hands it to its own at once.
+        # Bytes that came with the handshake must pass this parser, too; aiohttp gives them to its own parser at once.
         early, connection._message_tail = connection._message_tail, b""
         super()._post_start(request, protocol, writer)
 
@@ -252,7 +251,7 @@ class MaskedSocket(web.WebSocketResponse[Any]):
             self._ours.feed_data(early)
 
     def large_for(self, message: Any) -> Any:
-        """Return the large message in whose place this binary one was received, or this one."""
+        """Return the large message for which this binary message is the mark, else this message."""
         ours = self._ours
         if ours is not None and ours.large and message.data == ours.mark:
             return ours.take_large()
@@ -260,15 +259,15 @@ class MaskedSocket(web.WebSocketResponse[Any]):
 
     @property
     def begun_at(self) -> float | None:
-        """Since when the first message has been on its way, by the monotonic clock; None while none is."""
+        """The time at which the unfinished first message began, by the monotonic clock; None if none has begun."""
         return None if self._ours is None else self._ours.begun_at
 
     def expect_message(self) -> None:
-        """Count what comes from now on anew: what came was no frame."""
+        """Start the count anew, because the last message was not a frame."""
         if self._ours is not None:
             self._ours.share_room(self._strangers)
 
     def vouch(self) -> None:
-        """Share no room with strangers: the client has shown who it is."""
+        """Stop counting against the memory of strangers, because the client has proven itself."""
         if self._ours is not None:
             self._ours.share_room(None)

@@ -1,4 +1,4 @@
-"""Send a large WebSocket message masked, as a client must, piece by piece: aiohttp copies it twice to do so."""
+"""Mask and send a large WebSocket message piece by piece, because aiohttp copies the whole message twice."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from relay.endpoints.http.aiohttp_private import websocket_mask
 
 __all__ = ["send_masked"]
 
-_LARGE = 256 * 1024  # bytes, and a multiple of the mask's
-_KEY, _LENGTH = 4, 8  # bytes of the mask, and of the length of a large frame
+_LARGE = 256 * 1024  # bytes; a multiple of the mask's size
+_KEY, _LENGTH = 4, 8  # sizes in bytes: the mask, and a large frame's length field
 _WHOLE_TEXT, _MASKED_AND_LARGE = 0x81, 0xFF
 
 
 async def send_masked(writer: Any, message: bytes) -> None:
-    """Send a text message through ``writer``, aiohttp's of a client's WebSocket."""
+    """Send a text message through ``writer``, the aiohttp writer of a client's WebSocket."""
     if len(message) <= _LARGE or not aiohttp_private.has("websocket"):
         await writer.send_frame(message, WSMsgType.TEXT)
         return

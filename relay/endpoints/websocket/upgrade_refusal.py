@@ -1,4 +1,4 @@
-"""What a server says that does not upgrade a request to a WebSocket."""
+"""Explain why a server did not upgrade a request to a WebSocket."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from relay.errors import EndpointBroken, EndpointUnavailable
 
 __all__ = ["explaining"]
 
-_PATIENCE = 2.0  # seconds for the page of a refusal, of which the status is known
+_PATIENCE = 2.0  # seconds for the body of a refusal, whose status is already known
 
 
 def explaining(name: str, secrets: Callable[[], Sequence[str]], longest: int) -> aiohttp.ClientMiddlewareType:
-    """Return what makes of a refusal an error that says what the server has said, in its page and in its headers.
+    """Return a middleware that turns a refusal into an error with the text of the server's page and headers.
 
-    It follows no redirect, which aiohttp's handshake would: headers that are for one server would reach another.
+    It follows no redirect. aiohttp's handshake would, and so send headers for one server to another.
     """
 
     async def explain(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:

@@ -1,7 +1,8 @@
-"""WebSocket, dialled and accepted: one text message is one frame, a JSON-RPC batch as it is.
+"""WebSocket endpoints, dialled and accepted: one text message is one frame, and a JSON-RPC batch is one message.
 
-The subprotocol is ``mcp``. There is no half-close: who has said its end waits for the answers that are still due, then
-closes. aiohttp does the framing; its own heartbeat is not used, for it takes a peer for dead while we do not read.
+The subprotocol is ``mcp``. WebSocket has no half-close, so a side that has sent its last frame waits for the open
+answers and then closes. aiohttp does the framing. The relay does not use aiohttp's heartbeat, which takes a peer for
+dead while the relay does not read.
 """
 
 from __future__ import annotations
@@ -58,24 +59,24 @@ logger = logging.getLogger("relay")
 SUBPROTOCOL = "mcp"
 
 _PROTOCOLS = "Sec-WebSocket-Protocol"
-_ORDERLY = (0, 1000, 1001, 1005)  # done, going away, and the two ways to say nothing
+_ORDERLY = (0, 1000, 1001, 1005)  # normal, going away, and the two ways to give no code
 _BINARY = 1003
 _INVALID_TEXT = 1007
 _TOO_BIG = 1009
 _LOST = 1006
 _INTERNAL_ERROR = 1011
 _GOING_AWAY = 1001
-# A frame somewhat beyond the limit is read, so that its id can be answered and the connection lives; one that is
-# longer still ends it with 1009, as aiohttp keeps nothing of it.
+# The relay reads a frame that is slightly too large, so that it can answer the frame's id and keep the connection. A
+# still larger frame ends the connection with 1009, because aiohttp keeps none of it.
 _SLACK = 1024 * 1024
-# What aiohttp raises for a connection that is gone or is going.
+# What aiohttp raises for a connection that is closed or closing.
 _FAILURES = (aiohttp.ClientError, ConnectionError, RuntimeError)
 
 _Socket = aiohttp.ClientWebSocketResponse[Literal[False]] | web.WebSocketResponse[Literal[False]]
 
 
 class WebSocketEndpoint(ConnectedEndpoint):
-    """A peer behind a WebSocket; made by ``dial_websocket`` or ``accept_websocket``."""
+    """A peer behind a WebSocket, made by ``dial_websocket`` or ``accept_websocket``."""
 
     def __init__(
         self,
@@ -88,7 +89,7 @@ class WebSocketEndpoint(ConnectedEndpoint):
         session: aiohttp.ClientSession | None = None,
         refusals: RefusalLog | None = None,
     ) -> None:
-        """Take over a WebSocket whose handshake is done."""
+        """Take over a WebSocket after its handshake."""
         settlement = Settlement(name, limits, peer_serves=peer_serves, refusals=refusals)
         super().__init__(name, limits, FrameInbox(name, limits), settlement)
         self._socket = socket
@@ -102,16 +103,16 @@ class WebSocketEndpoint(ConnectedEndpoint):
         self._closed = asyncio.Event()
         self._silent_since: float | None = None
         self.trail: Trail | None = None
-        """The relays that a client has come through."""
+        """The relays that the client's connection has passed through."""
         self._stranger = socket if isinstance(socket, MaskedSocket) else None
-        """Whoever has yet to send a frame; None if nobody has to."""
+        """The socket of a client that has not sent a frame yet, else None."""
         self._handshake: asyncio.TimerHandle | None = None
         self._last_used = monotonic()
 
     def begin(self) -> None:
-        """Read from now on, and see that the peer lives."""
+        """Start to read, and to ping a silent peer."""
         if hasattr(self._protocol, "_data_received_cb"):
-            # So that a large message on a slow line is a sign of life too, and not only its end.
+            # Each piece of a large message on a slow line is a sign of life, not only its end.
             self._protocol._data_received_cb = self._heard
         if self._stranger is not None:
             self._wait_for_message(self._stranger, monotonic())
@@ -119,7 +120,10 @@ class WebSocketEndpoint(ConnectedEndpoint):
         self._tasks.spawn(self._keep_alive(), name=f"{self.name}: keep alive")
 
     async def send(self, frames: Sequence[Frame]) -> None:
-        """Send a message for each frame; waits while the peer does not read. Raises EndpointBroken, EndpointClosed."""
+        """Send one message for each frame; wait while the peer does not read.
+
+        Raises EndpointBroken and EndpointClosed.
+        """
         if self._sent_eof:
             raise EndpointClosed(f"{self.name}: send after its end")
         if self._failure is not None:
@@ -140,7 +144,7 @@ class WebSocketEndpoint(ConnectedEndpoint):
         except _FAILURES as exc:
             raise self._failure or EndpointBroken(f"{self.name}: {_describe(exc)}") from exc
         except asyncio.CancelledError:
-            # aiohttp's writers wait for one future, which this has cancelled: our last words would be cancelled too.
+            # All aiohttp writers wait for one future, which this has cancelled. The last frames would fail, too.
             waiter = getattr(self._protocol, "_drain_waiter", None)
             if waiter is not None and waiter.cancelled():
                 self._protocol._drain_waiter = None
@@ -148,11 +152,11 @@ class WebSocketEndpoint(ConnectedEndpoint):
 
     @property
     def _is_held_back(self) -> bool:
-        """Whether the peer does not read: a ping or pong would wait behind what it has not taken."""
+        """Whether the peer has stopped reading; a ping or pong would wait behind the unread bytes."""
         return bool(self._protocol.writing_paused)
 
     async def send_eof(self) -> None:
-        """Answer what of the peer's is still open with errors; finished once the peer owes no answer."""
+        """Answer the peer's open requests with errors; finish once the peer owes no answer."""
         await self._say_end(None)
         self._finish_if_settled()
 
@@ -163,7 +167,7 @@ class WebSocketEndpoint(ConnectedEndpoint):
                 async with asyncio.timeout(self._limits.close_grace):
                     await self._write(self._settlement.we_end(reason))
 
-    # What comes.
+    # Receiving.
 
     async def _read(self) -> None:
         failure: EndpointBroken | None = None
@@ -177,7 +181,7 @@ class WebSocketEndpoint(ConnectedEndpoint):
             self._end(failure)
 
     async def _read_to_end(self) -> EndpointBroken | None:
-        """Take messages until the connection ends; return why, unless that was in order."""
+        """Take messages until the connection ends; return the failure, or None after an orderly end."""
         while True:
             message = await self._socket.receive()
             self._heard()
@@ -202,7 +206,7 @@ class WebSocketEndpoint(ConnectedEndpoint):
                 code = data.code if isinstance(data, aiohttp.WebSocketError) else _LOST
                 said = f"a message beyond --max-frame-bytes, {self._limits.max_frame_bytes}" if code == _TOO_BIG else ""
                 return self._closed_with(code, said or _describe(data))
-            elif kind is not WSMsgType.PONG:  # the connection is gone, by us or without a word
+            elif kind is not WSMsgType.PONG:  # closed by this side, or lost without a close frame
                 return None if self._is_closing else self._closed_with(_LOST, "the connection was lost")
 
     def _write_soon(self, frame: Frame) -> None:
@@ -214,7 +218,7 @@ class WebSocketEndpoint(ConnectedEndpoint):
 
     @property
     def last_used(self) -> float:
-        """When the peer sent a message last, by the monotonic clock."""
+        """The time of the peer's last message, by the monotonic clock."""
         return self._last_used
 
     async def _take(self, data: bytes) -> None:
@@ -244,7 +248,7 @@ class WebSocketEndpoint(ConnectedEndpoint):
         self._stop_handshake()
 
     def _wait_for_message(self, socket: MaskedSocket, since: float) -> None:
-        """Let who sends nothing stay as long as an idle connection, and a message take as long as a handshake."""
+        """Limit how long a client may send nothing (as an idle connection) or send one message (as a handshake)."""
         limits, begun = self._limits, socket.begun_at
         allowed = max(limits.handshake, limits.idle_connection) if begun is None else limits.handshake
         left = (since if begun is None else begun) + allowed - monotonic()
@@ -267,18 +271,18 @@ class WebSocketEndpoint(ConnectedEndpoint):
         self._silent_since = None
 
     async def _keep_alive(self) -> None:
-        """Ping a silent peer; end the connection with one that stays silent for ``limits.stall`` seconds."""
+        """Ping a silent peer, and end the connection if it stays silent for ``limits.stall`` seconds."""
         loop = asyncio.get_running_loop()
         interval = self._limits.keep_alive
         while not self._inbox.is_finished:
             await asyncio.sleep(min(interval, self._limits.stall / 2))
             if self._inbox.is_paused:
-                self._heard()  # it may speak; it is we who do not listen
+                self._heard()  # the peer may be sending; this side does not read
                 continue
             if self._silent_since is not None and loop.time() - self._silent_since >= self._limits.stall:
                 self._break(EndpointBroken(f"{self.name}: has answered no ping for {self._limits.stall:g} s"))
                 continue
-            # Not since the last word: a relay that was suspended has asked nobody meanwhile.
+            # Count from the first ping, not from the last message: a suspended relay has sent no ping meanwhile.
             self._silent_since = self._silent_since or loop.time()
             if not self._is_held_back:
                 with contextlib.suppress(*_FAILURES):
@@ -287,19 +291,19 @@ class WebSocketEndpoint(ConnectedEndpoint):
     # Ends.
 
     def _end(self, failure: EndpointBroken | None, *, reason: RelayError | None = None) -> None:
-        """Take the peer's end: requests it has not answered get errors."""
+        """Take the peer's end: requests to it that are still open get errors."""
         self._stop_handshake()
         self._failure = self._failure or failure
         self._inbox.put(self._settlement.peer_ended(failure or reason))
         self._inbox.finish(failure)
 
     def _break(self, failure: EndpointBroken) -> None:
-        """End a connection that is of no use any more."""
+        """End and abort a connection that has failed."""
         self._end(failure)
         self._transport.abort()
 
     async def aclose(self, reason: RelayError | None = None) -> None:
-        """Give every open request its error, say goodbye (for at most ``close_grace`` seconds) and close."""
+        """Answer every open request with an error, and do the close handshake for at most ``close_grace`` seconds."""
         if self._is_closing:
             return
         self._is_closing = True
@@ -326,9 +330,9 @@ class WebSocketEndpoint(ConnectedEndpoint):
         return _INTERNAL_ERROR
 
     async def serve(self) -> web.WebSocketResponse[Literal[False]]:
-        """Hold aiohttp's handler until the endpoint is closed; return what the handler must return.
+        """Wait in aiohttp's handler until the endpoint is closed; return what the handler must return.
 
-        Cancelled when the client has gone: the endpoint is broken then, and is still to be closed by whoever has it.
+        aiohttp cancels this when the client has gone. The endpoint is then broken, and its owner must still close it.
         """
         assert isinstance(self._socket, web.WebSocketResponse), "an accepted WebSocket"
         try:
@@ -347,11 +351,11 @@ async def accept_websocket(
     strangers: Arrivals | None = None,
     refusals: RefusalLog | None = None,
 ) -> WebSocketEndpoint:
-    """Answer an upgrade and return the endpoint; ``return await endpoint.serve()`` from the handler.
+    """Answer an upgrade and return the endpoint; the handler then does ``return await endpoint.serve()``.
 
-    The caller has checked Host, Origin and credentials. Until its first frame the client shares the room of
-    ``strangers``; ``refusals`` tell the operator what it does wrong. Raises Refused if it is no proper upgrade, or
-    offers subprotocols without ``mcp``.
+    The caller has checked Host, Origin and credentials. Until its first frame the client shares the memory of
+    ``strangers``. ``refusals`` logs its faults. Raises Refused if the upgrade is not valid, or offers subprotocols
+    without ``mcp``.
     """
     request = _with_one_list(request)
     offered = [word.strip() for word in request.headers.get(_PROTOCOLS, "").split(",") if word.strip()]
@@ -377,7 +381,7 @@ async def accept_websocket(
         raise Refused(400, "the client has gone")
     detect_dead_peer(transport.get_extra_info("socket"), limits.stall)
     await socket.prepare(request)
-    bytewise = cast("web.WebSocketResponse[Literal[False]]", socket)  # decode_text says so, not to mypy
+    bytewise = cast("web.WebSocketResponse[Literal[False]]", socket)  # decode_text makes it so, which mypy cannot see
     endpoint = WebSocketEndpoint(
         name or f"websocket {request.remote}", bytewise, transport, limits, peer_serves=False, refusals=refusals
     )
@@ -386,7 +390,7 @@ async def accept_websocket(
 
 
 def _with_one_list(request: web.BaseRequest) -> web.BaseRequest:
-    """Return a request whose subprotocols stand on one line: of several aiohttp reads the first."""
+    """Return a request with its subprotocols on one line, because aiohttp reads only the first line."""
     headers = CIMultiDict(request.headers)
     if len(headers.getall(_PROTOCOLS, ())) < 2:
         return request
@@ -395,21 +399,21 @@ def _with_one_list(request: web.BaseRequest) -> web.BaseRequest:
 
 
 async def dial_websocket(url: str, options: DiallingOptions = DEFAULT_DIALLING) -> WebSocketEndpoint:
-    """Connect to ``ws://host/path`` or ``wss://host/path`` as ``options`` say; redirects are not followed.
+    """Connect to ``ws://host/path`` or ``wss://host/path`` with ``options``, without following redirects.
 
-    Raises ConfigError if ``url`` is no such address, EndpointUnavailable if there is no WebSocket within
+    Raises ConfigError for any other address. Raises EndpointUnavailable if no WebSocket opens within
     ``limits.connect`` seconds.
     """
     limits, login = options.limits, options.login
     address, sent = parse_url(url, {"User-Agent": "mcp-relay", **own_headers(), **options.headers}, ("ws", "wss"))
     name = shown_address(str(address))
     own = next((value for header, value in sent.items() if header.lower() == "cookie"), "")
-    # For the handshake alone, which a login may send twice: the connection that follows has no headers.
+    # Only for the handshake, which a login may send twice; the connection after it has no headers.
     jar = CookieJar(address.raw_host or "", is_secure=address.scheme == "wss", own=own)
     proxy = proxy_for(address)
     if proxy is not None:
         sent.update(proxy.headers_for(address))
-        if address.scheme == "ws":  # a proxy that reads the request knows http: that it is until it is upgraded
+        if address.scheme == "ws":  # a proxy that reads the request knows only http, and until the upgrade it is http
             address = address.with_scheme("http")
 
     def secrets() -> list[str]:
