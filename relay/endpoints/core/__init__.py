@@ -1,1 +1,1 @@
-"""What endpoints share, whatever their transport."""
+"""The parts that endpoints of every transport share."""

@@ -1,9 +1,9 @@
-"""Room for what is still arriving: bodies, first lines and first messages of clients that nobody has vouched for.
+"""Bound the memory for bodies, first lines and first messages that arrive from clients without a session.
 
-A place for each would be held by whoever announces a body and does not send it. So bytes are counted, and only those
-that are here. While all of them fit, nobody waits. Beyond that one goes on at a time, the one with the fewest bytes to
-come. One that stands still loses its turn at once when others wait, and its place if it goes on so, or holds much. So a
-relay holds twice a fixed room and, beyond it, one frame.
+A reservation for each body would let a client hold memory with a body that it announces and never sends. So the relay
+counts bytes, and only those that have arrived. While all of them fit, no client waits. Beyond that, one body at a time
+continues: the one with the fewest bytes to come. A body that stalls loses its turn at once when others wait. It loses
+its place if it stalls for long or holds much. So a relay holds at most twice a fixed capacity and one frame more.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from relay.limits import Limits
 __all__ = ["STEP", "Arrival", "Arrivals"]
 
 STEP = 64 * 1024
-"""Bytes that one should read at a time while others may wait."""
+"""Bytes for one read while other clients may wait."""
 _LONG_STEP = 256 * 1024
-"""The same while nobody need wait: of a large body at 64 KiB, aiohttp pauses 8 times in a megabyte."""
-_PERIOD = 0.02  # seconds between two looks while one waits
+"""Bytes for one read while no client waits; with 64 KiB, aiohttp pauses 8 times in a megabyte."""
+_PERIOD = 0.02  # seconds between two checks while a body waits
 _MOST_WAITING = 512  # each may have some 100 KiB in the buffers of its connection
 
 
 class Arrival:
-    """One body on its way in, and what of it is here."""
+    """One body that is arriving, with the count of its bytes so far."""
 
     __slots__ = (
         "_arrivals",
@@ -47,12 +47,12 @@ class Arrival:
         self._is_wanted = is_wanted
         self.size = size
         self.most = arrivals.max_bytes if size is None else size
-        """Bytes that it may have in all."""
+        """The most bytes that the body may have."""
         self.held = 0
         self.on_room: Callable[[], None] = lambda: None
-        """Called once it may go on, after ``grow`` has said that it may not."""
+        """Called once the body may continue, after ``grow`` has returned False."""
         self.on_refused: Callable[[], None] = lambda: None
-        """Called if it must give way. It has left then."""
+        """Called after the relay has removed the body to make room."""
         self._seen_at = monotonic()
         self._seen_held = 0
         self._hall = arrivals.hall_of(self)
@@ -60,11 +60,11 @@ class Arrival:
 
     @property
     def is_inside(self) -> bool:
-        """Whether it has neither ended nor been refused."""
+        """Whether the body has neither ended nor been rejected."""
         return self in self._hall.members
 
     def grow(self, count: int) -> bool:
-        """Count bytes that have come; return whether more may be read. If not, ``on_room`` says when they may."""
+        """Count bytes that have arrived; return whether to read more. If not, wait for ``on_room``."""
         if not self.is_inside:
             return False
         self.held += count
@@ -79,7 +79,7 @@ class Arrival:
         return hall.admits(self)
 
     def end(self) -> None:
-        """Leave: it is whole, or never will be. Twice is no harm."""
+        """Stop counting the body, because it is complete or has failed; a second call does nothing."""
         self._hall.leave(self)
 
     def _note_progress(self) -> None:
@@ -87,36 +87,36 @@ class Arrival:
 
     @property
     def to_come(self) -> int:
-        """How many bytes may still come."""
+        """The number of bytes that may still come."""
         return max(0, self.most - self.held)
 
     @property
     def step(self) -> int:
-        """How many bytes to read at a time: its connection may hold thrice as many that nobody has counted."""
+        """The bytes to read at a time; the connection may hold three times as many uncounted bytes."""
         return _LONG_STEP if self._hall.has_room_for_all else STEP
 
     @property
     def is_wanted(self) -> bool:
-        """Whether the server that it is for takes more."""
+        """Whether the server behind this body takes more."""
         return self._is_wanted()
 
     def silence(self, now: float) -> float:
-        """How many seconds it has stood still."""
+        """Return for how many seconds the body has stalled."""
         return now - self._seen_at
 
     def go_on(self) -> None:
-        """Let more be read."""
+        """Let the connection read on."""
         self._note_progress()
         self.on_room()
 
 
 class Arrivals:
-    """All bodies that are arriving at one relay, whichever listener they come by."""
+    """All bodies that are arriving at one relay, over all of its listeners."""
 
     def __init__(self, limits: Limits, *, capacity: int | None = None, patience: float | None = None) -> None:
-        """Hold ``capacity`` bytes of small and as many of large bodies, and one of ``limits.max_frame_bytes``.
+        """Hold ``capacity`` bytes of small bodies, as many of large ones, and one body of ``limits.max_frame_bytes``.
 
-        One that stands still for ``patience`` seconds loses its turn and may have to give way. By default these are
+        A body that stalls for ``patience`` seconds loses its turn, and the relay may reject it. The defaults are
         ``limits.arrival_bytes``, ``arrival_turn`` and ``arrival_patience``.
         """
         self.max_bytes = limits.max_frame_bytes
@@ -124,31 +124,31 @@ class Arrivals:
         self.turn = limits.arrival_turn if patience is None else patience
         self.patience = limits.arrival_patience if patience is None else patience
         self.least = self.capacity // 1024
-        """Bytes within ``turn`` below which a body stands still: one byte now and then is no sign of life."""
+        """A body with fewer bytes within ``turn`` counts as stalled; single bytes are no sign of life."""
         self._max_small = limits.max_stranger_bytes
         self._small, self._large = _Hall(self), _LargeHall(self)
 
     def begin(self, size: int | None, is_wanted: Callable[[], bool] = lambda: True) -> Arrival:
-        """Let a body in, of ``size`` bytes if that is known, for as long as ``is_wanted`` by its server."""
+        """Admit a body of ``size`` bytes (None: unknown), which reads while ``is_wanted`` returns True."""
         return Arrival(self, size, is_wanted)
 
     def hall_of(self, arrival: Arrival) -> _Hall:
-        """Return where a body waits: among small ones, so that no handshake waits for an upload, or among large."""
+        """Return the hall of a body; small bodies have their own, so that no handshake waits for an upload."""
         return self._small if max(arrival.held, arrival.size or 0) <= self._max_small else self._large
 
     def look_again(self) -> None:
-        """Let go on who may: a server takes more than it did. Without this they wait up to ``_PERIOD``."""
+        """Check the waiting bodies now, because a server takes more; else they wait for up to ``_PERIOD``."""
         self._small.look_soon()
         self._large.look_soon()
 
     @property
     def held(self) -> int:
-        """Bytes that are here now."""
+        """The number of bytes that are here now."""
         return self._small.held + self._large.held
 
 
 class _Hall:
-    """Those that share one room."""
+    """The bodies that share one capacity."""
 
     def __init__(self, arrivals: Arrivals) -> None:
         self._arrivals = arrivals
@@ -157,14 +157,14 @@ class _Hall:
         self.members: dict[Arrival, None] = {}
         self._waiting: dict[Arrival, None] = {}
         self._first: Arrival | None = None
-        """The one that goes on though there is no room."""
+        """The body that continues although the capacity is used up."""
         self._is_settling = False
         self._is_looking = False
         self._due = 0.0
 
     @property
     def has_room_for_all(self) -> bool:
-        """Whether all of what may come fits in, or there is but one."""
+        """Whether every announced byte fits, or only one body is here."""
         return len(self.members) < 2 or self._announced <= self._arrivals.capacity
 
     def enter(self, arrival: Arrival) -> None:
@@ -183,7 +183,7 @@ class _Hall:
             self.look_soon()
 
     def admits(self, arrival: Arrival) -> bool:
-        """Tell whether more of it may be read now; else let it wait."""
+        """Return whether a body may continue now; otherwise make it wait."""
         has_room = self.held <= self._arrivals.capacity or arrival is self._first
         if not arrival.to_come or (has_room and arrival.is_wanted):
             return True
@@ -197,7 +197,7 @@ class _Hall:
         return False
 
     def look_soon(self) -> None:
-        """Let go on who may, in the next turn of the loop: there is room, or a server takes more."""
+        """Check the waiting bodies in the next turn of the loop, because there is room or a server takes more."""
         if self._waiting and not self._is_looking:
             self._is_looking = True
             asyncio.get_running_loop().call_soon(self._look)
@@ -207,7 +207,7 @@ class _Hall:
         self._let_go_on(self._silent(min(self._due, monotonic())))
 
     def _silent(self, heard: float) -> set[Arrival]:
-        """Return those that stand still though they may go on."""
+        """Return the bodies that have stalled although they may continue."""
         return {one for one in self.members if one not in self._waiting and one.silence(heard) > self._arrivals.turn}
 
     def _let_go_on(self, silent: set[Arrival]) -> None:
@@ -217,12 +217,12 @@ class _Hall:
                 one.go_on()
 
     def _settle(self) -> None:
-        """Let go on who may, and refuse who is in the way."""
+        """Reject stalled bodies if others need their room, then let bodies continue."""
         self._is_settling = False
         if not self._waiting:
             return
         now = monotonic()
-        heard = self._due  # what came while the whole relay stood still was not heard, whatever was sent
+        heard = self._due  # a relay that itself was blocked since then has heard no client
         silent = self._silent(heard)
         self._make_room(sorted(silent, key=lambda one: one.held, reverse=True), heard)
         self._let_go_on(silent)
@@ -232,10 +232,10 @@ class _Hall:
             asyncio.get_running_loop().call_later(_PERIOD, self._settle)
 
     def _make_room(self, silent: list[Arrival], heard: float) -> None:
-        """Refuse of those that stand still, the largest first, as many as it takes; none if that is of no use."""
+        """Reject as many stalled bodies as necessary, the largest first; none if that makes no difference."""
         capacity = self._arrivals.capacity
         if not any(one.is_wanted for one in self._waiting):
-            silent = []  # it is not for room that others wait
+            silent = []  # the others do not wait for room
         if self.held <= 2 * capacity:
             patience = self._arrivals.patience
             silent = [one for one in silent if one.held > capacity or one.silence(heard) > patience]
@@ -249,7 +249,7 @@ class _Hall:
             self._refuse(max(self._waiting, key=lambda one: one.to_come))
 
     def _next(self, silent: set[Arrival]) -> list[Arrival]:
-        """Return those that go on: as many as fit, or the one that will be done first."""
+        """Return the bodies that continue: as many as fit, or the one with the fewest bytes to come."""
         room = self._arrivals.capacity - self.held
         going = [one for one in (self._waiting if room >= 0 else self.members) if one.is_wanted and one not in silent]
         going.sort(key=lambda one: one.to_come)
@@ -262,7 +262,7 @@ class _Hall:
 
 
 class _LargeHall(_Hall):
-    """That of large bodies."""
+    """The hall of large bodies."""
 
     def enter(self, arrival: Arrival) -> None:
         give_back_large_blocks()

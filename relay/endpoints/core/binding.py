@@ -1,7 +1,7 @@
-"""Sockets bound to where a listener listens: every address of a name, and of ``::`` the IPv4 ones too.
+"""Bind a listener's sockets: every address of a name, and for ``::`` also every IPv4 address.
 
-``localhost`` is both loopback addresses (RFC 6761), whatever the hosts file says. ``::`` is bound twice, not once for
-both families: some systems cannot do that, and what IPv4 peers are called then is neither one thing nor the other.
+``localhost`` means both loopback addresses (RFC 6761), whatever the hosts file says. For ``::`` the relay binds two
+sockets, not one for both families. Some systems cannot share one, and it would report IPv4 peers by mapped addresses.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ __all__ = ["LOOPBACK", "EVERYWHERE", "addresses_of", "bind", "everywhere"]
 
 LOOPBACK = ("127.0.0.1", "::1")
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
-"""What stands for every address of this machine, and how a client on this machine reaches it."""
+"""The names of every address of this machine, and how a client on this machine reaches each."""
 
 _FAMILIES = {"0.0.0.0": "IPv4", "::": "IPv6"}
 _MISSING = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
-_TRIES = 20  # for a port that is free in both families
+_TRIES = 20  # to find a port that is free in both families
 
 
 async def bind(host: str, port: int) -> list[socket.socket]:
-    """Return sockets bound to all that ``host`` stands for, with one port, also if that is any free one (0).
+    """Return sockets bound to every address of ``host``, all with the same port, also for port 0 (a free one).
 
-    A family that this machine does not have is left out, unless it is the only one. Raises OSError.
+    Skips a family that this machine does not have, unless it is the only one. Raises OSError.
     """
     addresses = [found for one in _meant(host) for found in await _resolve(one, port)]
     for left in reversed(range(_TRIES)):
@@ -87,7 +87,7 @@ def _bind_one(family: int, address: tuple[Any, ...]) -> socket.socket:
 
 
 def addresses_of(sock: socket.socket) -> list[tuple[str, int]]:
-    """Return the address and port of a bound socket; of one handed over that is of both families, both."""
+    """Return the address and port of a bound socket; both addresses of an inherited socket for both families."""
     name = sock.getsockname()
     if not isinstance(name, tuple):
         return [(f"unix:{name}", 0)]
@@ -97,7 +97,7 @@ def addresses_of(sock: socket.socket) -> list[tuple[str, int]]:
 
 
 def everywhere(addresses: Iterable[tuple[str, int]]) -> str:
-    """Say of a listener's addresses that they are every one of this machine; nothing if they are not."""
+    """Return a note if a listener is bound to every address of this machine, else an empty string."""
     hosts = sorted({host for host, _ in addresses if host in _FAMILIES})
     families = " and ".join(_FAMILIES[host] for host in hosts)
     return f"; also at every other {families} address of this machine, bound to {' and '.join(hosts)}" if hosts else ""

@@ -1,4 +1,4 @@
-"""What bounds a relay as a whole, whichever listeners its clients come by: sessions, and what is still arriving."""
+"""The bounds that all listeners of a relay share: on sessions, and on bodies that are still arriving."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["Bounds"]
 
 
 class Bounds(msgspec.Struct, frozen=True, eq=False):
-    """One of it for all listeners that belong together."""
+    """The bounds of one relay; all of its listeners get the same value."""
 
     places: Places
-    """Of sessions and connections, each of which has a server to itself by default."""
+    """The places for sessions and connections, each of which has its own server by default."""
     strangers: Arrivals
-    """What arrives from those whom nobody has vouched for."""
+    """The memory for bodies from clients that have not proven themselves."""
 
     @classmethod
     def of(cls, limits: Limits) -> Bounds:
-        """Make those that ``limits`` say."""
+        """Return the bounds that ``limits`` give."""
         return cls(Places(limits.max_sessions), Arrivals(limits))

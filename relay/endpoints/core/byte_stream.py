@@ -1,7 +1,7 @@
-"""Newline-delimited frames over an asyncio transport: the part that stdio, children, TCP and Unix sockets share.
+"""Read and write newline-delimited frames over an asyncio transport, for stdio, children, TCP and Unix sockets.
 
-A protocol instead of asyncio's StreamReader: one callback per read hands a whole batch of frames on, there is no
-64 KiB line limit, and pausing the transport is the backpressure.
+These are asyncio protocols, not StreamReaders. One callback per read delivers a whole batch of frames, lines have no
+64 KiB limit, and pausing the transport is the backpressure.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ __all__ = ["FrameReader", "FrameWriter", "OnOversized"]
 
 logger = logging.getLogger("relay")
 
-_LARGE = 256 * 1024  # bytes of a frame that is not joined with others to one write
-_GATHER = 50e-6  # seconds after a write in which frames wait for more of them: a call alone takes longer than that
+_LARGE = 256 * 1024  # bytes; a larger frame is not joined with others to one write
+_GATHER = 50e-6  # seconds after a write in which frames wait for more; a single call takes longer than that
 
 OnOversized = Callable[[Head, Oversized], None]
 
 
 class FrameReader(asyncio.Protocol):
-    """The reading half: bytes from a transport into an inbox of frames."""
+    """The reading half, which splits a transport's bytes into frames for an inbox."""
 
     passes: Literal["all", "messages", ""] = "all"
     """Which lines ``accept`` lets go on as they are: all, those that are JSON-RPC messages, or not all of those."""
 
     def __init__(self, name: str, limits: Limits, *, on_oversized: OnOversized | None = None) -> None:
-        """Tell ``on_oversized`` of each frame beyond ``limits.max_frame_bytes``, with what is known of its head."""
+        """Call ``on_oversized`` for each frame beyond ``limits.max_frame_bytes``, with what is known of its head."""
         self.name = name
         self._limits = limits
         self._splitter = LineSplitter(limits.max_frame_bytes)
@@ -52,24 +52,24 @@ class FrameReader(asyncio.Protocol):
         """Whether what came so far was whole lines."""
         self.reads = 0
         self._late: list[Frame | Oversized] = []
-        """What has come and is delivered in a later turn of the loop."""
+        """Frames that a later turn of the loop delivers."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Remember the transport, to pause it."""
-        self._transport = cast(asyncio.ReadTransport, transport)  # uvloop's is one without saying so
+        """Keep the transport, to pause it later."""
+        self._transport = cast(asyncio.ReadTransport, transport)  # uvloop's transport does not declare the type
 
     def pause(self) -> None:
-        """Stop reading: the receiver is slow."""
+        """Stop reading, because the receiver is slow."""
         if self._transport is not None and not self._transport.is_closing():
             self._transport.pause_reading()
 
     def resume(self) -> None:
-        """Read on."""
+        """Start reading again."""
         if self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
 
     def data_received(self, data: bytes) -> None:
-        """Split what was read and put the frames it completed before the receiver."""
+        """Split the bytes and deliver the frames that they complete."""
         self.reads += 1
         was_between, self._is_between = self._is_between, data[-1:] == b"\n"
         # A call's answer is one line that comes whole: it needs none of the splitter's rules.
@@ -95,7 +95,7 @@ class FrameReader(asyncio.Protocol):
         self._deliver(self._splitter.feed(data))
 
     def buffer_read(self, buffer: bytearray, size: int) -> None:
-        """Do the same with the first ``size`` bytes of a buffer, which is used again for the next read."""
+        """Do the same with the first ``size`` bytes of a buffer that the next read overwrites."""
         self.reads += 1
         self._is_between = buffer[size - 1 : size] == b"\n"
         if size >= FULL_PIPE:
@@ -108,7 +108,7 @@ class FrameReader(asyncio.Protocol):
     def _deliver(self, pieces: list[Frame | Oversized]) -> None:
         if not pieces:
             return
-        first = pieces[0]  # no other can be large: it would have to come, from its beginning on, in one read
+        first = pieces[0]  # only the first can be large: any other has come whole in one read
         if self._late:
             self._late += pieces
         elif isinstance(first, Frame) and len(first.raw) > LARGE:
@@ -118,13 +118,13 @@ class FrameReader(asyncio.Protocol):
             self.inbox.put(self.accept(pieces))
 
     def _read_in_turn(self, first: Frame) -> None:
-        """Read the head of a large frame, and let others go on before more is done with it."""
+        """Read the head of a large frame, then let other clients run before the next step."""
         self.pause()
         assert first.head is not None, "read"
         asyncio.get_running_loop().call_later(breath(len(first.raw)), self.deliver_late)
 
     def deliver_late(self) -> None:
-        """Deliver now what was to be delivered in a later turn."""
+        """Deliver now the frames that a later turn would deliver."""
         if self._late:
             pieces, self._late = self._late, []
             self.inbox.put(self.accept(pieces))
@@ -132,13 +132,13 @@ class FrameReader(asyncio.Protocol):
                 self.resume()
 
     def _deliver_last(self) -> None:
-        """Deliver all that has come, and a last line without a newline."""
+        """Deliver all frames that have arrived, and a last line that has no newline."""
         self.deliver_late()
         if pieces := self._splitter.finish():
             self.inbox.put(self.accept(pieces))
 
     def accept(self, pieces: list[Frame | Oversized]) -> list[Frame]:
-        """Return the frames that go on; what is not a frame is reported instead."""
+        """Return the frames to deliver, and report the lines that are too large."""
         frames: list[Frame] = []
         for piece in pieces:
             if isinstance(piece, Frame):
@@ -148,7 +148,7 @@ class FrameReader(asyncio.Protocol):
         return frames
 
     def report_oversized(self, piece: Oversized) -> None:
-        """Log a frame beyond the limit and hand what is known of it to the endpoint, which answers for it."""
+        """Log a frame beyond the limit, and pass what is known of it to the endpoint, which answers it."""
         head = salvage_head(piece.start, piece.end)
         what = "a line" if head.kind is Kind.INVALID else f"a {head.kind.value} (id {head.id!r})"
         logger.warning(
@@ -159,33 +159,33 @@ class FrameReader(asyncio.Protocol):
             self._on_oversized(head, piece)
 
     def eof_received(self) -> bool:
-        """Deliver a last line without a newline, then the end; keeps the transport's other half open."""
+        """Deliver a last line that has no newline, then the end; keep the transport's other half open."""
         self._deliver_last()
         self.inbox.finish()
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End the inbox: finished if the peer ended it, broken if the connection failed."""
+        """End the inbox: as finished if the peer ended it, as broken if the connection failed."""
         if exc:
             self.deliver_late()
         else:
             self._deliver_last()
-        self._splitter.forget()  # what is left of it would stay until the garbage collector looks at all of this
+        self._splitter.forget()  # else its bytes stay until the garbage collector runs
         self.inbox.finish(EndpointBroken(f"{self.name}: {exc}") if exc else None)
 
 
 class FrameWriter(asyncio.BaseProtocol):
-    """The writing half: frames as lines to a transport, and its flow control."""
+    """The writing half, which writes frames as lines to a transport and applies its flow control."""
 
     def __init__(self, name: str, limits: Limits) -> None:
-        """Wait in ``send`` while more than ``limits.buffer_high`` bytes are unsent."""
+        """Make ``send`` wait while more than ``limits.buffer_high`` bytes are unsent."""
         self.name = name
         self._limits = limits
         self._transport: asyncio.WriteTransport | None = None
         self._may_write = SmallEvent()
         self._may_write.set()
         self.is_held_back = False
-        """Whether more than the high mark is unsent: the peer does not read."""
+        """Whether more than the high mark is unsent, because the peer does not read."""
         self._failure: RelayError | None = None
         self._sent_eof = False
         self._loop = asyncio.get_running_loop()
@@ -193,23 +193,23 @@ class FrameWriter(asyncio.BaseProtocol):
         self._gathered_bytes = 0
         self._last_written = 0.0
         self.lost = SmallEvent()
-        """Set once the transport is closed, by whomever."""
+        """Set once the transport is closed, by either side."""
 
     def attach(self, transport: asyncio.WriteTransport) -> None:
-        """Write to this transport, with our watermarks."""
+        """Write to this transport, with the relay's watermarks."""
         self._transport = transport
         if transport.is_closing():
-            # A child that exits at once has closed its stdin before we are told of it; uvloop raises RuntimeError then.
+            # A child that exits at once closes its stdin before this call, and uvloop then raises RuntimeError.
             self._failure = EndpointBroken(f"{self.name}: the peer has closed its end")
             return
         transport.set_write_buffer_limits(high=self._limits.buffer_high, low=self._limits.buffer_low)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Attach, where asyncio makes the connection."""
+        """Attach to the transport that asyncio has connected."""
         self.attach(cast(asyncio.WriteTransport, transport))
 
     def pause_writing(self) -> None:
-        """Hold senders back: the peer does not read."""
+        """Make senders wait, because the peer does not read."""
         self.is_held_back = True
         self._may_write.clear()
 
@@ -219,7 +219,7 @@ class FrameWriter(asyncio.BaseProtocol):
         self._may_write.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Let every sender learn that the peer is gone."""
+        """Wake every sender, so that it learns that the peer is gone."""
         if not self._sent_eof:
             self._failure = EndpointBroken(f"{self.name}: {exc or 'the peer stopped reading'}")
         self._gathered.clear()
@@ -228,7 +228,10 @@ class FrameWriter(asyncio.BaseProtocol):
         self.lost.set()
 
     async def send(self, frames: Sequence[Frame]) -> None:
-        """Write frames as lines; returns once below the high-water mark. Raises EndpointBroken, EndpointClosed."""
+        """Write frames as lines; return once the buffer is below its high mark.
+
+        Raises EndpointBroken and EndpointClosed.
+        """
         self.check()
         self._flush()
         await self._wait_for_room()
@@ -237,8 +240,8 @@ class FrameWriter(asyncio.BaseProtocol):
         await self._wait_for_room()
 
     def _write(self, transport: asyncio.WriteTransport, frames: Sequence[Frame]) -> None:
-        """Write frames as lines: together, but a large one as it is, for a copy of it is what a burst may hold."""
-        if len(frames) == 1 and len(frames[0].raw) <= _LARGE:  # as nearly always
+        """Write frames as lines, joined in one write, but do not copy a large frame."""
+        if len(frames) == 1 and len(frames[0].raw) <= _LARGE:  # the usual case
             transport.write(frames[0].line + b"\n")
             return
         for frame in frames:
@@ -253,10 +256,10 @@ class FrameWriter(asyncio.BaseProtocol):
             self.check()
 
     def send_at_once(self, frames: Sequence[Frame]) -> bool:
-        """Write frames as lines, unless that would wait or fail.
+        """Write frames as lines, unless that would wait or fail; return whether it did.
 
-        Those that come soon after others go together, in the next turn of the loop: a write each is what many
-        sources that are read in one turn would cost.
+        Frames that come soon after others are joined and written in the next turn of the loop. Otherwise many sources
+        that the loop reads in one turn would cost a write each.
         """
         if not self.can_send:
             return False
@@ -272,7 +275,7 @@ class FrameWriter(asyncio.BaseProtocol):
         return True
 
     def write_at_once(self, frames: Sequence[Frame]) -> None:
-        """Write frames as ``send_at_once`` does; ``can_send`` has said that it may."""
+        """Write frames as ``send_at_once`` does; call it only while ``can_send`` is true."""
         if self._gathered or monotonic() - self._last_written < _GATHER:
             if not self._gathered:
                 self._loop.call_soon(self._flush)
@@ -285,7 +288,7 @@ class FrameWriter(asyncio.BaseProtocol):
             self._last_written = monotonic()
 
     def _flush(self) -> None:
-        """Write what was gathered."""
+        """Write the gathered frames."""
         if self._gathered:
             frames, self._gathered, self._gathered_bytes = self._gathered, [], 0
             if self._transport is not None and not self._transport.is_closing():
@@ -301,13 +304,13 @@ class FrameWriter(asyncio.BaseProtocol):
         return self._gathered_bytes <= self._limits.buffer_high and not transport.is_closing()
 
     def write_soon(self, frame: Frame) -> None:
-        """Write one small frame now, without waiting: an answer of our own, from a callback."""
+        """Write one small frame without waiting: an answer of the relay's own, from a callback."""
         if self._transport is not None and not self._transport.is_closing() and not self._sent_eof:
             self._flush()
             self._transport.write(frame.line + b"\n")
 
     def check(self) -> None:
-        """See that frames can be sent. Raises EndpointBroken, EndpointClosed."""
+        """Raise EndpointBroken or EndpointClosed if frames cannot be sent."""
         if self._failure is not None:
             raise self._failure
         if self._transport is not None and self._transport.is_closing() and not self._sent_eof:
@@ -316,23 +319,23 @@ class FrameWriter(asyncio.BaseProtocol):
             raise EndpointClosed(f"{self.name}: send after its end")
 
     def send_eof(self) -> None:
-        """Close the writing half once everything written has gone out."""
+        """Close the writing half after the buffered bytes."""
         self._flush()
         self._sent_eof = True
         if self._transport is not None and not self._transport.is_closing():
             self.end_transport(self._transport)
 
     def end_transport(self, transport: asyncio.WriteTransport) -> None:
-        """Close the transport, which is the writing half; of one that has two halves, the writing one only."""
+        """Close the transport; a subclass whose transport has two halves closes only the writing half."""
         transport.close()
 
     def abort(self) -> None:
-        """Close the writing half now, whatever is unsent."""
+        """Close the writing half at once and drop unsent bytes."""
         self._sent_eof = True
         transport = self._transport
         if transport is None or self.lost.is_set():
             return
-        # asyncio ends a pipe twice, and fails, that is aborted while nothing but its turn is wanting to its end.
+        # asyncio fails if it aborts a pipe that is closing with an empty buffer: it would end the pipe twice.
         is_ending = transport.is_closing() and not transport.get_write_buffer_size()
         if not is_ending or transport.get_extra_info("pipe") is None:
             transport.abort()

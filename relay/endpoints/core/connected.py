@@ -1,4 +1,4 @@
-"""What endpoints whose peer is behind a single connection have in common: TCP, Unix socket, WebSocket."""
+"""The common part of endpoints with one connection to their peer: TCP, Unix socket and WebSocket."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["ConnectedEndpoint"]
 
 
 class ConnectedEndpoint:
-    """The half that receives: an inbox, and the settlement that fills it."""
+    """The receiving half: an inbox, and the settlement that fills it."""
 
     def __init__(self, name: str, limits: Limits, inbox: FrameInbox, settlement: Settlement) -> None:
-        """Hand out what is put into ``inbox``."""
+        """Return frames from ``inbox``, after ``settlement`` has checked them."""
         self.name = name
         self._limits = limits
         self._inbox = inbox
@@ -42,30 +42,30 @@ class ConnectedEndpoint:
 
     @property
     def last_used(self) -> float:
-        """When the peer said something last, by the monotonic clock."""
+        """The time of the peer's last bytes, by the monotonic clock."""
         raise NotImplementedError
 
     @property
     def in_flight(self) -> int:
-        """Requests of the peer that wait for an answer."""
+        """The number of the peer's requests that wait for an answer."""
         return self._settlement.in_flight
 
     @property
     def dropped(self) -> int:
-        """Answers of either side for which nobody waited."""
+        """The number of answers, from either side, that fit no open request."""
         return self._settlement.dropped
 
     @property
     def noise(self) -> int:
-        """What the peer sent that was not JSON-RPC."""
+        """The number of the peer's messages that were not JSON-RPC."""
         return self._settlement.noise
 
     async def receive(self) -> Sequence[Frame]:
-        """Return what the peer sent, and our errors for what it will not answer; ``()`` once it has ended."""
+        """Return the peer's frames and errors for what it will never answer; ``()`` once it has ended."""
         return await self._inbox.receive()
 
     def offer_to(self, taker: Taker) -> None:
-        """Offer what the peer sends to ``taker``; see ``OffersFrames``."""
+        """Offer the peer's frames to ``taker``; see ``OffersFrames``."""
         self._inbox.offer_to(taker)
 
     def call_at_end(self, callback: Callable[[], None]) -> None:
@@ -73,6 +73,6 @@ class ConnectedEndpoint:
         self._inbox.call_at_end(callback)
 
     def _finish_if_settled(self) -> None:
-        """Receive no more once we have said our end and the peer owes no answer."""
+        """Finish the inbox once this side has ended and the peer owes no answer."""
         if self._sent_eof and self._settlement.is_settled:
             self._inbox.finish()

@@ -1,4 +1,4 @@
-"""What the operator says about the way to a server: one value, from the command line to each connection."""
+"""The operator's options for reaching a server, passed as one value from the command line to each connection."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_DIALLING", "DiallingOptions", "ServerLogin", "Transport"]
 
 Transport = Literal["auto", "sse", "streamablehttp"]
-"""What a server at a URL speaks; ``auto``: the relay finds out."""
+"""The transport of a server at a URL; with ``auto`` the relay detects it."""
 
 
 class ServerLogin(Protocol):
-    """Adds credentials to each request to one server; all connections to that server share it."""
+    """Adds credentials to each request to one server; all connections to that server share one login."""
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What the server could repeat of the credentials: no error may show it."""
+        """The parts of the credentials that the server could repeat, and that no error may show."""
 
     async def __call__(self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-        """Send a request with credentials; once more after a 401. Raises EndpointUnavailable if there are none."""
+        """Send a request with credentials, and once more after a 401; raise EndpointUnavailable without any."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiallingOptions:
-    """How to reach a server; what its transport does not know, it ignores."""
+    """How to reach a server; a transport ignores the options that it does not know."""
 
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """For every request by HTTP, and for the handshake of a WebSocket."""
+    """Headers for every HTTP request, and for the handshake of a WebSocket."""
     transport: Transport = "auto"
     tls: ssl.SSLContext | None = None
-    """How to speak TLS to the server; None: with the system's authorities."""
+    """The TLS context for the server; None trusts the system's authorities."""
     login: ServerLogin | None = field(default=None, repr=False)
     limits: Limits = DEFAULT_LIMITS
 
     def for_many_clients(self) -> DiallingOptions:
-        """Return the options of a connection that many clients share: more of their requests may be open at once."""
+        """Return the options of a connection that many clients share, with a higher limit on open requests."""
         return dataclasses.replace(self, limits=self.limits.for_many_clients())
 
 

@@ -1,9 +1,9 @@
-"""Through which relays a client has come, so that a relay which leads to itself is noticed at once.
+"""Record the relays that a request has passed, so that a relay detects at once that it leads to itself.
 
-A relay that was pointed at itself, or two at each other, would open a connection for each that it accepts. Where a
-request has headers it says so: each place that passes it on adds its own mark, and refuses what bears that mark
-already. A connection over TCP or a Unix socket has no place for a mark: there the process knows its own sockets, and
-no server has many connections that it has never answered (see ``AddressTarget``).
+A relay that points at itself, or two that point at each other, would open a connection for each one that they accept.
+Where a request has headers, each place that forwards it adds a mark, and rejects requests that already have its mark.
+A TCP or Unix socket connection cannot hold a mark. There the process recognizes its own sockets, and limits the
+connections to a server that has never answered one (see ``AddressTarget``).
 """
 
 from __future__ import annotations
@@ -30,32 +30,32 @@ __all__ = [
 ]
 
 HOPS = "MCP-Relay-Hops"
-"""How many relays a request has come through."""
+"""The header with the number of relays that a request has passed."""
 TRAIL = "MCP-Relay-Trail"
-"""The marks of the places that it has come through."""
+"""The header with the marks of the places that a request has passed."""
 _MOST_HOPS = 4
 _MOST_MARKS = 16
 
 
 def new_mark() -> str:
-    """Make the mark of one place: it says nothing but whether it is the same."""
+    """Return a random mark for one place, which reveals nothing but its identity."""
     return secrets.token_hex(4)
 
 
 class Trail:
-    """The places that a client has come through, the last of them this relay's own."""
+    """The places that a client's requests have passed; the last one is this relay's own."""
 
     __slots__ = ("_hops", "_marks")
 
     def __init__(self, mark: str) -> None:
-        """Begin at the place with this mark."""
+        """Start at the place with this mark."""
         self._hops = 1
         self._marks = [mark]
 
     def lead_here(self, headers: Mapping[str, str], *, may_return: bool = False) -> str | None:
-        """Add what a request that has come to this place says; return why it must go no further, if so.
+        """Add the marks of a request at this place; return a reason to reject the request, else None.
 
-        ``may_return``: it may come back, as often as there may be hops: nothing is kept for it.
+        With ``may_return`` the request may pass this place again, up to the limit of hops, because it keeps no state.
         """
         fault = fault_of_hops(headers, self._marks[-1], may_return=may_return)
         if fault is not None or HOPS not in headers:
@@ -68,12 +68,12 @@ class Trail:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What is said of it to the next."""
+        """The headers for the next relay."""
         return {HOPS: str(self._hops), TRAIL: ", ".join(self._marks)}
 
 
 def fault_of_hops(headers: Mapping[str, str], mark: str, *, may_return: bool = False) -> str | None:
-    """Return why a request must go no further than the place with this mark, if so."""
+    """Return a reason to reject a request at the place with this mark, else None."""
     if HOPS not in headers:
         return None
     hops, marks = _read(headers)
@@ -90,12 +90,12 @@ def _read(headers: Mapping[str, str]) -> tuple[int, list[str]]:
 
 _current: ContextVar[tuple[object, Trail | None] | None] = ContextVar("relay_hops", default=None)
 _dialled: dict[object, list[object]] = {}
-"""Local addresses of sockets that this process has dialled, or paths of Unix sockets, and for whom."""
+"""The local addresses, or Unix paths, of sockets that this process has dialled, each with its owners."""
 
 
 @contextlib.contextmanager
 def following(owner: object, trail: Trail | None) -> Iterator[None]:
-    """Note for what is begun here, and by whatever task, for whom it is and where its client has come through."""
+    """Attach an owner and its client's trail to all connections and tasks that start in this context."""
     token = _current.set((owner, trail))
     try:
         yield
@@ -104,13 +104,13 @@ def following(owner: object, trail: Trail | None) -> Iterator[None]:
 
 
 def own_headers() -> dict[str, str]:
-    """Return what a connection that is dialled now is to say of its client's way."""
+    """Return the headers with the client's trail for a connection that is dialled now."""
     current = _current.get()
     return current[1].headers if current is not None and current[1] is not None else {}
 
 
 def note_dialled(name: object) -> Callable[[], None]:
-    """Note that what has this local address, or path, was dialled for whom the task works; return what forgets it."""
+    """Record a dialled socket's local address, or path, for the task's owner; return a function that forgets it."""
     current = _current.get()
     if current is None:
         return lambda: None
@@ -126,7 +126,7 @@ def note_dialled(name: object) -> Callable[[], None]:
 
 
 def comes_from_itself(transport: asyncio.BaseTransport, owner: object, path: str = "") -> bool:
-    """Tell whether a connection that was accepted, at ``path`` if it is a Unix socket, was dialled for ``owner``."""
+    """Tell whether an accepted connection was dialled for ``owner``; ``path`` is that of a Unix socket."""
     owners = _dialled.get(path or (transport.get_extra_info("peername") or ("",))[:2], ())
     is_own = any(one is owner for one in owners)
     return is_own and (not path or _pid_of(transport.get_extra_info("socket")) == os.getpid())

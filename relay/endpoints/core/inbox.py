@@ -1,8 +1,8 @@
-"""Received frames that wait for their one receiver, with a high mark.
+"""A bounded queue of received frames with one receiver: the mechanism behind every endpoint's ``receive``.
 
-The mechanism beneath every endpoint's ``receive``. Whoever reads the transport puts frames in from a callback. Above
-the high mark the inbox pauses the transport. It resumes the transport once the receiver has taken what waits, which it
-takes all at once. So a slow receiver holds its own source back, and nothing is dropped.
+A callback that reads the transport puts frames in. Above its high mark the inbox pauses the transport. The receiver
+takes all waiting frames at once, and then the inbox resumes the transport. So a slow receiver slows only its own
+source, and no frame is dropped.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ class FrameInbox:
         pause: Callable[[], None] | None = None,
         resume: Callable[[], None] | None = None,
     ) -> None:
-        """Call ``pause`` above ``limits.buffer_high`` waiting bytes, and ``resume`` once they have been received."""
+        """Call ``pause`` above ``limits.buffer_high`` waiting bytes, and ``resume`` after they have been received."""
         self._name = name
         self._high = limits.buffer_high
         self._pause = pause
         self._resume = resume
         self.is_paused = False
-        """Whether the source is held back until the receiver has taken what is here."""
+        """Whether the source waits until the receiver has taken the frames."""
         self._frames: list[Frame] = []
         self._bytes = 0
         self._finished = False
         self._failure: RelayError | None = None
         self.receiver: asyncio.Future[None] | None = None
-        """What the receiver waits for, while it does."""
+        """The future that a waiting receiver awaits, else None."""
         self.taker: Taker | None = None
-        """Who takes frames at once, while the receiver waits and nothing is before them."""
+        """Takes frames at once, while the receiver waits and no frame is before them."""
         self._room: asyncio.Event | None = None
         self._at_room: dict[Callable[[], None], None] = {}
         self._at_end: list[Callable[[], None]] = []
@@ -57,11 +57,11 @@ class FrameInbox:
 
     @property
     def waiting_bytes(self) -> int:
-        """Bytes put in and not yet received."""
+        """The number of bytes that have not been received yet."""
         return self._bytes
 
     def put(self, frames: Sequence[Frame]) -> None:
-        """Add frames; pauses the transport above the high mark. Frames after ``finish`` are dropped."""
+        """Add frames, and pause the transport above the high mark; drop frames after ``finish``."""
         if not frames:
             return
         # Its task would cost 25 us of a call that is alone. On the way of each call this stands where ``put`` would.
@@ -83,25 +83,25 @@ class FrameInbox:
                 self._pause()
 
     async def wait_for_room(self) -> None:
-        """Wait until the inbox is no longer above its high mark: backpressure for sources that await."""
+        """Wait until the inbox is below its high mark: the backpressure for sources that await."""
         while self.is_paused and not self._finished:
             if self._room is None:
                 self._room = asyncio.Event()
             await self._room.wait()
 
     def call_at_room(self, callback: Callable[[], None]) -> None:
-        """Call ``callback`` once there is room, in the order of these calls while there is; or at the end.
+        """Call ``callback`` once there is room, or at the end; callbacks run in order, as long as there is room.
 
-        Whoever awaits ``wait_for_room`` comes first.
+        Tasks in ``wait_for_room`` come first.
         """
         self._at_room[callback] = None
 
     def forget_call_at_room(self, callback: Callable[[], None]) -> None:
-        """Take back ``call_at_room``."""
+        """Undo ``call_at_room``."""
         self._at_room.pop(callback, None)
 
     def finish(self, failure: RelayError | None = None) -> None:
-        """Say that no more will come; ``failure`` is raised to the receiver once it has taken what is there."""
+        """End the inbox; the receiver gets the waiting frames, then ``failure`` as an exception, if given."""
         if self._finished:
             return
         self._finished = True
@@ -116,7 +116,7 @@ class FrameInbox:
         self._tell_of_room_soon()
 
     def call_at_end(self, callback: Callable[[], None]) -> None:
-        """Call ``callback`` when no more will be put in; at once if that is so already."""
+        """Call ``callback`` when the inbox ends, or at once if it has ended."""
         if self._finished:
             callback()
         else:
@@ -130,9 +130,9 @@ class FrameInbox:
                 self.taker = taker
 
     async def receive(self) -> Sequence[Frame]:
-        """Return all that is there, waiting for the first; ``()`` once finished, or the failure raised.
+        """Return all waiting frames; wait for the first. Return ``()``, or raise the failure, after the end.
 
-        Raises EndpointBusy if another task is waiting here.
+        Raises EndpointBusy if another task is receiving.
         """
         if self.receiver is not None:
             raise EndpointBusy(f"{self._name}: another task is receiving; an endpoint has one receiver")
@@ -142,7 +142,7 @@ class FrameInbox:
                     raise self._failure
                 return ()
             if self._loop is None:
-                self._loop = asyncio.get_running_loop()  # once: it asks for the process id each time
+                self._loop = asyncio.get_running_loop()  # kept, because each lookup asks for the process id
             self.receiver, self.taker = self._loop.create_future(), self._offered
             try:
                 await self.receiver
@@ -161,7 +161,7 @@ class FrameInbox:
         return frames
 
     def _tell_of_room_soon(self) -> None:
-        if self._at_room:  # behind the tasks that ``_room`` has just woken: else they might wait for ever
+        if self._at_room:  # after the tasks that ``_room`` has just woken, which else might wait for ever
             asyncio.get_running_loop().call_soon(self._tell_of_room)
 
     def _tell_of_room(self) -> None:

@@ -1,7 +1,7 @@
-"""Ask the kernel to find out that a peer is gone: a half-open connection would keep its session for ever.
+"""Let the kernel detect that a peer is gone, because a half-open connection would keep its session for ever.
 
-Keep-alive probes watch an idle connection only: while bytes are unacknowledged the kernel sends no probe, and repeats
-those bytes for a quarter of an hour. The user time-out bounds both states.
+Keep-alive probes watch only an idle connection. While bytes are unacknowledged the kernel sends no probe, and repeats
+those bytes for a quarter of an hour. The user timeout bounds both states.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Any
 __all__ = ["SERVER_SILENCE", "detect_dead_peer", "open_socket"]
 
 SERVER_SILENCE = 60.0
-"""Seconds after which a dialled path that acknowledges nothing is an error."""
+"""Seconds without an acknowledgement after which a dialled connection fails."""
 
-# In seconds, seconds and times; TCP_KEEPALIVE is macOS' name for TCP_KEEPIDLE.
+# Seconds idle, seconds between probes, number of probes; TCP_KEEPALIVE is macOS's name for TCP_KEEPIDLE.
 _KEEPALIVE_PROBES = (("TCP_KEEPIDLE", 30), ("TCP_KEEPALIVE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
-# How long sent bytes may stay unacknowledged: the option, and how many of its units a second has. Python names only
-# Linux' option; the numbers are those of XNU's netinet/tcp.h (TCP_RXT_CONNDROPTIME) and of ws2ipdef.h (TCP_MAXRT).
+# How long sent bytes may stay unacknowledged: the option, and its units per second. Python names only Linux's option.
+# The numbers come from XNU's netinet/tcp.h (TCP_RXT_CONNDROPTIME) and from ws2ipdef.h (TCP_MAXRT).
 _USER_TIMEOUT: dict[str, tuple[int, int]] = {
     "linux": (getattr(socket, "TCP_USER_TIMEOUT", 18), 1000),
     "darwin": (0x80, 1),
@@ -28,7 +28,7 @@ _USER_TIMEOUT: dict[str, tuple[int, int]] = {
 
 
 def detect_dead_peer(sock: Any, silence: float) -> None:
-    """Probe an idle TCP connection, and end it if what was sent is not taken for ``silence`` seconds."""
+    """Probe an idle TCP connection, and end it if sent bytes stay unacknowledged for ``silence`` seconds."""
     if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
         return
     _set(sock, socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -41,12 +41,12 @@ def detect_dead_peer(sock: Any, silence: float) -> None:
 
 
 def _set(sock: Any, level: int, option: int, value: int) -> None:
-    with contextlib.suppress(OSError):  # an option that an older system lacks must not cost us the others
+    with contextlib.suppress(OSError):  # a system that lacks one option still gets the others
         sock.setsockopt(level, option, value)
 
 
 def open_socket(address: tuple[Any, ...]) -> socket.socket:
-    """Make the socket of a connection that is about to be dialled; ``address`` is what ``getaddrinfo`` returned."""
+    """Return a socket to dial ``address`` with, which is an entry of ``getaddrinfo``."""
     family, kind, protocol = address[:3]
     sock = socket.socket(family=family, type=kind, proto=protocol)
     detect_dead_peer(sock, SERVER_SILENCE)

@@ -1,6 +1,6 @@
-"""Give a request the outcome that an answer which fits nobody may be, unless its own comes first.
+"""Settle a request with a stray answer after a wait, unless its own answer comes first.
 
-The tables say which request that is (``routing/matching.py``); here is the clock.
+``routing/matching.py`` decides which request an answer without a matching id may belong to. This module has the clock.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ __all__ = ["give_later"]
 
 
 def give_later(strays: Strays, seconds: float, give: Callable[[Frame], None]) -> None:
-    """Let ``give`` take each outcome that is in doubt for so many seconds, as if the peer had sent it."""
+    """Call ``give`` with each outcome that stays in doubt for ``seconds``, as if the peer had sent it."""
 
     def look(outcome: Frame) -> None:
         request_id = outcome.head.id
         assert request_id is not None, "it is a request's"
-        if strays.doubts.get(request_id) is outcome:  # and not that of another, under the same id
+        if strays.doubts.get(request_id) is outcome:  # not the outcome of a later request with the same id
             del strays.doubts[request_id]
             give(outcome)
 

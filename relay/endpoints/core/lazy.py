@@ -1,4 +1,4 @@
-"""An endpoint that is made when it is first used: a pipe can be described before anything is started or connected."""
+"""An endpoint that is made at its first use, so that a program can describe a pipe before anything starts."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["Lazy"]
 
 
 class Lazy:
-    """Stands for an endpoint until ``receive`` or ``send`` needs it."""
+    """Stands in for an endpoint until ``receive`` or ``send`` needs it."""
 
     def __init__(self, name: str, make: Callable[[], Awaitable[Endpoint]]) -> None:
-        """Make the endpoint with ``make``, once; what that raises, the first use raises."""
+        """Make the endpoint with ``make`` at the first use, which also raises what ``make`` raises."""
         self.name = name
         self._make = make
         self._making = asyncio.Lock()
@@ -25,7 +25,7 @@ class Lazy:
         self._taker: Taker | None = None
         self._is_closed = False
         self.send_at_once: Taker = _not_yet
-        """As the endpoint's, once it is made."""
+        """Send to the endpoint without waiting, if it is made and can do so."""
 
     async def _get(self) -> Endpoint:
         if self._endpoint is None:
@@ -44,38 +44,38 @@ class Lazy:
         return self._endpoint
 
     async def open(self) -> Endpoint:
-        """Make the endpoint now, unless it is there already, and return it."""
+        """Return the endpoint, and make it first if necessary."""
         return await self._get()
 
     async def receive(self) -> Sequence[Frame]:
-        """As the endpoint's; ``()`` if it was closed before it was made."""
+        """Receive from the endpoint; return ``()`` if it was closed before it was made."""
         if self._is_closed and self._endpoint is None:
             return ()
         return await (await self._get()).receive()
 
     def call_at_end(self, callback: Callable[[], None]) -> None:
-        """As the endpoint's, from when it is made."""
+        """Register ``callback`` with the endpoint once it is made."""
         if self._endpoint is not None:
             self._endpoint.call_at_end(callback)
         else:
             self._at_end.append(callback)
 
     async def send(self, frames: Sequence[Frame]) -> None:
-        """As the endpoint's."""
+        """Send to the endpoint."""
         await (await self._get()).send(frames)
 
     def offer_to(self, taker: Taker) -> None:
-        """As the endpoint's, from when it is made."""
+        """Offer the endpoint's frames to ``taker`` once it is made."""
         self._taker = taker
         if isinstance(self._endpoint, OffersFrames):
             self._endpoint.offer_to(taker)
 
     async def send_eof(self) -> None:
-        """As the endpoint's; an endpoint never used is made, to be told."""
+        """Send the end to the endpoint; make it first if necessary."""
         await (await self._get()).send_eof()
 
     async def aclose(self, reason: RelayError | None = None) -> None:
-        """As the endpoint's; an endpoint never used is never made."""
+        """Close the endpoint; one that was never used is never made."""
         self._is_closed = True
         async with self._making:
             if self._endpoint is not None:

@@ -1,4 +1,4 @@
-"""Two endpoints joined in memory: for tests, and for embedding a peer that lives in the same process."""
+"""Two endpoints connected in memory, for tests and for a peer in the same process."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["MemoryEndpoint", "memory_pair"]
 
 
 class MemoryEndpoint:
-    """One end of a pair: what one sends, the other receives."""
+    """One end of a pair, which receives what the other end sends."""
 
     def __init__(self, name: str, limits: Limits) -> None:
-        """Make an end that ``memory_pair`` joins to another."""
+        """Make an end that ``memory_pair`` connects to another."""
         self.name = name
         self._inbox = FrameInbox(name, limits)
         self._other = self
@@ -29,7 +29,7 @@ class MemoryEndpoint:
         self._closed = False
 
     async def receive(self) -> Sequence[Frame]:
-        """Return the frames the other end has sent; ``()`` after its end."""
+        """Return the other end's frames, or ``()`` after its end."""
         return await self._inbox.receive()
 
     def call_at_end(self, callback: Callable[[], None]) -> None:
@@ -37,9 +37,9 @@ class MemoryEndpoint:
         self._inbox.call_at_end(callback)
 
     async def send(self, frames: Sequence[Frame]) -> None:
-        """Put frames before the other end; waits while it does not receive.
+        """Send frames to the other end; wait while it does not receive.
 
-        Raises EndpointClosed after our end, EndpointBroken after the other end has closed.
+        Raises EndpointClosed after this end has ended, and EndpointBroken after the other end has closed.
         """
         self._check()
         await self._other._inbox.wait_for_room()
@@ -54,11 +54,11 @@ class MemoryEndpoint:
             raise EndpointBroken(f"{self.name}: the other end has closed")
 
     def offer_to(self, taker: Taker) -> None:
-        """Offer what the other end sends to ``taker``; see ``OffersFrames``."""
+        """Offer the other end's frames to ``taker``; see ``OffersFrames``."""
         self._inbox.offer_to(taker)
 
     def send_at_once(self, frames: Sequence[Frame]) -> bool:
-        """Put frames before the other end, unless that would wait or fail."""
+        """Send frames to the other end, unless that would wait or fail; return whether it did."""
         if self._closed or self._sent_eof or self._other._closed or self._other._inbox.is_paused:
             return False
         self._put(frames)
@@ -70,7 +70,7 @@ class MemoryEndpoint:
         self._other._inbox.put(frames)
 
     async def send_eof(self) -> None:
-        """Let the other end receive ``()`` after what was sent, and errors for what of its is still open."""
+        """End the sending; the other end receives errors for its open requests, then ``()``."""
         self._say_end(None)
 
     def _say_end(self, reason: RelayError | None) -> None:
@@ -79,14 +79,14 @@ class MemoryEndpoint:
         self._other._inbox.finish()
 
     async def aclose(self, reason: RelayError | None = None) -> None:
-        """End both directions of this end; requests of the other end get errors that carry ``reason``."""
+        """End both directions; the other end's open requests get errors that carry ``reason``."""
         self._closed = True
         self._inbox.finish()
         self._say_end(reason)
 
 
 def memory_pair(*, limits: Limits = DEFAULT_LIMITS) -> tuple[MemoryEndpoint, MemoryEndpoint]:
-    """Make two endpoints, each of which receives what the other sends."""
+    """Return two endpoints, each of which receives what the other sends."""
     a, b = MemoryEndpoint("memory a", limits), MemoryEndpoint("memory b", limits)
     a._other, b._other = b, a
     return a, b

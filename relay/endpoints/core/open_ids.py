@@ -1,6 +1,6 @@
-"""The ids of one peer's requests that wait for an answer, for endpoints that need to know no more of them.
+"""Keep the ids of one peer's open requests, for endpoints that need nothing more.
 
-``settlement`` knows more, and takes ten times as long.
+``settlement`` keeps more, and takes ten times as long.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ _MOST_CANCELLED = 128
 
 
 class OpenIds:
-    """What the peer has asked and we have not answered."""
+    """The peer's requests that have no answer yet."""
 
     def __init__(self, name: str) -> None:
-        """Start with none; ``name`` is what the log calls the peer."""
+        """Start empty; ``name`` is the peer's name in the log."""
         self._name = name
         self._ids: set[RequestId] = set()
         self._subscriptions: set[RequestId] = set()
-        """Those that were opened to stay open: an answer that fits nobody is none of theirs."""
+        """Requests that stay open on purpose; a stray answer never belongs to them."""
         self._cancelled: dict[RequestId, None] = {}
-        """Those that nobody waits for any more, and that may still be answered."""
+        """Cancelled requests, which may still get an answer."""
         self.strays = Strays()
         self._note_hash, self._doubts = self.strays.note, self.strays.doubts
         self.dropped = 0
-        """Answers nobody waited for."""
+        """The number of dropped answers."""
 
     def __len__(self) -> int:
-        """Count them."""
+        """Return the number of open requests."""
         return len(self._ids)
 
     def note_asked(self, frames: Sequence[Frame]) -> bool:
-        """Note the requests in what the peer sent; to note them twice changes nothing. False if one is no message."""
+        """Record the peer's requests (twice is harmless); return False if a frame is not a message."""
         is_sound = True
-        for frame in frames:  # kept short: 0.2 us a request, a table that counts and measures takes 2
+        for frame in frames:  # kept short: 0.2 us a request, where a table that counts and measures takes 2
             head = frame.head
             kind = head.kind
             if kind is REQUEST and head.id is not None:
@@ -58,7 +58,7 @@ class OpenIds:
         return is_sound
 
     def _note(self, head: Head) -> None:
-        """Note the requests of a batch, and that nobody waits any more for one that is cancelled."""
+        """Record the requests of a batch, and cancellations."""
         for message in head.messages:
             if message.kind is Kind.REQUEST and message.id is not None:
                 self._ids.add(message.id)
@@ -77,9 +77,9 @@ class OpenIds:
             self.strays.doubts.pop(request_id, None)
 
     def answered(self, frames: Sequence[Frame]) -> Sequence[Frame]:
-        """Note the answers in what the peer is sent; return that, each answer under the id of its request.
+        """Record the answers in frames for the peer; return the frames, each answer under its request's id.
 
-        An answer for which nobody waits is dropped.
+        Drop an answer that fits no open request.
         """
         for number, frame in enumerate(frames):
             head = frame.head
@@ -98,7 +98,7 @@ class OpenIds:
         return frames
 
     def _find_homes(self, frames: Sequence[Frame]) -> list[Frame]:
-        """Do the same for frames one of which is more than an answer to what was asked."""
+        """Do the same for frames that include more than plain answers to open requests."""
         found: list[Frame] = []
         for frame in frames:
             kind = frame.head.kind
@@ -121,7 +121,7 @@ class OpenIds:
             home = home_of(frame, self._ids, "the server")
             if home is None:
                 if not self._ids and said not in self.strays:
-                    return [frame]  # no open request can be taken for its own: pass the bytes
+                    return [frame]  # no request is open that it could belong to, so forward the bytes
                 only = only_of(self._ids - self._subscriptions if self._subscriptions else self._ids)
                 self.strays.take(frame, only, "the server")
                 if said is None and not self.strays.doubts:
@@ -143,7 +143,7 @@ class OpenIds:
         return True
 
     def _is_batch_of_answers_due(self, head: Head) -> bool:
-        """Take a batch whose answers are all waited for, which goes on as it came."""
+        """Settle a batch whose answers all fit open requests; return whether it is one."""
         answered = [message.id for message in head.members if message.kind is Kind.RESPONSE]
         if len(set(answered)) != len(answered) or not all(one in self._ids for one in answered):
             return False
@@ -153,7 +153,7 @@ class OpenIds:
         return True
 
     def end(self, reason: RelayError | None) -> list[Frame]:
-        """Return the errors for those that will not be answered any more, the last thing the peer hears."""
+        """Return the errors for all open requests, which are the last frames to the peer."""
         end = replies.end_by(reason, "the other side has ended")
         answers = [end.answer(request_id) for request_id in self._ids]
         self._ids.clear()

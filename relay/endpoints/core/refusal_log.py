@@ -1,7 +1,7 @@
-"""Tell the operator of what clients do wrong: the first of each kind as a warning, the others at INFO.
+"""Log clients' faults for the operator: the first of each kind as a warning, the others at INFO.
 
-A refusal is often the operator's to mend: a name that ``--allowed-host`` lacks, a page that ``--allow-origin`` does.
-Strangers choose hosts, origins, paths and how they leave, though: so many kinds are named at once, then one a minute.
+Often the operator can fix a refusal: ``--allowed-host`` lacks a name, or ``--allow-origin`` a page. But strangers
+choose hosts, origins, paths and how they disconnect. So the log warns of a few kinds at once, then of one a minute.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["RefusalLog"]
 
 logger = logging.getLogger("relay")
 
-_AT_ONCE = 10  # of one status, before they are named one a minute
+_AT_ONCE = 10  # kinds of one status, before the log warns of one a minute
 _PERIOD = 60.0
 _REMEMBERED = 256  # kinds of one status
 _SHOWN = 300  # characters of a line
@@ -23,7 +23,7 @@ _LOGIN = re.compile(r"(//|')[^/\s'\"]*@")
 
 
 class _Budget:
-    """The kinds of one status that were named, and how many more may be now."""
+    """The kinds of one status that the log has named, and how many more it may name now."""
 
     def __init__(self, now: float) -> None:
         self.named: dict[str, None] = {}
@@ -32,7 +32,7 @@ class _Budget:
         self.unnamed = 0
 
     def take(self, now: float) -> bool:
-        """Take a place for one more."""
+        """Tell whether the log may name one more kind, and count it."""
         self.left = min(_AT_ONCE, self.left + (now - self.since) / _PERIOD)
         self.since = now
         if self.left < 1:
@@ -43,21 +43,21 @@ class _Budget:
 
 
 class RefusalLog:
-    """What the clients of one listener, or of one server, have done."""
+    """Logs the faults of the clients of one listener or one server."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """Count minutes by ``clock``, in seconds."""
+        """Take a ``clock`` that returns seconds."""
         self._clock = clock
         self._budgets: dict[str, _Budget] = {}
 
     def note(self, kind: str, what: str, line: str) -> None:
-        """Say ``line``: as a warning if ``what`` is new among what is refused as ``kind``, of which there are few."""
+        """Log ``line``: as a warning if ``what`` is new for ``kind``, else at INFO; only few kinds exist."""
         line = _printable(line)
         if self._is_new(kind, what[:_SHOWN]):
             budget = self._budgets[kind]
             others, budget.unnamed = budget.unnamed, 0
             more = f", {others} others meanwhile" if others else ""
-            logger.warning("%s (said once%s; --log-level INFO says each)", line, more)
+            logger.warning("%s (logged once%s; --log-level INFO logs each)", line, more)
         else:
             logger.info("%s", line)
 
@@ -75,6 +75,6 @@ class RefusalLog:
 
 
 def _printable(line: str) -> str:
-    """Return a line without line breaks and logins that a stranger has put in it, and not too long."""
+    """Return a line without a stranger's line breaks and logins, and not too long."""
     line = _LOGIN.sub(r"\1…@", line[:_SHOWN])
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in line)

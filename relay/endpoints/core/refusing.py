@@ -1,6 +1,6 @@
-"""What stands in for a server that cannot be had: it answers the first that comes with errors, then has ended.
+"""An endpoint in place of a server that is unavailable: it answers the first frames with errors, then ends.
 
-So that each client hears with its own ids which server it is and why, and the next one finds a new try.
+So each client gets an error with its own id that names the server and the reason, and the next client tries anew.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ __all__ = ["Refusing"]
 
 
 class Refusing:
-    """An endpoint that takes no request."""
+    """Answers every request of its first frames with an error."""
 
     def __init__(self, name: str, reason: str) -> None:
-        """Say ``reason``, which begins with the name of the server, to each request of the first frames."""
+        """Answer with ``reason``, which begins with the server's name."""
         self.name = name
         self._reason = reason
         self._inbox = FrameInbox(name, DEFAULT_LIMITS)
 
     async def receive(self) -> Sequence[Frame]:
-        """Return the errors; then ``()``."""
+        """Return the errors, then ``()``."""
         return await self._inbox.receive()
 
     def call_at_end(self, callback: Callable[[], None]) -> None:
-        """Call ``callback`` once the first have been refused."""
+        """Call ``callback`` once the first frames have their errors."""
         self._inbox.call_at_end(callback)
 
     async def send(self, frames: Sequence[Frame]) -> None:
-        """Refuse each request: it surely was not executed. Raises EndpointClosed after that."""
+        """Answer each request with an error that says "not delivered"; raise EndpointClosed after that."""
         if self._inbox.is_finished:
             raise EndpointClosed(self._reason)
         asked = [one.id for frame in frames for one in frame.head.messages if one.kind is Kind.REQUEST]
@@ -44,9 +44,9 @@ class Refusing:
         self._inbox.finish()
 
     async def send_eof(self) -> None:
-        """Take the end of who asks."""
+        """Take the end of the other side."""
         self._inbox.finish()
 
     async def aclose(self, reason: RelayError | None = None) -> None:
-        """End."""
+        """End the endpoint."""
         self._inbox.finish()

@@ -1,10 +1,10 @@
-"""One outcome for each request, on an endpoint whose peer is behind a single connection: TCP, Unix socket, WebSocket.
+"""Keep one outcome per request on an endpoint with one connection to its peer: TCP, Unix socket or WebSocket.
 
-Two tables. *Ours*: requests handed to the peer; once the peer has ended, each that is open gets an error in the place
-of its answer. *Theirs*: requests the peer made; when we say that no more will come, each that is open gets an error,
-the last thing the peer hears. Nobody gets two answers: one for which nobody waits is dropped and counted.
+There are two tables. *Ours* has the requests to the peer: once the peer has ended, each open one gets an error instead
+of its answer. *Theirs* has the peer's requests: once our side ends, each open one gets an error, as the last frames to
+the peer. No request gets two answers: the table drops and counts an answer that fits no open request.
 
-Without I/O: it says what goes on, what goes back and who is left; the endpoint acts.
+It does no I/O. It returns what to forward, what to send back and which requests are open; the endpoint acts.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ logger = logging.getLogger("relay")
 
 _CANCELLED = "notifications/cancelled"
 _LISTEN = "subscriptions/listen"
-_ID_OVERHEAD = 128  # bytes that an open request costs beside the text of its id
+_ID_OVERHEAD = 128  # bytes of an open request besides its id
 
 
 class _OpenRequests:
-    """Ids that wait for an answer; counted, because a peer may use one twice."""
+    """The ids of open requests, counted, because a peer may use an id twice."""
 
     def __init__(self) -> None:
-        """Start with none."""
+        """Start empty."""
         self._counts: dict[RequestId, int] = {}
         self._cancelled: set[RequestId] = set()
         self._subscriptions: set[RequestId] = set()
@@ -46,15 +46,15 @@ class _OpenRequests:
         self.size = 0
 
     def __len__(self) -> int:
-        """Count the ids."""
+        """Return the number of ids."""
         return len(self._counts)
 
     def __contains__(self, request_id: RequestId) -> bool:
-        """Tell whether somebody waits for this answer."""
+        """Tell whether a request with this id is open."""
         return request_id in self._counts
 
     def add(self, request_id: RequestId, method: str | None) -> None:
-        """Let somebody wait for this answer."""
+        """Record an open request."""
         count = self._counts.get(request_id, 0)
         self._counts[request_id] = count + 1
         if not count:
@@ -63,7 +63,7 @@ class _OpenRequests:
             self._subscriptions.add(request_id)
 
     def settle(self, request_id: RequestId) -> bool:
-        """Take an answer; return whether anybody waited for it."""
+        """Settle a request by its answer; return whether it was open."""
         count = self._counts.get(request_id, 0)
         if count > 1:
             self._counts[request_id] = count - 1
@@ -78,7 +78,7 @@ class _OpenRequests:
         return count > 0
 
     def home_of(self, answer: Frame, name: str) -> Frame | None:
-        """Return an answer as it goes to the request that it is for, which is settled; None if it is nobody's."""
+        """Settle the request that an answer belongs to; return the answer under its id, or None if it fits none."""
         home = home_of(answer, self._counts, name)
         if home is not None and home.head.id is not None:
             self.settle(home.head.id)
@@ -88,12 +88,12 @@ class _OpenRequests:
         return home
 
     def cancel(self, request_id: RequestId | None) -> None:
-        """Note that nobody waits for this answer any more, though it may still come."""
+        """Record that the peer has cancelled a request, whose answer may still come."""
         if request_id in self._counts:
             self._cancelled.add(request_id)
 
     def fail_all(self) -> list[RequestId]:
-        """Settle everything; return the ids that somebody still waited for."""
+        """Settle every request; return the ids of those that were not cancelled."""
         left = [request_id for request_id in self._counts if request_id not in self._cancelled]
         self._counts.clear()
         self._cancelled.clear()
@@ -108,12 +108,13 @@ def _cost(request_id: RequestId) -> int:
 
 
 class Settlement:
-    """What crosses one connection, and who waits for what on it."""
+    """The open requests of both sides of one connection."""
 
     def __init__(self, name: str, limits: Limits, *, peer_serves: bool, refusals: RefusalLog | None = None) -> None:
-        """``peer_serves``: we dialled the peer. Its noise is skipped; a client is told what is wrong with its own.
+        """Settle for a server that the relay dialled (``peer_serves``), or for a client.
 
-        ``refusals`` tell the operator of it, once for all clients of a listener.
+        The relay skips a server's noise, and answers a client's with errors. ``refusals`` logs it once for all clients
+        of a listener.
         """
         self._name = name
         self._limits = limits
@@ -123,18 +124,18 @@ class Settlement:
         self._ours = _OpenRequests()
         self._theirs = _OpenRequests()
         self.dropped = 0
-        """Answers nobody waited for."""
+        """The number of dropped answers."""
         self.noise = 0
-        """Lines or messages of the peer that were not JSON-RPC."""
+        """The number of the peer's lines or messages that were not JSON-RPC."""
 
     @property
     def strays_from_peer(self) -> Strays:
-        """Answers of the peer that fit nobody."""
+        """The peer's answers that fit no open request."""
         return self._ours.strays
 
     @property
     def strays_to_peer(self) -> Strays:
-        """Answers of the other side that fit nobody."""
+        """The other side's answers that fit no open request."""
         return self._theirs.strays
 
     @property
@@ -144,15 +145,15 @@ class Settlement:
 
     @property
     def in_flight(self) -> int:
-        """Requests of the peer that wait for an answer."""
+        """The number of the peer's requests that wait for an answer."""
         return len(self._theirs)
 
     # From the peer.
 
     def take(self, pieces: Sequence[Frame | Oversized]) -> tuple[list[Frame], list[Frame]]:
-        """Return what of the peer's goes on, and what goes back to it at once.
+        """Return the peer's frames to forward, and the errors to send back at once.
 
-        Raises EndpointBroken if it leaves too many requests open.
+        Raises EndpointBroken if the peer opens too many requests.
         """
         onward: list[Frame] = []
         back: list[Frame] = []
@@ -180,7 +181,7 @@ class Settlement:
             back.append(replies.error(head.id, replies.TOO_LARGE, message, delivered="no"))
 
     def _take_invalid(self, frame: Frame, onward: list[Frame], back: list[Frame]) -> None:
-        from relay.frames.repair import sift  # 3 ms of start-up, for what few peers write
+        from relay.frames.repair import sift  # 3 ms of start-up, which few peers need
 
         sifted = sift(frame, self._name, is_server=self._peer_serves)
         if sifted.is_noise:
@@ -200,9 +201,9 @@ class Settlement:
     # To the peer.
 
     def hand_over(self, frames: Sequence[Frame]) -> tuple[Sequence[Frame], list[Frame]]:
-        """Return what is to be sent to the peer, and what is answered in its place.
+        """Return the frames to send to the peer, and the errors that answer the others.
 
-        Raises EndpointBroken if the peer has left too many requests open.
+        Raises EndpointBroken if the peer leaves too many requests unanswered.
         """
         onward: list[Frame] = []
         back: list[Frame] = []
@@ -215,17 +216,17 @@ class Settlement:
         return onward, back
 
     def _hand_over_invalid(self, frame: Frame, onward: list[Frame], back: list[Frame]) -> None:
-        """Tell whoever waits for what this was meant to be; its sender only if that was a request."""
+        """Replace an invalid frame: an error for the peer if it was an answer, for its sender if it was a request."""
         from relay.frames.repair import sift
 
         sifted = sift(frame, self._other, is_server=not self._peer_serves)
         onward += self._note_sifted(sifted.onward, self._ours, self._theirs, self._other)
         back += sifted.back
 
-    # Either way: ``asked`` are the open requests of the side that a message is from, ``answered`` those of the other.
+    # Either way: ``asked`` has the open requests of the side that sent a message, ``answered`` those of the other side.
 
     def _note(self, frame: Frame, asked: _OpenRequests, answered: _OpenRequests, who: str) -> Sequence[Frame]:
-        """Note a message of ``who``; return how it goes on, if it does: an answer under the id of its request."""
+        """Record a message of ``who``; return the frames to forward, an answer under its request's id."""
         head = frame.head
         kind = head.kind
         if kind is Kind.RESPONSE:
@@ -240,7 +241,7 @@ class Settlement:
     def _note_sifted(
         self, frames: Sequence[Frame], asked: _OpenRequests, answered: _OpenRequests, who: str
     ) -> list[Frame]:
-        """Note what invalid frames were meant to be; an error in place of an answer that nobody waits for is none."""
+        """Record the repaired frames; drop an error in place of an answer that fits no request."""
         noted = [note for frame in frames for note in self._note(frame, asked, answered, who)]
         return [note for note in noted if note.head.kind is not Kind.RESPONSE or note.head.id is not None]
 
@@ -252,7 +253,7 @@ class Settlement:
             asked.cancel(head.target)
 
     def _note_batch(self, frame: Frame, asked: _OpenRequests, answered: _OpenRequests, who: str) -> Sequence[Frame]:
-        """Return the batch as it came, or what is left of it without the answers nobody waits for."""
+        """Return the batch as it came, or its parts without the answers that fit no request."""
         answers = [head.id for head in frame.head.members if head.kind is Kind.RESPONSE]
         if len(set(answers)) == len(answers) and all(one is not None and one in answered for one in answers):
             for head in frame.head.members:
@@ -264,7 +265,7 @@ class Settlement:
         return [one for member in frame.split() for one in self._note(member, asked, answered, who)]
 
     def _find_home(self, frame: Frame, waiting: _OpenRequests, who: str) -> Sequence[Frame]:
-        """Return an answer that comes under no open request's id as it goes on, if anybody waits for it."""
+        """Return an answer without a matching id under the id of its request, or nothing if none waits for it."""
         home = waiting.home_of(frame, who)
         if home is not None:
             return (home,)
@@ -281,11 +282,11 @@ class Settlement:
     # Ends.
 
     def peer_ended(self, reason: RelayError | None) -> list[Frame]:
-        """Return the errors for our requests that the peer will not answer any more."""
+        """Return the errors for our requests, which the peer will never answer."""
         said = f"the request was lost: {reason or f'{self._name} has ended'}"
         return replies.errors(self._ours.fail_all(), replies.LOST, said, delivered="unknown")
 
     def we_end(self, reason: RelayError | None) -> list[Frame]:
-        """Return the errors for the peer's requests that cannot be answered once our end has been said."""
+        """Return the errors for the peer's open requests, which get no answer after our end."""
         end = replies.end_by(reason, "the other side has ended")
         return [end.answer(request_id) for request_id in self._theirs.fail_all()]

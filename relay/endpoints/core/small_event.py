@@ -1,4 +1,4 @@
-"""An event that takes memory for those who wait once somebody does: of 700 bytes, which a session has six times."""
+"""An event that allocates its waiters only when a task waits: 700 bytes, six times in each session."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["SmallEvent"]
 
 
 class SmallEvent:
-    """What ``asyncio.Event`` is, for one loop."""
+    """Works as ``asyncio.Event``, within one loop."""
 
     __slots__ = ("_event", "_is_set")
 
@@ -22,13 +22,13 @@ class SmallEvent:
         return self._is_set
 
     def set(self) -> None:
-        """Let go on who waits, and who comes until it is cleared."""
+        """Wake the waiting tasks; later calls of ``wait`` return at once until ``clear``."""
         self._is_set = True
         if self._event is not None:
             self._event.set()
 
     def clear(self) -> None:
-        """Let wait who comes from now on."""
+        """Make later calls of ``wait`` wait."""
         self._is_set = False
         if self._event is not None:
             self._event.clear()

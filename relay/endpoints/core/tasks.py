@@ -1,8 +1,7 @@
 """The background tasks of an endpoint that holds several connections at once.
 
-An ``asyncio.TaskGroup`` must be left by the task that entered it; an endpoint is made, used and closed by whoever has
-it. This is the one place where tasks are made outside a group, and it keeps the group's promise: nobody outlives
-``aclose``.
+The task that enters an ``asyncio.TaskGroup`` must also leave it, but different tasks make, use and close an endpoint.
+Only this module makes tasks outside a group, and it keeps the group's promise: no task outlives ``aclose``.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ logger = logging.getLogger("relay")
 
 
 class TaskScope:
-    """A set of named tasks with one end."""
+    """A set of named tasks that end together."""
 
     def __init__(self) -> None:
         """Start empty."""
@@ -26,11 +25,11 @@ class TaskScope:
         self._closed = False
 
     def __len__(self) -> int:
-        """Count the tasks that run."""
+        """Return the number of running tasks."""
         return len(self._tasks)
 
     def spawn(self, work: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
-        """Run ``work`` in a task of this scope. An exception it lets out is logged: it is a bug of ours."""
+        """Run ``work`` in a task of this scope, and log an exception that it raises, which is a bug of ours."""
         task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work, name=name)
         if self._closed:
             task.cancel()
@@ -49,7 +48,7 @@ class TaskScope:
             await asyncio.wait(self._tasks)
 
     async def aclose(self) -> None:
-        """Cancel every task and wait for its end; new ones are cancelled at once."""
+        """Cancel every task and wait for its end; ``spawn`` then cancels new tasks at once."""
         self._closed = True
         current = asyncio.current_task()
         while tasks := [task for task in self._tasks if task is not current]:
