@@ -16,10 +16,10 @@ class Configured:
 
     file: str | None = None
     target: Sequence[str] = ()
-    """A URL, or a command and its arguments; the command line's own comes first."""
+    """A URL, or a command and its arguments; the command line's wins."""
     servers: Mapping[str, NamedServer] = field(default_factory=dict)
     secrets: Sequence[str] = ()
     warnings: Sequence[str] = ()
-    """What is to be said of the servers."""
+    """Warnings about the servers."""
     origins: Mapping[str, str] = field(default_factory=dict)
-    """Where the value of an option comes from, by each of its flags; not if it comes from the command line."""
+    """The origin of an option's value, by each of its flags, unless it is the command line."""

@@ -17,19 +17,19 @@ class NamedServer:
     command: Sequence[str] = field(default=(), repr=False)
     """Empty if it is a URL."""
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """What is added to the child's environment."""
+    """Variables added to the child's environment."""
     cwd: str | None = None
     url: str | None = field(default=None, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     transport: Literal["auto", "sse", "streamablehttp"] = "auto"
     timeout: float | None = None
-    """Seconds an answer may take, from its last progress; None: for ever."""
+    """Seconds that an answer may take, from its last progress; None: no limit."""
     is_enabled: bool = True
     problem: str | None = None
     """Why it cannot run, such as a ``${VAR}`` that is not set; None if it can."""
     mistakes: Sequence[str] = ()
-    """What is wrong with how it is described, each with the file, the line and the key; ``problem`` has them too."""
+    """Mistakes in its description, each with the file, the line and the key; ``problem`` has them, too."""
     secrets: Sequence[str] = field(default=(), repr=False)
-    """Values in the fields above that no log may show."""
+    """Values in the fields above that logs mask."""
     where: str = ""
     """The file, line and key that describe it, for messages."""

@@ -1,4 +1,4 @@
-"""What one run of the program was asked to do, checked: the command line's words as values."""
+"""What one run of the program was asked to do, checked: the command line as values."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ class BridgeSettings:
     dialling: DiallingOptions = DEFAULT_DIALLING
     secrets: Sequence[str] = field(default=(), repr=False)
     log_to: LogTo = "stderr"
-    """Who is told of the relay's own warnings."""
+    """Where the relay's own warnings go."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServeSettings:
-    """A command, or an address, offered wherever clients may come from."""
+    """A command, or an address, offered to clients of listeners."""
 
     command: Sequence[str] = field(repr=False)
     """Empty if an address is served, or several servers."""
@@ -57,22 +57,22 @@ class ServeSettings:
     dialling: DiallingOptions = DEFAULT_DIALLING
     """How to reach the server at the URL, or each of several servers."""
     share: Share | None = None
-    """What clients share; None: legacy sessions nothing, clients of 2026-07-28 one server."""
+    """What clients share; None: each legacy session has its own server, clients of 2026-07-28 share one."""
     cwd: str | None = None
     listen: Sequence[ListenSpec] = (ListenSpec("http"),)
     listening: ListeningOptions = DEFAULT_LISTENING
     """What all listeners have in common; the certificate is for those addresses that have TLS."""
     secrets: Sequence[str] = field(default=(), repr=False)
     warnings: Sequence[str] = field(default=(), repr=False)
-    """Said once the relay listens: what this configuration exposes."""
+    """Printed once the relay listens: what this configuration exposes."""
     log_to: LogTo = "stderr"
-    """Who is told of the relay's own warnings, where own stdio is all that clients come by."""
+    """Where the relay's own warnings go, if own stdio is the only listener."""
     named: ServersSource | None = None
     """Servers with names beside the command or address, or instead of both."""
     pass_environment: bool = False
-    """Whether named servers get our whole environment."""
+    """Whether named servers get the relay's whole environment."""
     is_eager: bool = False
-    """Whether the servers are started before anybody uses them."""
+    """Whether commands start before the first session."""
 
     @property
     def limits(self) -> Limits:

@@ -13,8 +13,8 @@ from relay.app.secrets.text import mask_secrets, start_of
 
 __all__ = ["ChildStderr"]
 
-_CHILD_RATE = 256 * 1024  # bytes a second of what children say that are shown: a flood costs nothing but itself
-_CHILD_LINES = 4096  # lines a second of it: an empty one costs as much as 300 bytes
+_CHILD_RATE = 256 * 1024  # bytes a second that are shown: a flood of lines must not slow the relay
+_CHILD_LINES = 4096  # lines a second: an empty one costs as much as 300 bytes
 _LONGEST_LINE = 8192
 
 
@@ -43,9 +43,9 @@ class ChildStderr(asyncio.Protocol):
         self._transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: self, pipe)
 
     def data_received(self, data: bytes) -> None:
-        """Show what fits the rate; the rest is read and dropped, so that a flooding child does not block."""
+        """Show the lines that fit the rate; read and drop the rest, so that a flooding child does not block."""
         self._refill()
-        if self._is_amid_dropped:  # half a line, from its middle on, might show half a secret
+        if self._is_amid_dropped:  # the second half of a line might show half a secret
             end = data.find(b"\n") + 1 or len(data)
             self._drop(data[:end])
             data = data[end:]
@@ -80,7 +80,7 @@ class ChildStderr(asyncio.Protocol):
             self._sink.write(f"[{self._name}] … {dropped} bytes of stderr dropped\n".encode())
 
     def take_noise(self, line: bytes) -> None:
-        """Show a line of a child's stdout that is no message, if the rate admits it."""
+        """Show a line of a child's stdout that is not a message, if the rate allows it."""
         self._refill()
         size = min(len(line), _LONGEST_LINE)
         if self._lines <= 0 or size > self._budget:
@@ -104,7 +104,7 @@ class ChildStderr(asyncio.Protocol):
         return start_of(line, self._as_bytes, _LONGEST_LINE)
 
     def close(self) -> None:
-        """Close both ends; what children have written is shown first, as far as it has come."""
+        """Show the text that children have written so far, then close both ends."""
         if self._rest:
             self.show(self._rest)
         self._say_dropped()

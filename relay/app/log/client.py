@@ -1,8 +1,8 @@
-"""``--log-to client``: the relay's own warnings as ``notifications/message`` to whoever launched it.
+"""``--log-to client``: the relay's own warnings as ``notifications/message`` to the client that launched it.
 
-A client shows these where its user looks; stderr often ends in a file. It is told nothing that it may not be told yet:
-in sessions nothing before the handshake is over, and nothing below ``logging/setLevel``; of revision 2026-07-28 only
-what comes while a request is open whose ``_meta`` names a log level. Everything else is said on stderr, as ever.
+A client shows these to its user; stderr often ends in a file. The specification limits when a server may log. In a
+session: only after the handshake, and at or above the level of ``logging/setLevel``. In revision 2026-07-28: only while
+a request is open whose ``_meta`` names a log level. The relay writes all other warnings to stderr.
 MCP 2025-11-25 and 2026-07-28, "Logging".
 """
 
@@ -32,7 +32,7 @@ __all__ = ["ClientLog"]
 
 _LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 _LEVEL_OF = {logging.WARNING: "warning", logging.ERROR: "error", logging.CRITICAL: "critical"}
-_BURST = 20  # messages at once; then one a second: a client must not drown in what its operator should read
+_BURST = 20  # messages at once; then one a second: a client must not drown in its operator's warnings
 _LONGEST = 4096
 _MOST_OPEN = 1024
 
@@ -66,7 +66,7 @@ def _severity(level: str | None) -> int | None:
 
 
 class ClientLog(Observer):
-    """Sends warnings to the client of own stdio, as far as that may hear them; also a pipe's observer, to know that."""
+    """Sends warnings to the client of own stdio when the specification allows; observes the pipe to know when."""
 
     def __init__(self, client: OwnStdio, secrets: Sequence[str], then: Observer) -> None:
         """Mask ``secrets``, and tell ``then`` of everything that is observed, before anything else."""
@@ -86,7 +86,7 @@ class ClientLog(Observer):
 
     @contextlib.contextmanager
     def installed(self) -> Iterator[None]:
-        """Be asked first, while the block lasts; what the client may not hear goes where it went before."""
+        """Take log records first while the block lasts; the former handlers get those that the client may not get."""
         root = logging.getLogger()
         before = list(root.handlers)
         root.handlers[:] = [_ClientFirst(self, before)]
@@ -99,7 +99,7 @@ class ClientLog(Observer):
         """Send a record to the client; return whether it was sent."""
         level = _LEVEL_OF.get(record.levelno)
         if level is None or record.name != "relay" or record.exc_info is not None:
-            return False  # no tracebacks: how we are built is not the client's
+            return False  # tracebacks show how the relay is built
         if self._is_over or threading.get_ident() != self._thread or self._client.is_held_back:
             return False
         if not self._wants(_LEVELS.index(level)) or not self._spend():
@@ -122,14 +122,14 @@ class ClientLog(Observer):
         self._budget -= 1
         return True
 
-    # What is observed.
+    # As an observer.
 
     def pipe_started(self, a: Endpoint, b: Endpoint) -> None:
         """Pass it on."""
         self._then.pipe_started(a, b)
 
     def frames_forwarded(self, source: Endpoint, sink: Endpoint, frames: Sequence[Frame]) -> None:
-        """Look how far the handshake is, and who has asked for which level."""
+        """Note how far the handshake is, and which requests ask for which level."""
         self._then.frames_forwarded(source, sink, frames)
         look = self._look_at_clients if source is self._client else self._look_at_servers
         for frame in frames:
@@ -137,13 +137,13 @@ class ClientLog(Observer):
                 look(one)
 
     def side_finished(self, side: Endpoint, reason: RelayError | None) -> None:
-        """Say nothing more to a client that has left: it may have stopped reading."""
+        """Send no more to a client that has left: it may have stopped reading."""
         if side is self._client:
             self._is_over = True
         self._then.side_finished(side, reason)
 
     def pipe_ended(self, a: Endpoint, b: Endpoint, report: PipeReport) -> None:
-        """Say nothing more."""
+        """Send no more."""
         self._is_over = True
         self._then.pipe_ended(a, b, report)
 
@@ -165,7 +165,7 @@ class ClientLog(Observer):
             self._threshold = self._threshold if asked is None else asked
 
     def _note_level(self, request_id: RequestId, method: str | None, frame: Frame) -> None:
-        # MCP 2026-07-28, "Logging": on the stream of the request that asks, and never on that of a subscription.
+        # MCP 2026-07-28, "Logging": on the stream of the request that asks, never on a subscription's.
         params = _message(frame).params
         asked = _severity(params.meta.level) if params is not None and params.meta is not None else None
         if asked is not None and method != "subscriptions/listen" and len(self._asking) < _MOST_OPEN:
@@ -177,7 +177,7 @@ class ClientLog(Observer):
             return
         said = head.id if head.id in self._asking else alike(head.id, self._asking)
         if said is not None:
-            del self._asking[said]  # nothing after the answer
+            del self._asking[said]  # no log message may follow the answer
         is_handshake = self._handshake is not None and self._handshake in (head.id, alike(head.id, (self._handshake,)))
         if is_handshake and not self._is_answered:
             self._is_answered = _message(frame).error is None
@@ -193,7 +193,7 @@ class _ClientFirst(logging.Handler):
         try:
             if self._log.take(record):
                 return
-        except Exception:  # a log line must not end what it speaks of, and stderr still takes it
+        except Exception:  # a log line must never break the relay, and stderr still takes it
             pass
         for handler in self._otherwise:
             handler.handle(record)

@@ -16,10 +16,10 @@ logger = logging.getLogger("relay")
 
 
 class ReachLog(Observer):
-    """A pipe's observer: says once for each cause that a server cannot be reached, and notes whether it ever was."""
+    """A pipe's observer: logs each cause once why a server cannot be reached, and notes whether it ever was."""
 
     def __init__(self, server: Endpoint, then: Observer | None = None) -> None:
-        """Look at what comes from ``server``; tell ``then`` of every frame, too."""
+        """Observe the frames of ``server``; pass every frame to ``then``, too."""
         self._server = server
         self._then = then
         self._causes: set[str] = set()
@@ -27,11 +27,11 @@ class ReachLog(Observer):
 
     @property
     def is_unreached(self) -> bool:
-        """Whether requests came and the server has answered none of them, because there was no way to it."""
+        """Whether requests came and none was answered, because the server could not be reached."""
         return bool(self._causes) and not self._was_reached
 
     def frames_forwarded(self, source: Endpoint, sink: Endpoint, frames: Sequence[Frame]) -> None:
-        """Look for the errors that stand in for answers of a server that could not be asked."""
+        """Look for errors that the relay made because it could not reach the server."""
         if self._then is not None:
             self._then.frames_forwarded(source, sink, frames)
         if source is not self._server:
@@ -39,9 +39,9 @@ class ReachLog(Observer):
         for frame in frames:
             fault = replies.fault_of(frame)
             if fault is None or not fault.is_undelivered:
-                if self._causes or not self._was_reached:  # asked for every frame: no more than this
+                if self._causes or not self._was_reached:  # runs for every frame: kept cheap
                     self._was_reached = True
-                    self._causes.clear()  # when it is lost again, that is news
+                    self._causes.clear()  # a new loss is logged again
             elif fault.message not in self._causes and len(self._causes) < 64:
                 self._causes.add(fault.message)
                 logger.warning("%s", fault.message)

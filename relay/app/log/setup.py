@@ -12,7 +12,7 @@ from relay.auth.maskable import maskable
 
 __all__ = ["mask_also", "set_up_logging"]
 
-_LONGEST_RECORD = 32 * 1024  # characters: what a peer says may be in it
+_LONGEST_RECORD = 32 * 1024  # characters: a peer's text may be in it
 
 
 class _Handler(logging.Handler):
@@ -48,12 +48,12 @@ def set_up_logging(level: int, secrets: Iterable[str], sink: StderrSink) -> None
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    # asyncio's debug lines would drown ours.
+    # asyncio's debug lines would bury the relay's.
     logging.getLogger("asyncio").setLevel(max(level, logging.WARNING))
 
 
 def mask_also(secrets: Sequence[str]) -> None:
-    """Mask these secrets, too: a file that is read again may name new ones."""
+    """Mask these secrets, too: a file that the relay reads again may hold new ones."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler.formatter, _Masking):
             handler.formatter.add(secrets)

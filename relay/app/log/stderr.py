@@ -34,7 +34,7 @@ class StderrSink:
         self._busy = False
 
     def write(self, data: bytes) -> None:
-        """Write the data soon, or drop it if 1 MiB waits already."""
+        """Queue the data for writing, or drop it if 1 MiB waits already."""
         with self._news:
             if self._size + len(data) > _MAX_BUFFERED:
                 self._dropped += len(data)
@@ -73,6 +73,6 @@ class StderrSink:
 
 
 def say(sink: StderrSink, message: str) -> None:
-    """Tell the operator one line, whatever the log level; what looks like a secret in a URL is masked."""
+    """Print one line for the operator at any log level, with secrets in URLs masked."""
     sink.write(f"mcp-relay: {printable(mask_secrets(message, ()))}\n".encode("utf-8", "backslashreplace"))
     sink.flush()

@@ -1,4 +1,4 @@
-"""Join this process's own stdio to an address, or to servers: what a client that only starts programs runs."""
+"""Join this process's own stdio to an address, or to servers, for clients that can only start programs."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ async def bridge(settings: BridgeSettings, sink: StderrSink, *, remote: Endpoint
     stdio.call_at_end(ended.set)
 
     async def end_in_order() -> None:
-        """Leave a server that stays though it is owed nothing and owes nothing: the drain is for answers."""
+        """Leave a server that stays connected though no answer is due: the drain is for answers only."""
         await ended.wait()
         while stdio.in_flight:  # noqa: ASYNC110 - once in a relay's life
             await asyncio.sleep(0.02)
@@ -75,13 +75,13 @@ async def bridge(settings: BridgeSettings, sink: StderrSink, *, remote: Endpoint
         async with asyncio.TaskGroup() as group:
             stopping = group.create_task(stop_in_order(), name="stop in order")
             ending = group.create_task(end_in_order(), name="end in order")
-            # What is in flight when stdin ends is delivered, as after SIGTERM, and for as long.
+            # As after SIGTERM, requests in flight when stdin ends get their answers, for as long as the drain lasts.
             patient = dataclasses.replace(limits, linger=limits.drain)
             report = await pipe(stdio, remote, limits=patient, observer=observer)
             stopping.cancel()
             ending.cancel()
     if isinstance(report.failure, ConfigError):
-        raise report.failure  # found out only when the address was used
+        raise report.failure  # the address was first used in the pipe
     if report.failure is not None and not isinstance(report.failure, EndpointClosed):
         logger.warning("ended: %s", report.failure)
     return 1 if reach.is_unreached or isinstance(report.failure, EndpointUnavailable) else 0
@@ -94,7 +94,7 @@ async def bridge_own_servers(settings: ServeSettings, sink: StderrSink) -> int:
     stderr = ChildStderr(settings.name, sink, settings.secrets)
     await stderr.open()
     try:
-        # Whoever started this program has one session, and cannot begin another: it stays where it is.
+        # The client that started this program has one session and cannot begin another: the session stays put.
         target = target_of(settings, stderr, ends_with_home=False)
         try:
             bridging = BridgeSettings(

@@ -1,4 +1,4 @@
-"""A command that is started for each session: its children that live, and when the next may start."""
+"""A command that the relay starts for each session: its running children, and when the next one may start."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ logger = logging.getLogger("relay")
 
 
 class ChildTarget:
-    """A command, and the children of it that live."""
+    """A command and its running children."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class ChildTarget:
     ) -> None:
         """Check that the command can be found, if it ``must_exist`` now. Raises ConfigError.
 
-        If it ``may_refuse``, the ends of its children count: who comes too soon after them waits, or gets errors.
+        If it ``may_refuse``, ends of children count: a session that begins too soon after one waits, or gets errors.
         """
         self.command = resolve_program(command, env, cwd) if must_exist else list(command)
         self.program = os.path.basename(command[0])
@@ -61,11 +61,11 @@ class ChildTarget:
         self._guardian = Guardian.hold()  # one for all children, not one for each
 
     def endpoint(self, *, is_shared: bool = False) -> Endpoint:
-        """Return an endpoint whose child is started when first used."""
+        """Return an endpoint that starts its child when first used."""
         return Lazy(self.name, self._begin)
 
     async def _begin(self) -> Endpoint:
-        """Return the child that waits, or one that is started now, or what says why there is none."""
+        """Return the spare child, or a new one, or an endpoint that refuses every request with the reason."""
         spare, self._spare = self._spare, None
         if spare is not None and spare.is_alive and spare.own_end is None:
             return spare
@@ -92,7 +92,7 @@ class ChildTarget:
         return child
 
     async def keep_spare(self) -> None:
-        """Have a child run before anybody comes; start it again if it ends, until the first session takes it."""
+        """Start a child before the first session, and again if it ends, until a session takes it."""
         while True:
             try:
                 child = await self.restarts.start(self._start)
@@ -117,7 +117,7 @@ class ChildTarget:
         self.children = {child for child in self.children if child.is_alive}
 
     def status(self) -> dict[str, object]:
-        """Return what ``/status`` says of it: never arguments or environment."""
+        """Return its entry in ``/status``, without arguments or environment."""
         self.restarts.look()
         alive = sum(child.is_alive for child in self.children)
         circuit = self.restarts.circuit
@@ -136,7 +136,7 @@ class ChildTarget:
         return {**known, "state": "running" if alive else "idle"}
 
     async def aclose(self) -> None:
-        """Let go of the guardian."""
+        """Release the guardian."""
         if self._guardian is not None:
             self._guardian.release()
             self._guardian = None

@@ -131,7 +131,7 @@ class PoolTarget:
                 member.forget(endpoint)
 
     def status(self) -> dict[str, object]:
-        """Return what ``/status`` says of them."""
+        """Return their entries in ``/status``."""
         return {"targets": self.pool.status()}
 
     async def aclose(self) -> None:
@@ -165,12 +165,12 @@ class TimedTarget:
         self._member.forget(endpoint)
 
     async def keep_spare(self) -> None:
-        """Start a child before anybody comes, if it is a command."""
+        """Start a child before the first session, if the server is a command."""
         if isinstance(self._member, ChildTarget):
             await self._member.keep_spare()
 
     def status(self) -> dict[str, object]:
-        """Return what ``/status`` says of it."""
+        """Return its entry in ``/status``."""
         return self._member.status()
 
     async def aclose(self) -> None:

@@ -1,7 +1,7 @@
-"""The servers with names: offered below ``/servers/NAME``, and exchanged while the relay runs.
+"""Servers with names: the relay offers them below ``/servers/NAME`` and replaces them while it runs.
 
-Each has an offer of its own, with sessions, children, circuit and stderr. What concerns one touches no other: one that
-cannot start refuses its own clients; one that is replaced drains while its successor serves already.
+Each has an offer of its own, with sessions, children, circuit and stderr, so that no server affects another. A server
+that cannot start refuses its own clients only. A server that is replaced drains while its successor already serves.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ __all__ = ["NamedServers"]
 
 logger = logging.getLogger("relay")
 
-_PERIOD = 1.0  # seconds between two looks at the file: one stat, which costs nothing
+_PERIOD = 1.0  # seconds between two checks of the file: one stat, which costs nothing
 _SHOWN_NAMES = 20
 _SETTLING = 0.05  # some editors empty a file before they write it
 
 
 class _RefusedTarget:
-    """A server that cannot run, whatever is tried."""
+    """A server that cannot run."""
 
     def __init__(self, name: str, reason: str) -> None:
         self.name = name
@@ -62,7 +62,7 @@ class _RefusedTarget:
         return {"state": "failing", "last_error": self._reason}
 
     async def aclose(self) -> None:
-        """Have nothing to let go of."""
+        """Release nothing."""
 
 
 class _Served:
@@ -75,11 +75,11 @@ class _Served:
         self._stderr: ChildStderr | None = stderr
 
     async def aclose(self) -> None:
-        """End what is left, once the listeners offer it no more."""
+        """End its sessions, once no listener offers it any more."""
         await self.offer.aclose()
         await self.offer.target.aclose()
         stderr, self._stderr = self._stderr, None
-        if stderr is not None:  # twice, if the relay ends while this server leaves
+        if stderr is not None:  # called twice if the relay ends while this server drains
             stderr.close()
 
 
@@ -87,7 +87,7 @@ class NamedServers:
     """All servers with names, of all HTTP listeners."""
 
     def __init__(self, source: ServersSource, settings: ServeSettings, sink: StderrSink) -> None:
-        """Offer what ``source`` names, as ``settings`` say of all servers."""
+        """Offer the servers that ``source`` names; ``settings`` are common to all of them."""
         self._source = source
         self._settings = settings
         self._sink = sink
@@ -101,7 +101,7 @@ class NamedServers:
     # Life.
 
     async def begin(self, listeners: Sequence[HttpListener]) -> None:
-        """Offer the servers that were read at these listeners, and watch their file if they have one."""
+        """Offer the servers at these listeners, and watch the file that names them, if there is one."""
         self._listeners = listeners
         await self._exchange(self._source.servers)
         if self.is_watched:
@@ -109,11 +109,11 @@ class NamedServers:
 
     @property
     def is_watched(self) -> bool:
-        """Whether there is a file that may name others later."""
+        """Whether a file names the servers, so that they may change."""
         return self._source.path is not None
 
     def reload_soon(self) -> None:
-        """Read the file again, changed or not."""
+        """Read the file again soon, even if it has not changed."""
         self._asked.set()
 
     async def aclose(self) -> None:
@@ -121,26 +121,26 @@ class NamedServers:
         await self._tasks.aclose()
         await asyncio.gather(*(served.aclose() for served in (*self._served.values(), *self._leaving)))
 
-    # What they are.
+    # Reports.
 
     @property
     def names(self) -> list[str]:
-        """Those that are offered now."""
+        """The names of the servers that are offered now."""
         return list(self._served)
 
     def describe(self) -> str:
-        """Say who they are, as far as that fits a line."""
+        """Return the names in one line, or the first of them."""
         names = [segment_of(name) for name in self._served]
         more = f" and {len(names) - _SHOWN_NAMES} more" if len(names) > _SHOWN_NAMES else ""
         return f"NAME is one of {', '.join(names[:_SHOWN_NAMES])}{more}" if names else "no server has a name now"
 
     @property
     def last_used(self) -> Iterable[datetime]:
-        """When each was used last."""
+        """When each server was last used."""
         return (served.offer.last_used for served in self._served.values())
 
     def status(self) -> dict[str, object]:
-        """Return what ``/status`` says of each."""
+        """Return the entry of each server in ``/status``."""
         served = {name: one.offer.status() for name, one in self._served.items()}
         return {**served, **{name: {"state": "disabled"} for name in self._disabled}}
 
@@ -163,7 +163,7 @@ class NamedServers:
             say(self._sink, f"{self._source.path}: {'; '.join(parts) or 'nothing has changed'}")
 
     async def _changed(self) -> None:
-        """Wait until the file is another, or somebody asks."""
+        """Wait until the file changes, or SIGHUP asks for it to be read again."""
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_PERIOD):
@@ -178,10 +178,10 @@ class NamedServers:
                     break
             return
 
-    # One for another.
+    # Replacement.
 
     async def _exchange(self, servers: Mapping[str, NamedServer]) -> str:
-        """Offer what is new, no more what has gone, anew what is different; return what was done."""
+        """Add, remove and replace servers until these are offered; return what was done, in words."""
         mask_also([secret for server in servers.values() for secret in server.secrets])
         wanted = {name: one for name, one in servers.items() if one.is_enabled and check_name(name) is None}
         removed = [name for name in self._served if name not in wanted]
@@ -195,7 +195,7 @@ class NamedServers:
             for one in coming:
                 await one.aclose()
             raise
-        # From here on without a wait: no moment is without the server that is replaced.
+        # No await from here on: there is no moment in which a replaced server is missing.
         for name in (*removed, *replaced):
             self._withdraw(self._served.pop(name))
         for one in coming:
@@ -254,7 +254,7 @@ class NamedServers:
             env = child_environment(server.env, pass_all=self._settings.pass_environment)
             try:
                 resolve_program(server.command, env, server.cwd)
-            except ConfigError as exc:  # it may be installed before somebody comes
+            except ConfigError as exc:  # it may be installed before the first session
                 logger.warning("%s: %s", server.where or server.name, exc)
             return ChildTarget(
                 server.command,
@@ -272,5 +272,5 @@ class NamedServers:
 
 
 def _differ(one: NamedServer, other: NamedServer) -> bool:
-    """Tell whether two are not the same server; a line above it does not make it another."""
+    """Tell whether two descriptions differ; a different line number in the file does not count."""
     return dataclasses.replace(one, where="", mistakes=()) != dataclasses.replace(other, where="", mistakes=())

@@ -1,6 +1,6 @@
-"""One server as it is offered: whoever comes for it is joined to a server of their own, or to their share of one.
+"""One server as the relay offers it: each session is joined to a server of its own, or to its share of one.
 
-There is an offer for the command or address on the command line, and one for each server with a name.
+There is one offer for the command or address on the command line, and one for each server with a name.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _PER_REQUEST: dict[str, PerRequest] = {"stateless": "legacy", "request": "all"} 
 
 
 class _FaultWatch(Observer):
-    """Notes whether a URL answers: nothing but its frames tells."""
+    """Notes whether a URL answers; only its frames show that."""
 
     def __init__(self, target: RemoteTarget, upstream: Endpoint, then: Observer | None) -> None:
         self._target = target
@@ -55,12 +55,12 @@ class _FaultWatch(Observer):
 
 
 class Offer:
-    """One server, and the tasks of those who use it."""
+    """One server, and a task for each session that uses it."""
 
     def __init__(self, target: Target, settings: ServeSettings, *, notes_faults: bool = False) -> None:
-        """Offer ``target``, whose secrets, limits and sharing ``settings`` say.
+        """Offer ``target`` with the secrets, limits and sharing of ``settings``.
 
-        ``notes_faults``: look at the frames of a URL for whether it answers, which costs a little.
+        ``notes_faults``: watch the frames of a URL for whether it answers, which costs a little.
         """
         self.target = target
         self._last_used = monotonic()
@@ -75,33 +75,33 @@ class Offer:
 
     @property
     def dial(self) -> Dial | None:
-        """The way to a server to which requests are handed on as they come, without keeping sessions."""
+        """The connections to a server to which requests are forwarded as they come, without sessions here."""
         target = self.target
         if not isinstance(target, RemoteTarget) or not target.passes_requests or self._settings.share is not None:
             return None
         log = frame_log(self._settings.secrets)
-        target.dial.show = None if log is None else log.show  # no pipe carries what is handed on
+        target.dial.show = None if log is None else log.show  # no pipe carries forwarded requests
         return target.dial
 
     @property
     def last_used(self) -> datetime:
-        """When a session began, or one of those that are no HTTP listener's was used, last."""
+        """When a session last began; or when a session was last used that is not an HTTP listener's."""
         used = (session.last_used for session in self._clients())
         self._last_used = max(self._last_used, *used, 0.0)
         return datetime.now(UTC) - timedelta(seconds=monotonic() - self._last_used)
 
     @property
     def per_request(self) -> PerRequest:
-        """Which requests have no session, and are joined to the server one by one."""
+        """Which requests have no session, and are joined to the server one at a time."""
         return _PER_REQUEST.get(self._settings.share or "", "no")
 
     @property
     def sessions(self) -> int:
-        """How many are joined to the server now, all clients of 2026-07-28 being one."""
+        """How many sessions are open now; all clients of 2026-07-28 count as one."""
         return len(self._carrying)
 
     def accept(self, listener: AsyncIterable[Endpoint], *, looks_after: bool) -> None:
-        """Join whoever comes from ``listener`` to the server; ``looks_after``: it drains and closes its own."""
+        """Join the sessions of ``listener`` to the server; ``looks_after``: the listener drains and closes them."""
         work = self._accept(listener, looks_after=looks_after)
         self._tasks.spawn(work, name=f"{self.target.name}: accept sessions")
 
@@ -118,7 +118,7 @@ class Offer:
         task.add_done_callback(functools.partial(self._forget, session))
 
     def start_now(self) -> None:
-        """Start the server before anybody uses it, if it is one that is started."""
+        """Start the server before the first session, if it is a command."""
         if isinstance(self.target, KeepsSpare):
             name = f"{self.target.name}: started before it is used"
             self._starting = self._tasks.spawn(self.target.keep_spare(), name=name)
@@ -133,7 +133,7 @@ class Offer:
         from relay.endpoints.combined.shared import IDLE, SharedPool
 
         limits = self._settings.limits
-        # Who has no session leaves without a word: each request may be the last, or another may build on it.
+        # A client without a session leaves unnoticed: each of its requests may be the last.
         unsaid = limits.session_idle if self._settings.share == "stateless" else IDLE
         idle = unsaid if limits.shared_idle is None else limits.shared_idle
         is_there_once = isinstance(self.target, AddressTarget) and self.target.is_there_once
@@ -144,13 +144,13 @@ class Offer:
         return SharedPool(self.target.name, limits, begin, idle=None if is_there_once else idle)
 
     def _upstream(self, session: Endpoint) -> Endpoint:
-        """Return what one session is joined to: a server of its own, or its share of one."""
+        """Return the endpoint for one session: a server of its own, or its share of one."""
         clients = session if isinstance(session, ModernClients) else None
         is_for_many = clients is not None and not clients.takes_one
         if self._pool is None or is_for_many:
             upstream = self.target.endpoint(is_shared=is_for_many)
         else:
-            # Only over Streamable HTTP is there a stream that a client may leave closed; no session, no stream.
+            # Only a client of Streamable HTTP may leave its stream closed; without a session there is no stream.
             client = session if isinstance(session, ClientEndpoint) else None
             upstream = self._pool.member(lambda: client is None or client.is_listening)
         if clients is None or clients.greeting is None:
@@ -160,7 +160,7 @@ class Offer:
         return Initialized(upstream, clients.greeting, self._settings.limits.handshake)
 
     async def _carry(self, session: Endpoint, upstream: Endpoint) -> None:
-        """Join a session to its server; whatever happens to it stays its own."""
+        """Join a session to its server; a failure ends this session only."""
         self._last_used = monotonic()
         observer: Observer | None = frame_log(self._settings.secrets)
         if self._notes_faults and isinstance(self.target, RemoteTarget):
@@ -168,7 +168,7 @@ class Offer:
         try:
             report = await pipe(session, upstream, limits=self._settings.limits, observer=observer)
         except Exception:
-            # A bug of ours: it must end this session and no other.
+            # A bug in the relay ends this session and no other.
             logger.exception("%s: unexpected failure", session.name)
             await session.aclose(EndpointBroken("the relay failed"))
             return
@@ -178,7 +178,7 @@ class Offer:
             self._say_end(session, report.failure)
 
     def _say_end(self, session: Endpoint, failure: RelayError) -> None:
-        """Say why a session has ended: each time if the server did it, of clients each way to leave once."""
+        """Log why a session ended: each time for a server's end, and once for each way in which clients leave."""
         by_client = f"{session.name}: "
         if (why := str(failure)).startswith(by_client):
             why = why.removeprefix(by_client)
@@ -191,14 +191,14 @@ class Offer:
         return [session for session in self._connections if isinstance(session, ClientEndpoint)]
 
     async def drain(self, seconds: float) -> None:
-        """Let what is in flight on connections be answered, for at most ``seconds``."""
+        """Wait until connections have no request in flight, for at most ``seconds``."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while any(session.in_flight for session in self._clients()):  # noqa: ASYNC110
                     await asyncio.sleep(0.02)
 
     async def aclose(self) -> None:
-        """End every session, once the listeners yield no more; returns when all have come to their end."""
+        """End every session, once the listeners yield no more; return when all have ended."""
         for session in tuple(self._connections):
             await session.aclose(EndpointClosed("the relay is shutting down"))
         if self._starting is not None:
@@ -208,5 +208,5 @@ class Offer:
         await self._tasks.join()
 
     def status(self) -> dict[str, object]:
-        """Return what ``/status`` says of it."""
+        """Return its entry in ``/status``."""
         return {**self.target.status(), "sessions": self.sessions}

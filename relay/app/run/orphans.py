@@ -1,7 +1,7 @@
-"""Reap processes that are nobody's: a container's process 1 gets them, and with no init in it that is the relay.
+"""Reap orphans: in a container without an init, the relay is process 1 and inherits them.
 
-A grandchild whose parent has gone becomes a child of process 1, and stays a zombie after its end until that one has
-looked at it. The processes that were started here are left to who waits for them: their exit status is theirs.
+A grandchild whose parent has ended becomes a child of process 1. After its own end it stays a zombie until process 1
+waits for it. Children that the relay started are left to the code that waits for their exit status.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def reap_orphans(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
 
     before = signal.signal(signal.SIGCHLD, one_ended)
     signal.siginterrupt(signal.SIGCHLD, False)
-    one_ended()  # who was started before us, by the shell that has become us
+    one_ended()  # for children of the shell that has become the relay
     try:
         yield
     finally:
@@ -58,5 +58,5 @@ def _reap(loop: asyncio.AbstractEventLoop) -> None:
             continue
         look()
         if ended.si_pid in running_processes:
-            break  # it hides those behind it, until a thread that waits for it has had its turn
+            break  # it hides those behind it, until the thread that waits for it has run
     loop.call_later(_LOOK_AGAIN, _reap, loop)

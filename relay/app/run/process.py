@@ -52,14 +52,14 @@ def open_standard_descriptors() -> None:
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # the lowest number that is free, which is this one
-    if sys.stdout is None:  # it was closed, and somebody may print
+    if sys.stdout is None:  # it was closed, and a command may print
         sys.stdout = open(1, "w", encoding="utf-8", closefd=False)
 
 
 def flush_stdout() -> OSError | None:
-    """Write what was printed; return why that cannot be done, and forget it: Python would try again at the exit.
+    """Flush stdout; return why that failed, after dropping the text: Python would try again at exit.
 
-    Nothing is written where nothing was printed: a relay on own stdio does not print.
+    Without printed text nothing is written: a relay on own stdio does not print.
     """
     try:
         sys.stdout.flush()
@@ -72,7 +72,7 @@ def flush_stdout() -> OSError | None:
 
 
 def raise_descriptor_limit() -> None:
-    """Let as many descriptors be open as connections may be, not the 1,024 that a login gives: as far as allowed."""
+    """Raise the limit of open descriptors above the usual 1,024, as far as the hard limit allows."""
     if sys.platform == "win32":
         return
     import resource
@@ -80,15 +80,15 @@ def raise_descriptor_limit() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < wanted:
-        with contextlib.suppress(ValueError, OSError):  # macOS admits fewer than it says
+        with contextlib.suppress(ValueError, OSError):  # macOS allows fewer than it reports
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def collect_less_often() -> None:
-    """Let the cycle collector leave alone what was loaded, and come less often: nearly nothing here is a cycle.
+    """Keep loaded objects out of garbage collection, and collect less often: almost no object here is in a cycle.
 
-    By default it looks at every 700 new objects, which 128 calls in flight pass with each batch: 29,500 calls a second
-    against 35,000 (bench: connect-json/calls/100B/128).
+    By default Python collects after 700 new objects, which a batch of 128 calls makes: 29,500 calls a second against
+    35,000 (bench: connect-json/calls/100B/128).
     """
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)

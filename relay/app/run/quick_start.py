@@ -1,4 +1,4 @@
-"""Import aiohttp without what the program does not need of it: 45 ms and 2 MB less at each start.
+"""Import aiohttp without the parts that the program does not need: 45 ms and 2 MB less at each start.
 
 On import aiohttp makes a TLS context and reads the system's certificates into it, whether or not anything will be
 asked by TLS. The relay's own endpoints make their context when they need one (``connector``), so in the program, and
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 __all__ = ["import_aiohttp"]
 
-_CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")  # what OpenSSL looks at when it is asked for the system's
+_CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")  # where OpenSSL looks for the system's certificates
 
 
 def import_aiohttp() -> None:

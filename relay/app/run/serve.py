@@ -1,6 +1,6 @@
-"""Offer a server wherever clients may come from, until a signal ends it: listeners in front of one target.
+"""Run listeners in front of one server until a signal ends the relay.
 
-Each client is joined to a server of its own, or to its share of one (``--share``).
+Each session is joined to a server of its own, or to its share of one (``--share``).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ logger = logging.getLogger("relay")
 
 
 async def serve(settings: ServeSettings, sink: StderrSink) -> int:
-    """Offer a command over HTTP until a signal comes; return the exit code. Raises ConfigError."""
+    """Listen for clients until a signal comes; return the exit code. Raises ConfigError."""
     named = _named_servers(settings, sink)
     stop = StopSignals(sink, named.reload_soon if named is not None and named.is_watched else None)
     stop.install()
@@ -70,7 +70,7 @@ def _named_servers(settings: ServeSettings, sink: StderrSink) -> NamedServers | 
 def target_of(
     settings: ServeSettings, stderr: ChildStderr, *, ends_with_home: bool = True
 ) -> ChildTarget | RemoteTarget | AddressTarget | PoolTarget:
-    """Return what stands behind. Raises ConfigError."""
+    """Return the server that clients are joined to. Raises ConfigError."""
     if settings.pool is not None:
         return _pool_target(settings, settings.pool, stderr, ends_with_home=ends_with_home)
     return _one_target(settings, stderr)
@@ -118,7 +118,7 @@ def _member(
         url=target if isinstance(target, str) else None,
         command=() if isinstance(target, str) else target,
     )
-    return _one_target(one, stderr, is_alone=False)  # it is left out by its failures instead
+    return _one_target(one, stderr, is_alone=False)  # the pool ejects it when it fails instead
 
 
 class _Serving:
@@ -141,7 +141,7 @@ class _Serving:
             for spec in self._settings.listen:
                 listeners.append(await self._listen(spec))  # noqa: PERF401 - those that there are must be closed
             for warning in self._settings.warnings:
-                say(self._sink, f"WARNING: {warning}")  # whatever the log level: it is what strangers may do here
+                say(self._sink, f"WARNING: {warning}")  # at any log level: it tells what strangers may do here
             if self._named is not None:
                 await self._named.begin(self._http)
             if self._offer is not None:
@@ -175,7 +175,7 @@ class _Serving:
         await wait_watched(stopped, limits.drain + (limits.drain_delay if self._http else 0))
 
     async def _be_seen_leaving(self) -> None:
-        """Serve on for ``limits.drain_delay`` seconds while ``/health`` says 503: a balancer must see it first."""
+        """Keep serving for ``limits.drain_delay`` seconds while ``/health`` answers 503, for balancers to see."""
         seconds = self._settings.limits.drain_delay
         if seconds and self._http:
             for listener in self._http:
@@ -184,7 +184,7 @@ class _Serving:
             await asyncio.sleep(seconds)
 
     async def _drain(self) -> None:
-        """Let what is in flight be answered, for at most ``limits.drain`` seconds; HTTP takes nothing new meanwhile."""
+        """Wait until requests in flight are answered, for at most ``limits.drain`` seconds; HTTP takes no new ones."""
         seconds = self._settings.limits.drain
         await asyncio.gather(*(listener.drain(seconds) for listener in self._http))
         if self._offer is not None:
@@ -210,7 +210,7 @@ class _Serving:
         if spec.kind == "stdio":
             from relay.endpoints.stdio.listener import StdioListener
 
-            self._bounds.places.taken += 1  # its one client is here, and stays
+            self._bounds.places.taken += 1  # its one client is connected from the start
             return StdioListener(await OwnStdio.open(limits=settings.limits))
         from relay.endpoints.socket.listener import TcpListener, UnixListener
 
@@ -244,13 +244,13 @@ class _Serving:
         say(self._sink, f"listening on {places}{everywhere(http.addresses)}" + (f"; {named}" if named else ""))
 
     def _status(self) -> dict[str, object]:
-        """Return what is known of all servers: who needs no name is called default."""
+        """Return the body of ``/status``; the server without a name is called ``default``."""
         servers: dict[str, object] = {"default": self._offer.status()} if self._offer is not None else {}
         used = [self._offer.last_used] if self._offer is not None else []
         instances = dict.fromkeys(servers, "configured")
         if self._named is not None:
             below = self._settings.listening.paths.servers
-            for name, one in self._named.status().items():  # of which one may be called default, too
+            for name, one in self._named.status().items():  # one of these may be called default, too
                 servers[f"{below}/{name}" if name in servers else name] = one
             instances |= dict.fromkeys(self._named.names, "configured")
             used += self._named.last_used

@@ -27,7 +27,7 @@ def shared(
     headers: Mapping[str, str] | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Shared:
-    """Return a server that clients have in common: ``session(client)`` is the endpoint for each of them.
+    """Return one server for many clients: ``session(client)`` is the endpoint for each of them.
 
         server = relay.shared(["my-server"])
         async for client in await relay.listen():
@@ -52,14 +52,14 @@ def shared(
 
 
 class _Once:
-    """An endpoint that can be had once."""
+    """An endpoint that can be used once."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
         self._is_taken = False
 
     def take(self) -> Endpoint:
-        """Return it, or what says that it is taken to who uses that."""
+        """Return it the first time; later, an endpoint that refuses every request."""
         if self._is_taken:
             return Lazy(self._endpoint.name, self._refuse)
         self._is_taken = True
@@ -100,9 +100,8 @@ class Shared:
     def session(self, client: Endpoint | None = None) -> Endpoint:
         """Return a client's share of the server: join the two with ``pipe``.
 
-        Whoever comes by HTTP should be named, because of two things that only its endpoint knows: whether its stream
-        for what comes unasked is open, and whether it stands for all clients of 2026-07-28. Those share a server by
-        themselves, which is then another one.
+        Pass the endpoint of a client that comes by HTTP, because only that knows two things: whether its GET stream is
+        open, and whether it stands for all clients of 2026-07-28. Those clients share a server of their own.
         """
         if self._is_closed:
             raise EndpointClosed("the shared server was closed")

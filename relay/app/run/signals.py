@@ -1,4 +1,4 @@
-"""How signals end a relay: the first in good order, the second at once."""
+"""How signals end a relay: the first in order, the second at once."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _INTERRUPTED = 130
 class StopSignals:
     """The first SIGTERM, SIGINT or SIGHUP asks for an orderly end, a second SIGTERM or SIGINT ends the process at once.
 
-    Not a second SIGHUP: a terminal that closes may say so twice, and systemd can send one right after its SIGTERM.
-    Where there is something to read again, SIGHUP asks for that and ends nothing.
+    A second SIGHUP does nothing: a closing terminal may send two, and systemd can send one right after SIGTERM. With a
+    file of servers to read again, SIGHUP asks for that and ends nothing.
     """
 
     def __init__(self, sink: StderrSink, on_hangup: Callable[[], None] | None = None) -> None:
@@ -48,7 +48,7 @@ class StopSignals:
         if self.stopped.is_set():
             if name == "SIGHUP":
                 return
-            # The guardian ends the children: their ladder could take seconds, and the operator insists.
+            # The guardian ends the children: an orderly stop could take seconds, and the operator insists.
             say(self._sink, f"{name} again: ending at once")
             os._exit(_INTERRUPTED)
         if name == "SIGHUP" and self._on_hangup is not None:

@@ -1,4 +1,4 @@
-"""What stands behind an offer: a URL, or another address, that is connected to for each session."""
+"""The servers behind an offer: a URL, or another address, to which the relay connects for each session."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from relay.errors import EndpointUnavailable
 __all__ = ["AddressTarget", "KeepsSpare", "RemoteTarget", "Target"]
 
 _MOST_UNANSWERED = 64
-_PERIOD = 0.02  # seconds between two looks at those
+_PERIOD = 0.02  # seconds between two checks of those
 
 
 class Target(Protocol):
-    """What stands behind an offer."""
+    """The server behind an offer."""
 
     @property
     def name(self) -> str:
-        """What logs and errors call it."""
+        """Its name in logs and errors."""
 
     def endpoint(self, *, is_shared: bool = False) -> Endpoint:
         """Return an endpoint for one session, or for all clients that share one."""
@@ -34,10 +34,10 @@ class Target(Protocol):
         """Forget an endpoint whose pipe has ended."""
 
     def status(self) -> dict[str, object]:
-        """Return what ``/status`` says of it: no secrets."""
+        """Return its entry in ``/status``, without secrets."""
 
     async def aclose(self) -> None:
-        """Let go of what it holds; the sessions have ended."""
+        """Release its resources; the sessions have ended."""
 
 
 @runtime_checkable
@@ -49,7 +49,7 @@ class KeepsSpare(Protocol):
 
 
 class RemoteTarget:
-    """A URL that is connected to for each session."""
+    """A URL to which the relay connects for each session."""
 
     def __init__(self, url: str, options: DiallingOptions) -> None:
         """Check that it is a URL. Raises ConfigError."""
@@ -80,24 +80,24 @@ class RemoteTarget:
 
     @property
     def passes_requests(self) -> bool:
-        """Whether requests can be handed on as they come: not to HTTP+SSE, which is another framing."""
+        """Whether requests can be forwarded as they come: not to HTTP+SSE, whose framing differs."""
         return self._options.transport != "sse"
 
     def status(self) -> dict[str, object]:
-        """Return what ``/status`` says of it: no headers, no query."""
+        """Return its entry in ``/status``, without headers and query."""
         fault = self.dial.fault or self.fault
         state = "failing" if fault is not None else "running" if self.open else "idle"
         connections = {"connections": len(self.open), "started": self.started}
         return {"state": state, "last_error": fault, "url": self.name, **connections}
 
     async def aclose(self) -> None:
-        """Close the connections of requests that were handed on."""
+        """Close the connections of forwarded requests."""
         await self.dial.aclose()
 
 
 @runtime_checkable
 class _MayBeSilent(Endpoint, Protocol):
-    """A connection that tells whether it was ever answered: TCP and Unix sockets, where nothing says who is behind."""
+    """A connection that knows whether its peer ever answered: TCP and Unix sockets, whose peer is unknown."""
 
     @property
     def is_unheard(self) -> bool: ...
@@ -107,7 +107,7 @@ class _MayBeSilent(Endpoint, Protocol):
 
 
 class AddressTarget:
-    """A WebSocket, TCP, TLS or Unix socket address that is connected to for each session; or own stdio, for one."""
+    """A WebSocket, TCP, TLS or Unix address to which the relay connects for each session; or own stdio, for one."""
 
     def __init__(self, address: str, options: DiallingOptions) -> None:
         """Check that it is an address. Raises ConfigError."""
@@ -128,11 +128,11 @@ class AddressTarget:
 
     @property
     def is_there_once(self) -> bool:
-        """Whether it cannot be connected to again once it was let go."""
+        """Whether the relay can connect to it only once."""
         return self._address == "stdio:"
 
     async def _connect(self) -> Endpoint:
-        """Connect, or return what says why not."""
+        """Connect, or return an endpoint that refuses every request with the reason."""
         if not await self._has_turn():
             self.fault = (
                 f"{self.name}: {_MOST_UNANSWERED} connections to it wait for their first answer: "
@@ -152,7 +152,7 @@ class AddressTarget:
         return opened
 
     async def _has_turn(self) -> bool:
-        """Wait while too many connections have been asked and never answered, which is all that a loop does."""
+        """Wait while too many connections are unanswered: in a relay that leads back to itself, all of them are."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._options.limits.find_out):
                 while True:
@@ -166,12 +166,12 @@ class AddressTarget:
         raise EndpointUnavailable("the server on stdio has a client already; --share shared lets others join it")
 
     def forget(self, endpoint: Endpoint) -> None:
-        """Keep nothing of an endpoint whose pipe has ended."""
+        """Do nothing: an endpoint leaves no trace here."""
 
     def status(self) -> dict[str, object]:
-        """Return what ``/status`` says of it."""
+        """Return its entry in ``/status``."""
         state = {"state": "failing" if self.fault is not None else "idle", "last_error": self.fault}
         return {**state, "address": self.name, "started": self.started}
 
     async def aclose(self) -> None:
-        """Have nothing to let go of."""
+        """Release nothing."""

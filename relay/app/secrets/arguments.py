@@ -1,4 +1,4 @@
-"""Which words of a command line are secret: those after, or within, an option that is named like one."""
+"""Which arguments of a command are secret: those after, or within, an option with a secret's name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _HEADER = re.compile(r"(?P<name>[\w-]+):\s*(?P<value>\S.*)", re.DOTALL)
 _SCHEME = re.compile(r"(?:.*[\s:=])?(?:bearer|basic)(?:\s+(?P<value>\S.*))?", re.DOTALL | re.IGNORECASE)
 _OF_HEADERS = ("-H", "--header", "--headers")
 _OF_VARIABLES = ("-e", "--env")
-_NAMES_ONLY = ("docker", "podman", "nerdctl")  # -e NAME hands on what is in the environment: no value follows
+_NAMES_ONLY = ("docker", "podman", "nerdctl")  # -e NAME passes on a variable of the environment: no value follows
 
 
 def secret_args(args: Sequence[str]) -> list[str]:
@@ -37,7 +37,7 @@ def secret_args(args: Sequence[str]) -> list[str]:
 
 
 def _holds(word: str, before: str, secrets: list[str], *, names_only: bool) -> bool:
-    """Add what is secret within a word; tell whether the next word is."""
+    """Add the secrets within an argument; tell whether the next argument is one."""
     is_header, is_variable = before in _OF_HEADERS, before in _OF_VARIABLES
     header = _HEADER.fullmatch(word)
     if header is not None and (is_secret_name(header["name"]) or (is_header and not is_harmless_name(header["name"]))):
@@ -45,7 +45,7 @@ def _holds(word: str, before: str, secrets: list[str], *, names_only: bool) -> b
         return False
     if (scheme := _SCHEME.fullmatch(word)) is not None:
         secrets += [scheme["value"] or ""]
-        return not scheme["value"] and word != "basic"  # which is an ordinary word, too
+        return not scheme["value"] and word != "basic"  # an ordinary word, too
     option = _OPTION.fullmatch(word)
     if option is not None:
         name, value = option["name"], option["value"]

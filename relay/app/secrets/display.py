@@ -1,4 +1,4 @@
-"""Servers and options as people may see them: what would run, without the secrets in it."""
+"""Servers and options as people may see them, with secrets masked."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def runs(server: NamedServer) -> str:
 
 
 def details(server: NamedServer) -> Iterator[tuple[str, str]]:
-    """Yield everything else that is set, each with a word for it."""
+    """Yield every other setting, each with a word for it."""
     if server.cwd is not None:
         yield "in", masked_text(server.cwd, server.secrets)
     for text in masked_pairs(server.env.items(), "="):
@@ -42,7 +42,7 @@ def details(server: NamedServer) -> Iterator[tuple[str, str]]:
 
 
 def masked_args(args: Sequence[str], also: Sequence[str] = ()) -> str:
-    """Return a command as a shell takes it, without the values of options that are named like secrets, and ``also``."""
+    """Return a command as a shell takes it, with the values of secret options and ``also`` masked."""
     secrets = sorted(filter(None, secret_args(args)), key=len, reverse=True)
     shown = []
     for word in args:
@@ -52,15 +52,15 @@ def masked_args(args: Sequence[str], also: Sequence[str] = ()) -> str:
 
 
 def masked_pairs(pairs: Iterable[tuple[str, str]], separator: str) -> Iterator[str]:
-    """Yield variables or headers, without their values: only names that are known say that they are harmless."""
+    """Yield variables or headers, with every value masked whose name is not known to be harmless."""
     for name, value in pairs:
         yield f"{name}{separator}{masked_text(value) if is_harmless_name(name) else _MASK}"
 
 
 def masked_text(text: str, also: Sequence[str] = ()) -> str:
-    """Return a text without an address's login and secret parameters, our own secret variables' values, and ``also``.
+    """Return a text in which logins and secret parameters of addresses are masked, and ``also``.
 
-    If it is a command in one text, also without the values of options that are named like secrets.
+    Values of the relay's own secret variables, and of secret options in a command, are masked, too.
     """
     secrets = [value for name, value in os.environ.items() if is_secret_name(name)]
     secrets += [*also, *(word for word in secret_args(["", *_args(text)]) if text != word)]
@@ -70,7 +70,7 @@ def masked_text(text: str, also: Sequence[str] = ()) -> str:
 
 
 def _args(text: str) -> list[str]:
-    """Return the words of a command, or of what is none."""
+    """Return the arguments of a command, or the words of any other text."""
     try:
         return shlex.split(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What is likely to be a secret, told by its name, or by its looks where nothing names it."""
+"""What is likely to be a secret: by its name, or by its form where it has no name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _HARMLESS = (
     "|(?:XDG|GDM)_?[A-Z_]+|DESKTOP_SESSION|NODE_ENV|NODE_PATH|NO_COLOR|FORCE_COLOR|DEBUG|LOG_?LEVEL|RUST_LOG|VIRTUAL_ENV"
     "|PYTHON(?:UNBUFFERED|PATH|IOENCODING|UTF8|DONTWRITEBYTECODE)|HOST|PORT"
 )
-# Such as their makers give out; each is anchored, so that none makes the search slow.
+# Forms of tokens that services issue; each is anchored, so that none makes the search slow.
 _TOKENS = (
     r"(?<![\w-])(?:gh[opsur]_\w{6,}|github_pat_\w{6,}|glpat-[\w-]{6,}|xox[a-z]-[\w-]{6,}|AKIA[A-Z0-9]{12,}"
     r"|eyJ[\w-]{8,}\.[\w-]{4,}(?:\.[\w-]*)?|(?:sk-|secret_)(?=[\w-]*\d)[\w-]{8,})"
@@ -35,16 +35,16 @@ def is_harmless_name(name: str) -> bool:
 
 
 def is_secret_name(name: str) -> bool:
-    """Tell whether what has this name is likely to be a secret."""
+    """Tell whether a value of this name is likely to be a secret."""
     word = _in_capitals(name)
     is_one = re.search(_ANYWHERE, word) is not None or re.search(_AS_A_WORD, word) is not None
     return is_one and not is_harmless_name(name)
 
 
 def is_secret_variable(name: str, value: str) -> bool:
-    """Tell whether a server's variable is to be kept out of logs: by its name, or because nothing says it is harmless.
+    """Tell whether logs mask a server's variable: by its name, or because nothing shows that it is harmless.
 
-    A number, a truth value, a path that exists and what is too short to be one are left to be read.
+    A number, a truth value, the path of a file that exists and a value of less than six characters stay readable.
     """
     if is_secret_name(name):
         return True
@@ -53,7 +53,7 @@ def is_secret_variable(name: str, value: str) -> bool:
 
 
 def mask_tokens(text: str) -> str:
-    """Replace what looks like a token by ``***``."""
+    """Replace each text of a token's form by ``***``."""
     if any(mark in text for mark in _TOKEN_MARKS):
         text = re.sub(_TOKENS, "***", text)
     return re.sub(_LOGINS, r"\1***", text) if "Bearer " in text or "Basic " in text else text
@@ -64,5 +64,5 @@ def _in_capitals(name: str) -> str:
 
 
 def name_part(word: str) -> str:
-    """Return a word without what may be a secret value."""
+    """Return the name in a word such as ``NAME=VALUE``: the value may be a secret."""
     return re.split(r"(?<=[:=])", word, maxsplit=1)[0]

@@ -1,7 +1,7 @@
-"""Text without its secrets, and without what a terminal would obey: known ones, what looks like one, what is named so.
+"""Text with its secrets masked: known secrets, texts of a token's form, and values whose name tells.
 
-Most of the text is strangers' and comes on the event loop: each search is linear in it, whatever it holds, and is only
-made if a word that it needs is there. A line of 8 KiB costs some 0.05 ms, the worst that is known 2 ms.
+Most of the text comes from peers, and is masked on the event loop. So each search is linear in any text, and runs only
+if a word that it needs is there. A line of 8 KiB costs some 0.05 ms, the worst that is known 2 ms.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ _MEMBER_NAMES = (
     "authorization", "cookie", "token", "secret", "password", "apikey", "api-key", "api_key", "code_verifier",
     "client_assertion",
 )  # fmt: skip
-# The name is searched once, from its first quote on, and what follows it is never given back: a closing quote for
-# each "token" in it was 65 ms for 8 KiB.
+# The pattern searches a name once, from its first quote, and never backtracks: to try a closing quote for each
+# "token" in the name took 65 ms for 8 KiB.
 _ANY_NAME = "|".join(_MEMBER_NAMES)
 _SECRET_MEMBERS = (
     rf'("[^"acpst]*+(?:(?!{_ANY_NAME})[acpst][^"acpst]*+)*+(?:{_ANY_NAME})[^"]*+"\s*+:\s*+")'
@@ -45,7 +45,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 
 def mask_secrets(text: str, secrets: Iterable[str]) -> str:
-    """Replace each known secret, what looks like one, and each JSON member or URL parameter that is named so."""
+    """Replace known secrets, texts of a token's form, and JSON members and URL parameters with a secret's name."""
     for secret in secrets:
         text = text.replace(secret, "***")
     text = mask_tokens(text)
@@ -60,7 +60,7 @@ def mask_secrets(text: str, secrets: Iterable[str]) -> str:
 
 
 def start_of(text: AnyStr, secrets: Iterable[AnyStr], most: int) -> AnyStr:
-    """Return at most so much of a text, not cut in the middle of a secret: half of one would not be masked."""
+    """Return the first ``most`` characters, or fewer: half a secret at the end would not be masked."""
     if len(text) <= most:
         return text
     cut = most

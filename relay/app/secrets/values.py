@@ -14,14 +14,14 @@ __all__ = ["secrets_in", "secrets_named", "secrets_of_proxies"]
 
 
 def secrets_in(env: Iterable[tuple[str, str]], headers: Mapping[str, str], url: str | None) -> list[str]:
-    """Return those of one server."""
+    """Return the secrets in a server's variables, headers and URL."""
     values = list(headers.values())
     variables = [(name, value) for name, value in env if is_secret_variable(name, value)]
     named = [(name, value) for name, value in variables if is_secret_name(name)]
     if url is not None:
-        with contextlib.suppress(ValueError):  # what is no URL is said later
+        with contextlib.suppress(ValueError):  # another check reports a text that is no URL
             parts = urlsplit(url)
-            # Both as it stands there, which a server sees and may repeat, and as it is meant.
+            # Both as written, which a server sees and may repeat, and decoded.
             spelt = (part.partition("=") for part in parts.query.split("&"))
             named += [*parse_qsl(parts.query), *((unquote(name), value) for name, _, value in spelt)]
             # A user without a password is a token.
@@ -33,13 +33,13 @@ def secrets_in(env: Iterable[tuple[str, str]], headers: Mapping[str, str], url: 
 
 
 def secrets_named(named: Iterable[tuple[str, str]]) -> list[str]:
-    """Return the values of what is named like a secret: whole, and without the scheme before them."""
+    """Return the values with a secret's name: whole, and without the scheme before them."""
     values = [value for name, value in named if is_secret_name(name)]
     return maskable(one for value in values for one in (value, value.partition(" ")[2]))
 
 
 def secrets_of_proxies() -> list[str]:
-    """Return the passwords in HTTP_PROXY and its like: whole, and as they stand there."""
+    """Return the passwords in HTTP_PROXY and its like: decoded, and as written."""
     found = []
     for name, value in os.environ.items():
         if name.lower().endswith("_proxy") and "@" in value:
