@@ -1,7 +1,7 @@
-"""The command line of ``mcp-relay``: the first word chooses what reads the others; here is how all of it ends.
+"""The command line of ``mcp-relay``: the first argument chooses the command, and every command ends here.
 
 Exit codes: 0 an orderly end, 1 a failure, 2 a mistake of the operator's (one line on stderr), 130 interrupted,
-141 nobody reads what is printed.
+141 the reader of stdout has gone.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from relay.errors import ConfigError, RelayError
 
 __all__ = ["main"]
 
-_UNREAD = 141  # what a shell says of a program that SIGPIPE has ended
+_UNREAD = 141  # the exit code that shells give a program that SIGPIPE ended
 _OWN_NAMES = ("mcp-relay", "__main__.py")  # else the name of a link or a copy, which may be another tool's
 
 
@@ -64,7 +64,7 @@ def _reset(args: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
     return command(args, sink)
 
 
-# The first word, and what reads the others and returns the job. Each imports its own: a relay needs none of it.
+# By the first argument, the function that reads the others and returns the job. Imports are late: a relay needs none.
 _SUBCOMMANDS: dict[str, Callable[[Sequence[str], StderrSink], Coroutine[Any, Any, int]]] = {
     "test": _test,
     "notification-demo": _notification_demo,
@@ -92,7 +92,7 @@ def _config(args: Sequence[str], sink: StderrSink) -> int:
     return command(args, sink)
 
 
-# As above, but done at once: these ask a person, or need no loop.
+# The same for commands that run at once: they ask a person, or need no event loop.
 _WITHOUT_LOOP: dict[str, Callable[[Sequence[str], StderrSink], int]] = {
     "install": _install,
     "completion": _completion,
@@ -101,7 +101,7 @@ _WITHOUT_LOOP: dict[str, Callable[[Sequence[str], StderrSink], int]] = {
 
 
 def _translated(program: str, args: Sequence[str], sink: StderrSink) -> Sequence[str]:
-    """Return our words for another tool's: those after ``as NAME``, or all if we were started under its name.
+    """Translate another tool's arguments: those after ``as NAME``, or all if the program was started under its name.
 
     Raises ConfigError.
     """
@@ -114,7 +114,7 @@ def _translated(program: str, args: Sequence[str], sink: StderrSink) -> Sequence
 
 
 def _is_ours(program: str) -> bool:
-    """Tell whether we were started under our own name."""
+    """Tell whether the program was started under its own name."""
     return os.path.basename(program).startswith(_OWN_NAMES)
 
 
@@ -130,7 +130,7 @@ def _job(program: str, args: Sequence[str], sink: StderrSink) -> Coroutine[Any, 
 
 
 def _log_args(args: Sequence[str]) -> int:
-    """Return how many words at the beginning are options of the log: mcp-connect has them before its subcommand too."""
+    """Return how many leading arguments are options of the log: mcp-connect takes them before its subcommand, too."""
     count = 0
     while count < len(args):
         if args[count] in ("--debug", "--no-debug") or args[count].startswith("--log-level="):
@@ -143,7 +143,7 @@ def _log_args(args: Sequence[str]) -> int:
 
 
 def _next_step(exc: ConfigError) -> str:
-    """Return what to change on the command line, where the error itself knows only that an address cannot be had."""
+    """Return the option to change; the error itself knows only that the address is not available."""
     cause = exc.__cause__
     if isinstance(cause, socket.gaierror) or (isinstance(cause, OSError) and cause.errno == errno.EADDRNOTAVAIL):
         return "; --host must be an address of this machine"
@@ -160,15 +160,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     raise_descriptor_limit()
     sink = StderrSink()
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # --help has dots that a plain ASCII terminal has not
+        sys.stdout.reconfigure(errors="replace")  # --help has dots that an ASCII terminal cannot show
     try:
         code = _run(argv, sink)
         fault = flush_stdout()
-    except SystemExit:  # so argparse ends after --help
+    except SystemExit:  # argparse raises this after --help
         fault = flush_stdout()
         if fault is None:
             raise
-    except OSError as exc:  # what fits no buffer is refused at once, and is in none any more
+    except OSError as exc:  # text larger than the buffer fails at once, and leaves no rest in it
         fault = flush_stdout() or exc
         if fault.errno not in (errno.EPIPE, errno.ENOSPC) or exc.filename is not None:
             raise
@@ -181,7 +181,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str] | None, sink: StderrSink) -> int:
-    """Do what the words ask for; return the exit code."""
+    """Run the command; return the exit code."""
     try:
         program, *args = sys.argv if argv is None else ("mcp-relay", *argv)
         if args and args[0] in _WITHOUT_LOOP and _is_ours(program):

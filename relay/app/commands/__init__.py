@@ -1,1 +1,1 @@
-"""The commands of the program: each turns its words into settings, and settings into a job."""
+"""The commands of the program: each turns its arguments into settings, and settings into a job."""

@@ -44,11 +44,11 @@ def _schema_of_ours() -> dict[str, Any]:
 
 
 SCHEMAS: Mapping[str, Callable[[], dict[str, Any]]] = {"servers": servers_schema, "relay": _schema_of_ours}
-"""By the word that asks for them; ``relay/schemas`` has a copy of each."""
+"""By the argument that names them; ``relay/schemas`` has a copy of each."""
 
 
 def command(args: Sequence[str], sink: StderrSink) -> int:
-    """Do what these words ask for; return the exit code. Raises ConfigError."""
+    """Run the command; return the exit code. Raises ConfigError."""
     options = build_parser().parse_args(args)
     if options.what == "check":
         return _check(options.file, sink, as_json=options.as_json)
@@ -60,7 +60,7 @@ def command(args: Sequence[str], sink: StderrSink) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return what reads the words of this command."""
+    """Return the parser of its arguments."""
     parser = Parser(
         prog="mcp-relay config",
         description=_DESCRIPTION,
@@ -124,7 +124,7 @@ def _explained(row: Row) -> str:
 
 
 def _shown(text: str) -> str:
-    """Return a text on one line, without what a terminal obeys."""
+    """Return a text on one line, with control characters escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

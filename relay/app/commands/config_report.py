@@ -40,7 +40,7 @@ class Row:
 
 @dataclass(slots=True)
 class Report:
-    """What is found in a file."""
+    """The report on a file."""
 
     file: str
     rows: list[Row] = field(default_factory=list)
@@ -48,18 +48,18 @@ class Report:
 
     @property
     def is_fine(self) -> bool:
-        """Whether everything that is to run can."""
+        """Whether every server that is on can run."""
         return all(row.status != "wrong" for row in self.rows)
 
 
 def explain(path: str) -> Report:
-    """Look at a file of ours, or of an editor. Raises ConfigError if it cannot be read as either."""
+    """Check a configuration of the relay's, or an editor's. Raises ConfigError if the file is neither."""
     root = read_document(path).root()
     return _of_ours(path, root) if is_our_own(root) else _of_an_editor(path)
 
 
 def is_our_own(root: Table) -> bool:
-    """Tell whether a file is a configuration of ours: an editor's names its servers another way, or nothing else."""
+    """Tell whether a file is the relay's own configuration: an editor's names servers differently, or only servers."""
     if any(place.split(".")[0] in root.values for place in PLACES if place != "servers"):
         return False
     own = {*options_of(relay_options.build_parser()), *TARGET_KEYS, *SECTIONS}
@@ -92,13 +92,13 @@ def _rows(servers: Mapping[str, NamedServer], warnings: Sequence[str]) -> tuple[
 
 
 def _mistakes_of(server: NamedServer) -> str:
-    """Return all that is wrong with how a server is described, with lines and keys but without the file."""
+    """Return every mistake in the description of a server, with lines and keys but without the file."""
     file = server.where.partition(", line ")[0]
     return "; ".join(mistake.removeprefix(file).removeprefix(", ") for mistake in server.mistakes)
 
 
 def _problem_here(server: NamedServer) -> str | None:
-    """Return why a command cannot be started on this machine."""
+    """Return why the command cannot start on this machine."""
     try:
         resolve_program(server.command, child_environment(server.env), server.cwd)
     except ConfigError as exc:
@@ -117,7 +117,7 @@ def _problem_of_url(url: str) -> str | None:
             return "its url names no host"
         if parts.port == 0:
             return "its url has the port 0, which no server has"
-    except ValueError:  # its text may hold what is secret
+    except ValueError:  # its text may hold a secret
         return "its url is not an address: the port is no number, or a bracket is missing"
     return None
 
@@ -131,16 +131,16 @@ def _is_in_the_clear(url: str) -> bool:
 
 
 class _Silent(StderrSink):
-    """Takes what the log says: the report says it, too."""
+    """Drops what is logged: the report says it, too."""
 
     def write(self, data: bytes) -> None:
-        """Forget it."""
+        """Drop it."""
 
 
 def _of_ours(path: str, root: Table) -> Report:
     args = ["--config", path]
     options, target = relay_options.parse(args)
-    # All that a run looks at before it begins; an unstarted job is what is left over.
+    # This makes all checks of a run; the job that it returns is never started.
     relay_command.command([*args, *([] if target else ["--", "no-target"])], _Silent()).close()
     _check_sections(args, root)
     rows, warnings = _rows(options.configured.servers, options.configured.warnings)

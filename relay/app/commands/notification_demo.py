@@ -17,20 +17,20 @@ from relay.app.options.values import positive
 
 __all__ = ["build_parser", "command", "demonstrate", "notification"]
 
-# The words of mcp-connect's notification-demo, whose "warn" is no level of MCP.
+# The levels of mcp-connect's notification-demo, whose "warn" is no level of MCP.
 _LEVELS = ("info", "warning", "error", "debug")
 PAUSE = 0.5  # seconds between two
 
 
 def command(args: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
-    """Return the job that these words ask for. Raises ConfigError."""
+    """Return the job that these arguments ask for. Raises ConfigError."""
     options = build_parser().parse_args(args)
     begin_log(options, (), sink)
     return demonstrate(options.count)
 
 
 def build_parser() -> Parser:
-    """Return the parser of its words."""
+    """Return the parser of its arguments."""
     parser = Parser(
         prog="mcp-relay notification-demo",
         description="Write MCP log notifications on stdout, one each half second: info, warning, error, debug, again.",
@@ -43,7 +43,7 @@ def build_parser() -> Parser:
 
 
 async def demonstrate(count: int) -> int:
-    """Write so many notifications, half a second apart; return the exit code. Ends early if nobody reads."""
+    """Write ``count`` notifications, half a second apart; return the exit code. Ends early if the reader has gone."""
     for number in range(1, count + 1):
         if number > 1:
             await asyncio.sleep(PAUSE)
@@ -51,7 +51,7 @@ async def demonstrate(count: int) -> int:
             sys.stdout.write(notification(number) + "\n")
             sys.stdout.flush()
         except BrokenPipeError:
-            # Whoever read has seen enough; what is still in the buffer must not be tried again at the exit.
+            # The reader has seen enough; Python must not write the rest of the buffer at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             break
     return 0

@@ -1,6 +1,6 @@
 """``mcp-relay proxy`` and ``mcp-relay load-balance``: several servers that stand in for one another.
 
-The words are those of mcp-connect (SURFACES.md §2.3), so its configurations work with the program's name changed. A
+The arguments are mcp-connect's (SURFACES.md §2.3), so its configurations work once the program's name is changed. A
 server is an address of any kind, ``host:port`` or a bare port for TCP, or a command, split as a shell would.
 """
 
@@ -65,7 +65,7 @@ that refuses a connection, or fails three times in a row, is left out until it a
 _Server: TypeAlias = tuple[str, str | list[str]]
 """The option that names a server, and the server."""
 
-# The words.
+# The arguments.
 
 
 def proxy(args: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
@@ -82,7 +82,7 @@ def proxy(args: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
 
 
 def build_proxy_parser() -> Parser:
-    """Return the parser of the words of ``proxy``."""
+    """Return the parser of ``proxy``."""
     parser = _parser("proxy", _PROXY)
     parser.add_argument("--endpoint", required=True, metavar="SERVER", help="the server to use while it is there")
     parser.add_argument(
@@ -102,7 +102,7 @@ def load_balance(args: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, i
 
 
 def build_load_balance_parser() -> Parser:
-    """Return the parser of the words of ``load-balance``."""
+    """Return the parser of ``load-balance``."""
     parser = _parser("load-balance", _BALANCE)
     parser.add_argument(
         "--endpoints", action="append", required=True, metavar="SERVER,…", help="the servers (repeatable)"
@@ -161,7 +161,7 @@ def _milliseconds(text: str) -> float:
     return seconds(text) / 1000
 
 
-# What they mean.
+# What the arguments mean.
 
 
 def _listed(texts: Sequence[str]) -> list[str]:
@@ -169,7 +169,7 @@ def _listed(texts: Sequence[str]) -> list[str]:
 
 
 def _look_for_programs(servers: Sequence[_Server], env: Mapping[str, str], cwd: str | None) -> None:
-    """Warn of programs that are not there: others may be. Raises ConfigError if there is no other server."""
+    """Warn of programs that are missing. Raises ConfigError if there is no other server."""
     for flag, target in servers:
         if isinstance(target, str):
             continue
@@ -182,7 +182,7 @@ def _look_for_programs(servers: Sequence[_Server], env: Mapping[str, str], cwd: 
 
 
 def _check_listening(options: argparse.Namespace, listens: Sequence[ListenSpec]) -> list[str]:
-    """Look at who may come; return what is to be warned of. Raises ConfigError."""
+    """Check who may connect; return the warnings. Raises ConfigError."""
     check_admission(options)
     warnings = [ANY_PAGE] if "*" in options.allow_origin else []
     for host in unauthenticated(listens, options):

@@ -1,4 +1,4 @@
-"""``mcp-relay [OPTIONS] URL|COMMAND``: what its words ask for, checked, becomes settings, and settings a job."""
+"""``mcp-relay [OPTIONS] URL|COMMAND``: check the arguments, turn them into settings, and settings into a job."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ logger = logging.getLogger("relay")
 
 
 def command(args: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
-    """Return the job that these words ask for. Raises ConfigError."""
+    """Return the job that these arguments ask for. Raises ConfigError."""
     options, target = parse(args)
     with located(options):
         check_names(options)
@@ -50,10 +50,10 @@ def command(args: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
 
 
 def _warnings(options: argparse.Namespace, served: str) -> list[str]:
-    """Return what is to be warned of once the relay listens. Raises ConfigError.
+    """Return the warnings to print once the relay listens. Raises ConfigError.
 
-    The bridges that we replace show ``--host 0.0.0.0`` in their documents and start with it, so it starts here too,
-    aloud; ``--listen`` is our own.
+    The bridges that the relay replaces document ``--host 0.0.0.0`` and start with it. So the relay starts, too, and
+    warns. Its own option ``--listen`` is strict.
     """
     warnings = []
     for host in () if options.insecure_no_auth else unauthenticated(options.listens, options):
@@ -112,7 +112,7 @@ def _serve_settings(
 
 
 def _named(options: argparse.Namespace) -> ServersSource | None:
-    """Return the servers with names, read. Raises ConfigError."""
+    """Read the servers with names, and return them. Raises ConfigError."""
     if not options.named_server and options.named_server_config is None and not options.configured.servers:
         return None
     from relay.app.config.servers_source import servers_of
@@ -133,7 +133,7 @@ def _urls_of(named: ServersSource | None) -> list[str]:
 
 
 def _job_of_names(options: argparse.Namespace, sink: StderrSink) -> Coroutine[Any, Any, int]:
-    """Return what offers servers with names, and no other. Raises ConfigError."""
+    """Return the job that offers servers with names, and no other server. Raises ConfigError."""
     begin_log(options, options.configured.secrets, sink)
     for flag in options.unused:
         logger.warning("%s is of no use without a command or URL: ignored", flag)
@@ -149,7 +149,7 @@ def _job_of_names(options: argparse.Namespace, sink: StderrSink) -> Coroutine[An
 
 
 def _job(options: argparse.Namespace, command: list[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
-    """Return what is to run. Raises ConfigError."""
+    """Return the job for a URL or a command. Raises ConfigError."""
     given = headers_of(options)
     headers, login = log_in(options, given)
     secrets = secrets_of(options, headers, command[0] if is_address(command[0]) else None)

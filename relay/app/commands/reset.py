@@ -1,7 +1,7 @@
 """``mcp-relay reset``: delete the logins that stephenlacy's mcp-proxy keeps (SURFACES.md §2.5).
 
-They are files of three kinds in ``mcp-proxy-rust-VERSION`` below ``MCP_REMOTE_CONFIG_DIR``, or ``~/.mcp-auth``. What
-else is there, other programs' logins among it, stays; a link is not followed.
+They are files of three kinds in ``mcp-proxy-rust-VERSION`` below ``MCP_REMOTE_CONFIG_DIR``, or ``~/.mcp-auth``. All
+other files there stay, among them other programs' logins. Links are not followed.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _FILE = re.compile(r"auth-[0-9a-f]+\.(json|lock)|client-registration-[0-9a-f]+\.
 
 
 def command(args: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
-    """Return the job that these words ask for. Raises ConfigError."""
+    """Return the job that these arguments ask for. Raises ConfigError."""
     begin_log(build_parser().parse_args(args), (), sink)
     return reset()
 
 
 def build_parser() -> Parser:
-    """Return the parser of its words."""
+    """Return the parser of its arguments."""
     parser = Parser(
         prog="mcp-relay reset",
         description="Delete the logins that stephenlacy's mcp-proxy keeps in ~/.mcp-auth, or MCP_REMOTE_CONFIG_DIR,\n"
@@ -71,7 +71,7 @@ def _delete() -> None:
 
 
 def _folders(base: str) -> Iterator[str]:
-    """Yield the folders of every version; those that are links are somebody else's."""
+    """Yield the folders of every version, but for links."""
     if not os.path.isdir(base):
         return
     for name in sorted(os.listdir(base)):

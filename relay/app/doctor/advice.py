@@ -1,4 +1,4 @@
-"""From a failure to what a person can do about it, in one line."""
+"""Turn a failure into one line that says what a person can do about it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = [
 SEE_STDERR = "the end of its stderr is above"
 
 _STATUS = re.compile(r"\bHTTP (\d{3})\b")
-# The endpoint's, which does not know what else was tried.
+# The endpoint gives this advice without knowing what else was tried.
 _OWN_ADVICE = re.compile(r"[;:] it (wants a token|does not accept this login).*")
 _WITH_TLS = ("https://", "wss://", "tls://")
 _MAYBE_CERTIFICATE = "it may demand a client certificate: --client-cert FILE; else look into its log"
@@ -39,7 +39,7 @@ _PATHS = ("/mcp", "/sse")
 
 
 class CheckFailed(Exception):
-    """Something does not work: what was seen, and what to try next."""
+    """Something does not work: what the test saw, and what to try next."""
 
     def __init__(self, reason: str, advice: str = "") -> None:
         super().__init__(reason)
@@ -52,7 +52,7 @@ class CheckFailed(Exception):
 
 
 def explain_connection(name: str, failure: Exception, timeout: float) -> CheckFailed:
-    """Say why there is no connection to ``name``, from the failure or what caused it."""
+    """Explain why there is no connection to ``name``, from the failure or its cause."""
     for exc in reversed(list(_causes(failure))):
         if isinstance(exc, TimeoutError):
             advice = "check the address, and whether a firewall is in between"
@@ -62,7 +62,7 @@ def explain_connection(name: str, failure: Exception, timeout: float) -> CheckFa
             return CheckFailed(f"{name}: cannot connect: {seen}", advice)
         if isinstance(exc, (OSError, UnicodeError)):
             return CheckFailed(f"{name}: cannot connect: {describe(exc)}", _advice_for(exc))
-    status = getattr(failure.__cause__, "status", None)  # of an HTTP server that refuses to become a WebSocket
+    status = getattr(failure.__cause__, "status", None)  # from an HTTP server that refuses the upgrade to WebSocket
     if status:
         return CheckFailed(str(failure), _advice_for_status(status, name, has_token=False))
     is_left = name.startswith(_WITH_TLS) and "closed the connection" in str(failure)
@@ -89,7 +89,7 @@ def _advice_for(exc: OSError | UnicodeError) -> str:
 
 
 def explain_command(name: str, fault: str) -> CheckFailed:
-    """Say why a command cannot be started; ``fault`` ends with what to do about it, if there is anything."""
+    """Explain why a command cannot start; ``fault`` may end with what to do about it."""
     if _HOST_AND_PORT.fullmatch(name):
         return CheckFailed(
             f"{name}: there is no such command", f"a server's address is tcp://{name} or http://{name}/mcp"
@@ -99,7 +99,7 @@ def explain_command(name: str, fault: str) -> CheckFailed:
 
 
 def explain_refusal(name: str, error: dict[str, Any], url: str | None, *, has_token: bool) -> CheckFailed:
-    """Say why the server, or the endpoint before it, refused the handshake."""
+    """Explain why the server, or the relay's endpoint, refused the handshake."""
     message = str(error.get("message", ""))
     status = status_in(error)
     if url is None or status is None:
@@ -116,15 +116,15 @@ def explain_refusal(name: str, error: dict[str, Any], url: str | None, *, has_to
 
 
 def _advice_for_lost(url: str) -> str:
-    """Say what may be the matter with a server that closes the connection before the first answer."""
+    """Explain why a server may close the connection before its first answer."""
     if url.lower().startswith("http:"):
         return "if it speaks TLS, its address begins with https://"
-    # In TLS 1.3 a server turns a client without a certificate away when that takes the handshake for done.
+    # In TLS 1.3 a server rejects a client without a certificate after the client has finished the handshake.
     return _MAYBE_CERTIFICATE if url.lower().startswith(_WITH_TLS) else ""
 
 
 def explain_silence(seen: str, noise: str, *, is_command: bool) -> CheckFailed:
-    """Say what may be the matter with a server that is there and does not answer; ``noise`` is what it printed."""
+    """Explain why a connected server may not answer; ``noise`` is what it printed."""
     if noise:
         return CheckFailed(f"{seen}; on stdout it wrote {noise}", "only messages may be there: let it log to stderr")
     if is_command:
@@ -133,7 +133,7 @@ def explain_silence(seen: str, noise: str, *, is_command: bool) -> CheckFailed:
 
 
 def explain_end(seen: str, method: str, noise: str, *, is_command: bool) -> CheckFailed:
-    """Say what may be the matter with a server that has gone before it answered."""
+    """Explain why a server may end before it answers."""
     if not is_command:
         advice = _MAYBE_CERTIFICATE if seen.startswith(_WITH_TLS) and method in _FIRST else "look into the server's log"
         return CheckFailed(f"{seen}, without an answer to {method}", advice)
@@ -144,7 +144,7 @@ def explain_end(seen: str, method: str, noise: str, *, is_command: bool) -> Chec
 
 
 def explain_error(name: str, method: str, error: dict[str, Any]) -> CheckFailed:
-    """Say that a server refuses what its capabilities promise, or that an answer was lost on the way."""
+    """Explain that a server refuses what its capabilities promise, or that its answer was lost."""
     seen = f"{name}: {method}: {_describe_error(error)}"
     if _is_ours(error):
         return CheckFailed(seen, "look into the server's log")
@@ -152,13 +152,13 @@ def explain_error(name: str, method: str, error: dict[str, Any]) -> CheckFailed:
 
 
 def _is_ours(error: dict[str, Any]) -> bool:
-    """Tell whether an error was made by a relay, which says whether the request was delivered."""
+    """Tell whether a relay made an error: its errors say whether the request was delivered."""
     data = error.get("data")
     return isinstance(data, dict) and "delivered" in data
 
 
 def status_in(error: dict[str, Any]) -> int | None:
-    """Return the HTTP status that an error of our endpoints speaks of."""
+    """Return the HTTP status in an error that the relay's endpoints made."""
     data = error.get("data")
     if isinstance(data, dict) and isinstance(data.get("status"), int):
         return int(data["status"])
@@ -193,18 +193,18 @@ def _advice_for_status(status: int, url: str, *, has_token: bool) -> str:
         return "too many requests: wait and try again"
     if status >= 500:
         return "the server, or a gateway before it, has failed: look into its log"
-    return ""  # a redirect's message says it
+    return ""  # the message of a redirect says it
 
 
 def _other_paths(url: str) -> str:
     parts = urlsplit(url)
     origin = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-    paths = _PATHS[:1] if parts.scheme in ("ws", "wss") else _PATHS  # /sse is HTTP's alone
+    paths = _PATHS[:1] if parts.scheme in ("ws", "wss") else _PATHS  # /sse is for HTTP only
     others = [origin + path for path in paths if path != parts.path.rstrip("/")]
     return "try " + " or ".join(others) if others else "check the address"
 
 
 def shown(text: str, longest: int = 120) -> str:
-    """Return a stranger's text as it may stand on a terminal: no control characters, not long."""
+    """Return a peer's text for a terminal: shortened, without control characters."""
     text = text if len(text) <= longest else text[:longest] + "…"
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)

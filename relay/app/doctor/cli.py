@@ -1,6 +1,6 @@
-"""``mcp-relay test TARGET``: look at a server as a client would, and say what is there.
+"""``mcp-relay test TARGET``: look at a server as a client would, and report what is there.
 
-No protocol is on our stdout here: it carries the report, and stderr the reason of a failure.
+stdout carries the report here, not the protocol; stderr carries the reason of a failure.
 """
 
 from __future__ import annotations
@@ -59,11 +59,11 @@ The report is on stdout. If something is wrong: exit code 1, and one line on std
 """
 
 
-# The words.
+# The arguments.
 
 
 def build_parser(*, is_of_connect: bool = False) -> argparse.ArgumentParser:
-    """Return what reads the words of this command, or those that mcp-connect has for it."""
+    """Return the parser of this command's arguments, or of mcp-connect's arguments for it."""
     parser = Parser(
         prog="mcp-relay test",
         usage="mcp-relay test [OPTIONS] URL\n       mcp-relay test [OPTIONS] [--] COMMAND [ARG…]\n"
@@ -97,7 +97,7 @@ def build_parser(*, is_of_connect: bool = False) -> argparse.ArgumentParser:
 
 
 def _parse(args: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-    """Return the options and the words of the target. Raises ConfigError."""
+    """Return the options and the target. Raises ConfigError."""
     own_args, rest = split_command(args)
     is_of_connect = any(word == "--endpoint" or word.startswith("--endpoint=") for word in own_args)
     parser = build_parser(is_of_connect=is_of_connect)
@@ -119,7 +119,7 @@ def _parse(args: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
 
 
 def command(args: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
-    """Return the job that these words ask for. Raises ConfigError."""
+    """Return the job that these arguments ask for. Raises ConfigError."""
     options, target = _parse(args)
     check_names(options)
     if not target:
@@ -170,7 +170,7 @@ def command(args: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
 
 
 async def check(settings: DoctorSettings, sink: StderrSink, *, wants_json: bool = False) -> int:
-    """Look at the server, report, and return the exit code. Raises ConfigError if the target is no address."""
+    """Test the server, print the report, and return the exit code. Raises ConfigError if the target is no address."""
     output = ChildOutput(os.path.basename(settings.target[0]), sink, settings.secrets)
     examination = Examination(settings, output)
     failure: CheckFailed | None = None
@@ -198,14 +198,14 @@ async def check(settings: DoctorSettings, sink: StderrSink, *, wants_json: bool 
 
 
 class _Once(logging.Filter):
-    """Lets each warning through once: a server may be connected to twice, for the two eras."""
+    """Lets each warning through once: the test may connect twice, once for each era."""
 
     def __init__(self) -> None:
         super().__init__()
         self._seen: set[str] = set()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Tell whether a record is new, or finer than a warning."""
+        """Tell whether a record is new, or below a warning."""
         text = record.getMessage()
         is_new = record.levelno < logging.WARNING or text not in self._seen
         self._seen.add(text)

@@ -1,6 +1,6 @@
-"""What the relay asks a server on its own account: one request at a time, over any endpoint.
+"""A client that sends one request at a time over any endpoint.
 
-Only ``mcp-relay test`` does; nothing that is relayed comes through here.
+Only ``mcp-relay test`` uses it; relayed frames never pass here.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ __all__ = ["Response", "Client"]
 
 Json = dict[str, Any]
 
-_LAST_WORDS = 1.0  # seconds from a send that failed to the end of what the server sends
+_LAST_WORDS = 1.0  # seconds that the server may still send after a failed send
 
 
 class Echoed(EndpointBroken):
-    """A peer has sent our own request back."""
+    """A peer sent the relay's own request back."""
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What became of a request: a result, or else an error."""
+    """The answer to a request: a result, or else an error."""
 
     result: Json | None
     error: Json
     seconds: float
-    """From the request to here."""
+    """From the request to its answer."""
 
 
 class Client:
-    """Asks, and reads until the answer is there; what the server asks meanwhile is answered or refused."""
+    """Sends a request and reads until its answer comes; answers pings and refuses other requests meanwhile."""
 
     def __init__(self, endpoint: Endpoint, frame_log: FrameLog) -> None:
-        """Speak to ``endpoint``, which the caller closes."""
+        """Talk over ``endpoint``, which the caller closes."""
         self._endpoint = endpoint
         self._frame_log = frame_log
         self._numbers = itertools.count(1)
@@ -73,7 +73,7 @@ class Client:
             await self._send(frame)
 
     def first_answer(self) -> Response | None:
-        """Return the answer to the first request, which may have come too late for whoever asked."""
+        """Return the answer to the first request, which may have come after its timeout."""
         return self._answers.get(1)
 
     async def _send(self, frame: Frame) -> None:
@@ -81,7 +81,7 @@ class Client:
         try:
             await self._endpoint.send((frame,))
         except RelayError:
-            # How it ended says more than that it listens no more.
+            # The reason of its end says more than the failed send.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LAST_WORDS):
                     while True:
@@ -113,7 +113,7 @@ class Client:
 
 def _read(raw: bytes) -> tuple[Json | None, Json]:
     try:
-        # Not msgspec: halves of surrogate pairs are legal in names, and it reads none.
+        # Not msgspec: names may hold halves of surrogate pairs, which it rejects.
         body = json.loads(raw)
     except (ValueError, RecursionError) as exc:
         return None, {"message": f"an answer that cannot be read: {exc}"}

@@ -1,4 +1,4 @@
-"""What a command says beside the protocol while it is tested."""
+"""The output of a command beside the protocol, while it is tested."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from relay.app.log.stderr import StderrSink
 __all__ = ["ChildOutput"]
 
 _KEPT_STDERR = 16 * 1024
-_SHOWN_STDERR = 12  # lines: the last ones say why it has ended
+_SHOWN_STDERR = 12  # lines: the last ones say why it ended
 _SHOWN_NOISE = 5  # lines
 _LAST_WORDS = 0.3  # seconds for the end of a child's stderr, which grandchildren may hold open
 
 
 class ChildOutput(ChildStderr):
-    """A child's stderr, shown only if something is wrong, and the lines of its stdout that are no messages."""
+    """A child's stderr, shown only after a failure, and the lines of its stdout that are not messages."""
 
     def __init__(self, name: str, sink: StderrSink, secrets: Sequence[str] = ()) -> None:
         """Show lines as ``[name] line``; call ``open`` before ``fd`` is used."""
@@ -36,7 +36,7 @@ class ChildOutput(ChildStderr):
         self._kept = (self._kept + data)[-_KEPT_STDERR:]
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Know that no more will come."""
+        """Note that no more will come."""
         self._ended.set()
 
     def take_noise(self, line: bytes) -> None:
@@ -46,12 +46,12 @@ class ChildOutput(ChildStderr):
             self._noise.append(line)
 
     def forget(self) -> None:
-        """Begin anew, with another child."""
+        """Start again with another child."""
         self._kept, self.noise = b"", 0
         self._noise.clear()
 
     def describe_noise(self) -> str:
-        """Return what was on stdout that is no message; empty if nothing was."""
+        """Return the noise on stdout in short; empty if there was none."""
         if not self.noise:
             return ""
         first = repr(shown(self._noise[0][:200].strip().decode("utf-8", "replace")))
@@ -63,11 +63,13 @@ class ChildOutput(ChildStderr):
             self.show(line)
 
     async def show_last_output(self) -> bool:
-        """Show the end of its stderr, once the child has gone; return whether there was any."""
+        """Show the end of its stderr once the child has ended; return whether there was any."""
         if self.fd < 0:
             return False
         with open(os.devnull, "wb") as nothing:  # noqa: ASYNC230 - the null device
-            os.dup2(nothing.fileno(), self.fd, inheritable=False)  # the last write end, but for grandchildren's
+            os.dup2(
+                nothing.fileno(), self.fd, inheritable=False
+            )  # the last write end, unless grandchildren hold one
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LAST_WORDS):
                 await self._ended.wait()

@@ -1,4 +1,4 @@
-"""What a port speaks that has not answered as plain TCP: a TLS handshake is tried, and an HTTP request."""
+"""Find out what a silent TCP port speaks: try a TLS handshake, and an HTTP request."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import ssl
 
 __all__ = ["speaks_http", "speaks_tls"]
 
-_PATIENCE = 0.5  # seconds for each: it is there, and has had its time before
+_PATIENCE = 0.5  # seconds for each: the port is open, and has had its time before
 
 
 async def speaks_tls(host: str, port: int) -> bool:
     """Tell whether a server takes a TLS handshake, whatever its certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE  # nothing is said there
+    context.verify_mode = ssl.CERT_NONE  # no data is sent
     try:
         async with asyncio.timeout(_PATIENCE):
             _, writer = await asyncio.open_connection(host, port, ssl=context)

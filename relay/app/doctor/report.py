@@ -1,4 +1,4 @@
-"""What ``mcp-relay test`` has found of a server, as lines for a person or as JSON for a program."""
+"""The report of ``mcp-relay test``, as lines for a person or as JSON for a program."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TIMED = {
 
 @dataclass(slots=True)
 class Listing:
-    """The names in a list, and whether they are all."""
+    """The names in a list, and whether the list is complete."""
 
     names: list[str] = field(default_factory=list)
     is_complete: bool = True
@@ -31,7 +31,7 @@ class Listing:
 
 @dataclass(slots=True)
 class Found:
-    """What is known so far; what is None was not found out."""
+    """The findings so far; None stands for unknown."""
 
     target: str
     transport: str | None = None
@@ -43,7 +43,7 @@ class Found:
     """The revision that the answer to ``initialize`` names."""
     milliseconds: dict[str, float] = field(default_factory=dict)
     lists: dict[str, Listing | None] = field(default_factory=dict)
-    """What is offered, by kind; None for what the server's capabilities do not name."""
+    """The server's lists, by kind; None for a kind that its capabilities do not name."""
     noise: int = 0
     """Lines on a command's stdout that are not JSON-RPC."""
 
@@ -78,7 +78,7 @@ def _listing_as_json(listing: Listing | None) -> dict[str, object] | None:
 
 
 def as_lines(found: Found, failure: CheckFailed | None) -> list[str]:
-    """Return a line for each thing that is known; none if nothing is."""
+    """Return a line for each finding."""
     rows = list(_rows(found))
     if not rows:
         return []

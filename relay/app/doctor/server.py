@@ -44,14 +44,14 @@ _TRANSPORTS = {
 
 
 class Server:
-    """One server, to which several connections may be made one after the other."""
+    """One server, to which the test connects once or several times."""
 
     def __init__(self, settings: DoctorSettings, output: ChildOutput, found: Found) -> None:
         """Note in ``found`` what each connection shows; ``output`` takes what a command writes beside the protocol."""
         self.url = settings.target if isinstance(settings.target, str) and is_url(settings.target) else None
         """The address, if it is an HTTP URL."""
         self.began = 0.0
-        """When the last connection was begun, by ``time.monotonic``."""
+        """When the last connection began, by ``time.monotonic``."""
         self._settings = settings
         self._timeout = settings.timeout
         dialling = settings.dialling
@@ -94,7 +94,7 @@ class Server:
                 stderr=self._output,
                 may_refuse=False,
             )
-        except ConfigError as exc:  # here it is what the test has found, and no mistake of the command line's
+        except ConfigError as exc:  # a finding of the test, not a mistake on the command line
             raise explain_command(target[0], str(exc)) from exc
         self._found.transport = "stdio"
         return self._child.endpoint()
@@ -129,7 +129,7 @@ class Server:
 
     @contextlib.contextmanager
     def explaining(self, method: str) -> Iterator[None]:
-        """Turn an answer that does not come into what a person can do about it."""
+        """Turn a missing answer into advice for a person."""
         name, is_command = self._found.target, self._child is not None
         try:
             yield
@@ -142,7 +142,7 @@ class Server:
             raise explain_end(str(exc), method, self._output.describe_noise(), is_command=is_command) from exc
 
     async def advice_of_port(self) -> str:
-        """Say what is behind a TCP address that is there and has answered nothing, if it is no bare TCP."""
+        """Return what a silent TCP port speaks, if that is not plain MCP."""
         if self._found.revisions or self._opened is None or not self._found.target.startswith("tcp://"):
             return ""
         from relay.app.doctor.port import speaks_http, speaks_tls
@@ -156,7 +156,7 @@ class Server:
         return ""
 
     async def aclose(self) -> None:
-        """Let go of the command."""
+        """Release the command."""
         if self._child is not None:
             await self._child.aclose()
 
@@ -164,8 +164,8 @@ class Server:
 async def _try_connection(url: str, options: DiallingOptions) -> float | None:
     """Connect to where ``url`` is, and close; return how long that took. Raises EndpointUnavailable.
 
-    An HTTP endpoint has no connection of its own that could be timed, and tells of its failures in words only. None
-    where a proxy is in use: there it is the proxy that connects.
+    An HTTP endpoint has no connection of its own to time, and reports failures in words only. None behind a proxy,
+    which makes the connection itself.
     """
     from relay.endpoints.http.address import read_url
     from relay.endpoints.http.client.proxy import proxy_for

@@ -31,17 +31,17 @@ Json = dict[str, Any]
 _CLIENT = {"name": "mcp-relay test", "version": __version__}
 
 # MCP 2026-07-28, stdio, "Backward Compatibility": legacy servers may never answer what comes before `initialize`. A
-# program that is only slow to start is not asked twice: its answer is taken when it comes.
+# program that is only slow to start is not asked twice: its late answer counts.
 _DISCOVERY_WAIT = 3.0
 _MAX_PAGES = 100
 _MAX_NAMES = 10_000
 
 
 class Examination:
-    """One look at one server."""
+    """One test of one server."""
 
     def __init__(self, settings: DoctorSettings, output: ChildOutput) -> None:
-        """Show ``output`` what a command says beside the protocol."""
+        """Give ``output`` what a command writes beside the protocol."""
         self.found = Found(shown_address(settings.target) if isinstance(settings.target, str) else settings.target[0])
         self._timeout = settings.timeout
         self._dialling = settings.dialling
@@ -71,10 +71,10 @@ class Examination:
                 await self._initialize_or_be_late(client)
                 await self._ask_around(client, is_modern=self.found.negotiated is None)
                 return
-        # A connection serves the era that it was opened in (2026-07-28, stdio): the other one is asked by another.
+        # A connection serves one era (2026-07-28, stdio): a second connection tests the other.
         if self.found.discovered:
             self._deadline = time.monotonic() + self._timeout
-            with contextlib.suppress(CheckFailed):  # it is modern and works: nothing is wrong
+            with contextlib.suppress(CheckFailed):  # the server is modern and works: nothing is wrong
                 async with self._server.connected() as client:
                     await self._initialize(client)
             return
@@ -86,15 +86,15 @@ class Examination:
     # The handshakes.
 
     async def _discover(self, client: Client, version: str = MODERN_VERSION) -> bool:
-        """Ask in the modern way; return whether the server speaks it."""
+        """Send ``server/discover``; return whether the server is modern."""
         within = min(_DISCOVERY_WAIT, self._timeout / 2)
         try:
             answer = await client.ask("server/discover", {"_meta": modern_meta(version, _CLIENT)}, within)
         except TimeoutError:
-            self._needs_connection = self._server.url is not None  # what is asked there must not wait behind this
+            self._needs_connection = self._server.url is not None  # the next request must not wait behind this one
             return False
         except RelayError:
-            self._needs_connection = True  # it was too much for the server: only `initialize` for it, then
+            self._needs_connection = True  # the server cannot take it: send only `initialize`, then
             return False
         supported = _strings(_members(answer.error.get("data")).get("supported"))
         newer = [one for one in supported if one > MODERN_VERSION]
@@ -117,7 +117,7 @@ class Examination:
         return True
 
     async def _initialize_or_be_late(self, client: Client) -> None:
-        """Ask in the old way, for what is left of the time; a late answer to ``server/discover`` is as good."""
+        """Send ``initialize`` within the time left; a late answer to ``server/discover`` will do, too."""
         try:
             await self._initialize(client)
         except CheckFailed:
@@ -154,7 +154,7 @@ class Examination:
         )
         error = answer.error or {"message": "an answer without a protocolVersion"}
         if "status" in _members(self._refusal.get("data")) and "status" not in _members(error.get("data")):
-            error = self._refusal  # what was said to POST is clearer than what was said to the GET of HTTP+SSE
+            error = self._refusal  # the answer to POST is clearer than the one to the GET of HTTP+SSE
         failure = explain_refusal(self.found.target, error, self._server.url, has_token=has_token)
         if self._server.url is not None and self._dialling.transport != "auto":
             failure.advice += f"{'; ' if failure.advice else ''}without --transport it is found out what it speaks"

@@ -1,1 +1,1 @@
-"""The options of the command line, and what is checked of their values."""
+"""The options of the command line, and the checks of their values."""

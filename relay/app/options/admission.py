@@ -1,4 +1,4 @@
-"""Who may come to a listener: the options that say so, and what is checked of their values."""
+"""The options that say which clients a listener admits, and the checks of their values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ANY_PAGE = "--allow-origin '*': any web page that your browser shows can use you
 
 
 def add_admission_options(group: Any) -> None:
-    """Add whom a listener admits."""
+    """Add the options of admission."""
     group.add_argument(
         "--allowed-host", action="append", default=[], metavar="HOST[:PORT]",
         help="a name under which clients reach this server (repeatable)",
@@ -36,7 +36,7 @@ def add_admission_options(group: Any) -> None:
 
 
 def check_admission(options: argparse.Namespace) -> None:
-    """Look at the values; argparse may have taken other words for them. Raises ConfigError."""
+    """Check the values: argparse may have taken other arguments for them. Raises ConfigError."""
     for origin in options.allow_origin:
         if origin != "*" and not is_origin(origin):
             raise ConfigError(
@@ -54,5 +54,5 @@ def check_admission(options: argparse.Namespace) -> None:
 
 
 def open_hosts(listens: Iterable[ListenSpec]) -> list[str]:
-    """Return the addresses to listen on that other machines may reach."""
+    """Return the hosts to listen on that other machines can reach."""
     return sorted({spec.host for spec in listens if spec.kind in ("http", "tcp") and not is_loopback(spec.host)})

@@ -1,6 +1,6 @@
-"""Files with certificates and keys become TLS contexts, or one line that says what is wrong with which of them.
+"""Turn files with certificates and keys into TLS contexts, or into one line that names the wrong file and why.
 
-OpenSSL reads the files; why it would not is looked for only then. Only TLS 1.2 and later are spoken.
+OpenSSL reads the files; the relay looks for the reason only if that fails. TLS 1.2 is the oldest version spoken.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ logger = logging.getLogger("relay")
 
 
 class _ToldSSLObject(ssl.SSLObject):
-    """One connection's TLS, which says why a client was not let in: the event loop would keep that to itself."""
+    """The TLS of one connection; it logs why a handshake failed, which the event loop would not."""
 
     def do_handshake(self) -> None:
-        """Go on with the handshake."""
+        """Continue the handshake."""
         try:
             super().do_handshake()
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
@@ -37,7 +37,7 @@ class _ListeningContext(ssl.SSLContext):
 
 
 class _Encrypted(Exception):
-    """OpenSSL asks for the password of a key; left to itself it would ask the terminal."""
+    """OpenSSL asks for the password of a key; by default it would ask on the terminal."""
 
 
 def listening_context(cert: str, key: str | None, client_ca: str | None) -> ssl.SSLContext:
@@ -83,7 +83,7 @@ def _load_authorities(context: ssl.SSLContext, flag: str, path: str) -> None:
 
 
 def _load_pair(context: ssl.SSLContext, cert_flag: str, cert: str, key_flag: str, key: str | None) -> None:
-    flag, path = (cert_flag, cert) if key is None else (key_flag, key)  # where the key is
+    flag, path = (cert_flag, cert) if key is None else (key_flag, key)  # the file that holds the key
     try:
         context.load_cert_chain(cert, key, password=_refuse_to_ask)
     except _Encrypted as exc:
@@ -103,7 +103,7 @@ def _refuse_to_ask() -> NoReturn:
 
 
 def _check_pem(flag: str, path: str, label: str, what: str) -> None:
-    """See that a file can be read and has a part of this kind in it. Raises ConfigError."""
+    """Check that a file can be read and holds a part of this kind. Raises ConfigError."""
     try:
         with open(path, "rb") as file:
             text = file.read(4 * 1024 * 1024)

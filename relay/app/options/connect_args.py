@@ -1,4 +1,4 @@
-"""The words of mcp-connect (SURFACES.md §2.3): how it names a server, and what it is told of each.
+"""The arguments of mcp-connect (SURFACES.md §2.3): how it names a server, and the options for each.
 
 A server is an address of any kind, ``host:port`` or a bare port for TCP, or a command, split as a shell would.
 """
@@ -31,7 +31,7 @@ def add_transport_option(group: Any) -> None:
 
 
 def add_server_options(group: Any) -> None:
-    """Add what is said to servers by HTTP."""
+    """Add the headers for servers by HTTP."""
     group.add_argument("-H", dest="pairs", nargs=2, action="append", default=[], metavar=("KEY", "VALUE"))
     group.add_argument("--headers", default="", metavar="K:V,K2:V2", help="send these headers with every request")
     group.add_argument("--auth-token", metavar="TOKEN", help="send Authorization: Bearer TOKEN")
@@ -40,7 +40,7 @@ def add_server_options(group: Any) -> None:
 
 
 def transport_of(options: argparse.Namespace) -> str | None:
-    """Return the transport that was asked for, None if none was. Raises ConfigError."""
+    """Return the transport that the option names; None without the option. Raises ConfigError."""
     transport: str | None = options.transport
     if transport is not None and transport not in TRANSPORTS:
         raise ConfigError(f"--transport: {transport!r} is not one of {', '.join(TRANSPORTS)}")
@@ -48,7 +48,7 @@ def transport_of(options: argparse.Namespace) -> str | None:
 
 
 def parse_target(text: str, flag: str, transport: str | None = None) -> str | list[str]:
-    """Read one server: an address, or the words of a command. Raises ConfigError."""
+    """Read one server: an address, or the arguments of a command. Raises ConfigError."""
     if transport in (None, "http") and (fault := fault_of_scheme(text)):
         raise ConfigError(f"{flag}: {fault}")
     if transport is None and not is_address(text):
@@ -84,7 +84,7 @@ def _as_tcp(text: str, flag: str) -> str:
 
 
 def take_headers(options: argparse.Namespace) -> None:
-    """Put what says headers in mcp-connect's way where the other commands have it. Raises ConfigError."""
+    """Move mcp-connect's options for headers to where the other commands have theirs. Raises ConfigError."""
     pairs = list(options.pairs)
     for one in options.headers.split(",") if options.headers else ():
         name, colon, value = one.partition(":")

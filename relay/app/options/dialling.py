@@ -1,4 +1,4 @@
-"""Options become values: how to reach servers, and how to listen."""
+"""Turn options into values: how to reach servers, and how to listen."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def dialling_of(
 def listening_of(
     options: argparse.Namespace, listens: Sequence[ListenSpec], paths: HttpPaths = DEFAULT_PATHS
 ) -> ListeningOptions:
-    """Return what the listeners at these addresses have in common. Raises ConfigError."""
+    """Return the options that the listeners at these addresses share. Raises ConfigError."""
     return ListeningOptions(
         allowed_hosts=options.allowed_host,
         allowed_origins=options.allow_origin,

@@ -36,7 +36,7 @@ def _check_header_value(what: str, value: str) -> None:
 
 
 def warn_of_headers(options: argparse.Namespace) -> None:
-    """Say which headers are ignored."""
+    """Warn about each header that the relay ignores."""
     for name, _ in options.headers:
         if name.lower() in HEADERS_IGNORED:
             logger.warning("-H %s is set by the transport itself: ignored", name)

@@ -1,4 +1,4 @@
-"""The options that say how much, how many and how long: what becomes of each is one of ``Limits``."""
+"""The options for sizes, counts and times; each sets one of ``Limits``."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def add_http_limits(group: Any) -> None:
 
 
 def add_drain_timeout(group: Any) -> None:
-    """Add how long the end waits for what is in flight."""
+    """Add how long a shutdown waits for requests in flight."""
     group.add_argument(
         "--drain-timeout", type=seconds, metavar="S",
         help="how long SIGTERM, or the end of stdin, waits for answers (default 20)",
@@ -67,6 +67,6 @@ def _above_zero(text: str) -> float:
 
 
 def limits_of(options: argparse.Namespace) -> Limits:
-    """Return the limits that were asked for, and the others as by default."""
+    """Return the limits that options set; the others have their defaults."""
     given = {name: getattr(options, option, None) for option, name in _FIELDS.items()}
     return dataclasses.replace(DEFAULT_LIMITS, **{name: value for name, value in given.items() if value is not None})

@@ -1,4 +1,4 @@
-"""The options of the log, and the log that they ask for."""
+"""The options of the log, and the set-up of the log."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
 def _level(text: str) -> str:
-    """Read a level in any case; mcp-connect's names for two of them are taken too."""
+    """Read a level in any case; mcp-connect's names for two levels are accepted, too."""
     return {"TRACE": "DEBUG", "WARN": "WARNING"}.get(text.upper(), text.upper())
 
 
 def add_log_options(group: Any) -> None:
-    """Add how much is said on stderr."""
+    """Add how much the relay logs."""
     group.add_argument("--log-level", type=_level, choices=_LEVELS, default="WARNING", help="default WARNING")
     group.add_argument("--debug", action=argparse.BooleanOptionalAction, help="log every frame; wins over --log-level")
 
 
 def add_log_to(group: Any) -> None:
-    """Add who is told of warnings, where the client is at own stdio."""
+    """Add where warnings go if the client is on own stdio."""
     group.add_argument(
         "--log-to", choices=("stderr", "client"), default="stderr",
         help="on own stdio: tell the client of warnings, once its handshake is over, by notifications/message",
@@ -36,7 +36,7 @@ def add_log_to(group: Any) -> None:
 
 
 def refuse_log_to_client(options: argparse.Namespace) -> None:
-    """See that nobody waits for warnings that cannot come. Raises ConfigError."""
+    """Reject ``--log-to client`` where no client is on own stdio. Raises ConfigError."""
     if options.log_to == "client":
         raise ConfigError(
             "--log-to client is for a client on own stdio: mcp-relay URL, or --listen stdio: and no other; "
@@ -45,5 +45,5 @@ def refuse_log_to_client(options: argparse.Namespace) -> None:
 
 
 def begin_log(options: argparse.Namespace, secrets: Iterable[str], sink: StderrSink) -> None:
-    """Log to ``sink`` at the level that was asked for."""
+    """Log to ``sink`` at the level of the options."""
     set_up_logging(logging.DEBUG if options.debug else getattr(logging, options.log_level), secrets, sink)

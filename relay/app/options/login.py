@@ -1,4 +1,4 @@
-"""Who the relay is for the server at a URL: the options of sparfenyuk's mcp-proxy, as headers or as a login."""
+"""How the relay logs in to the server at a URL: the options of sparfenyuk's mcp-proxy, as headers or as a login."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def add_login_options(group: Any) -> None:
 
 
 def log_in(options: argparse.Namespace, headers: dict[str, str]) -> tuple[dict[str, str], Login | None]:
-    """Return the headers that a login leaves or adds, and what of it no header can say. Raises ConfigError."""
+    """Return the headers with those of the login, and the login itself if it needs more. Raises ConfigError."""
     _check_complete(options)
     if options.client_id is None and options.username is None:
         return headers, None
@@ -65,7 +65,7 @@ def _listed(flags: dict[str, str]) -> str:
 
 
 def hidden_by_login(options: argparse.Namespace, headers: dict[str, str]) -> list[str]:
-    """Return what says who we are in vain, as a login says it better: for a warning each."""
+    """Return a warning for each credential that another one overrides."""
     if options.client_id is None and options.username is None:
         return []
     used = "--client-id" if options.client_id is not None else "--username"
@@ -76,6 +76,6 @@ def hidden_by_login(options: argparse.Namespace, headers: dict[str, str]) -> lis
 
 
 def token_urls(login: Login | None) -> list[str]:
-    """Return where a login gets tokens: TLS there is as the options about it say."""
+    """Return the URLs where a login gets tokens: the options of TLS apply to them, too."""
     token_url = getattr(login, "token_url", None)
     return [] if token_url is None else [token_url]

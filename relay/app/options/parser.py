@@ -1,4 +1,4 @@
-"""The parser of every command, and the layers from which options come.
+"""The parser of every command, and the sources of options: arguments, variables, a file, defaults.
 
 Every mistake is a ConfigError: one line that says what to write instead.
 """
@@ -21,14 +21,14 @@ __all__ = ["Parser", "add_config_option", "located", "parse_args", "split_comman
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse whose errors are one line that says what to do next."""
+    """An argparse parser whose errors are one line that says what to do next."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.set_defaults(configured=Configured())
 
     def _print_message(self, message: str, file: Any = None) -> None:
-        """Write a text without keeping to ourselves, as argparse does, that it cannot be written."""
+        """Write a text; unlike argparse, let the caller know if that fails."""
         if message:
             (file or sys.stderr).write(message)
 
@@ -42,11 +42,11 @@ class Parser(argparse.ArgumentParser):
         raise ConfigError(f"{message}; see {self.prog} --help")
 
     def _nearest(self, message: str) -> str:
-        """Return a question after the option that may have been meant by the first that is not known, or nothing."""
+        """Return a hint at the option that the first unknown one may mean, or an empty text."""
         from relay.app.config.document import hint
 
         first = next((word for word in message.split() if word.startswith("--")), "")
-        # Without what they all begin with, which would make any two of them near.
+        # Without the common prefix, which would make any two of them similar.
         near = hint(
             name_part(first).strip("-="), [flag[2:] for flag in self._option_string_actions if flag[:2] == "--"]
         )
@@ -54,7 +54,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class _Once(argparse.Action):
-    """Takes an option that can be given once: of two files one would be passed over in silence."""
+    """Takes an option that can be given once: argparse would silently drop the first of two files."""
 
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, flag: str | None = None
@@ -65,7 +65,7 @@ class _Once(argparse.Action):
 
 
 def add_config_option(group: Any) -> None:
-    """Add where the other options may be written down."""
+    """Add the file that holds other options."""
     group.add_argument(
         "--config", action=_Once, metavar="FILE", help="take options from this TOML or JSON file ($MCP_RELAY_CONFIG)"
     )
@@ -76,9 +76,9 @@ _NOT_OPTIONS = ("MCP_RELAY_LOOP", "MCP_RELAY_FAST", "MCP_RELAY_BUSY_POLL")
 
 
 def parse_args(parser: argparse.ArgumentParser, args: Sequence[str], section: str | None = None) -> argparse.Namespace:
-    """Return the options, and as ``configured`` what else was configured: flags, variables, a file, defaults.
+    """Return the options from arguments, variables, a file and defaults; ``configured`` holds the rest.
 
-    A subcommand has a section of the file and no variables.
+    A subcommand has a section of the file, and no variables.
     """
     is_configured = any(name.startswith(_CONFIGURED_BY) and name not in _NOT_OPTIONS for name in os.environ)
     if is_configured or any(word.startswith("--config") for word in args):
@@ -90,7 +90,7 @@ def parse_args(parser: argparse.ArgumentParser, args: Sequence[str], section: st
 
 @contextlib.contextmanager
 def located(options: argparse.Namespace) -> Iterator[None]:
-    """Let mistakes in the values of options say which file or variable has them."""
+    """Add to an error the file or variable that holds the wrong value."""
     try:
         yield
     except ConfigError as exc:
@@ -102,7 +102,7 @@ def located(options: argparse.Namespace) -> Iterator[None]:
 
 
 def split_command(args: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the words before ``--`` and those after it, which are the command's own."""
+    """Return the arguments before ``--``, and those after it, which are the command's own."""
     if "--" not in args:
         return list(args), []
     cut = args.index("--")

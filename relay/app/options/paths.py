@@ -28,7 +28,7 @@ _OWN = ("/status", "/health")
 
 
 def add_path_options(group: Any) -> None:
-    """Add where clients find what; empty is nowhere."""
+    """Add the path of each service; an empty path turns it off."""
     group.add_argument(
         "--mcp-path", default=MCP, metavar="PATH", help=f"of Streamable HTTP (default {MCP}); '' for none"
     )

@@ -1,4 +1,4 @@
-"""The options of ``mcp-relay`` itself, and its help: words become options and the words of a target."""
+"""The options of ``mcp-relay`` itself, and its help: arguments become options and a target."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ exit codes:
 stdout carries the protocol and nothing else; everything said to people is on stderr.
 """
 
-# Of no use before a URL: said in a warning, as the bridges we replace take them in silence.
+# Without effect before a URL: the relay warns, and goes on, as the bridges it replaces accept them silently.
 FOR_A_COMMAND = {
     **OF_A_CHILD,
     "host": "--host",
@@ -98,7 +98,7 @@ FOR_A_COMMAND = {
 
 
 class _Version(argparse.Action):
-    """Prints the version; it costs 20 ms to find, so it is asked for only then."""
+    """Prints the version, and looks it up only then: that takes 20 ms."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         import relay
@@ -166,7 +166,7 @@ def _add_listen_options(group: Any) -> None:
     add_path_options(group)
 
 
-# What they mean together.
+# What options mean together.
 
 
 def _add_named_options(group: Any) -> None:
@@ -182,9 +182,9 @@ def _add_named_options(group: Any) -> None:
 
 
 def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-    """Return the options and the words of the target: one URL, or a command and its arguments. Raises ConfigError.
+    """Return the options and the target: one URL, or a command and its arguments. Raises ConfigError.
 
-    ``options.listens`` is where to listen, ``options.transport`` how to dial, ``options.unused`` what was in vain.
+    ``options.listens`` is where to listen, ``options.transport`` how to dial, ``options.unused`` what has no effect.
     """
     args, command = split_command(argv)
     parser = build_parser()
@@ -202,7 +202,7 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
 
 
 def _settle(options: argparse.Namespace, parser: argparse.ArgumentParser, *, is_for_address: bool) -> None:
-    """Make of what several options say together one thing each. Raises ConfigError."""
+    """Resolve options that depend on each other. Raises ConfigError."""
     if "LISTEN_PID" in os.environ and not options.listen:
         from relay.app.systemd.sockets import handed_over
 
@@ -219,7 +219,7 @@ def _settle(options: argparse.Namespace, parser: argparse.ArgumentParser, *, is_
 
 
 def _listens(options: argparse.Namespace, *, is_for_address: bool) -> list[ListenSpec]:
-    """Return where clients come from, and leave in ``transport`` only how to dial. Raises ConfigError."""
+    """Return where to listen, and leave in ``transport`` only how to dial. Raises ConfigError."""
     word = _take_listening_transport(options, is_for_address=is_for_address)
     if word is not None and options.listen:
         raise ConfigError(f"--transport {word} says where clients come from, and so does --listen; leave one out")
@@ -236,9 +236,9 @@ def _listens(options: argparse.Namespace, *, is_for_address: bool) -> list[Liste
 
 
 def _take_listening_transport(options: argparse.Namespace, *, is_for_address: bool) -> str | None:
-    """Return what ``--transport`` says of where clients come from, as it does in the FastMCP script; None if nothing.
+    """Return the listening side that ``--transport`` names, as in the FastMCP script; None if it names none.
 
-    ``stdio`` and ``http`` always say that; ``sse`` does where a URL comes with ``--port``, or with
+    ``stdio`` and ``http`` always name it; ``sse`` does where a URL comes with ``--port``, or with
     ``--transport-type``, which says how to dial.
     """
     dialled = {"http": "streamablehttp"}.get(options.transport_type, options.transport_type)

@@ -40,11 +40,11 @@ OF_A_CHILD = {
     "cwd": "--cwd",
     "pass_environment": "--pass-environment",
 }
-"""Options that the other kind of target has no use for, by their attribute."""
+"""Options without effect on the other kind of target, by their attribute."""
 
 
 def add_http_options(group: Any, *, transports: Sequence[str] = ()) -> None:
-    """Add what is said to, and of, a remote server; ``transports`` are words that mean something else besides."""
+    """Add the options of a remote server; ``transports`` are further values that mean something else."""
     group.add_argument(
         "--transport",
         type=str.lower,
@@ -59,7 +59,7 @@ def add_http_options(group: Any, *, transports: Sequence[str] = ()) -> None:
 
 
 def add_child_options(group: Any) -> None:
-    """Add what a command is started with."""
+    """Add the options of a command."""
     group.add_argument(
         "-e", "--env", nargs=2, action="append", default=[], metavar=("KEY", "VALUE"),
         help="set a variable for the command (repeatable)",
@@ -80,7 +80,7 @@ def add_child_options(group: Any) -> None:
 def unused_options(
     parser: argparse.ArgumentParser, options: argparse.Namespace, of_the_other: dict[str, str]
 ) -> list[str]:
-    """Return those options that were given although the target has no use for them, by their flags or their places."""
+    """Return the given options that have no effect on the target, by their flags or their origins."""
     origins = options.configured.origins
     return [
         origins.get(flag, flag)
@@ -90,7 +90,7 @@ def unused_options(
 
 
 def check_names(options: argparse.Namespace) -> None:
-    """Look at the names of headers and variables: argparse may have taken other words for them. Raises ConfigError."""
+    """Check the names of headers and variables: argparse may have taken other words for them. Raises ConfigError."""
     for name, _ in options.headers:
         if not is_header_name(name):
             raise ConfigError(f"-H: {name_part(name)!r} is not a header name; write two words: -H Name 'value'")
@@ -105,7 +105,7 @@ def check_names(options: argparse.Namespace) -> None:
 
 
 def variables_of(options: argparse.Namespace) -> dict[str, str]:
-    """Return what is added to a command's environment: our variables that are named, and those of ``-e``."""
+    """Return the variables for a command: those of the relay that options name, and those of ``-e``."""
     passed = {}
     for name in options.pass_variable:
         if name in os.environ:

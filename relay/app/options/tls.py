@@ -1,6 +1,6 @@
-"""The options about TLS, towards servers and towards clients, and what they say.
+"""The options of TLS, towards servers and towards clients.
 
-The files are read at the start, so that a wrong one is a line on stderr and not a failure of the first client.
+The relay reads the files at start-up, so that a wrong file is a line on stderr and not the first client's failure.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _WITH_TLS = ("https://", "wss://", "tls://")
 
 
 def add_dial_tls_options(group: Any) -> None:
-    """Add whom to trust, and who we are, to servers with TLS."""
+    """Add the options of TLS towards servers."""
     group.add_argument("--ca-file", metavar="FILE", help="trust these authorities (PEM), not the system's")
     group.add_argument("--client-cert", metavar="FILE", help="show this certificate (PEM, its key may be in it)")
     group.add_argument("--client-key", metavar="FILE", help="the key of --client-cert")
@@ -78,7 +78,7 @@ def add_listen_tls_options(group: Any) -> None:
 
 
 def dial_tls(options: argparse.Namespace, addresses: Iterable[str], sink: StderrSink) -> ssl.SSLContext | None:
-    """Return how to speak TLS to servers at these addresses; None: as by default. Raises ConfigError."""
+    """Return the TLS context for servers at these addresses; None: the default. Raises ConfigError."""
     given = [flag for name, flag in _OF_DIALLING.items() if getattr(options, name) is not None]
     if not given:
         return None
@@ -107,7 +107,7 @@ def dial_tls(options: argparse.Namespace, addresses: Iterable[str], sink: Stderr
 
 
 def listen_tls(options: argparse.Namespace, listens: Sequence[ListenSpec]) -> ssl.SSLContext | None:
-    """Return how listeners speak TLS, if they do. Raises ConfigError."""
+    """Return the TLS context of listeners; None: without TLS. Raises ConfigError."""
     if options.tls_cert is None:
         for name, flag in OF_LISTENING.items():
             if getattr(options, name) is not None:
@@ -122,12 +122,12 @@ def listen_tls(options: argparse.Namespace, listens: Sequence[ListenSpec]) -> ss
 
 
 def _can_be_tls(spec: ListenSpec) -> bool:
-    """Tell whether an address is one of the network's: a Unix socket, handed over or not, has no TLS."""
+    """Tell whether an address is on the network: a Unix socket, inherited or not, has no TLS."""
     return spec.kind in ("http", "tcp") and not spec.path
 
 
 def with_tls(listens: Sequence[ListenSpec], options: argparse.Namespace) -> list[ListenSpec]:
-    """Return the addresses as they are with ``--tls-cert``, or without. Raises ConfigError if one cannot be."""
+    """Return the addresses, with TLS if ``--tls-cert`` is given. Raises ConfigError if one needs that option."""
     if options.tls_cert is not None:
         return [dataclasses.replace(one, is_tls=_can_be_tls(one)) for one in listens]
     for one in listens:
@@ -137,7 +137,7 @@ def with_tls(listens: Sequence[ListenSpec], options: argparse.Namespace) -> list
 
 
 def unauthenticated(listens: Sequence[ListenSpec], options: argparse.Namespace) -> list[str]:
-    """Return the hosts beyond this machine where whoever reaches them would be let in.
+    """Return the hosts beyond this machine where anyone who reaches them would be admitted.
 
     A client whose certificate was demanded and verified has been authenticated, on every path of the listener.
     """

@@ -1,4 +1,4 @@
-"""Words of the command line that become numbers: sizes, counts, times, ports."""
+"""Arguments that become numbers: sizes, counts, times, ports."""
 
 from __future__ import annotations
 
