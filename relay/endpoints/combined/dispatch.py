@@ -148,6 +148,8 @@ class Dispatch:
         branch = self.branch_to(place)
         was_full = branch.outbox.is_paused
         call.branch = branch
+        if call.has_waited:
+            self._calls.begin_timer(call)  # its server has had none of the time that it waited for another
         if not call.is_modern and self.home is None:
             self._stay_at(branch)
         branch.outbox.put((call.frame,))

@@ -376,6 +376,17 @@ async def test_what_waits_for_a_server_that_refuses_goes_elsewhere_at_once(
         assert list((await answers(session, 60)).values()) == ["a"] * 60
 
 
+async def test_what_has_waited_for_one_server_has_its_full_time_at_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was given up as the wait ended, though the server that it then went to was well."""
+    monkeypatch.setattr(pool_module, "_PATIENCE", 0.3)
+    async with street("ab", patience=0.3) as town:
+        town.houses[1].is_silent = True
+        session = town.session(is_shared=True)
+        await session.send([ask_modern(number) for number in range(40)])
+        failed = [one["message"] for one in (await answers(session, 40)).values() if isinstance(one, dict)]
+        assert failed == ["the request was lost: b: no answer within 0.3 s"] * 3
+
+
 async def test_what_waits_for_a_first_answer_can_be_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
     """It was not sent, so it surely was not executed; its server is told nothing of it."""
     monkeypatch.setattr(pool_module, "_PATIENCE", 60)
