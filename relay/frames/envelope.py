@@ -40,7 +40,7 @@ class _Envelope(msgspec.Struct):
 
 
 class _BareEnvelope(msgspec.Struct):
-    """The envelope of a large message: nothing of it is built before its size is known."""
+    """The envelope of a large message: no member is built before its size is known."""
 
     id: msgspec.Raw | _Unset = msgspec.UNSET
     method: msgspec.Raw | _Unset = msgspec.UNSET
@@ -100,7 +100,7 @@ def read_whole_head(raw: Text, frame: Counted | None = None) -> Head:
 
 
 def _decode_large(raw: Text) -> _Envelope:
-    """Read the envelope of a large message; its names only if they are no larger than names are."""
+    """Read the envelope of a large message. Raises UNREADABLE if its id or method is too large for a name."""
     bare = _decode_bare_envelope(raw)
     return _Envelope(
         msgspec.UNSET if isinstance(bare.id, _Unset) else read_name(bare.id),
@@ -112,7 +112,7 @@ def _decode_large(raw: Text) -> _Envelope:
 
 
 def _see_to_names(head: Head, mended: Text) -> Head:
-    """Return the head of a message that ``mend`` has changed, if its names are not what was changed of it."""
+    """Return the head of a message that ``mend`` has changed; INVALID if it may have changed a name."""
     mark = _HALF if len(mended) <= BUILT else _BLUNTED
     if any(isinstance(text, str) and mark.search(text) for text in (head.id, head.method, head.token, head.target)):
         return Head(Kind.INVALID, fault="half a surrogate pair in its id or method, or beside escapes in them")
@@ -124,7 +124,7 @@ def _unreadable(exc: Exception) -> Head:
 
 
 def find_messages(raw: Text) -> tuple[Text, list[Span]]:
-    """Return where the members of a batch stand, and the text they can be read in. Raises Malformed, TooMany."""
+    """Return where the messages of a batch stand, and the text to read them in. Raises Malformed, TooMany."""
     try:
         return raw, _spans_of_messages(raw)
     except Malformed:
@@ -194,7 +194,7 @@ def _size(envelope: _Envelope, raw: Text) -> int:
 
 
 def _excess(raw: Text, frame: Counted | None) -> str:
-    return excess(raw) if frame is None else frame.excess()  # to mend a frame changes no count
+    return excess(raw) if frame is None else frame.excess()  # mending changes no count
 
 
 def _notification(envelope: _Envelope, raw: Text, frame: Counted | None) -> Head:
@@ -220,7 +220,7 @@ def _request_token(params: msgspec.Raw) -> RequestId | None:
 
 
 def _name_of(value: msgspec.Raw | _Unset) -> RequestId | None:
-    """Return what names a request; None if it is anything else, or too large."""
+    """Return a name of a request; None if the value is no name, or too large."""
     if value is msgspec.UNSET:
         return None
     try:
@@ -230,11 +230,11 @@ def _name_of(value: msgspec.Raw | _Unset) -> RequestId | None:
 
 
 _SCALAR = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|-?\d++(?:\.\d++)?+(?:[eE][+-]?\d++)?+|null'
-# A scalar that the cut may have shortened is none: what follows it must be there.
+# The cut may have shortened the last scalar, so the byte behind a scalar must be there.
 _LEADING_MEMBER = re.compile(
     rb'\s*[{,]\s*"(jsonrpc|id|method|params|result|error)"\s*:\s*(?:(' + _SCALAR + rb")(?=\s*[,}]))?"
 )
-# What nearly all servers write before a result: one match is 0.5 us, to go from member to member 2.
+# What nearly all servers write before a result: one match takes 0.5 us, a walk from member to member 2.
 _USUAL_ANSWER = re.compile(
     rb'\s*\{\s*"jsonrpc"\s*:\s*"2\.0"\s*,\s*"id"\s*:\s*(' + _SCALAR + rb')\s*,\s*"(?:result|error)"\s*:'
 )
@@ -264,7 +264,7 @@ def _peek_at_answer(raw: Text) -> Head | None:
 
 
 def salvage_head(start: Text, end: Text) -> Head:
-    """Read the head of a message from its first and its last bytes, of each no more than ``ENDS``.
+    """Read the head of a message from its first and last bytes, up to ``ENDS`` of each.
 
     Good for the member orders that real SDKs write (id before or after the payload); else ``Kind.INVALID``.
     """
@@ -280,7 +280,7 @@ def salvage_head(start: Text, end: Text) -> Head:
 
 
 def _look_at_ends(start: Text, end: Text) -> tuple[Kind, bytes | None]:
-    """Return what a message is (a notification is a request here), and how its id is written there."""
+    """Return the kind of a message, RESPONSE or REQUEST (a notification counts as one), and its id as written."""
     leading = _leading_members(start)
     is_answer = "result" in leading or "error" in leading
     if is_answer == (leading.get("method", b"null") != b"null"):
@@ -292,7 +292,7 @@ def _look_at_ends(start: Text, end: Text) -> tuple[Kind, bytes | None]:
 
 
 def _leading_members(start: Text) -> dict[str, bytes | None]:
-    """Return the members up to the first whose value is no scalar, or is cut: that one's value is None."""
+    """Return the members up to the first whose value is no scalar, or is cut; its value is None."""
     found: dict[str, bytes | None] = {}
     position = 0
     while (member := _LEADING_MEMBER.match(start, position, ENDS)) is not None:

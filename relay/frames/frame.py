@@ -51,7 +51,7 @@ class Frame:
         return head
 
     def read_whole(self) -> Head:
-        """Return the head, read from the whole frame: of one from a stranger the ends alone could be made to lie."""
+        """Return the head, read from the whole frame: a stranger could forge the ends alone."""
         head = self._head = read_whole_head(self.raw, self)
         return head
 
@@ -94,7 +94,7 @@ class Frame:
 
 
 def each_message(frames: Iterable[Frame]) -> Iterator[Frame]:
-    """Go through frames message by message: a batch by its members."""
+    """Yield frames message by message: for a batch, its members."""
     for frame in frames:
         if frame.head.kind is BATCH:
             yield from frame.split()

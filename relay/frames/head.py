@@ -49,22 +49,22 @@ class Head(msgspec.Struct, frozen=True, gc=False):  # made for every frame: 0.08
     id: RequestId | None = None
     method: str | None = None
     token: RequestId | None = None
-    """The progress token: a request's own, or the one a ``notifications/progress`` speaks of."""
+    """The progress token of a request or of a ``notifications/progress``."""
     target: RequestId | None = None
-    """The request a ``notifications/cancelled`` speaks of."""
+    """The id of the request that a ``notifications/cancelled`` cancels."""
     members: tuple[Head, ...] = ()
     fault: str = ""
-    """Why the frame is INVALID, in words for its sender."""
+    """Why the frame is INVALID, for a message to its sender."""
     is_json: bool = True
     """False if the bytes are not even JSON."""
     payload_size: int = 0
-    """Bytes of a large message's params, result or error; 0 if it was not looked at."""
+    """Bytes of a large message's params, result or error; 0 if they were not counted."""
     is_excessive: bool = False
-    """Whether it is INVALID because of what it would cost to read; see ``json_cost``."""
+    """Whether it is INVALID because reading it would cost too much; see ``json_cost``."""
 
     @property
     def asks(self) -> bool:
-        """Whether it is a request, or a batch with one in it: whether answers are due."""
+        """Whether answers are due: it is a request, or a batch with a request in it."""
         return self.kind is Kind.REQUEST or any(member.kind is Kind.REQUEST for member in self.members)
 
     @property
@@ -73,8 +73,8 @@ class Head(msgspec.Struct, frozen=True, gc=False):  # made for every frame: 0.08
         return self.members if self.kind is BATCH else (self,)
 
 
-LARGE = 2048  # bytes from which on a look at a message's ends is cheaper than a look at all of it
-ENDS = 4096  # bytes at either end of a large message in which its envelope is looked for
+LARGE = 2048  # bytes above which reading a message's ends is cheaper than reading all of it
+ENDS = 4096  # bytes at either end of a large message that are searched for its envelope
 
 
 class Counted(Protocol):

@@ -18,7 +18,7 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class LineSplitter:
-    """Turn bytes into frames; empty lines are no frames, CRLF ends a line as LF does."""
+    """Turn bytes into frames. Empty lines are skipped; CRLF ends a line as LF does."""
 
     def __init__(self, max_frame_bytes: int) -> None:
         """Frames of up to ``max_frame_bytes`` bytes; a longer line comes out as an ``Oversized``."""
@@ -42,13 +42,13 @@ class LineSplitter:
             if line[-1:] == b"\r":
                 line = line[:-1]
             if line.startswith(_BOM):
-                line = line[len(_BOM) :]  # Windows programs write one, some before each line; JSON has none
+                line = line[len(_BOM) :]  # some Windows programs write one before each line; JSON has none
             if line:
                 frames.append(Frame(line))
         return frames
 
     def forget(self) -> None:
-        """Let go of the unfinished line: nobody will ask for it."""
+        """Drop the unfinished line: no one will ask for it."""
         self._lines.forget()
 
     def finish(self) -> list[Frame | Oversized]:

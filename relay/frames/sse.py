@@ -16,16 +16,16 @@ from relay.frames.lines import KEPT, LineBuffer, Oversized
 __all__ = ["KEEP_ALIVE", "LARGEST_RETRY", "SseDecoder", "SseEvent", "SseLines", "encode_event"]
 
 KEEP_ALIVE = b": keep-alive\n\n"
-"""A comment: keeps middleboxes awake and shows a dead client, and no client sees it as an event."""
+"""A comment: it keeps middleboxes awake and reveals a dead client, and no client takes it for an event."""
 
 LARGEST_RETRY = 999_999_999
-"""Milliseconds, eleven days: no server means more."""
+"""Milliseconds: eleven days. No server means more."""
 
 _BOM = b"\xef\xbb\xbf"
 _CR = 0x0D
 _FIELD_SLACK = 64  # "data: " and other field names before a frame of the largest size
 _MESSAGE = re.compile(rb"(?:(?:event: ?+message|id: ?+([^\r\n\0]{0,200}+))\r?\n){0,2}+data: ?+(?=[{\[])")
-"""What stands before the data of nearly every event that holds a frame."""
+"""The bytes before the data of nearly every event that holds a frame."""
 
 
 class SseEvent(msgspec.Struct, frozen=True, gc=False):  # made for every event: 0.1 us, a dataclass 0.9
@@ -36,20 +36,20 @@ class SseEvent(msgspec.Struct, frozen=True, gc=False):  # made for every event: 
     id: str | None
     """The last event id of the stream, with or before this event."""
     retry: int | None
-    """Milliseconds to wait before reconnecting, if this event said so."""
+    """Milliseconds to wait before reconnecting, if this event sets them."""
     has_bom: bool = False
-    """Whether a byte order mark stood before ``data``, which no JSON has and few clients can read."""
+    """Whether ``data`` began with a byte order mark, which JSON must not have and few clients can read."""
 
 
 class SseLines:
-    """Cut an event stream into its lines, wherever it was cut before."""
+    """Split an event stream into lines, wherever the transport cut it."""
 
     def __init__(self, max_event_bytes: int) -> None:
         """Return lines whole that hold up to ``max_event_bytes`` bytes beside the name of their field."""
         self._lines = LineBuffer(max_event_bytes + _FIELD_SLACK)
         self._after_cr = False
         self.is_started = False
-        """Whether a line has come: a byte order mark is none any more."""
+        """Whether a line has come: only before it is a byte order mark one."""
 
     @property
     def pending(self) -> int:
@@ -58,7 +58,7 @@ class SseLines:
 
     @property
     def is_at_line(self) -> bool:
-        """Whether what comes next begins a line."""
+        """Whether the next byte begins a line."""
         return not self._after_cr and not self._lines.pending
 
     def feed(self, data: bytes) -> list[bytes | Oversized]:
@@ -83,7 +83,7 @@ class SseLines:
 
 
 class SseDecoder:
-    """Turn bytes into events, wherever they were cut."""
+    """Turn bytes into events, wherever the transport cut them."""
 
     # Of the event that is unfinished; set where one begins line by line: many a decoder sees one whole event only.
     _event = ""

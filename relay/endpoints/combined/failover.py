@@ -294,9 +294,10 @@ class Failover:
 
     def _finish_soon_if_quiet(self) -> None:
         """Finish a moment after the end of what was owed, though a server stays: it has been told, and owes nothing."""
-        is_owed = any(not call.is_subscription for call in self._calls)
-        is_quiet = self.has_eof and not is_owed and all(one.has_told_end for one in self._dispatch.branches.values())
-        if is_quiet and not self._is_closed and self._last_words is None:
+        if not self.has_eof or self._is_closed or self._last_words is not None:
+            return
+        are_told = all(branch.has_told_end for branch in self._dispatch.branches.values())
+        if are_told and all(call.is_subscription for call in self._calls):
             grace = min(_LAST_WORDS, self.pool.limits.close_grace)
             self._last_words = asyncio.get_running_loop().call_later(grace, self._finish_quietly)
 
