@@ -4,12 +4,12 @@
 
     await relay.pipe(relay.connect("stdio:"), relay.connect("https://example.com/mcp"))
 
-Floors, each importing only from those below it:
+Layers, each of which imports only from those below it:
 
-    cli.py, app/     words and flags become a running relay
-    pipe.py          the one loop; knows only Endpoint
+    cli.py, app/     turn the command line into a running relay
+    pipe.py          the loop between two endpoints
     endpoints/       all I/O: stdio, children, HTTP, memory
-    routing/, auth/  pure tables; who may speak
+    routing/, auth/  pure tables; who is admitted
     frames/          bytes to frames and back
     errors.py, limits.py
 """
@@ -50,7 +50,7 @@ __all__ = [
 ]
 
 
-# Where the names are that few ask for: importlib.metadata costs 20 ms, a pool of servers 10.
+# The modules of rarely used names: importlib.metadata costs 20 ms, and a pool of servers 10.
 _LATE = {
     "balance": "relay.app.run.failover",
     "fallback": "relay.app.run.failover",
@@ -60,7 +60,7 @@ _LATE = {
 
 
 def __getattr__(name: str) -> Any:
-    """Load a name when somebody asks for it."""
+    """Import a rarely used name at its first use."""
     if name == "__version__":
         from importlib.metadata import version
 

@@ -1,7 +1,7 @@
-"""How many CPUs this process may use at one time: those it may run on, less what its cgroup's quota takes away.
+"""Count the CPUs that this process may use at one time: those of its CPU set, bounded by its cgroup's quota.
 
-``os.sched_getaffinity`` knows nothing of a quota, and a container has one more often than a CPU set: with half a CPU,
-time that is spent on waiting is taken from the work. See cgroups(7) and "CPU Interface Files" of cgroup v2.
+``os.sched_getaffinity`` ignores a quota, and containers more often have a quota than a CPU set. With half a CPU, busy
+waiting takes time from the work. See cgroups(7) and "CPU Interface Files" of cgroup v2.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ _OURS = "/proc/self/cgroup"
 
 
 def usable_cpus(ours: str = _OURS, root: str = _ROOT) -> float:
-    """Return the CPUs this process may use at one time; 0.5 is half the time of one.
+    """Return the CPUs that this process may use at one time; 0.5 is half the time of one.
 
-    ``ours`` names the cgroups of the process, and ``root`` is where they are mounted. What cannot be read limits
-    nothing: it never raises.
+    ``ours`` names the file with the process's cgroups, and ``root`` is their mount point. A file that it cannot read
+    sets no limit. It never raises.
     """
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min([float(allowed), *_quotas(ours, root)])
 
 
 def _quotas(ours: str, root: str) -> Iterator[float]:
-    """Yield the quota of each of our cgroups, and of those around it, in CPUs."""
+    """Yield the quota of each of the process's cgroups and of their parents, in CPUs."""
     for line in _read(ours).splitlines():
         number, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
@@ -39,14 +39,14 @@ def _quotas(ours: str, root: str) -> Iterator[float]:
 
 
 def _upwards(mount: str, path: str) -> Iterator[str]:
-    """Yield the folder of a cgroup and those above it. In a container the path may be one of the host's, not there."""
+    """Yield the folder of a cgroup and those above it; in a container, the host's path may be missing."""
     names = [name for name in path.split("/") if name]
     for length in range(len(names), -1, -1):
         yield "/".join([mount, *names[:length]])
 
 
 def _quota(quota: str = "", period: str = "") -> Iterator[float]:
-    """Yield the quotient of two times in microseconds; nothing if there is no quota (``max``, ``-1``)."""
+    """Yield the quota in CPUs from two times in microseconds; nothing without a quota (``max``, ``-1``)."""
     try:
         microseconds, each = int(quota), int(period)
     except ValueError:

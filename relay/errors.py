@@ -1,16 +1,16 @@
-"""The errors the relay raises; who is at fault is in the type.
+"""The errors that the relay raises; the type says who is at fault.
 
     RelayError
     ├── ConfigError           the operator: a flag, a spec or a file is wrong
     ├── FrameError            a peer: bytes that are not an acceptable JSON-RPC frame
-    │   └── FrameTooLarge     a peer: a frame beyond ``Limits.max_frame_bytes``
-    ├── EndpointUnavailable   a peer that cannot be reached; nothing was sent to it
-    ├── EndpointBroken        a peer that failed after it had been reached
-    │   └── ServerLeftOut     one of several servers that is not asked any more; said once for all its sessions
-    ├── EndpointClosed        this program: the endpoint was closed on our side
+    │   └── FrameTooLarge     a peer: a frame larger than ``Limits.max_frame_bytes``
+    ├── EndpointUnavailable   a peer that the relay cannot reach; it has sent nothing to the peer
+    ├── EndpointBroken        a peer that failed after the relay had reached it
+    │   └── ServerLeftOut     one of several servers, now out of service; logged once for all its sessions
+    ├── EndpointClosed        this program: it used an endpoint that it had closed
     └── EndpointBusy          this program: two tasks receive from one endpoint
 
-Foreign errors (``OSError``, aiohttp's) stop at the endpoint that saw them and are raised on as one of these.
+Foreign errors (``OSError``, aiohttp's) stop at the endpoint that meets them, which raises one of these instead.
 """
 
 __all__ = [
@@ -27,11 +27,11 @@ __all__ = [
 
 
 class RelayError(Exception):
-    """Anything the relay raises on purpose."""
+    """The base of every error that the relay raises on purpose."""
 
 
 class ConfigError(RelayError):
-    """The operator asked for something that cannot be: one line on stderr, exit code 2."""
+    """The operator asked for something impossible: one line on stderr, exit code 2."""
 
 
 class FrameError(RelayError):
@@ -43,20 +43,20 @@ class FrameTooLarge(FrameError):
 
 
 class EndpointUnavailable(RelayError):
-    """The peer cannot be reached; no byte was sent to it."""
+    """The relay cannot reach the peer, and has sent no byte to it."""
 
 
 class EndpointBroken(RelayError):
-    """The peer failed after it had been reached: requests in flight may have been executed."""
+    """The peer failed after the relay had reached it, and may have executed the requests in flight."""
 
 
 class ServerLeftOut(EndpointBroken):
-    """The end of a session whose server is not asked any more; the log has that of the server already."""
+    """A session ended because its server is out of service; the log already names that server."""
 
 
 class EndpointClosed(RelayError):
-    """The endpoint was used after it had been closed on our side."""
+    """The program used an endpoint after it had closed it."""
 
 
 class EndpointBusy(RelayError):
-    """A second task wants to receive from an endpoint that has one receiver."""
+    """A second task receives from an endpoint, which allows only one receiver."""

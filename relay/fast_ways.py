@@ -1,8 +1,13 @@
-"""Whether the relay may take its fast ways: the same rules as the ordinary ways, reached sooner.
+"""Decide whether the relay takes its fast ways, which follow the same rules as the ordinary ways in less time.
 
-They are: an answer in the callback that read the request, requests over connections of our own pool, and frames that
-go from one endpoint to the other without a task. ``MCP_RELAY_FAST=0`` does without them, to find out whether they are
-to blame for a fault. The variable is read when a listener, a client or a pipe begins.
+There are three fast ways:
+
+- the callback that reads a request also answers it;
+- requests go over connections of the relay's own pool;
+- frames go from one endpoint to the other without a task.
+
+``MCP_RELAY_FAST=0`` turns them off, to test whether they cause a fault. Each listener, client and pipe reads the
+variable once, when it starts.
 """
 
 from __future__ import annotations
@@ -15,5 +20,5 @@ _SWITCH = "MCP_RELAY_FAST"
 
 
 def may_be_taken() -> bool:
-    """Tell whether the operator leaves the fast ways on, which is so by default."""
+    """Tell whether the operator has left the fast ways on, as by default."""
     return os.environ.get(_SWITCH) != "0"

@@ -1,8 +1,8 @@
-"""Give the memory of large messages back to the system as soon as they are gone.
+"""Return the memory of large messages to the system as soon as the relay frees them.
 
-glibc takes a block above some size from the system by itself and gives it back when it is freed. But it raises that
-size to that of each such block, up to 32 MiB, and cuts what comes next out of its heap: bodies that grow there side by
-side leave holes when they go. Of 12 strangers who held 16 MiB between them 43 stayed.
+glibc maps a block above a threshold separately, and returns it to the system when it is freed. But glibc raises the
+threshold to the size of each such block, up to 32 MiB, and takes later blocks from its heap. Bodies that grow there
+side by side leave holes. After 12 strangers who together held 16 MiB, 43 MiB stayed.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import sys
 __all__ = ["give_back_large_blocks"]
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
-_LARGE = 512 * 1024  # bytes; two reads of a connection, which are freed at once, are not as much
-_SPARE = 2 * 2**20  # bytes that are free at the end of the heap and may stay
+_LARGE = 512 * 1024  # bytes; more than two reads of a connection, which are freed at once
+_SPARE = 2 * 2**20  # bytes that may stay free at the end of the heap
 
 
 @functools.cache
 def give_back_large_blocks() -> bool:
-    """See to it for as long as the process lives; return whether that takes anything. 3 ms, once.
+    """Fix glibc's thresholds for the life of the process; return whether that succeeded. It takes 3 ms, once.
 
-    Other libraries than glibc have no such size, or one that stays.
+    Other C libraries have no such threshold, or a constant one.
     """
     if not sys.platform.startswith("linux"):
         return False

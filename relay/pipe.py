@@ -1,7 +1,7 @@
-"""The one loop: frames from a to b and from b to a, until both sides have come to their end.
+"""The loop that forwards frames between two endpoints, in both directions, until both sides have finished.
 
-It knows only Endpoint. Batches cross, not single frames: 0.35 against 1.39 µs a frame (uvloop, 200 B). There is no
-queue between the two calls of a direction: ``await send`` is the backpressure.
+It knows only Endpoint. It forwards batches, not single frames: 0.35 against 1.39 µs a frame (uvloop, 200 B). There is
+no queue between the two calls of a direction: ``await send`` is the backpressure.
 """
 
 from __future__ import annotations
@@ -24,36 +24,36 @@ __all__ = ["Observer", "PipeReport", "pipe"]
 
 logger = logging.getLogger("relay")
 
-_BATCH = 64  # frames handed to the sink at a time: how finely a pipe that must end can see that something moves
+_BATCH = 64  # frames for one send; a pipe that is about to end checks for progress in these steps
 
 
 class Observer:
-    """Told what goes on in a pipe; each method does nothing until a subclass says otherwise.
+    """Observes a pipe; each method does nothing unless a subclass overrides it.
 
-    They are called in the pipe's own task, so they must not wait. One that raises is logged, once, and that pipe's
-    observer is told nothing more: the pipe itself goes on as if there were none. One observer may watch many pipes.
+    The pipe calls the methods in its own task, so they must not block. If a method raises, the pipe logs the exception
+    once, stops calling this observer, and keeps forwarding. One observer may watch many pipes.
     """
 
     def pipe_started(self, a: Endpoint, b: Endpoint) -> None:
-        """Hear that a pipe begins; nothing has been received yet."""
+        """Called when a pipe starts, before it has received any frame."""
 
     def frames_forwarded(self, source: Endpoint, sink: Endpoint, frames: Sequence[Frame]) -> None:
-        """Look at frames that go from ``source`` to ``sink``, before anything can come back for them."""
+        """Called with frames from ``source`` to ``sink``, before any answer to them can come back."""
 
     def side_finished(self, side: Endpoint, reason: RelayError | None) -> None:
-        """Hear, once for each side, that nothing more comes from it.
+        """Called once for each side, when no more frames come from it.
 
-        ``reason`` is None if it has finished by itself, its failure if it broke, and EndpointClosed if the pipe closed
-        it: because the other side had gone, or because the pipe was cancelled.
+        ``reason`` is None if the side finished by itself, and its failure if it broke. It is EndpointClosed if the pipe
+        closed the side, because the other side had gone or the pipe was cancelled.
         """
 
     def pipe_ended(self, a: Endpoint, b: Endpoint, report: PipeReport) -> None:
-        """Hear that both sides are closed; called for a pipe that was cancelled, too."""
+        """Called when both sides are closed, also if the pipe was cancelled."""
 
 
 @dataclass(slots=True)
 class PipeReport:
-    """What a pipe carried and how it ended."""
+    """What a pipe forwarded, and how it ended."""
 
     frames_a_to_b: int = 0
     bytes_a_to_b: int = 0
@@ -66,7 +66,7 @@ class PipeReport:
 
 
 class _Watched:
-    """A pipe as its observer sees it: an observer that fails has seen its last."""
+    """Calls the observer of one pipe, until the observer raises."""
 
     def __init__(self, observer: Observer, a: Endpoint, b: Endpoint) -> None:
         self._observer: Observer | None = observer
@@ -92,14 +92,14 @@ class _Watched:
     def _tell(self, told: Callable[..., None], *what: object) -> None:
         try:
             told(*what)
-        except Exception:  # whoever looks on must not break what is looked at
-            logger.exception("%s <-> %s: its observer failed, and is told no more", self._a.name, self._b.name)
+        except Exception:  # an observer must not break its pipe
+            logger.exception("%s <-> %s: the observer failed; the pipe no longer calls it", self._a.name, self._b.name)
             self._observer = None
 
 
 @dataclass(slots=True)
 class _Direction:
-    """One way of a pipe, and what it carried."""
+    """One direction of a pipe, and what it has forwarded."""
 
     source: Endpoint
     sink: Endpoint
@@ -115,16 +115,16 @@ class _Direction:
     timer: asyncio.TimerHandle | None = None
     is_given_up: bool = False
     closed_because: EndpointClosed | None = None
-    """Why the pipe closed the source, if it did."""
+    """Why the pipe closed the source, else None."""
     at_once: SendsAtOnce | None = None
-    """The sink, if it takes frames at once."""
+    """The sink, if it can send at once."""
     is_handing_on: bool = False
     shown: int = 0
-    """Frames that the observer has seen and that come again, as the next ones: they could not be handed on at once."""
+    """The number of next frames that the observer has seen already, because sending them at once failed."""
     bug: Exception | None = None
 
     async def run(self) -> None:
-        """Carry frames until the source has finished or either side has failed."""
+        """Forward frames until the source finishes or either side fails."""
         try:
             await self._carry()
         except asyncio.CancelledError:
@@ -143,17 +143,17 @@ class _Direction:
             watched.side_finished(self.sink, self.sink_failed)
 
     def hand_on_at_once(self) -> None:
-        """Let frames that nobody has to wait for go from source to sink in the callback that brought them.
+        """Forward frames in the callback that brought them, if the sink can send them at once.
 
-        A task in between costs a turn of the loop each way: of 132 us that a call alone costs, 60. Whatever would
-        wait or fail goes through the task, and what comes behind it too.
+        A task in between costs a turn of the loop each way: 60 of the 132 us of a single call. Frames whose sending
+        would wait or fail go through the task, and so do the frames behind them.
         """
         if isinstance(self.source, OffersFrames) and isinstance(self.sink, SendsAtOnce):
             self.at_once = self.sink
             self.source.offer_to(self._hand_on)
 
     def _hand_on(self, frames: Sequence[Frame]) -> bool:
-        # Not an answer within the request: its source may not be ready for it before it has handed that over.
+        # No answer inside the call that forwards its request: the request's source may not be ready for it yet.
         if self.other is not None and self.other.is_handing_on:
             return False
         if self.watched is not None:
@@ -161,8 +161,8 @@ class _Direction:
         self.is_handing_on = True
         try:
             assert self.at_once is not None, "offered to"
-            is_sent = self.at_once.send_at_once(frames)  # found anew: an endpoint may put another's in its place
-        except Exception as exc:  # a bug of ours: it must end this pipe, and not who reads for the source
+            is_sent = self.at_once.send_at_once(frames)  # looked up each time: an endpoint may replace the method
+        except Exception as exc:  # a bug of ours: it must end this pipe, not the source's reader
             self.bug = exc
             if self.task is not None:
                 self.task.cancel()
@@ -207,15 +207,15 @@ class _Direction:
                     batch = frames[start : start + _BATCH] if len(frames) > _BATCH else frames
                     await send(batch)
                     self._count(batch)
-                frames = batch = ()  # not kept until the next ones come
+                frames = batch = ()  # free the frames before the next wait
             except RelayError as exc:
                 self.sink_failed = exc
                 return
 
     def source_ended(self) -> None:
-        """See to it that the end is noticed while ``send`` waits for a sink that takes no more.
+        """Start a timer, so that the pipe ends although ``send`` waits for a sink that does not read.
 
-        Nothing else would: an orphan whose client has left, before a server that does not read.
+        Without it, a relay whose client has left would wait for ever for a server that does not read.
         """
         if self.task is not None and not self.task.done():
             carried = self.frames + (self.other.frames if self.other is not None else 0)
@@ -225,13 +225,13 @@ class _Direction:
         if self.task is None or self.task.done():
             return
         if self.other is not None and carried != self.frames + self.other.frames:
-            self.source_ended()  # something still moves
+            self.source_ended()  # frames still move
         else:
             self.is_given_up = True
             self.task.cancel()
 
     def release(self) -> None:
-        """Let go of the timer and of the other direction."""
+        """Cancel the timer, and drop the reference to the other direction."""
         self.other = None
         if self.timer is not None:
             self.timer.cancel()
@@ -240,11 +240,11 @@ class _Direction:
 async def pipe(
     a: Endpoint, b: Endpoint, *, limits: Limits = DEFAULT_LIMITS, observer: Observer | None = None
 ) -> PipeReport:
-    """Carry frames between two endpoints until both have come to their end; closes both.
+    """Forward frames between two endpoints until both have finished, then close both.
 
-    When one side finishes, the other is told (``send_eof``) and may go on for ``limits.linger`` seconds: late answers
-    still arrive. When one side breaks, the other is closed with that reason, so that each of its open requests gets an
-    error. Cancelling closes both. Never raises RelayError: the report says what happened.
+    When one side finishes, the pipe calls ``send_eof`` of the other, which may continue for ``limits.linger`` seconds,
+    so that late answers arrive. When one side breaks, the pipe closes the other with that reason, so that each of its
+    open requests gets an error. Cancellation closes both. Never raises RelayError: the report says what happened.
     """
     report = PipeReport()
     watched = _Watched(observer, a, b) if observer is not None else None
@@ -283,7 +283,7 @@ async def pipe(
 
 
 async def _finish(tasks: dict[asyncio.Task[None], _Direction], report: PipeReport, a: Endpoint, limits: Limits) -> None:
-    """See both directions to their end: after the first, the other has its time, then its source is closed."""
+    """Wait for both directions; after the first has ended, give the other ``linger`` seconds, then close its source."""
     done, running = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     first = tasks[next(iter(done))]
     ended = first.sink if first.sink_failed else first.source
@@ -295,12 +295,12 @@ async def _finish(tasks: dict[asyncio.Task[None], _Direction], report: PipeRepor
         other = tasks[next(iter(running))]
         if not next(iter(running)).done():
             other.closed_because = EndpointClosed(f"{other.source.name}: {first.source.name} has ended")
-            # Its open requests get their errors and come out of receive(), so the direction still runs to its end.
+            # Its open requests get errors, which receive() returns, so the direction still runs to its end.
             await other.source.aclose(report.failure or EndpointBroken(f"{first.source.name} has ended"))
             _, stuck = await asyncio.wait(running, timeout=limits.close_grace)
             for task in stuck:
                 task.cancel()
-    # Why a side went says more than that nothing could be sent to it.
+    # Why a side broke says more than a failure to send to it.
     failures = [direction.source_failed for direction in tasks.values()]
     report.failure = next((failure for failure in failures if failure is not None), report.failure)
     for direction in tasks.values():

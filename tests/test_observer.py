@@ -127,7 +127,9 @@ async def test_an_observer_that_fails_is_told_no_more(method: str, caplog: pytes
     assert running.result().failure is None
     assert running.result().frames_a_to_b == 5
     assert calls == 1
-    assert [record.message for record in caplog.records] == ["left <-> right: its observer failed, and is told no more"]
+    assert [record.message for record in caplog.records] == [
+        "left <-> right: the observer failed; the pipe no longer calls it"
+    ]
     assert ("ended" in diary.told) is False
 
 
