@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["HEADERS_IGNORED", "HEADERS_REFUSED", "is_header_name"]
 
-# Headers that the transport makes. Configurations carry the first ones, which the bridges we replace overwrite.
+# Headers of the transport. Configurations carry the first ones, which the bridges that the relay replaces overwrite.
 HEADERS_IGNORED = ("accept", "accept-encoding", "connection", "content-type", "keep-alive", "mcp-protocol-version")
 HEADERS_REFUSED = (
     "content-encoding", "content-length", "expect", "host", "last-event-id", "mcp-method", "mcp-name", "mcp-session-id",

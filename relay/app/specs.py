@@ -1,7 +1,7 @@
-"""How users write addresses: where to listen, and what stands behind.
+"""How users write addresses: where to listen, and which server to reach.
 
 ``stdio:`` · ``http://127.0.0.1:8080/mcp`` (WebSocket at the same address) · ``tcp://127.0.0.1:9000`` · ``unix:/path``;
-with TLS ``https://`` and ``tls://``; listening also ``fd:3``, a socket that was handed over.
+with TLS ``https://`` and ``tls://``; listening also ``fd:3``, an inherited socket.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 
 
 def fault_of_scheme(target: str) -> str | None:
-    """Say what is wrong with an address of an unknown kind, which nobody means as a command; None if it is none."""
+    """Return what is wrong with an address of an unknown scheme; None for anything else."""
     scheme = None if is_address(target) else _SCHEME.match(target)
     if scheme is None:
         return None
@@ -54,7 +54,7 @@ class ListenSpec:
     port: int = 0
     path: str = ""
     descriptor: int | None = None
-    """Of the socket, where somebody else has opened it."""
+    """The inherited socket, if there is one."""
     is_tls: bool = False
 
     def __str__(self) -> str:
@@ -73,8 +73,7 @@ def is_url(target: str) -> bool:
 def parse_listen(text: str, mcp_path: str | None = None) -> ListenSpec:
     """Read where to listen. Raises ConfigError.
 
-    ``mcp_path`` is where ``--mcp-path`` puts the server, which the address may repeat; None where there is no such
-    option.
+    ``mcp_path`` is the value of ``--mcp-path``, which the address may repeat; None without that option.
     """
     if text.lower() in ("stdio:", "stdio"):
         return ListenSpec("stdio")

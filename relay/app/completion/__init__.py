@@ -1,9 +1,9 @@
-"""``mcp-relay completion SHELL``: a script for a shell, written from the very parsers that read the words.
+"""``mcp-relay completion SHELL``: a completion script for a shell, made from the parsers.
 
-    words.py    what each command takes, from its parser
-    bash.py, zsh.py, fish.py    that, as a script of the shell
+    commands.py                 the options of each command, from its parser
+    bash.py, zsh.py, fish.py    the same as a script of the shell
 
-The script is complete in itself: nothing of ours runs when a user presses Tab.
+The script is complete: the relay does not run when a user presses Tab.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ Print a script that completes the words of mcp-relay in a shell. To have it in e
 
 
 def command(args: Sequence[str], sink: StderrSink) -> int:
-    """Do what these words ask for and return the exit code. Raises ConfigError."""
+    """Print the script; return the exit code. Raises ConfigError."""
     sys.stdout.write(script(build_parser().parse_args(args).shell))
     return 0
 
 
 def build_parser() -> Parser:
-    """Return the parser of its words."""
+    """Return the parser of its arguments."""
     parser = Parser(
         prog="mcp-relay completion",
         description=_DESCRIPTION,

@@ -1,4 +1,4 @@
-"""What each command of the program takes, as its parser has it: the same for every shell."""
+"""The options of each command, from its parser: the same for every shell."""
 
 from __future__ import annotations
 
@@ -35,26 +35,26 @@ class Flag:
     names: tuple[str, ...]
     help: str
     values: int
-    """How many words follow it."""
+    """How many values follow it."""
     kind: Literal["any", "file", "directory"]
     choices: tuple[str, ...]
     is_repeatable: bool
 
     @property
     def takes_value(self) -> bool:
-        """Whether something must follow."""
+        """Whether a value must follow."""
         return self.values > 0
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command and what may follow its word; the program itself has none."""
+    """One command and what may follow its name; the program itself has an empty one."""
 
     word: str
     help: str
     flags: tuple[Flag, ...]
     choices: tuple[str, ...]
-    """Of the first word that is no option; empty: a file, or a program."""
+    """The values of its first positional argument; empty: a file, or a program."""
 
 
 def commands() -> list[Command]:
@@ -64,7 +64,7 @@ def commands() -> list[Command]:
 
 
 def command_of(word: str, text: str, parser: argparse.ArgumentParser) -> Command:
-    """Return a command as its parser has it."""
+    """Return a command as its parser describes it."""
     positional = next((action for action in parser._actions if not action.option_strings), None)
     return Command(
         word,

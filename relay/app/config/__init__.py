@@ -1,24 +1,21 @@
-"""Configuration files: servers that editors and other bridges name, and our own options.
+"""Configuration files: servers that editors and other bridges name, and the relay's own options.
 
-    json_lines    JSON with the line of every key
-    document      a file read, whatever its format, and its tables with mistakes that name file, line and key
-    toml          TOML, with the line of a key
-    yaml          YAML, with the line of every key, if PyYAML is installed
-    expansion     ``${VAR}`` in a value
-    secret_words  which words of a command are secret
-    entries       one server of a file → NamedServer; beside it:
-                  entry_words      what its keys are called, by editor
-                  entry_reader     its keys read, its mistakes noted
-                  entry_values     the forms that values have
-                  entry_variables  variables and headers
-    places        where each client's file has its servers
-    servers_file  a file of any editor's → its servers
-    values        what a file or a variable says of an option
-    layers        flags, variables, a file, defaults → options
-    masking       servers and options without their secrets
-    explain       what a file would run, and what is wrong with it
-    schema        JSON Schemas of both kinds of files
-    command       ``mcp-relay config``
+    json_lines      JSON, with the line of every key
+    jsonc           JSON with comments, and where in the text each value stands
+    toml, yaml      the same for TOML and YAML
+    document        a file in any format, and its tables; every mistake names file, line and key
+    expansion       ``${VAR}`` in a value
+    entries         one server of a file → NamedServer; beside it:
+                    entry_keys       the names of its keys, by editor
+                    entry_reader     reads its keys and notes its mistakes
+                    entry_values     the forms of its values
+                    entry_variables  its variables and headers
+    places          where each client's file holds its servers
+    servers_file    any editor's file → its servers
+    servers_source  where servers with names come from, and whether they changed
+    values          a value of a file or a variable → the value of an option
+    layers          arguments, variables, a file, defaults → options
+    schema          JSON Schemas of both kinds of files
 
-Nothing here is loaded before a configuration is asked for.
+A relay without a configuration loads none of it.
 """

@@ -1,7 +1,7 @@
-"""A configuration file, whatever its format: its tables, read with mistakes that name file, line and key.
+"""A configuration file in any format, and its tables; every mistake names file, line and key.
 
-Whoever reads one decides how far a mistake reaches: each names its place, so it can cost one server, or the file. No
-message shows a value: it may be a secret.
+The caller decides how far a mistake reaches: it may disable one server, or reject the file. No message shows a value:
+it may be a secret.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _MAX_BYTES = 4 * 1024 * 1024  # an editor's whole settings are a hundred times s
 
 
 class Mistake(ConfigError):
-    """A value, or a key, that is wrong; where that is and why."""
+    """A wrong value or key: where it stands, and why it is wrong."""
 
     def __init__(self, document: Document, path: Path, reason: str) -> None:
         super().__init__(f"{document.where(path)}: {reason}")
@@ -34,17 +34,17 @@ class Mistake(ConfigError):
         self.reason = reason
 
     def below(self, path: Path) -> str:
-        """Return the mistake as one in a table, without the file and the line."""
+        """Return the mistake with its place inside a table, without file and line."""
         key = _show(self.path[len(path) :])
         return f"{key}: {self.reason}" if key else self.reason
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """What a file says, and where."""
+    """The value of a file, and the line of each part."""
 
     name: str
-    """The file, as it was named to us."""
+    """The path of the file, as given."""
     value: object
     find_line: Callable[[Path], int | None]
     duplicates: Mapping[Path, tuple[int, int]] = field(default_factory=dict)
@@ -66,7 +66,7 @@ class Document:
         return f"{file}: {_show(path)}" if path else file
 
     def kind_of(self, value: object) -> str:
-        """Say what a value is, without what it says."""
+        """Name the kind of a value, without the value."""
         if value is None:
             return "null"
         if isinstance(value, bool):
@@ -80,7 +80,7 @@ class Document:
         return self.word_for_table if isinstance(value, dict) else "a date or time"
 
     def word(self, path: Path, value: object) -> str:
-        """Return a value that becomes a text: a number or a truth value as JavaScript writes it. Raises ConfigError."""
+        """Return a value as text: numbers and truth values as JavaScript writes them. Raises ConfigError."""
         if isinstance(value, str):
             return value
         if isinstance(value, bool):
@@ -98,7 +98,7 @@ class Document:
         return Table(self, path, value)
 
     def twice(self, path: Path) -> list[Mistake]:
-        """Return a mistake for each key at a place, or below it, that is there twice."""
+        """Return a mistake for each duplicate key at a place or below it."""
         return [
             Mistake(self, place, f"is there twice, first in line {first}; leave one out")
             for place, (first, _) in self.duplicates.items()
@@ -171,9 +171,9 @@ class Table:
         return None if value is None else self.document.table((*self.path, key), value)
 
     def refuse_duplicates(self, *, besides: str | None = None) -> None:
-        """Raise ConfigError if a key in this table, or below, is there twice, or the table itself.
+        """Raise ConfigError for a duplicate key in this table or below, or if the table itself is one.
 
-        ``besides``: not for the entries of this one table in it, of which each answers for itself.
+        ``besides`` names a table in it whose entries are not checked: each is checked when it is read.
         """
         for mistake in self.document.twice(()):
             path, own = mistake.path, len(self.path)
@@ -183,7 +183,7 @@ class Table:
 
 
 def read_document(path: str) -> Document:
-    """Read a file: what its name ends in says the format, or else its first line that is no comment.
+    """Read a file; its suffix tells the format, or else its first line that is not a comment.
 
     Raises ConfigError.
     """
@@ -238,11 +238,11 @@ def _yaml(path: str, text: str) -> Document:
     return Document(path, parsed.value, parsed.lines.get, parsed.duplicates)
 
 
-# Words.
+# Text.
 
 
 def hint(name: str, known: Iterable[str]) -> str:
-    """Return a question after the known name that is nearest, or nothing."""
+    """Return a hint at the most similar known name, or an empty text."""
     by_letters = {one.lower().replace("_", "-"): one for one in known}
     near = difflib.get_close_matches(name.lower().replace("_", "-"), by_letters, n=1, cutoff=0.7)
     return f"; did you mean {by_letters[near[0]]!r}?" if near else ""

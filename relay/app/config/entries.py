@@ -1,8 +1,8 @@
 """One server as a file describes it → NamedServer.
 
-The words are those of every editor: what one calls ``serverUrl`` another calls ``url``. Keys that only concern the
-editor are passed over; what it would do and the relay does not is said in a warning, so that nobody relies on it. All
-the mistakes in an entry are found, and none of them concerns another server.
+The reader knows the keys of every editor: one calls ``serverUrl`` what another calls ``url``. It skips keys that only
+concern the editor, and warns of settings that the relay does not support. It finds every mistake in an entry, and a
+mistake affects no other server.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def segment_of(name: str) -> str:
 
 
 def check_name(name: str) -> str | None:
-    """Return why a server cannot have this name, or None. What a path cannot hold is percent-encoded there."""
+    """Return why a server cannot have this name, or None. Paths percent-encode other characters."""
     if not name or name in (".", ".."):
         return "a server's name cannot be empty, . or .., which mean something else in a path"
     if len(name) > _LONGEST_NAME:
@@ -60,9 +60,9 @@ def check_name(name: str) -> str | None:
 def read_entry(
     name: str, table: Table, environment: Mapping[str, str], warnings: list[str], *, is_strict: bool = False
 ) -> NamedServer:
-    """Read one server; if ``is_strict``, a key that nobody knows is a mistake.
+    """Read one server; if ``is_strict``, an unknown key is a mistake.
 
-    What keeps it from running is its ``problem``; if that is how it is written, it has ``mistakes``, too.
+    ``problem`` says why the server cannot run; if the file is wrong, ``mistakes`` says where.
     """
     return _Entry(name, EntryReader(table, environment, warnings), is_strict=is_strict).read()
 

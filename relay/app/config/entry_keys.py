@@ -1,6 +1,6 @@
-"""What the keys of a server's entry are called, by editor, and what a transport is called.
+"""The names of the keys of a server's entry, by editor, and the names of transports.
 
-A key that a client writes and this module lacks costs a warning, never the server.
+A key that this module does not know costs a warning, never the server.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = [
 ENTRY_KEYS = (
     "command", "args", "env", "cwd", "url", "headers", "transport", "timeout", "enabled", "disabled",
 )  # fmt: skip
-"""What we call things; the other names for them follow."""
+"""The relay's own names; other names follow."""
 OTHER_NAMES = {
     "serverUrl": "url",
     "serverURL": "url",
@@ -50,7 +50,7 @@ VARIABLE_KEYS = (
     "env_vars", "env_keys", "bearer_token", "bearer_token_env_var", "env_http_headers", "requestOptions",
     "customUserVars",
 )  # fmt: skip
-"""What Codex, Goose, Continue and LibreChat have for variables and headers beside ``env`` and ``headers``."""
+"""Keys of Codex, Goose, Continue and LibreChat for variables and headers, beside ``env`` and ``headers``."""
 OF_EDITORS = (
     "alwaysAllow", "alwaysLoad", "anythingllm", "autoApprove", "bundled", "capabilities", "chatMenu",
     "connectionTimeout", "default_tools_approval_mode", "description", "dev", "display_name",
@@ -60,7 +60,7 @@ OF_EDITORS = (
     "startup_timeout_ms", "startup_timeout_sec", "supports_parallel_tool_calls", "tags", "title", "trust", "version",
     "watchPaths",
 )  # fmt: skip
-"""Keys by which editors decide what to show, what to ask about and how long to wait: of no concern here."""
+"""Keys that only concern the editor: what it shows, what it asks, how long it waits."""
 _ALL_TOOLS = "all of the server's tools are offered"
 _TOKEN = "put the token into headers, as ${VAR} if it is a secret"
 NOT_SUPPORTED = {
@@ -83,11 +83,11 @@ NOT_SUPPORTED = {
     "panicIfInvalid": "a server that does not start keeps none of the others from starting",
     **dict.fromkeys(("sandbox", "sandboxEnabled"), "the server is started with all that the relay may do"),
 }  # fmt: skip
-"""What an editor would do and the relay does not, and what that means."""
+"""Keys that the relay does not support, and what that means."""
 
 Transport = Literal["stdio", "auto", "sse", "streamablehttp"]
 BUILT_IN = ("builtin", "frontend", "inlinepython", "inmemory", "platform")
-"""Kinds of which the program has the server within itself."""
+"""Kinds of servers that are part of the editor."""
 TRANSPORTS: Mapping[str, Transport] = {
     "stdio": "stdio",
     "local": "stdio",
@@ -111,12 +111,12 @@ TRANSPORTS: Mapping[str, Transport] = {
     "streamablehttp": "streamablehttp",
     "streamablehttps": "streamablehttp",
 }
-"""By name, as ``transport_named`` writes it. With ``http`` editors, too, fall back to SSE."""
+"""By name, as ``transport_named`` writes it. Editors, too, fall back from ``http`` to SSE."""
 
 COMMAND_KEYS = ("command", *(other for other, ours in OTHER_NAMES.items() if ours == "command"))
 URL_KEYS = ("url", *(other for other, ours in OTHER_NAMES.items() if ours == "url"))
 
 
 def transport_named(text: str) -> str:
-    """Return a transport's name in small letters, without the signs that clients put into it."""
+    """Return a transport's name in lower case, without separators."""
     return re.sub(r"[-_+ ]", "", text.lower())

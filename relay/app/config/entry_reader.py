@@ -1,6 +1,6 @@
-"""Reads the keys of one entry, whatever they are called there.
+"""Reads the keys of one entry, under any editor's names.
 
-A mistake is noted and the reading goes on, so that all of them can be told at once.
+The reader notes a mistake and reads on, so that one run reports all mistakes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class EntryReader:
         self._keys = {meaning: key for meaning in ENTRY_KEYS if (key := self._find(meaning)) is not None}
 
     def take(self, read: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T | None:
-        """Return what is read, or note the mistake that keeps it from being read."""
+        """Return the value, or note the mistake in it and return None."""
         try:
             return read(*args, **kwargs)
         except Mistake as mistake:
@@ -45,21 +45,21 @@ class EntryReader:
         self.mistakes.append(self.table.error(reason, key))
 
     def warn(self, place: str, warning: str) -> None:
-        """Say something of a place that keeps nothing from running."""
+        """Add a warning about a place."""
         self.warnings.append(f"{place}: {warning}")
 
     # Keys.
 
     def has(self, meaning: str) -> bool:
-        """Tell whether the entry says something, under whichever name."""
+        """Tell whether the entry has a key of this meaning, under any name."""
         return meaning in self._keys
 
     def key_of(self, meaning: str) -> str:
-        """Return under which name the entry says something, or would."""
+        """Return the name that the entry uses for a meaning, or the relay's own."""
         return self._keys.get(meaning, meaning)
 
     def _find(self, meaning: str) -> str | None:
-        """Return the name under which something is there, and note it if there are two."""
+        """Return the name that the entry uses for a meaning; note a mistake if it uses two."""
         values = self.table.values
         every = (meaning, *(other for other, ours in OTHER_NAMES.items() if ours == meaning))
         names = [name for name in every if values.get(name) is not None and values[name] != ""]
@@ -68,7 +68,7 @@ class EntryReader:
         return names[0] if names else None
 
     def pass_over(self, meaning: str, target: str) -> None:
-        """Say of what is there that it is not looked at."""
+        """Warn that a key has no effect."""
         key = self.key_of(meaning)
         if self.table.values.get(key):
             self.warn(self.table.where(key), f"of no use before {target}: ignored")
@@ -80,7 +80,7 @@ class EntryReader:
         return self.take(self.table.text, self.key_of(meaning))
 
     def words(self, key: str) -> list[str]:
-        """Return a list of words, in which numbers and truth values are words, too; as they are written."""
+        """Return a list of texts, unexpanded; numbers and truth values become texts, too."""
         document, path = self.table.document, (*self.table.path, key)
         found = self.table.values.get(key)
         if not isinstance(found, list | None):
@@ -90,7 +90,7 @@ class EntryReader:
         return [word for word in words if word is not None]
 
     def names(self, key: str) -> list[str]:
-        """Return a list of names of variables, of which each may be an object that says more of it."""
+        """Return a list of variables' names; each may be an object with a name."""
         found = self.table.values.get(key)
         if isinstance(found, list):
             items = [one.get("name") if isinstance(one, dict) else one for one in found]

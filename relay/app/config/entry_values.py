@@ -1,4 +1,4 @@
-"""The values of a server's entry, in every form in which clients write them."""
+"""The values of a server's entry, in every form that clients write."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ __all__ = ["Pair", "flat", "is_before_a_script", "milliseconds_are_meant", "pair
 _BEFORE_A_SCRIPT = re.compile(r"-[a-z]*c|/[ck]|-command", re.IGNORECASE)
 _TIME = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m)?", re.IGNORECASE)
 _UNITS = {"ms": 0.001, "s": 1, "m": 60}
-_LONGEST_SECONDS = 3600  # of those who count in seconds none allows more, and nobody means 3.6 s and less
-_LONGEST_OF_OPENCODE = 1000  # it counts in milliseconds, as others do who say local and remote
+_LONGEST_SECONDS = 3600  # no client that counts in seconds allows more, and no one means 3.6 s or less
+_LONGEST_OF_OPENCODE = 1000  # it counts in milliseconds, as do other clients with local and remote
 
 
 class Pair(NamedTuple):
@@ -27,7 +27,7 @@ class Pair(NamedTuple):
 
 
 def flat(table: Table) -> Table:
-    """Return an entry whose command, transport or whole is an object within it as one that has the keys itself.
+    """Return an entry with the keys of a nested command, transport or config at its own level.
 
     Zed once had ``command: {path, args, env}``, Continue ``transport: {type, command, args}``, Goose
     ``config: {type, cmd, args}``.
@@ -78,7 +78,7 @@ def seconds_of(table: Table, key: str) -> float | None:
 
 
 def milliseconds_are_meant(table: Table, key: str, seconds: float) -> bool:
-    """Tell whether a time that names no unit is one in milliseconds, as half of the clients count."""
+    """Tell whether a time without a unit means milliseconds, as half of the clients count."""
     text = table.values.get(key)
     if key == "tool_timeout_sec" or (isinstance(text, str) and not text.strip()[-1].isdigit()):
         return False

@@ -1,4 +1,4 @@
-"""The variables of a command, and the headers of a URL, as every client writes them down."""
+"""The variables of a command and the headers of a URL, as every client writes them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Headers", "variables_of"]
 
 
 def variables_of(entry: EntryReader) -> Iterator[tuple[str, str]]:
-    """Yield the variables that are set, and those of our own that are handed on (Codex, Goose)."""
+    """Yield the variables that are set, and those of the relay that the command gets (Codex, Goose)."""
     for key in ("env_vars", "env_keys"):
         for name in entry.names(key):
             if name in entry.environment:
@@ -28,7 +28,7 @@ def variables_of(entry: EntryReader) -> Iterator[tuple[str, str]]:
 
 
 class Headers:
-    """Reads the headers of an entry, those that hold a variable of our own included."""
+    """Reads the headers of an entry, among them those that hold a variable of the relay."""
 
     def __init__(self, entry: EntryReader) -> None:
         """Begin with none."""

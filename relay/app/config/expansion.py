@@ -1,6 +1,6 @@
-"""``${VAR}`` in the values of a configuration, from our environment.
+"""``${VAR}`` in the values of a configuration, from the relay's environment.
 
-And what clients have for it beside: ``$VAR`` of Gemini CLI, ``{env:VAR}`` of opencode, ``${{ secrets.VAR }}`` of
+And the other forms of clients: ``$VAR`` of Gemini CLI, ``{env:VAR}`` of opencode, ``${{ secrets.VAR }}`` of
 Continue.
 """
 
@@ -15,7 +15,7 @@ from relay.app.secrets.names import is_secret_name
 
 __all__ = ["Expander"]
 
-# ``$${`` is a ``${`` that is meant so.
+# ``$${`` is a literal ``${``.
 _BRACED = (
     r"\$(?P<literal>\$\{)"
     r"|\$\{(?:(?P<space>[A-Za-z]+):(?!-))?(?P<name>[A-Za-z_][\w.-]*|(?<=:)[^{}]*)(?P<default>:-(?P<value>[^}]*))?\}"
@@ -40,9 +40,9 @@ class Expander:
     problems: list[str] = field(default_factory=list)
     """One sentence for each reference that has no value."""
     secrets: list[str] = field(default_factory=list)
-    """Values of variables whose names say that nobody should read them."""
+    """Values of variables with a secret's name."""
     of_users: Collection[str] = ()
-    """Names that LibreChat has each of its users fill in, as ``{{NAME}}``."""
+    """Names that each user of LibreChat fills in, as ``{{NAME}}``."""
 
     def expand(self, text: str) -> str:
         """Return a text with every ``${VAR}``, ``${VAR:-default}`` and ``${env:VAR}`` replaced."""

@@ -24,7 +24,7 @@ class Parsed:
     lines: dict[Path, int] = field(default_factory=dict)
     """Of every key and every item of a list."""
     duplicates: dict[Path, tuple[int, int]] = field(default_factory=dict)
-    """Keys that are there twice, with both lines; the value is the last one."""
+    """Duplicate keys, with both lines; the last value counts."""
 
 
 def read_json(text: str) -> Parsed:
@@ -57,5 +57,5 @@ class _Walk:
             self.visit(item, (*path, index))
 
     def _check(self, text: str, position: int) -> None:
-        if _SURROGATE.search(text):  # it could be handed to no child and no server
+        if _SURROGATE.search(text):  # no child and no server could receive it
             raise JsoncError(self._text, position, "half of a pair of surrogates, \\ud800 to \\udfff")

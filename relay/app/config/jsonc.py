@@ -1,6 +1,6 @@
-"""Read JSON as editors keep it, with comments and trailing commas, and know where in the text each value stands.
+"""Read JSON with comments and trailing commas, and note where in the text each value stands.
 
-Pure: text in, nodes out. ``read`` is for those who want the values, ``parse`` for those who want to change the text.
+Pure: text in, nodes out. ``read`` returns the values; ``parse`` returns nodes, for a caller that changes the text.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-# strict: control characters in strings are let through, as editors do.
+# strict=False accepts control characters in strings, as editors do.
 _SCALARS = json.JSONDecoder(strict=False, parse_constant=_no_constant)
 
 

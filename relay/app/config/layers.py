@@ -1,8 +1,7 @@
-"""Options from the command line, from variables, from a file: the first that says something of an option counts.
+"""Options from the command line, from variables and from a file: the first source that sets an option wins.
 
-A file's keys are the long options' names, and the names of variables are those, too: ``--allow-origin`` is
-``allow-origin`` and ``MCP_RELAY_ALLOW_ORIGIN``. Beside them a file has the target and servers, and a table for each
-subcommand.
+Keys of a file and names of variables follow the long options: ``--allow-origin`` is ``allow-origin`` and
+``MCP_RELAY_ALLOW_ORIGIN``. A file also holds the target, servers, and a table for each subcommand.
 """
 
 from __future__ import annotations
@@ -37,14 +36,14 @@ _TARGET_VARIABLES = ("MCP_RELAY_COMMAND", "MCP_RELAY_URL")
 
 
 def variable_of(key: str) -> str:
-    """Return the variable that says what a key says."""
+    """Return the variable for a key."""
     return _PREFIX + key.upper().replace("-", "_")
 
 
 def parse_layered(
     parser: argparse.ArgumentParser, args: Sequence[str], environment: Mapping[str, str], section: str | None = None
 ) -> argparse.Namespace:
-    """Return the options; what was configured beside them is ``configured``. Raises ConfigError."""
+    """Return the options; ``configured`` holds the rest of the configuration. Raises ConfigError."""
     with _only_what_is_given(parser) as (defaults, required):
         options = parser.parse_intermixed_args(args)
     layers = _Layers(parser, options, environment)
@@ -64,14 +63,14 @@ def parse_layered(
 
 
 def _nearest(variable: str, known: Iterable[str]) -> str:
-    # Without what they all begin with, which would make any two of them near.
+    # Without the common prefix, which would make any two of them similar.
     args = [one.removeprefix(_PREFIX) for one in (*known, *_OTHER_VARIABLES, *_TARGET_VARIABLES)]
     near = hint(variable.removeprefix(_PREFIX), args)
     return near.replace("'", f"'{_PREFIX}", 1) if near else "; see mcp-relay --help"
 
 
 def _fault_of_target(first: str, *, is_url: bool) -> str | None:
-    """Return why a word is no URL, or no command; on the command line it would be the other."""
+    """Return why a text is no URL, or no command; the command line would take it for the other."""
     if is_url and not is_address(first):
         return f"is not an address of a kind that is known: {', '.join(ADDRESSES)}"
     if not is_url and (not first or is_address(first)):
@@ -87,7 +86,7 @@ def _as_it_is(value: Any) -> Any:
 def _only_what_is_given(
     parser: argparse.ArgumentParser,
 ) -> Iterator[tuple[Mapping[argparse.Action, Any], Sequence[argparse.Action]]]:
-    """Let the parser tell only of options that are given, and miss none; hand out its defaults and what it needs."""
+    """Let the parser return only given options and require none; yield its defaults and required actions."""
     actions = [action for action in parser._actions if action.option_strings]
     defaults = {action: action.default for action in actions}
     required = [action for action in actions if action.required]
@@ -101,7 +100,7 @@ def _only_what_is_given(
 
 
 class _Layers:
-    """Fills in what the layers above have left open."""
+    """Fills in the options that earlier layers left open."""
 
     def __init__(
         self, parser: argparse.ArgumentParser, options: argparse.Namespace, environment: Mapping[str, str]
@@ -148,7 +147,7 @@ class _Layers:
     # Variables.
 
     def take_variables(self) -> None:
-        """Take what the environment says. Raises ConfigError."""
+        """Take options from the environment. Raises ConfigError."""
         by_variable = {variable_of(key): key for key in self._known}
         for name, text in sorted(self._environment.items()):
             if not name.startswith(_PREFIX) or name in _OTHER_VARIABLES or not text:
@@ -178,7 +177,7 @@ class _Layers:
     # The file.
 
     def take_file(self, path: str | None, section: str | None) -> None:
-        """Take what a file says of this command. Raises ConfigError."""
+        """Take options of this command from a file. Raises ConfigError."""
         if not path:
             return
         self._file = path
@@ -189,7 +188,7 @@ class _Layers:
                 self._take_options(table, ())
             return
         for other in SECTIONS:
-            root.table(other)  # is one, if it is there
+            root.table(other)  # raises if it is no table
         if not self._target:
             self._target = self._target_of(root)
         if (servers := root.table("servers")) is not None:

@@ -1,4 +1,4 @@
-"""Where each client's file has its servers, and under which names.
+"""Where each client's file holds its servers, and under which names.
 
 mcpServers          Claude Desktop, Claude Code, Cursor, Windsurf, Cline, Roo, Gemini CLI, LM Studio, JetBrains,
                     Amazon Q, Warp, LibreChat, and the bridges; in Continue's file it is a list
@@ -31,7 +31,7 @@ PLACES = (
     "projects",
 )  # fmt: skip
 """A dot between two keys."""
-_ALWAYS = PLACES[:6]  # the others are common words: what is there must look like servers
+_ALWAYS = PLACES[:6]  # the other names are common words, so their values must look like servers
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +42,20 @@ class Written:
     path: Path
     value: object
     fault: str | None = None
-    """Why it has no name of its own."""
+    """Why it has no usable name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Servers that stand together."""
+    """A group of servers in a file."""
 
     path: Path
     value: object
     """By name, or a list."""
     counts_more: bool = False
-    """Whether a server here takes the place of one of its name that stands elsewhere."""
+    """Whether a server here replaces one of the same name elsewhere in the file."""
     off: frozenset[str] = field(default_factory=frozenset)
-    """Those that the file switches off from outside."""
+    """Names that another part of the file turns off."""
 
 
 def named_in(document: Document, place: Place) -> Iterator[Written]:
@@ -95,7 +95,7 @@ def places_of(root: Table, warnings: list[str]) -> list[Place]:
 
 
 def _at(root: Table, name: str) -> Place | None:
-    """Return what is at a name that means servers wherever it stands."""
+    """Return the servers at a name that always means servers."""
     table, keys = root, [name]
     if name not in root.values:
         *outer, last = name.split(".")
@@ -138,7 +138,7 @@ def _excluded(mcp: Mapping[str, object], servers: object) -> frozenset[str]:
 
 
 def _of_projects(root: Table, warnings: list[str]) -> list[Place]:
-    """Return the servers of the project in whose folder we are; say of which projects they are left out."""
+    """Return the servers of the project in the working directory; warn of those that are left out."""
     projects = root.values.get("projects")
     if not isinstance(projects, dict):
         return []

@@ -1,6 +1,6 @@
-"""JSON Schemas for editors: of a file of servers, and of our own configuration.
+"""JSON Schemas for editors: of a file of servers, and of the relay's own configuration.
 
-That of our own is made from the parser's actions, so it knows every option; what is in the package is a copy.
+The schema of the configuration comes from the parser's actions, so it knows every option. The package holds a copy.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _TRANSPORTS = (
 
 
 def servers_schema() -> dict[str, Any]:
-    """Return that of a file of servers."""
+    """Return the schema of a file of servers."""
     servers = {"$ref": "#/$defs/servers"}
     some = [{"required": [key]} for key in (*COMMAND_KEYS, *URL_KEYS)]
     return {
@@ -230,5 +230,5 @@ def _listed(pattern: str) -> dict[str, Any]:
 
 
 def _any_case(text: str) -> str:
-    """Return a pattern for a text in capitals or not: JSON Schema's patterns have no flag for that."""
+    """Return a pattern for a text in any case: JSON Schema's patterns have no flag for that."""
     return "".join(f"[{c.upper()}{c}]" if c.isalpha() else c.replace("/", r"\/") for c in text)

@@ -1,7 +1,7 @@
 """A file in which an editor, or another bridge, names servers → NamedServers.
 
-What is wrong with one server concerns this one alone: it cannot run, a warning names each of its mistakes with the
-line and the key, and the others run. Only what hides where the servers are costs the whole file.
+A mistake affects one server only: that server cannot run, a warning names each of its mistakes with line and key, and
+the others run. Only a mistake that hides where the servers are rejects the whole file.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from relay.app.named_server import NamedServer
 __all__ = ["PROXY_IS_READ", "ServersFile", "read_servers", "read_table", "reasons_of"]
 
 PROXY_IS_READ: set[str] = set()
-"""Files whose ``mcpProxy`` somebody has read who knows it, so that nothing is to be said of it."""
+"""Files whose ``mcpProxy`` another reader has taken, so that no warning is due."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,13 +27,13 @@ class ServersFile:
     """The servers of one file, in its order."""
 
     servers: Mapping[str, NamedServer]
-    """All of them, those that are disabled or have a problem included."""
+    """All servers, including those that are disabled or have a problem."""
     warnings: Sequence[str] = ()
-    """A line each: what is ignored, and why a server cannot run."""
+    """One line each: ignored keys, and why a server cannot run."""
 
 
 def read_servers(path: str, *, environment: Mapping[str, str] | None = None) -> ServersFile:
-    """Read a file; ``${VAR}`` comes from ``environment``, which is ours by default. Raises ConfigError."""
+    """Read a file; ``${VAR}`` comes from ``environment``, by default the relay's. Raises ConfigError."""
     root = read_document(path).root()
     warnings = [] if path in PROXY_IS_READ else _of_the_whole(root)
     places = places_of(root, warnings)
@@ -57,7 +57,7 @@ def read_servers(path: str, *, environment: Mapping[str, str] | None = None) -> 
 def read_table(
     table: Table, *, warnings: list[str], environment: Mapping[str, str] | None = None
 ) -> dict[str, NamedServer]:
-    """Read the servers of our own file, where a key that nobody knows is a mistake. Raises ConfigError."""
+    """Read the servers of the relay's own file, where an unknown key is a mistake. Raises ConfigError."""
     variables = os.environ if environment is None else environment
     place = Place(table.path, table.values)
     servers = {one.name: one for one in _read_place(table.document, place, variables, warnings, is_strict=True)}

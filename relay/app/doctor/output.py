@@ -67,9 +67,7 @@ class ChildOutput(ChildStderr):
         if self.fd < 0:
             return False
         with open(os.devnull, "wb") as nothing:  # noqa: ASYNC230 - the null device
-            os.dup2(
-                nothing.fileno(), self.fd, inheritable=False
-            )  # the last write end, unless grandchildren hold one
+            os.dup2(nothing.fileno(), self.fd, inheritable=False)  # the last write end, unless grandchildren hold one
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LAST_WORDS):
                 await self._ended.wait()

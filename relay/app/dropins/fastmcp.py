@@ -1,4 +1,4 @@
-"""The words of two programs on FastMCP: the script ``mcp_proxy_server.py``, here ``fastmcp-proxy``, and
+"""The arguments of two programs on FastMCP: the script ``mcp_proxy_server.py``, here ``fastmcp-proxy``, and
 ``fastmcp-remote`` 4.1.4.
 """
 
@@ -19,7 +19,7 @@ _TRANSPORTS = {None: "auto", "http": "streamablehttp", "sse": "sse"}
 
 
 def proxy(name: str, args: Sequence[str]) -> Native:
-    """Read the words of ``mcp_proxy_server.py``. Raises ConfigError."""
+    """Read the arguments of ``mcp_proxy_server.py``. Raises ConfigError."""
     parser = ToolParser(name, "Offer the server at a URL on own stdio, or over HTTP.", "URL [OPTIONS]")
     parser.add_argument("mcp_url", metavar="URL", help="the server")
     parser.add_argument("--name", help="taken; clients see the server's own name")
@@ -50,7 +50,7 @@ def proxy(name: str, args: Sequence[str]) -> Native:
 
 
 def remote(name: str, args: Sequence[str]) -> Native:
-    """Read the words of ``fastmcp-remote``. Raises ConfigError."""
+    """Read the arguments of ``fastmcp-remote``. Raises ConfigError."""
     parser = ToolParser(name, "Join own stdin and stdout to a server at a URL.", "URL [OPTIONS]")
     parser.add_argument("url", metavar="URL", help="the server")
     parser.add_argument("callback_port", nargs="?", help=argparse.SUPPRESS)

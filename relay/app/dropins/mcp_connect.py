@@ -1,4 +1,4 @@
-"""The words of ``mcp-connect``: four subcommands that ``mcp-relay`` has too, and two options that stand anywhere."""
+"""The arguments of ``mcp-connect``: four subcommands that ``mcp-relay`` has, too, and two global options."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LEVELS = ("trace", "debug", "info", "warn", "error")
 
 
 def read(name: str, args: Sequence[str]) -> Native:
-    """Read the words. Raises ConfigError."""
+    """Read the arguments. Raises ConfigError."""
     parser = ToolParser(name, "Join own stdin and stdout to one of several servers.", "COMMAND")
     parser.epilog = "The options of each command are those of mcp-relay: see mcp-relay proxy --help, and so on."
     parser.add_argument("command", choices=(*_COMMANDS, "auth-proxy"))

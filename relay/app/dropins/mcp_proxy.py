@@ -1,9 +1,9 @@
-"""The words of ``mcp-proxy``: sparfenyuk's in Python (0.13.0) and stephenlacy's in Rust, whose options are among them.
+"""The arguments of ``mcp-proxy``: sparfenyuk's in Python (0.13.0), and stephenlacy's in Rust, a subset.
 
     mcp-proxy [OPTIONS] URL                  own stdin and stdout ⇄ URL
     mcp-proxy [OPTIONS] [--] COMMAND [ARG…]  HTTP ⇄ a process
 
-Three more programs have that name. Which of them is meant, the options given tell; ``which`` knows how.
+Three more programs have that name; ``which`` tells by the options which of them is meant.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _OF_A_LOGIN = ("client_id", "client_secret", "token_url", "username", "password"
 
 
 def which(name: str, args: Sequence[str]) -> Native:
-    """Read words of whichever ``mcp-proxy`` they are written for: sparfenyuk's unless the options tell of another.
+    """Read arguments of whichever ``mcp-proxy`` they are written for: sparfenyuk's unless the options tell of another.
 
-    An option that only punkpeye's has tells of that one, and so does one of nobody's after the command, without ``--``:
-    only there it is the command's own. The one word ``reset`` is stephenlacy's, who deletes logins by it.
+    An option of punkpeye's alone means that program. So does an unknown option after the command without ``--``, which
+    only that program leaves to the command. ``reset`` alone is stephenlacy's, and deletes logins.
     """
     if list(args) == ["reset"]:
         return rust(name, args)
@@ -45,7 +45,7 @@ def which(name: str, args: Sequence[str]) -> Native:
 
 
 def python(name: str, args: Sequence[str]) -> Native:
-    """Read the words of sparfenyuk's ``mcp-proxy``."""
+    """Read the arguments of sparfenyuk's ``mcp-proxy``."""
     return _native(*_python_parser(name).read_command(args))
 
 
@@ -70,7 +70,7 @@ def _python_parser(name: str) -> ToolParser:
 
 
 def rust(name: str, args: Sequence[str]) -> Native:
-    """Read the words of stephenlacy's ``mcp-proxy``, which its package calls ``rmcp-proxy``."""
+    """Read the arguments of stephenlacy's ``mcp-proxy``, which its package calls ``rmcp-proxy``."""
     if list(args) == ["reset"]:
         return Native(["reset"])
     parser = _parser(name)
@@ -113,7 +113,7 @@ def _native(options: argparse.Namespace, command: list[str]) -> Native:
             native.add(f"--{name.replace('_', '-')}", value)
     if options.digest:
         native.add("--digest")
-    # Whatever is of no use before this target is said to be so by the program itself.
+    # The relay itself warns of options without effect on this target.
     native.listen(options.host, options.port)
     for name, value in options.env:
         native.add("-e", name, value)

@@ -1,4 +1,4 @@
-"""The words of ``mcp-remote`` 0.15.1: own stdin and stdout to a URL. Its logins are not there yet, and are refused."""
+"""The arguments of ``mcp-remote`` 0.15.1: own stdin and stdout to a URL. Its logins are not supported yet."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _OF_A_LOGIN = (
 
 
 def read(name: str, args: Sequence[str]) -> Native:
-    """Read the words. Raises ConfigError."""
+    """Read the arguments. Raises ConfigError."""
     options = _parser(name).read(args)
     if options.callback_port is not None:
         raise ConfigError(

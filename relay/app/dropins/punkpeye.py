@@ -1,4 +1,4 @@
-"""The words of ``mcp-proxy`` 6.7.19 of punkpeye, the one from npm: a command over HTTP; options as yargs reads them."""
+"""The arguments of ``mcp-proxy`` 6.7.19 of punkpeye, from npm: a command over HTTP; options as yargs reads them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PREFIX = "MCP_PROXY_"
 
 
 def read(name: str, args: Sequence[str]) -> Native:
-    """Read the words, and the variables that stand for options. Raises ConfigError."""
+    """Read the arguments, and the variables that stand for options. Raises ConfigError."""
     options, command = _parser(name).read_command([*_args_of_environment(), *args])
     if not command:
         raise ConfigError("no command given; put it last, after --")
@@ -61,7 +61,7 @@ def read(name: str, args: Sequence[str]) -> Native:
 
 
 def _add_paths(options: argparse.Namespace, native: Native) -> None:
-    """Say what is offered where; ``--endpoint`` is the path of whatever has none of its own."""
+    """Add the paths; ``--endpoint`` is the path of each transport without one of its own."""
     stream = "" if options.server == "sse" else options.streamEndpoint or options.endpoint or "/mcp"
     sse = "" if options.server == "stream" else options.sseEndpoint or options.endpoint or "/sse"
     if stream == sse:

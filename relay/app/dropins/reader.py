@@ -1,4 +1,4 @@
-"""What the tables of other tools' options share: how they are read, and how native words are written."""
+"""What the readers of other tools' arguments share: a parser, and a builder of native arguments."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ EVERYWHERE = "0.0.0.0"
 
 @dataclass(slots=True)
 class Native:
-    """Words for ``mcp-relay`` itself, as they are collected."""
+    """Arguments for ``mcp-relay`` itself, as a reader collects them."""
 
     args: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    """What the operator is told because it is not as the tool does it."""
+    """Differences from the tool, printed for the operator."""
     takes_token: bool = True
     """Whether ``API_ACCESS_TOKEN`` is meant for the server at the URL: few of the tools know it."""
     takes_proxy: bool = True
-    """Whether ``HTTP_PROXY`` and its like say how to get to the server at the URL."""
+    """Whether ``HTTP_PROXY`` and its like apply to the server at the URL."""
 
     def add(self, flag: str, *values: object) -> None:
         """Add an option with its values."""
@@ -73,7 +73,7 @@ class Native:
 
 
 class ToolParser(Parser):
-    """argparse for another tool's words: an option that is not supported is known, and named in the error."""
+    """An argparse parser for another tool: it knows options that are not supported, and names them in errors."""
 
     def __init__(self, tool: str, description: str, usage: str) -> None:
         """Read words after ``as tool``; ``usage`` is what follows the name."""
@@ -90,7 +90,7 @@ class ToolParser(Parser):
         self.add_argument("--version", action=Version, nargs=0, help="print the version and exit")
 
     def error(self, message: str) -> NoReturn:
-        """Raise ConfigError; what stands behind an option that is not known may be a secret."""
+        """Raise ConfigError, without values of unknown options: they may be secrets."""
         if message.startswith("unrecognized arguments"):
             flags = [name_part(word) for word in message.split()[2:] if word.startswith("-")]
             kind = "unrecognized arguments" if self.has_command else "no such option"  # the first may be a command's
@@ -129,11 +129,11 @@ class ToolParser(Parser):
 
 
 class Version(argparse.Action):
-    """Prints the version, under the tool's name and ours."""
+    """Prints the version, with the tool's name and the relay's."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         """Print it and end."""
-        import relay  # 20 ms to find the version, which few ask for
+        import relay  # to find the version takes 20 ms
 
         assert isinstance(parser, ToolParser), "it is in no other"
         sys.stdout.write(f"{parser.tool} {relay.__version__} (mcp-relay)\n")
@@ -141,7 +141,7 @@ class Version(argparse.Action):
 
 
 class _Refusal(argparse.Action):
-    """An option that is there to be named."""
+    """An option that the parser only knows in order to refuse it."""
 
     def __init__(self, option_strings: Sequence[str], dest: str, why: str) -> None:
         super().__init__(option_strings, dest, nargs="*", help=argparse.SUPPRESS)
@@ -174,7 +174,7 @@ def milliseconds(text: str) -> float:
 
 
 def expand(text: str, what: str) -> str:
-    """Put environment variables in place of ``${NAME}``. Raises ConfigError where one is not set."""
+    """Replace ``${NAME}`` by the environment variable. Raises ConfigError if it is not set."""
 
     def value_of(match: re.Match[str]) -> str:
         if match[1] not in os.environ:

@@ -1,4 +1,4 @@
-"""The words of ``supergateway`` 4.0.0: a command over HTTP, or a URL over own stdio; options as yargs reads them."""
+"""The arguments of ``supergateway`` 4.0.0: a command over HTTP, or a URL over own stdio; options as in yargs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LEVELS = {"debug": "DEBUG", "info": "INFO", "none": "CRITICAL"}
 
 
 def read(name: str, args: Sequence[str]) -> Native:
-    """Read the words. Raises ConfigError."""
+    """Read the arguments. Raises ConfigError."""
     options = _parser(name).read(args)
     given = [flag for flag in ("stdio", "sse", "streamableHttp") if getattr(options, flag)]
     if len(given) != 1:

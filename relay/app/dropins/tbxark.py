@@ -1,8 +1,7 @@
-"""The words of ``mcp-proxy`` 0.43.2 of TBXark: servers by their names, from a file that also says where to listen.
+"""The arguments of ``mcp-proxy`` 0.43.2 of TBXark: servers by their names, from a file that also says where to listen.
 
-What a server is, ``--named-server-config`` reads from the same file. Here is what the file says of the proxy, and what
-it asks for that would be missing: a token that clients must have, or tools that they must not see, is never left out
-in silence.
+``--named-server-config`` reads the servers from the same file. This module reads the settings of the proxy, and refuses
+those that the relay cannot honour: it never silently drops a token that clients need, or a filter of tools.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ _WITHOUT_EFFECT = ("panicIfInvalid", "logEnabled")
 
 
 def read(name: str, args: Sequence[str]) -> Native:
-    """Read the words and the file. Raises ConfigError."""
+    """Read the arguments and the file. Raises ConfigError."""
     parser = ToolParser(name, "Offer the servers that a file names, at /NAME/mcp and /NAME/sse.", "-config FILE")
     parser.add_argument("-config", "--config", default="config.json", metavar="FILE", help="default config.json")
     parser.add_argument("-expand-env", "--expand-env", nargs="?", const="true", default="true", help="true only")

@@ -1,4 +1,4 @@
-"""The words of ``mcpgateway.translate`` (ContextForge 1.0.7): a command over HTTP, or a URL over own stdio."""
+"""The arguments of ``mcpgateway.translate`` (ContextForge 1.0.7): a command over HTTP, or a URL over own stdio."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _GRPC = ("--grpc", "--connect-grpc", "--grpc-tls", "--grpc-cert", "--grpc-key", 
 
 
 def read(name: str, args: Sequence[str]) -> Native:
-    """Read the words. Raises ConfigError."""
+    """Read the arguments. Raises ConfigError."""
     options = _parser(name).read(args)
     given = [flag for flag in ("stdio", "connect_sse", "connect_streamable_http") if getattr(options, flag)]
     if len(given) != 1:
@@ -64,7 +64,7 @@ def _serve(options: argparse.Namespace, native: Native) -> None:
         raise ConfigError("--oauth2Bearer is of no use with --stdio: it is for a server at a URL")
     native.listen(options.host, options.port)
     native.add("--pass-environment")
-    is_for_all = options.expose_sse == options.expose_streamable_http  # nothing said is SSE there, and both here
+    is_for_all = options.expose_sse == options.expose_streamable_http  # the default is SSE there, and both here
     native.add("--mcp-path", "/mcp" if is_for_all or options.expose_streamable_http else "")
     native.add("--sse-path", options.ssePath if is_for_all or options.expose_sse else "")
     native.add("--message-path", options.messagePath)

@@ -1,4 +1,4 @@
-"""The words of ``mcp-relay install``: they become the entry that starts this program with the options among them."""
+"""The arguments of ``mcp-relay install``: they become the entry that starts this program with its options."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ mcp-relay install --client CLIENT NAME [OPTIONS] URL
        mcp-relay install --client CLIENT NAME [OPTIONS] -- COMMAND [ARG…]
        mcp-relay install --list"""
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
-# What belongs to a relay that listens; an entry speaks on stdio.
+# Options of a relay that listens; an entry speaks on stdio.
 _OF_LISTENING = {name: flag for name, flag in FOR_A_COMMAND.items() if name not in OF_A_CHILD}
 _OWN = ("client", "project", "yes", "print", "list", "target", "args", "help", "version")
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is to be put where."""
+    """The entry to write, and where."""
 
     client: str
     name: str
@@ -67,7 +67,7 @@ class Wanted:
 
 
 def build_install_parser() -> argparse.ArgumentParser:
-    """Return the relay's parser with the words of ``install`` added."""
+    """Return the relay's parser with the arguments of ``install`` added."""
     parser = build_parser()
     parser.prog = "mcp-relay install"
     parser.usage = _USAGE
@@ -87,7 +87,7 @@ def build_install_parser() -> argparse.ArgumentParser:
 
 
 def read_args(args: Sequence[str], sink: StderrSink) -> Wanted | None:
-    """Return what is asked for, None for a list of clients; say what is odd about it. Raises ConfigError."""
+    """Return the entry that the arguments describe, None for a list of clients; log warnings. Raises ConfigError."""
     own, target = split_command(args)
     parser = build_install_parser()
     options = parser.parse_intermixed_args(own)
@@ -104,7 +104,7 @@ def read_args(args: Sequence[str], sink: StderrSink) -> Wanted | None:
     check_names(options)
     _check_target(target)
     headers = headers_of(options)
-    log_in(options, headers)  # raises for one that is not complete
+    log_in(options, headers)  # raises if the login is incomplete
     secrets = secrets_of(options, headers, target[0] if is_address(target[0]) else None)
     begin_log(options, secrets, sink)
     _check_own_variables(dict(options.env))
@@ -122,7 +122,7 @@ def read_args(args: Sequence[str], sink: StderrSink) -> Wanted | None:
 
 
 def _check_own_variables(env: Mapping[str, str]) -> None:
-    """See that the entry starts with these variables: those of ours are read then. Raises ConfigError."""
+    """Check that the relay starts with these variables in its environment. Raises ConfigError."""
     if not any(name.startswith("MCP_RELAY_") for name in env):
         return
     from relay.app.config.layers import parse_layered
@@ -154,7 +154,7 @@ def _check_target(target: Sequence[str]) -> None:
 
 
 def _given(args: Sequence[str]) -> dict[argparse.Action, Any]:
-    """Return the options that were given and their values as they were written."""
+    """Return the given options and their values as written."""
     parser = build_install_parser()
     for action in parser._actions:
         action.type, action.choices, action.default = None, None, argparse.SUPPRESS
@@ -163,14 +163,14 @@ def _given(args: Sequence[str]) -> dict[argparse.Action, Any]:
     for dest in dict.fromkeys(action.dest for action in parser._actions if action.dest in values):
         value, writers = values[dest], [action for action in parser._actions if action.dest == dest]
         takes_value = isinstance(value, (str, list))
-        # Several flags may say one thing: that which takes any value, or that which is this one.
+        # Several flags may set one option: take the one that takes any value, or the one with this value.
         fitting = (one for one in writers if (one.nargs != 0 if takes_value else one.const == value))
         given[next(fitting, writers[0])] = value
     return given
 
 
 def _entry(options: argparse.Namespace, given: dict[argparse.Action, Any], target: list[str]) -> dict[str, Any]:
-    """Return what the client is to start."""
+    """Return the entry: the command that the client starts."""
     is_remote = is_address(target[0])
     env = dict(options.env)
     left_out = {**(OF_A_CHILD if is_remote else OF_A_URL), **({} if options.listen else _OF_LISTENING)}
@@ -189,7 +189,7 @@ def _entry(options: argparse.Namespace, given: dict[argparse.Action, Any], targe
     if not is_remote or options.listen:
         args += [] if "stdio:" in options.listen else ["--listen", "stdio:"]
     if not is_remote:
-        for name in env:  # the client sets them for us; they are the server's
+        for name in env:  # the client sets them for the relay; the server needs them
             args += [] if name in options.pass_variable else ["--pass-variable", name]
         target = _findable(target, options, env)
     program, *first = _ourselves()
@@ -226,13 +226,13 @@ def _args(action: argparse.Action, value: Any) -> list[str]:
 
 
 def _wherever_we_are(action: argparse.Action, value: str) -> str:
-    """Return a path that does not depend on our working directory, where the value is one."""
+    """Return a value; if it is a path, as an absolute one."""
     is_path = action.metavar in ("FILE", "DIR") or (action.nargs == "?" and os.path.exists(value))
     return os.path.abspath(value) if is_path else value
 
 
 def _findable(target: list[str], options: argparse.Namespace, env: dict[str, str]) -> list[str]:
-    """Return a command that depends neither on where we are now nor on our PATH; warn if it cannot be found.
+    """Return a command that depends neither on the working directory nor on this PATH; warn if it is not found.
 
     A PATH that its interpreter needs is added to ``env``.
     """
@@ -245,7 +245,7 @@ def _findable(target: list[str], options: argparse.Namespace, env: dict[str, str
     except ConfigError as exc:
         logger.warning("%s", exc)
         return [program, *target[1:]]
-    if "PATH" not in env:  # else it is as the user wants it
+    if "PATH" not in env:  # the user's own PATH stays
         if not os.path.dirname(program) and not is_found_anyway(found):
             logger.warning("%s is written as %s: programs on the desktop have a short PATH", program, found)
             program = found
@@ -256,7 +256,7 @@ def _findable(target: list[str], options: argparse.Namespace, env: dict[str, str
 
 
 def _ourselves() -> list[str]:
-    """Return how to start this program from anywhere: clients have a short PATH, and another working directory."""
+    """Return a command that starts this program anywhere: clients have a short PATH and another working directory."""
     beside = os.path.join(os.path.dirname(sys.executable), "mcp-relay")
     started_as = sys.argv[0] if os.path.basename(sys.argv[0]).removesuffix(".exe") == "mcp-relay" else ""
     for candidate in (started_as, beside):

@@ -1,4 +1,4 @@
-"""Replace a file of the user's: whole or not at all, with the one before kept beside it."""
+"""Replace a user's file atomically, and keep a backup beside it."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def read_if_there(path: str) -> bytes | None:
 
 
 def replace_file(path: str, data: bytes, *, before: bytes | None, mode: int) -> str | None:
-    """Write a file that held ``before`` (None: that was not there), and return where that is kept now.
+    """Replace a file that held ``before`` (None: no file), and return the path of its backup.
 
-    Its mode and owner stay; one that is made gets ``mode``, less the umask. A symlink stays one: what it points to is
-    replaced. Raises RelayError, and has changed nothing then, if somebody else changed the file meanwhile.
+    Mode and owner stay; a new file gets ``mode``, less the umask. Of a symlink the target is replaced. Raises
+    RelayError, and changes nothing, if another program changed the file meanwhile.
     """
     real = os.path.realpath(path)
     try:
@@ -48,7 +48,7 @@ def replace_file(path: str, data: bytes, *, before: bytes | None, mode: int) -> 
 
 
 def _keep(path: str, data: bytes, found: os.stat_result) -> str:
-    """Write a copy beside a file, under a name that is new."""
+    """Write a copy beside a file, under a new name."""
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     for number in range(1, 1000):
         backup = f"{path}.backup-{stamp}" + (f"-{number}" if number > 1 else "")
@@ -82,7 +82,7 @@ def _put(real: str, data: bytes, found: os.stat_result | None, mode: int) -> Non
 
 def _make_like(path: str, found: os.stat_result) -> None:
     if sys.platform != "win32":
-        with contextlib.suppress(PermissionError):  # only root may give files away
+        with contextlib.suppress(PermissionError):  # only root may change the owner
             os.chown(path, found.st_uid, found.st_gid)
     os.chmod(path, stat.S_IMODE(found.st_mode))
 

@@ -1,4 +1,4 @@
-"""The MCP clients that this program can put itself into: where their configuration is, and what an entry looks like."""
+"""The MCP clients that ``install`` knows: where their configuration is, and the form of an entry."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["CLIENTS", "Client", "Machine"]
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What decides where files are."""
+    """The facts that decide where files are."""
 
     home: Path
     environment: Mapping[str, str]
@@ -22,7 +22,7 @@ class Machine:
 
     @staticmethod
     def ours() -> Machine:
-        """Return the one that this program runs on."""
+        """Return the machine that this program runs on."""
         return Machine(Path.home(), os.environ, sys.platform)
 
     def folder(self, variable: str, *otherwise: str) -> Path:
@@ -55,7 +55,7 @@ class Client:
     """What exists if the client is installed; None: the directory of its file."""
 
     def is_found(self, machine: Machine) -> bool:
-        """Tell whether the client has left traces on this machine."""
+        """Tell whether the client seems to be installed."""
         file = self.file(machine)
         return file.exists() or (self.folder(machine) if self.folder else file.parent).is_dir()
 
@@ -64,7 +64,7 @@ def _claude_desktop(machine: Machine) -> Path:
     name = "claude_desktop_config.json"
     usual = machine.settings() / "Claude" / name
     if machine.platform == "win32":
-        # From the Microsoft store it has a file system view of its own, and its settings below that.
+        # As an app of the Microsoft store it has its own view of the file system, with its settings there.
         local = machine.folder("LOCALAPPDATA", "AppData", "Local")
         for pattern in ("Claude-Data/[Cc]laude_*", "Packages/Claude_*/LocalCache/Roaming/Claude"):
             for folder in sorted(local.glob(pattern)):

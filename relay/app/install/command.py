@@ -1,6 +1,6 @@
 """``mcp-relay install``: put an entry that starts this program into a client's configuration.
 
-The user sees the change first, as a diff in which secrets are masked; the file is otherwise left as it is.
+The user sees the change first, as a diff with secrets masked. The rest of the file stays as it is.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ logger = logging.getLogger("relay")
 
 
 def command(args: Sequence[str], sink: StderrSink) -> int:
-    """Do what these words ask for and return the exit code. Raises ConfigError, RelayError."""
+    """Run the command; return the exit code. Raises ConfigError, RelayError."""
     machine = Machine.ours()
     wanted = read_args(args, sink)
     if wanted is None:
@@ -97,11 +97,11 @@ def _is_agreed(path: str, wanted: Wanted, sink: StderrSink) -> bool:
     return False
 
 
-# What is shown.
+# Output.
 
 
 def _diff(path: str, old: str, new: str, secrets: Sequence[str]) -> str:
-    """Return the change as a unified diff in which no secret can be read, the file's own included."""
+    """Return the change as a unified diff with secrets masked, the file's own among them."""
     lines = difflib.unified_diff(_lines(old), _lines(new), path, path)
     hidden = {*secrets, *_secrets_in(old)}
     masked = mask_secrets("".join(lines), maskable(hidden))
@@ -109,7 +109,7 @@ def _diff(path: str, old: str, new: str, secrets: Sequence[str]) -> str:
 
 
 def _lines(text: str) -> list[str]:
-    """Return the lines of a text, the last of which says if it has no end."""
+    """Return the lines of a text, with a note if the last one has no line break."""
     lines = [f"{line}\n" for line in text.replace("\r\n", "\n").split("\n")]
     if not text.endswith("\n") and text:
         lines[-1] += "\\ No newline at end of file\n"
@@ -118,7 +118,7 @@ def _lines(text: str) -> list[str]:
 
 
 def _secrets_in(text: str) -> list[str]:
-    """Return what other entries keep in their variables and headers, as it stands in the text."""
+    """Return the variables and headers of other entries, as written in the text."""
     if not text.strip("\ufeff \t\r\n"):
         return []
     try:

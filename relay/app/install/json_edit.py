@@ -1,7 +1,7 @@
-"""Put one entry into a JSON text, and leave every other byte of it as its owner wrote it.
+"""Put one entry into a JSON text, and leave every other byte as it is.
 
-Comments, trailing commas, indentation and line endings stay: text is inserted, or one value replaced; nothing is
-written again. Pure: text in, text out.
+Comments, trailing commas, indentation and line endings stay: the editor inserts text or replaces one value, and never
+rewrites the rest. Pure: text in, text out.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ __all__ = ["put_entry"]
 
 
 def put_entry(text: str, key: str, name: str, entry: dict[str, Any]) -> str:
-    """Return the text with ``{key: {name: entry}}`` in it; what was there of that name is replaced.
+    """Return the text with ``{key: {name: entry}}`` in it; an entry of that name is replaced.
 
     Raises JsoncError if the text cannot be read, ConfigError if it is of another shape.
     """
     newline = "\r\n" if "\r\n" in text else "\n"
-    if skip_blank(text, 0) == len(text):  # nothing in it but, perhaps, comments
+    if skip_blank(text, 0) == len(text):  # empty, but perhaps for comments
         gap = newline if text.strip("\ufeff \t\r\n") and not text.endswith("\n") else ""
         return text + gap + _written({key: {name: entry}}, "", "  ", newline) + newline
     root = parse(text)
@@ -42,7 +42,7 @@ def put_entry(text: str, key: str, name: str, entry: dict[str, Any]) -> str:
 
 
 def _insert(text: str, into: Node, name: str, value: Any, unit: str, newline: str) -> str:
-    """Return the text with a last member more in an object."""
+    """Return the text with a new last member in an object."""
     end = into.end - 1  # of the last thing before the closing brace: a value, a comma, or a comment
     while text[end - 1] in " \t\r\n":
         end -= 1

@@ -1,4 +1,4 @@
-"""What a client finds that was started from a desktop: its PATH is short, whatever the user's shell has added."""
+"""The short PATH of clients that a desktop starts: without the directories that the user's shell adds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SHORT = {
 
 
 def is_found_anyway(program: str) -> bool:
-    """Tell whether a program with this full path is found by its name alone, as any is on Windows."""
+    """Tell whether such a client finds the program by its name; on Windows it always does."""
     return sys.platform == "win32" or os.path.dirname(program) in _short()
 
 

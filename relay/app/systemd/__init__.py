@@ -1,1 +1,1 @@
-"""Run under systemd: the sockets that it opens for the relay, and the states that it is told."""
+"""Run under systemd: sockets that it opens for the relay, and states that the relay reports."""

@@ -1,4 +1,4 @@
-"""Tell systemd how we are: ready, alive, stopping. See sd_notify(3); not loaded unless ``NOTIFY_SOCKET`` is set."""
+"""Report the relay's state to systemd: ready, alive, stopping. See sd_notify(3); loaded only with ``NOTIFY_SOCKET``."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ __all__ = ["wait_watched"]
 
 logger = logging.getLogger("relay")
 
-_BEYOND_DRAIN = 10.0  # what closing takes after the last answer: a child's ladder, and some
+_BEYOND_DRAIN = 10.0  # seconds to close after the last answer: a child's stop sequence, and some more
 
 
 async def wait_watched(stopped: asyncio.Event, drain: float) -> None:
-    """Say that we are ready, and that we live until ``stopped`` is set, and then for how long we shall take at most."""
+    """Report ready, then alive until ``stopped`` is set, then stopping with the longest time that this may take."""
     _say("READY=1")
     interval = _watchdog_interval()
     while not stopped.is_set():
@@ -23,21 +23,21 @@ async def wait_watched(stopped: asyncio.Event, drain: float) -> None:
             async with asyncio.timeout(interval):
                 await stopped.wait()
         except TimeoutError:
-            _say("WATCHDOG=1")  # from the loop: if that is stuck, so are we
+            _say("WATCHDOG=1")  # sent by the loop: if that is stuck, so is the relay
     _say(f"STOPPING=1\nEXTEND_TIMEOUT_USEC={int((drain + _BEYOND_DRAIN) * 1_000_000)}")
 
 
 def _watchdog_interval() -> float | None:
-    """Return how often we must be heard, in seconds; None if nobody listens for that."""
+    """Return the period of the watchdog's messages, in seconds; None without a watchdog."""
     limit = os.environ.get("WATCHDOG_USEC", "")
     of = os.environ.get("WATCHDOG_PID")
     if not limit.isascii() or not limit.isdigit() or int(limit) == 0 or of not in (None, str(os.getpid())):
         return None
-    return int(limit) / 1_000_000 / 2  # twice as often as it must be
+    return int(limit) / 1_000_000 / 2  # twice as often as required
 
 
 def _say(message: str) -> None:
-    """Send a datagram, or warn: a service manager that does not hear us will end us sooner or later."""
+    """Send a datagram, or warn: a service manager that gets none will end the relay sooner or later."""
     address = os.environ["NOTIFY_SOCKET"]
     if address[:1] not in ("/", "@"):
         logger.warning(

@@ -1,7 +1,7 @@
-"""Sockets that somebody else opened for us to listen on: ``--listen fd:3``, and what systemd hands over.
+"""Listening sockets that another process opened: ``--listen fd:3``, and the sockets of systemd.
 
-systemd binds a socket, starts us with the first connection and keeps the socket over a restart: nobody is refused
-meanwhile. See sd_listen_fds(3).
+systemd binds a socket, starts the relay at the first connection, and keeps the socket during a restart. So no client
+is refused meanwhile. See sd_listen_fds(3).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _MOST = 1024
 
 
 def handed_over() -> list[str]:
-    """Return what ``--listen`` would say of the sockets that the service manager has opened for this process."""
+    """Return the values of ``--listen`` for the sockets that systemd opened for this process."""
     count = os.environ.get("LISTEN_FDS", "")
     if os.environ.get("LISTEN_PID") != str(os.getpid()) or not count.isascii() or not count.isdigit():
         return []
@@ -41,8 +41,8 @@ def take_over(text: str) -> tuple[int, tuple[str, int] | str]:
         raise ConfigError(f"--listen {text}: this program was started without such a descriptor") from exc
     if not is_socket:
         raise ConfigError(f"--listen {text}: that is no socket")
-    os.set_inheritable(number, False)  # children must not keep it open
-    # A copy, because who closes the object closes the descriptor.
+    os.set_inheritable(number, False)  # children must not inherit it
+    # A copy, because closing the object closes its descriptor.
     with socket.socket(fileno=os.dup(number)) as sock:
         if sock.type != socket.SOCK_STREAM or not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             raise ConfigError(f"--listen {text}: that is no listening stream socket; a .socket unit needs Accept=no")
