@@ -17,6 +17,7 @@ from relay.endpoints.http.server.modern import ModernClients
 from relay.endpoints.http.server.session import HttpSession
 from relay.endpoints.http.server.sse_session import SseSession
 from relay.endpoints.stdio.own_stdio import OwnStdio
+from relay.frames.frame import Frame
 from relay.limits import Limits
 
 
@@ -26,10 +27,27 @@ def test_sources_that_can_hand_frames_on_in_their_callback(kind: type[Endpoint])
     assert issubclass(kind, OffersFrames)
 
 
-@pytest.mark.parametrize("kind", [Child, HttpSession, Lazy, MemoryEndpoint, ModernClients, OwnStdio])
+@pytest.mark.parametrize("kind", [HttpSession, MemoryEndpoint, ModernClients, OwnStdio])
 def test_sinks_that_can_send_without_a_turn_of_the_loop(kind: type[Endpoint]) -> None:
     """A pipe asks its sink for this."""
     assert issubclass(kind, SendsAtOnce)
+
+
+async def test_what_stands_for_another_endpoint_sends_as_that_does() -> None:
+    """Its ability is the other's: an attribute of the object, not of its class."""
+    near, far = memory_pair()
+
+    async def make() -> Endpoint:
+        return near
+
+    lazy = Lazy("lazy", make)
+    frames = [Frame(b'{"jsonrpc":"2.0","method":"x"}')]
+    assert isinstance(lazy, SendsAtOnce) and not lazy.send_at_once(frames), "it is not made yet"
+    await lazy.open()
+    assert isinstance(lazy, SendsAtOnce) and lazy.send_at_once(frames)
+    assert await far.receive() == frames
+    await lazy.aclose()
+    await far.aclose()
 
 
 def test_a_pool_s_session_has_neither() -> None:
