@@ -15,7 +15,10 @@ from relay.frames.frame import Frame
 if TYPE_CHECKING:
     from relay.endpoints.core.hops import Trail
 
-__all__ = ["ClientEndpoint", "Endpoint", "Listener", "OffersFrames", "SendsAtOnce", "SpeaksTransport", "Taker"]
+__all__ = [
+    "CountsUse", "Endpoint", "HasStream", "HasTrail", "Listener", "OffersFrames", "SendsAtOnce", "SpeaksTransport",
+    "Taker",
+]  # fmt: skip
 
 Taker: TypeAlias = Callable[[Sequence[Frame]], bool]
 """A function that takes all offered frames and returns True, or takes none and returns False."""
@@ -81,8 +84,8 @@ class SendsAtOnce(Protocol):
 
 
 @runtime_checkable
-class ClientEndpoint(Protocol):
-    """The endpoint of a client over HTTP, which knows more of its client than a connection does."""
+class CountsUse(Protocol):
+    """An endpoint of a client that knows when the client was last active, and what the client waits for."""
 
     @property
     def in_flight(self) -> int:
@@ -92,13 +95,23 @@ class ClientEndpoint(Protocol):
     def last_used(self) -> float:
         """When the client last sent something, in seconds by the loop's clock."""
 
+
+@runtime_checkable
+class HasStream(Protocol):
+    """An endpoint of a client over HTTP, which may leave closed the stream for what the server sends unasked."""
+
     @property
     def is_listening(self) -> bool:
-        """Whether a stream is open for what the server sends unasked."""
+        """Whether that stream is open."""
+
+
+@runtime_checkable
+class HasTrail(Protocol):
+    """An endpoint of a client whose first request shows which relays it has passed."""
 
     @property
     def trail(self) -> Trail | None:
-        """Which relays the client's requests have passed; None if the listener does not look."""
+        """Those relays; None if the listener does not look."""
 
 
 @runtime_checkable

@@ -7,7 +7,7 @@ import pytest
 from relay.app.run.child_target import ChildTarget
 from relay.app.run.targets import AddressTarget, KeepsSpare
 from relay.app.run.wiring import connect
-from relay.endpoints.base import ClientEndpoint, Endpoint, OffersFrames, SendsAtOnce, SpeaksTransport
+from relay.endpoints.base import CountsUse, Endpoint, HasStream, HasTrail, OffersFrames, SendsAtOnce, SpeaksTransport
 from relay.endpoints.child.child import Child
 from relay.endpoints.combined.failover import Failover
 from relay.endpoints.core.lazy import Lazy
@@ -16,9 +16,16 @@ from relay.endpoints.http.client.remote import Remote
 from relay.endpoints.http.server.modern import ModernClients
 from relay.endpoints.http.server.session import HttpSession
 from relay.endpoints.http.server.sse_session import SseSession
+from relay.endpoints.socket.tcp import SocketEndpoint
 from relay.endpoints.stdio.own_stdio import OwnStdio
+from relay.endpoints.websocket.websocket import WebSocketEndpoint
 from relay.frames.frame import Frame
 from relay.limits import Limits
+
+
+def members_of(kind: type) -> set[str]:
+    """Return what a class defines, and what its ``__init__`` sets."""
+    return {name for one in kind.__mro__ for name in vars(one)} | set(kind.__init__.__code__.co_names)  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("kind", [Child, HttpSession, Lazy, MemoryEndpoint, OwnStdio, Remote])
@@ -55,18 +62,26 @@ def test_a_pool_s_session_has_neither() -> None:
     assert not issubclass(Failover, OffersFrames | SendsAtOnce)
 
 
-async def test_clients_over_http_are_known_as_such() -> None:
-    """Sessions of both transports, and the clients of 2026-07-28; nothing else is."""
+async def test_what_is_known_of_clients_over_http() -> None:
+    """Sessions of both transports, and the clients of 2026-07-28: their use, their stream and their trail."""
     limits = Limits()
     session = HttpSession(limits, lambda _: None, lambda _: None)
     sse, modern = SseSession(limits, lambda _: None), ModernClients(limits, lambda _: None)
     try:
-        assert all(isinstance(one, ClientEndpoint) for one in (session, sse, modern))
+        for ability in (CountsUse, HasStream, HasTrail):
+            assert all(isinstance(one, ability) for one in (session, sse, modern))
+            assert not any(isinstance(one, ability) for one in memory_pair())
         assert not modern.is_listening
-        assert not any(isinstance(one, ClientEndpoint) for one in memory_pair())
     finally:
         for one in (session, sse, modern):
             await one.aclose()
+
+
+@pytest.mark.parametrize("kind", [OwnStdio, SocketEndpoint, WebSocketEndpoint])
+def test_what_is_known_of_clients_on_connections(kind: type[Endpoint]) -> None:
+    """Their use; there is no stream that they may leave closed."""
+    assert {"in_flight", "last_used"} <= members_of(kind)
+    assert "is_listening" not in members_of(kind)
 
 
 def test_targets_that_start_early() -> None:

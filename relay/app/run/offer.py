@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from relay.app.log.frames import frame_log
 from relay.app.run.targets import AddressTarget, KeepsSpare, RemoteTarget, Target
 from relay.app.settings import ServeSettings
-from relay.endpoints.base import ClientEndpoint, Endpoint
+from relay.endpoints.base import CountsUse, Endpoint, HasStream, HasTrail
 from relay.endpoints.core.hops import following
 from relay.endpoints.core.refusal_log import RefusalLog
 from relay.endpoints.core.tasks import TaskScope
@@ -107,7 +107,7 @@ class Offer:
 
     async def _accept(self, listener: AsyncIterable[Endpoint], *, looks_after: bool) -> None:
         async for session in listener:
-            with following(self, session.trail if isinstance(session, ClientEndpoint) else None):
+            with following(self, session.trail if isinstance(session, HasTrail) else None):
                 self._join(session, self._upstream(session), f"session {session.name}")
             if not looks_after:
                 self._connections.add(session)
@@ -125,7 +125,7 @@ class Offer:
 
     def _forget(self, session: Endpoint, task: asyncio.Task[None]) -> None:
         self._carrying.discard(task)
-        if isinstance(session, ClientEndpoint):
+        if isinstance(session, CountsUse):
             self._last_used = max(self._last_used, session.last_used)
         self._connections.discard(session)
 
@@ -151,7 +151,7 @@ class Offer:
             upstream = self.target.endpoint(is_shared=is_for_many)
         else:
             # Only a client of Streamable HTTP may leave its stream closed; without a session there is no stream.
-            client = session if isinstance(session, ClientEndpoint) else None
+            client = session if isinstance(session, HasStream) else None
             upstream = self._pool.member(lambda: client is None or client.is_listening)
         if clients is None or clients.greeting is None:
             return upstream
@@ -187,8 +187,8 @@ class Offer:
             is_said = isinstance(failure, ServerLeftOut)
             logger.log(logging.INFO if is_said else logging.WARNING, "%s: ended: %s", session.name, why)
 
-    def _clients(self) -> list[ClientEndpoint]:
-        return [session for session in self._connections if isinstance(session, ClientEndpoint)]
+    def _clients(self) -> list[CountsUse]:
+        return [session for session in self._connections if isinstance(session, CountsUse)]
 
     async def drain(self, seconds: float) -> None:
         """Wait until connections have no request in flight, for at most ``seconds``."""

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 
 from relay.app.run.wiring import connect_with
-from relay.endpoints.base import ClientEndpoint, Endpoint
+from relay.endpoints.base import Endpoint, HasStream
 from relay.endpoints.combined.shared import IDLE, SharedPool, SharedSessions
 from relay.endpoints.core.dialling import DiallingOptions
 from relay.endpoints.core.lazy import Lazy
@@ -107,7 +107,7 @@ class Shared:
             raise EndpointClosed("the shared server was closed")
         if isinstance(client, ModernClients):
             return self._make()
-        return self._pool.member(lambda: not isinstance(client, ClientEndpoint) or client.is_listening)
+        return self._pool.member(lambda: not isinstance(client, HasStream) or client.is_listening)
 
     def _begin(self, clients: SharedSessions) -> None:
         self._tasks.spawn(self._carry(clients, self._make()), name=f"shared server {clients.name}")
