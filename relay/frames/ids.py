@@ -36,7 +36,7 @@ _LEADING_ID = re.compile(
 _TRAILING_ID = re.compile(rb',\s*+"id"\s*+:\s*+(' + _NAME + rb')\s*+(?:,\s*+"jsonrpc"\s*+:\s*+"2\.0"\s*+)?\}\s*+$')
 _TAIL = 256  # bytes in which a trailing id is looked for
 _HEAD = 4096  # bytes in which a leading one is
-_SMALL = 2048  # bytes up to which a second id is looked for everywhere
+_SMALL = 2048  # bytes up to which the whole frame is searched for a second id
 _ESCAPED = re.compile(rb"\\(?:/|u00(?:2[eEfF]|[4-7]))")  # a letter, a dot or a slash: a key can be spelt with it
 _BRACE = ord("{")
 

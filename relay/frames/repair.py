@@ -1,9 +1,9 @@
-"""Read an answer that does not say properly whose it is, and write it under the id of its request.
+"""Read a malformed answer, and write it under the id of its request.
 
 Servers write an id in another spelling (``"7"`` or ``7.0`` for 7), add ``"method":null``, leave the id out, or send
 bytes that are not UTF-8. Nothing here knows which requests are open: ``routing/matching.py`` does.
 
-All of it is for frames that are not what they should be, or that fit nobody: no other frame comes here.
+A frame that is well formed and answers an open request never comes here.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _read_loosely(raw: bytes) -> _Loose | None:
 
 
 def is_error(frame: Frame) -> bool:
-    """Tell whether an answer is an error: an answer that has a result too is none."""
+    """Tell whether an answer is an error. An answer that has a result too is not."""
     loose = _read_loosely(frame.raw)
     return loose is not None and _is_there(loose.error) and not _is_there(loose.result)
 
@@ -99,14 +99,14 @@ def meant_by(frame: Frame, *, is_server: bool) -> Head:
 
 
 class Sifted(NamedTuple):
-    """What becomes of an invalid frame."""
+    """The outcome of an invalid frame."""
 
     onward: list[Frame]
-    """What goes on in its place: an answer that is mended, or an error for who waits for it."""
+    """The frames to forward instead: a mended answer, or an error for the request that waits."""
     back: list[Frame]
-    """What its sender is told: an error for each request."""
+    """The errors for its sender, one for each request."""
     is_noise: bool
-    """Whether nothing of it was an answer that could be mended."""
+    """Whether no part of it was an answer that could be mended."""
 
 
 def sift(frame: Frame, name: str, *, is_server: bool) -> Sifted:
@@ -137,18 +137,18 @@ def sift(frame: Frame, name: str, *, is_server: bool) -> Sifted:
 
 
 class StandIn(Frame):
-    """An error of the relay's own in place of an answer that cannot be given to who waits for it."""
+    """An error of the relay's own in place of an answer that cannot be forwarded."""
 
     __slots__ = ()
 
 
 def error_under(request_id: RequestId | None, said: str, belongs_to: RequestId | None) -> Frame:
-    """Return the error that stands in for an answer."""
+    """Return the error that replaces an answer."""
     return StandIn(replies.error(request_id, replies.LOST, said, delivered="unknown").raw, belongs_to)
 
 
 def _members_of(frame: Frame) -> Iterator[Frame]:
-    """Go over the members of a batch, or take the frame as one."""
+    """Yield the messages of a batch, or the frame itself."""
     raw = frame.raw
     members: list[Span] = []
     if raw.lstrip()[:1] == b"[":
@@ -161,7 +161,7 @@ def _members_of(frame: Frame) -> Iterator[Frame]:
 
 
 def _mended(frame: Frame, request_id: RequestId | None) -> Frame | None:
-    """Return an answer without what keeps it from being one; None if it is beyond that."""
+    """Return a malformed answer mended; None if it cannot be."""
     loose = _read_loosely(frame.raw) if frame.head.is_json else None
     if loose is None or not loose.has_answer or loose.has_method:
         return None

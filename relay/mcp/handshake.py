@@ -33,7 +33,7 @@ __all__ = [
 OWN_ID = "mcp-relay"
 """The id of a request that is the only one of the relay's own on its connection."""
 CLIENT_INFO: Mapping[str, str] = {"name": "mcp-relay", "version": "1"}
-"""Who the relay says it is. The version stays: some servers remember a client by it."""
+"""How the relay introduces itself. The version is constant, because some servers recognize a client by it."""
 INITIALIZED = Frame(b'{"jsonrpc":"2.0","method":"notifications/initialized"}')
 
 
@@ -43,7 +43,7 @@ def initialize_params(version: str = LEGACY_VERSIONS[-1], client: Mapping[str, s
 
 
 def initialize(version: str = LEGACY_VERSIONS[-1]) -> Frame:
-    """Make the ``initialize`` of the relay's own, under ``OWN_ID``."""
+    """Make the relay's own ``initialize``, under ``OWN_ID``."""
     return replies.request(OWN_ID, "initialize", initialize_params(version))
 
 

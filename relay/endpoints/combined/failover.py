@@ -262,7 +262,7 @@ class Failover:
         self._finish_if_drained()
 
     def call_settled(self) -> None:
-        """Look whether that was the last call that the end waits for."""
+        """Check whether that was the last call that the end waits for."""
         if self._dispatch.over is not None:
             self.end_soon()
         self._finish_soon_if_quiet()
@@ -278,7 +278,7 @@ class Failover:
         self._no_handshake.set()
 
     def end_soon(self) -> None:
-        """End the session that is over, not before whoever has a call in hand has answered it."""
+        """End the session that is over, after the code that handles a call now has answered it."""
         asyncio.get_running_loop().call_soon(self._end_if_drained)
 
     def _end_if_drained(self) -> None:
@@ -293,7 +293,7 @@ class Failover:
         self._finish_soon_if_quiet()
 
     def _finish_soon_if_quiet(self) -> None:
-        """Finish a moment after the end of what was owed, though a server stays: it has been told, and owes nothing."""
+        """Finish soon once no answer is owed and every server knows of the end, even if a server stays connected."""
         if not self.has_eof or self._is_closed or self._last_words is not None:
             return
         are_told = all(branch.has_told_end for branch in self._dispatch.branches.values())

@@ -194,7 +194,7 @@ class Pool:
         ]
 
     async def aclose(self) -> None:
-        """Probe no server any more; whoever has a session closes it."""
+        """Probe no server any more. Sessions are closed by their owners."""
         for place in tuple(self._waiting):
             self._let_go_on(place)
         await self._tasks.aclose()
