@@ -131,8 +131,7 @@ def sift(frame: Frame, name: str, *, is_server: bool) -> Sifted:
             continue
         is_noise = True
         if meant.kind is Kind.REQUEST or (meant.kind is Kind.INVALID and not is_server):
-            said = f"not a JSON-RPC message: {fault}"
-            back.append(replies.error(meant.id, replies.code_of(one.head), said, delivered="no"))
+            back.append(replies.not_a_message(one.head, meant.id))
     return Sifted(onward, back, is_noise)
 
 

@@ -14,7 +14,7 @@ import orjson
 
 from relay.errors import ConfigError, EndpointUnavailable, RelayError, ServerLeftOut
 from relay.frames.frame import Frame
-from relay.frames.head import Head, RequestId
+from relay.frames.head import Head, Kind, RequestId
 from relay.frames.strictness import UNREADABLE
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "Fault",
     "SessionOver",
     "cancelled",
+    "cancelled_unanswered",
     "code_of",
     "delivered_by",
     "end_by",
@@ -39,10 +40,13 @@ __all__ = [
     "fault_of",
     "is_about_nothing",
     "log_message",
+    "not_a_message",
     "request",
     "result",
     "session_over",
+    "size_fault",
     "subscription_ended",
+    "too_large",
 ]
 
 PARSE_ERROR: Final = -32700
@@ -85,6 +89,27 @@ def code_of(invalid: Head) -> int:
     if invalid.is_excessive:
         return TOO_LARGE
     return INVALID_REQUEST if invalid.is_json else PARSE_ERROR
+
+
+def not_a_message(invalid: Head, request_id: RequestId | None) -> Frame:
+    """Make the error for whoever sent what is no message, under the id that it was meant to have."""
+    return error(request_id, code_of(invalid), f"not a JSON-RPC message: {invalid.fault}", delivered="no")
+
+
+def size_fault(name: str, size: int, limit: int) -> str:
+    """Return what is said of a frame of ``name`` that has ``size`` bytes, where ``limit`` are admitted."""
+    return f"{name}: a frame of {size} bytes; --max-frame-bytes is {limit}"
+
+
+def too_large(head: Head, request_id: RequestId | None, fault: str) -> Frame:
+    """Make the error in place of a frame that is too large: for its sender if it is a request, else for who waits."""
+    return error(request_id, TOO_LARGE, fault, delivered="no" if head.kind is Kind.REQUEST else "unknown")
+
+
+def cancelled_unanswered(request_id: RequestId, *, was_sent: bool = True) -> Frame:
+    """Make the error of a request that its client has cancelled, and whose peer has not answered it since."""
+    fault = "the request was cancelled" if was_sent else "the request was cancelled before it was sent"
+    return error(request_id, CANCELLED, fault, delivered="unknown" if was_sent else "no")
 
 
 class SessionOver(Frame):

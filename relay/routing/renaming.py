@@ -25,12 +25,9 @@ from relay.frames.ids import (
     with_token,
 )
 from relay.frames.strictness import read_id
-from relay.routing.matching import Strays, home_of, only_of
+from relay.routing.ledger import LISTEN, Ledger
 
 __all__ = ["LISTEN", "Renamed", "Renaming"]
-
-LISTEN = "subscriptions/listen"
-"""The request that stays open for as long as a client wants to hear of changes (2026-07-28, "Subscriptions")."""
 
 _LOG = "notifications/message"
 _NEVER_GUESSED = frozenset(
@@ -46,8 +43,6 @@ _NEVER_GUESSED = frozenset(
 )
 """What says itself whose it is; where that cannot be read, it is not for the only one who waits."""
 
-_MOST_ABANDONED = 16_384  # remembered at one time
-
 Owner = TypeVar("Owner", bound=Hashable)
 
 
@@ -60,6 +55,8 @@ class Renamed(msgspec.Struct, Generic[Owner], frozen=True, eq=False):
     id: RequestId
     token: RequestId | None
     method: str | None
+    has_log: bool
+    """Whether it has asked for log messages; a subscription brings none."""
 
     @property
     def is_subscription(self) -> bool:
@@ -68,25 +65,23 @@ class Renamed(msgspec.Struct, Generic[Owner], frozen=True, eq=False):
 
 
 class Renaming(Generic[Owner]):
-    """The open requests of all clients of one server."""
+    """The open requests of all clients of one server: a ledger of their numbers."""
 
-    def __init__(self) -> None:
-        """Start with none."""
-        self._open: dict[int, Renamed[Owner]] = {}
-        self._abandoned: dict[int, Owner] = {}
+    def __init__(self, ledger: Ledger[Renamed[Owner]] | None = None) -> None:
+        """Keep them in ``ledger``, which has none yet."""
+        self.ledger: Ledger[Renamed[Owner]] = Ledger() if ledger is None else ledger
+        self.ledger.knows_late = self.was_given
         self._logging: dict[int, None] = {}
         """Those, open or abandoned, that have asked for log messages."""
-        self.strays = Strays()
         self._last = 0
-        self._subscriptions = 0
 
     def __len__(self) -> int:
         """Count the requests that wait for an answer, without the subscriptions."""
-        return len(self._open) - self._subscriptions
+        return self.ledger.calls
 
     def __iter__(self) -> Iterator[Renamed[Owner]]:
         """Go over a copy: requests end while one looks."""
-        return iter(list(self._open.values()))
+        return iter(list(self.ledger.entries()))
 
     def open(self, owner: Owner, frame: Frame, *, has_log: bool = False) -> tuple[Renamed[Owner], Frame]:
         """Take a request of ``owner``; return what is known of it, and the frame as the server shall see it.
@@ -99,53 +94,42 @@ class Renaming(Generic[Owner]):
         number = self._last + 1
         outward = with_number(frame, number)
         self._last = number
-        renamed = self._open[number] = Renamed(owner, number, head.id, head.token, head.method)
-        self._subscriptions += renamed.is_subscription
-        if has_log and not renamed.is_subscription:
+        method = head.method
+        has_log = has_log and method != LISTEN
+        renamed = Renamed(owner, number, head.id, head.token, method, has_log)
+        self.ledger.open(number, renamed, method)
+        if has_log:
             self._logging[number] = None
         return renamed, outward
 
     def find(self, number: RequestId | None) -> Renamed[Owner] | None:
         """Return the open request of that number."""
-        return self._open.get(number) if isinstance(number, int) else None
+        return self.ledger.find(number)
 
     def settle(self, number: RequestId | None) -> Renamed[Owner] | None:
         """Forget a request that is answered."""
-        renamed = self._open.pop(number, None) if isinstance(number, int) else None
-        if renamed is not None:
-            self._subscriptions -= renamed.is_subscription
-            if self._logging:
-                self._logging.pop(renamed.number, None)
-            if self.strays.doubts:
-                self.strays.doubts.pop(renamed.number, None)
+        renamed = self.ledger.answer(number)
+        if renamed is not None and renamed.has_log:
+            self._logging.pop(renamed.number, None)
         return renamed
 
-    def abandon(self, number: int) -> Renamed[Owner] | None:
-        """Forget a request for which nobody waits any more. Until it is answered, or ``let_go``, its server may still
-        speak of it: what does not say whose it is could be its own.
+    def abandon(self, number: int, now: float, seconds: float) -> Renamed[Owner] | None:
+        """Forget a request for which nobody waits any more. Until it is answered, or for some seconds, its server may
+        still speak of it: what does not say whose it is could be its own.
         """
-        has_log = number in self._logging
-        renamed = self.settle(number)
-        if renamed is not None and not renamed.is_subscription:
-            self._abandoned[number] = renamed.owner
-            if has_log:
-                self._logging[number] = None
-            if len(self._abandoned) > _MOST_ABANDONED:
-                self.let_go(next(iter(self._abandoned)))
-        return renamed
+        renamed = self.ledger.find(number)
+        if renamed is None or renamed.is_subscription:
+            return self.settle(number)
+        return self.ledger.leave(number, now, seconds)
 
-    def let_go(self, number: int) -> None:
-        """Take it that the server says no more of an abandoned request."""
-        self._abandoned.pop(number, None)
-        self._logging.pop(number, None)
-
-    def answered(self, frame: Frame) -> tuple[Renamed[Owner], Frame] | None:
+    def answered(self, frame: Frame, now: float) -> tuple[Renamed[Owner], Frame] | None:
         """Take an answer; return whose it is and how it reads there, or None if nobody waits for it (any more)."""
         renamed = self.settle(frame.head.id)
         if renamed is None:
-            if isinstance(frame.head.id, int):
-                self.let_go(frame.head.id)
-            return self._answered_oddly(frame)
+            found = self.ledger.answer_oddly(frame, now, "the server")
+            if found is None:
+                return None
+            renamed, frame = found
         try:
             home = with_id(frame, renamed.id)
         except Unnameable as exc:
@@ -156,17 +140,7 @@ class Renaming(Generic[Owner]):
                 home = with_subscription(home, renamed.id)
         return renamed, home
 
-    def _answered_oddly(self, frame: Frame) -> tuple[Renamed[Owner], Frame] | None:
-        """Do the same for an answer that is under no open request's number as we write it."""
-        home = home_of(frame, self._open, "the server")
-        if home is not None:
-            return self.answered(home)
-        calls = [one.number for one in self._open.values() if not one.is_subscription] if len(self) == 1 else []
-        only = frame.belongs_to if frame.belongs_to in self._open else only_of(calls)
-        self.strays.take(frame, only, "the server", known=self)
-        return None
-
-    def __contains__(self, request_id: object) -> bool:
+    def was_given(self, request_id: RequestId) -> bool:
         """Tell whether a number has been given to a request, open or not."""
         number = read_id(request_id.encode()[:128]) if isinstance(request_id, str) else request_id
         return isinstance(number, int) and 0 < number <= self._last
@@ -200,22 +174,35 @@ class Renaming(Generic[Owner]):
             return None
         if frame.belongs_to is not None:
             renamed = self.find(frame.belongs_to)
-        elif head.method == _LOG and self._logging:
+        elif head.method == _LOG and (asked := self._logging_now()):
             # The server's log is for who has asked; what a client abandoned may still be spoken of.
-            renamed = self._open.get(next(iter(self._logging))) if len(self._logging) == 1 else None
+            renamed = self.find(asked[0]) if len(asked) == 1 else None
         else:
             renamed = None if head.method in _NEVER_GUESSED else self._only()
         return None if renamed is None else (renamed, frame)
 
+    def _logging_now(self) -> list[int]:
+        """Return the numbers of requests that have asked for log messages, and may still be spoken of; two will do."""
+        found: list[int] = []
+        over: list[int] = []
+        for number in self._logging:
+            is_over = number not in self.ledger and not self.ledger.was_left(number)
+            (over if is_over else found).append(number)
+            if len(found) > 1:
+                break
+        for number in over:
+            del self._logging[number]
+        return found
+
     def _only(self) -> Renamed[Owner] | None:
         if len(self) != 1 or len(self.owners()) != 1:
             return None
-        return next(one for one in self._open.values() if not one.is_subscription)
+        return next(one for one in self.ledger.entries() if not one.is_subscription)
 
     def owners(self) -> set[Owner]:
         """Return who has a request open, or has abandoned one that may still be spoken of; of many, two at least."""
-        found = set(self._abandoned.values())
-        for one in self._open.values():
+        found = {one.owner for one in self.ledger.left()}
+        for one in self.ledger.entries():
             if len(found) > 1:
                 break
             if not one.is_subscription:
@@ -224,10 +211,5 @@ class Renaming(Generic[Owner]):
 
     def fail_all(self) -> list[Renamed[Owner]]:
         """Settle everything at once; return what is left without an answer."""
-        left = list(self._open.values())
-        self._open.clear()
-        self._abandoned.clear()
         self._logging.clear()
-        self.strays.doubts.clear()
-        self._subscriptions = 0
-        return left
+        return [lost.entry for lost in self.ledger.fail_all()]

@@ -173,13 +173,12 @@ class _ChildReader(FrameReader):
 
     def _answer_oversized(self, head: Head, piece: Oversized) -> None:
         """Replace an answer that is too large by an error; the child's other requests continue."""
-        message = f"{self.name}: a frame of {piece.size} bytes; --max-frame-bytes is {self._limits.max_frame_bytes}"
+        fault = replies.size_fault(self.name, piece.size, self._limits.max_frame_bytes)
         if head.kind is Kind.RESPONSE or (head.kind is Kind.INVALID and piece.start.lstrip()[:1] == b"{"):
             # The kept ends of the line may not show its id; the only open request then gets this error.
-            answer = replies.error(head.id, replies.TOO_LARGE, message, delivered="unknown")
-            self.inbox.put([Frame(answer.raw)])
-        elif head.kind is Kind.REQUEST and head.id is not None:
-            self._writer.write_soon(replies.error(head.id, replies.TOO_LARGE, message, delivered="no"))
+            self.inbox.put([Frame(replies.too_large(head, head.id, fault).raw)])
+        elif head.kind is Kind.REQUEST:
+            self._writer.write_soon(replies.too_large(head, head.id, fault))
 
 
 class _ChildWriter(FrameWriter):

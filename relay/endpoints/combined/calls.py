@@ -9,14 +9,13 @@ from typing import Protocol
 
 from relay.endpoints.combined.branch import Branch
 from relay.endpoints.combined.pool import Pool, said_by
+from relay.endpoints.core.books import Books
 from relay.endpoints.core.inbox import FrameInbox
-from relay.endpoints.core.last_resort import give_later
 from relay.frames import replies
 from relay.frames.frame import Frame
 from relay.frames.head import RequestId
 from relay.mcp.facts import read_facts
-from relay.routing.matching import Strays, home_of, only_of
-from relay.routing.renaming import LISTEN
+from relay.routing.ledger import LISTEN, Due, IdInUse
 
 __all__ = ["Call", "Calls", "CallsOwner"]
 
@@ -88,58 +87,51 @@ class Calls:
         self._pool = pool
         self._inbox = inbox
         self._owner = owner
-        self._open: dict[RequestId, Call] = {}
-        self._by_token: dict[RequestId, Call] = {}
-        self._strays = Strays()
-        give_later(self._strays, pool.limits.stray_grace, owner.give)
+        self._books: Books[Call] = Books(name, pool.limits, self._give_due)
 
     def __len__(self) -> int:
         """Count the open calls."""
-        return len(self._open)
+        return len(self._books)
 
     def __iter__(self) -> Iterator[Call]:
         """Go over the calls that are open now; they may end meanwhile."""
-        return iter(tuple(self._open.values()))
+        return iter(tuple(self._books.entries()))
 
     def __contains__(self, call: object) -> bool:
         """Tell whether a call is open."""
-        return isinstance(call, Call) and self._open.get(call.id) is call
+        return isinstance(call, Call) and self._books.find(call.id) is call
 
     @property
     def is_in_doubt(self) -> bool:
         """Whether a call waits although an answer that may be its own has come."""
-        return bool(self._strays.doubts)
+        return self._books.is_doubtful
 
     def open(self, call: Call) -> bool:
-        """Let a call wait for its answer; return False if its id is in use."""
-        if call.id in self._open:
+        """Let a call wait for its answer; refuse it, and return False, if its id is in use."""
+        try:
+            self._books.open(call.id, call, LISTEN if call.is_subscription else None, call.frame.head.token)
+        except IdInUse as exc:
+            # Not under that id: the client would take it for the answer to the first request.
+            self._inbox.put((replies.error(None, replies.INVALID_REQUEST, str(exc), delivered="no"),))
             return False
-        self._open[call.id] = call
-        if call.frame.head.token is not None:
-            self._by_token[call.frame.head.token] = call
         return True
 
     def find(self, request_id: RequestId | None) -> Call | None:
         """Return the call of an id."""
-        return self._open.get(request_id) if request_id is not None else None
+        return self._books.find(request_id)
 
     def of_token(self, token: RequestId | None) -> Call | None:
         """Return the call of a progress token."""
-        return self._by_token.get(token) if token is not None else None
+        return self._books.of_token(token)
 
     def on(self, branch: Branch) -> list[Call]:
         """Return the calls that were sent to a server."""
-        return [call for call in self._open.values() if call.branch is branch]
+        return [call for call in self._books.entries() if call.branch is branch]
 
     def home_of(self, branch: Branch, frame: Frame) -> Frame | None:
         """Return an answer under the id of the call it is for, if it comes under no open id; None if of none."""
-        waiting = {call.id: call for call in self.on(branch)}
         name = self._pool.servers[branch.place].name
-        home = home_of(frame, waiting, name)
-        if home is None:
-            only = only_of([request_id for request_id, call in waiting.items() if not call.is_subscription])
-            self._strays.take(frame, only, name)
-        return home
+        return self._books.home_of(frame, self._books.now(), name, among=self.on(branch))
 
     def begin_timer(self, call: Call) -> None:
         """Give a call its full time for an answer."""
@@ -173,13 +165,17 @@ class Calls:
             call.is_cancelled = True
             if call.timer is not None:
                 call.timer.cancel()
-            grace = self._pool.limits.cancel_grace
-            call.timer = asyncio.get_running_loop().call_later(grace, self._end_cancelled, call)
+            self._books.await_cancelled(target)
         elif call is not None:
-            self.fail(call, replies.CANCELLED, "the request was cancelled before it was sent", "no")
+            self._fail_with(call, replies.cancelled_unanswered(target, was_sent=False))
 
-    def _end_cancelled(self, call: Call) -> None:
-        self.fail(call, replies.CANCELLED, "the request was cancelled", "unknown")
+    def _give_due(self, due: Due) -> None:
+        """Give a call its outcome whose server has given it none of its own."""
+        call = self._books.find(due.request_id)
+        if due.stray is not None:
+            self._owner.give(due.stray)
+        elif call is not None:
+            self._fail_with(call, due.outcome)
 
     def faults_of(self, call: Call) -> str:
         """Return what each server answered that a call was sent to in vain."""
@@ -195,12 +191,8 @@ class Calls:
 
     def settle(self, call: Call) -> None:
         """End a call: it has had its outcome."""
-        head = call.frame.head
-        self._open.pop(call.id, None)
-        self._strays.note(hash(call.id))
-        self._strays.doubts.pop(call.id, None)
-        if head.token is not None and self._by_token.get(head.token) is call:
-            del self._by_token[head.token]
+        if call in self:
+            self._books.answer(call.id)
         for handle in (call.timer, call.retry):
             if handle is not None:
                 handle.cancel()
@@ -215,9 +207,12 @@ class Calls:
 
     def fail(self, call: Call, code: int, message: str, delivered: replies.Delivered) -> None:
         """Answer a call with an error."""
-        self.settle(call)
         logger.info("%s: request %r: %s", self._name, call.id, message)
-        self._inbox.put((replies.error(call.id, code, message, delivered=delivered),))
+        self._fail_with(call, replies.error(call.id, code, message, delivered=delivered))
+
+    def _fail_with(self, call: Call, error: Frame) -> None:
+        self.settle(call)
+        self._inbox.put((error,))
         self._owner.call_failed(call)
 
     def refuse_as_over(self, call: Call, message: str) -> None:

@@ -79,8 +79,7 @@ class Failover:
         self._check_open()
         head = frame.head
         if head.kind is Kind.INVALID:
-            fault = f"not a JSON-RPC message: {head.fault}"
-            self._inbox.put((replies.error(head.id, replies.INVALID_REQUEST, fault),))
+            self._inbox.put((replies.not_a_message(head, head.id),))
         elif head.kind is Kind.REQUEST:
             await self._send_request(frame)
         elif head.target is not None and head.method == "notifications/cancelled":
@@ -99,9 +98,6 @@ class Failover:
             await self._no_handshake.wait()
             self._check_open()
         if not self._calls.open(call):
-            # Not under that id: the client would take it for the answer to the first request.
-            fault = f"the id {call.id!r} is in use"
-            self._inbox.put((replies.error(None, replies.INVALID_REQUEST, fault, delivered="no"),))
             return
         if self._dispatch.over is not None and not call.is_modern:
             self._calls.refuse_as_over(call, str(self._dispatch.over))

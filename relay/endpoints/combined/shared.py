@@ -17,8 +17,8 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from relay.endpoints.core.books import Books
 from relay.endpoints.core.inbox import FrameInbox
-from relay.endpoints.core.last_resort import give_later
 from relay.errors import EndpointBroken, EndpointClosed, RelayError
 from relay.frames import replies
 from relay.frames.frame import Frame, each_message
@@ -27,8 +27,9 @@ from relay.frames.ids import Unnameable, with_id, with_target
 from relay.frames.strictness import UNREADABLE, read_text
 from relay.limits import Limits
 from relay.mcp.revisions import LEGACY_VERSIONS
-from relay.routing.matching import alike, answers_in
-from relay.routing.renaming import Renaming
+from relay.routing.ledger import Due, Ledger
+from relay.routing.matching import answers_in
+from relay.routing.renaming import Renamed, Renaming
 
 __all__ = ["IDLE", "Member", "SharedPool", "SharedSessions"]
 
@@ -189,9 +190,10 @@ class SharedSessions:
         self._limits = limits
         self._idle = idle
         self._ending: asyncio.TimerHandle | None = None
-        self._requests: Renaming[Member | None] = Renaming()
-        give_later(self._requests.strays, limits.stray_grace, self._route)
-        self._asked: dict[RequestId, Member] = {}
+        self._books: Books[Renamed[Member | None]] = Books(name, limits, self._give_due)
+        self._requests = Renaming(self._books)
+        self._asked: Ledger[Member] = Ledger()
+        """What the server has asked which session."""
         self._greeting: int | None = None
         self._greeted: Frame | None = None
         self._is_initialized = False
@@ -223,7 +225,7 @@ class SharedSessions:
             elif not self._is_answered_here(member, frame):
                 self._ask(member, frame)
         elif head.kind is Kind.RESPONSE and head.id is not None:
-            self._take_answer(member, frame, head.id)
+            self._take_answer(member, frame)
         elif head.method == "notifications/cancelled":
             self._cancel(member, frame)
         elif head.method == "notifications/initialized":
@@ -233,13 +235,13 @@ class SharedSessions:
         else:
             self.inbox.put((frame,))
 
-    def _take_answer(self, member: Member, frame: Frame, request_id: RequestId) -> None:
+    def _take_answer(self, member: Member, frame: Frame) -> None:
         """Take a session's answer to what the server has asked it, under the server's id."""
-        if request_id not in self._asked and (asked := alike(request_id, self._asked)) is not None:
-            frame, request_id = with_id(frame, asked), asked
-        if self._asked.get(request_id) is member:
-            del self._asked[request_id]
+        if self._asked.find(frame.head.id) is member:
+            self._asked.answer(frame.head.id)
             self.inbox.put((frame,))
+        elif found := self._asked.answer_oddly(frame, self._books.now(), "the client", among=(member,)):
+            self.inbox.put((found[1],))
         else:
             self._drop(frame, "an answer to a request that its session was not asked")
 
@@ -253,22 +255,21 @@ class SharedSessions:
         except Unnameable as exc:
             self._drop(frame, str(exc))
             return
-        # The server need not answer it any more: without that it would count as open for ever.
-        loop = asyncio.get_running_loop()
-        loop.call_later(self._limits.cancel_grace, self._end_cancelled, member, target, number)
+        self._books.await_cancelled(number)
 
-    def _end_cancelled(self, member: Member, request_id: RequestId, number: int) -> None:
-        if number == self._greeting:
-            return
-        self._abandon(number)
-        if member.numbers.get(request_id) == number:
-            del member.numbers[request_id]
+    def _give_due(self, due: Due) -> None:
+        """Route a stray; a cancelled request that its server has not answered would count as open for ever."""
+        renamed = self._requests.find(due.request_id)
+        if due.stray is not None:
+            self._route(due.stray)
+        elif renamed is not None and renamed.number != self._greeting:
+            self._abandon(renamed.number)
+            if renamed.owner is not None and renamed.owner.numbers.get(renamed.id) == renamed.number:
+                del renamed.owner.numbers[renamed.id]
 
     def _abandon(self, number: int) -> None:
         """Forget a request, but not at once whose it was: its server may not have heard, or not care."""
-        if self._requests.abandon(number) is not None:
-            loop = asyncio.get_running_loop()
-            loop.call_later(self._limits.abandoned_memory, self._requests.let_go, number)
+        self._requests.abandon(number, self._books.now(), self._limits.abandoned_memory)
 
     def _ask(self, member: Member, frame: Frame) -> int | None:
         try:
@@ -327,7 +328,7 @@ class SharedSessions:
             self.inbox.put((replies.cancelled(number, "the client has left"),))
         member.numbers.clear()
         for request_id in [asked for asked, other in self._asked.items() if other is member]:
-            del self._asked[request_id]
+            self._asked.answer(request_id)
             self.inbox.put((replies.error(request_id, replies.LOST, "the client has left", delivered="unknown"),))
         for uri in member.subscribed:
             if not any(uri in other.subscribed for other in self.members):
@@ -392,14 +393,14 @@ class SharedSessions:
 
     def _take_back(self, frame: Frame) -> None:
         """Let the session know whom the server has asked that it wants no answer any more."""
-        member = self._asked.pop(frame.head.target, None) if frame.head.target is not None else None
+        member = self._asked.answer(frame.head.target)
         if member is None:
             self._drop(frame, "the end of a request that no session was asked")
         else:
             self._give((member,), frame)
 
     def _route_answer(self, frame: Frame) -> None:
-        answered = self._requests.answered(frame)
+        answered = self._requests.answered(frame, self._books.now())
         if answered is None:
             self._drop(frame, "an answer for which nobody waits")
             return
@@ -433,7 +434,8 @@ class SharedSessions:
             fault = "several sessions have requests open" if len(busy) > 1 else "no session listens"
             self.inbox.put((replies.error(request_id, replies.REFUSED, f"whom this is for cannot be told: {fault}"),))
             return
-        self._asked[request_id] = choice[-1]
+        self._asked.answer(request_id)  # a server that uses an id again means the last one
+        self._asked.open(request_id, choice[-1])
         self._give(choice[-1:], frame)
 
     def _busy(self) -> list[Member]:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 
 from relay.endpoints.base import Taker
 from relay.endpoints.core.inbox import FrameInbox
-from relay.endpoints.core.last_resort import give_later
 from relay.endpoints.core.settlement import Settlement
 from relay.frames.frame import Frame
 from relay.limits import Limits
@@ -24,8 +23,7 @@ class ConnectedEndpoint:
         self._inbox = inbox
         self._settlement = settlement
         self._sent_eof = False
-        give_later(settlement.strays_from_peer, limits.stray_grace, self._give_on)
-        give_later(settlement.strays_to_peer, limits.stray_grace, self._give_peer)
+        settlement.give_on, settlement.give_back = self._give_on, self._give_peer
 
     def _give_on(self, outcome: Frame) -> None:
         onward, _ = self._settlement.take((outcome,))

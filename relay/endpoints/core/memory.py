@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 
 from relay.endpoints.base import Taker
 from relay.endpoints.core.inbox import FrameInbox
-from relay.endpoints.core.last_resort import give_later
-from relay.endpoints.core.open_ids import OpenIds
+from relay.endpoints.core.open_requests import OpenRequests, ended_by
 from relay.errors import EndpointBroken, EndpointClosed, RelayError
 from relay.frames.frame import Frame
 from relay.limits import DEFAULT_LIMITS, Limits
@@ -23,8 +22,7 @@ class MemoryEndpoint:
         self.name = name
         self._inbox = FrameInbox(name, limits)
         self._other = self
-        self._open = OpenIds(name)
-        give_later(self._open.strays, limits.stray_grace, lambda outcome: self._put((outcome,)))
+        self._open = OpenRequests(name, limits, lambda outcome: self._put((outcome,)), forwards_unknown=True)
         self._sent_eof = False
         self._closed = False
 
@@ -75,7 +73,7 @@ class MemoryEndpoint:
 
     def _say_end(self, reason: RelayError | None) -> None:
         self._sent_eof = True
-        self._other._inbox.put(self._open.end(reason))
+        self._other._inbox.put(self._open.end(ended_by(reason)))
         self._other._inbox.finish()
 
     async def aclose(self, reason: RelayError | None = None) -> None:

@@ -134,7 +134,7 @@ class SocketReader(FrameReader):
             return []
         for frame in back:
             self._writer.write_soon(frame)
-        return onward
+        return list(onward)
 
     def deliver_late(self) -> None:
         """Deliver now the frames of a later turn, unless the reader discards them."""

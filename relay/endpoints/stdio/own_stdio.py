@@ -18,8 +18,7 @@ from typing import Any
 
 from relay.endpoints.base import Taker
 from relay.endpoints.core.byte_stream import FrameReader, FrameWriter
-from relay.endpoints.core.last_resort import give_later
-from relay.endpoints.core.open_ids import OpenIds
+from relay.endpoints.core.open_requests import OpenRequests, ended_by
 from relay.endpoints.core.pipes import widen_pipe
 from relay.endpoints.core.small_event import SmallEvent
 from relay.errors import EndpointBroken, EndpointClosed, RelayError
@@ -67,8 +66,7 @@ class OwnStdio:
         self._read_transport: asyncio.ReadTransport | None = None
         self._thread: _ReadingThread | None = None
         self._writer: FrameWriter | _WritingThread
-        self._open = OpenIds(self.name)
-        give_later(self._open.strays, limits.stray_grace, self._give)
+        self._open = OpenRequests(self.name, limits, self._give, forwards_unknown=True)
         self.last_used = monotonic()
         """The time of the client's last write, by the monotonic clock."""
         self._closed = False
@@ -109,9 +107,10 @@ class OwnStdio:
         while True:
             frames = await self._reader.inbox.receive()
             self.last_used = monotonic()
-            if self._open.note_asked(frames):
-                return frames
-            if sound := self._answer_unsound(frames):
+            is_sound = all(map(_is_sound, frames))
+            sound = frames if is_sound else self._answer_unsound(frames)
+            if sound or is_sound:
+                self._open.note_asked(sound)
                 return sound
 
     def _answer_unsound(self, frames: Sequence[Frame]) -> list[Frame]:
@@ -124,7 +123,6 @@ class OwnStdio:
                 onward.append(frame)
                 continue
             sifted = sift(frame, self.name, is_server=False)
-            self._open.note_asked(sifted.onward)
             onward += sifted.onward
             if not self.is_held_back:  # no more errors for a client that sends noise and does not read
                 for refusal in sifted.back:
@@ -136,7 +134,10 @@ class OwnStdio:
 
         def offer(frames: Sequence[Frame]) -> bool:
             self.last_used = monotonic()
-            return self._open.note_asked(frames) and taker(frames)
+            if not all(map(_is_sound, frames)) or not taker(frames):
+                return False  # they are received, and noted then
+            self._open.note_asked(frames)
+            return True
 
         self._reader.inbox.offer_to(offer)
 
@@ -192,7 +193,7 @@ class OwnStdio:
         self._say_end(None)
 
     def _say_end(self, reason: RelayError | None) -> None:
-        for answer in self._open.end(reason):
+        for answer in self._open.end(ended_by(reason)):
             self._writer.write_soon(answer)
         self._writer.send_eof()
 
@@ -217,9 +218,12 @@ class OwnStdio:
     def _refuse_oversized(self, head: Head, piece: Oversized) -> None:
         """Answer a request that is too large to read; the client's other requests continue."""
         limit = self._limits.max_frame_bytes
-        if head.kind is Kind.REQUEST and head.id is not None and not self._closed:
-            message = f"the request has {piece.size} bytes; --max-frame-bytes is {limit}"
-            self._writer.write_soon(replies.error(head.id, replies.TOO_LARGE, message, delivered="no"))
+        if head.kind is Kind.REQUEST and not self._closed:
+            self._writer.write_soon(replies.too_large(head, head.id, replies.size_fault(self.name, piece.size, limit)))
+
+
+def _is_sound(frame: Frame) -> bool:
+    return frame.head.kind is not Kind.INVALID
 
 
 class _ReadingThread(asyncio.ReadTransport):

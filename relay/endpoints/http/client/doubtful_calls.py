@@ -35,18 +35,18 @@ class DoubtfulCalls:
 
     def add(self, post: Post) -> None:
         """Doubt a call until it is answered, or sent again in another session."""
-        if post.watch is None and post.ids:
+        if post.watch is None and post.owed:
             name = f"{self._dial.name}: watch of {post.frame.head.method}"
             post.watch = self._tasks.spawn(self._watch(post, post.session), name=name)
 
     async def _watch(self, post: Post, session: object) -> None:
         patience = self._dial.limits.doubt
-        while post.ids and post.session == session:
+        while post.owed and post.session == session:
             post.has_spoken = False
             await asyncio.sleep(patience)
             if post.has_spoken or post.session != session or await self._is_known(session):
                 continue
-            if post.ids and post.session == session and not post.has_spoken:
+            if post.owed and post.session == session and not post.has_spoken:
                 self._fail(post, "its stream is silent, and the server does not answer for its session")
                 if post.cancel is not None:
                     post.cancel()

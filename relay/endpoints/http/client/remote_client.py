@@ -11,8 +11,8 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
+from relay.endpoints.core.books import Books
 from relay.endpoints.core.inbox import FrameInbox
-from relay.endpoints.core.last_resort import give_later
 from relay.endpoints.core.tasks import TaskScope
 from relay.endpoints.core.turns import LARGE, read_in_turn
 from relay.endpoints.http.client.dial import AnyDial
@@ -27,7 +27,7 @@ from relay.frames.repair import Sifted, sift
 from relay.frames.sse import SseEvent
 from relay.mcp.facts import RequestFacts
 from relay.mcp.handshake import INITIALIZED, negotiated_version
-from relay.routing.exchanges import Exchanges, IdInUse
+from relay.routing.ledger import Due, IdInUse
 
 __all__ = ["Post", "RemoteClient", "StreamCursor"]
 
@@ -53,10 +53,10 @@ class StreamCursor:
 
 
 class Post:
-    """One frame on its way to the server, and the request ids in it that still wait for an answer."""
+    """One frame on its way to the server, and how many answers are owed to it."""
 
     __slots__ = (
-        "_cursor", "cancel", "facts", "frame", "has_spoken", "ids", "is_handshake", "is_resent", "is_subscription",
+        "_cursor", "cancel", "facts", "frame", "has_spoken", "is_handshake", "is_resent", "is_subscription", "owed",
         "session", "watch",
     )  # fmt: skip
 
@@ -64,7 +64,8 @@ class Post:
         """Send ``frame``; its requests are registered by ``RemoteClient``. With ``facts``, it is a modern one."""
         self.frame = frame
         self.facts = facts
-        self.ids: set[RequestId] = set()
+        self.owed = 0
+        """Requests in it that wait for an answer."""
         method = frame.head.method
         self.is_handshake = method == "initialize" and facts is None and frame.head.kind is REQUEST
         self.is_subscription = method == "subscriptions/listen" and facts is not None
@@ -96,13 +97,11 @@ class RemoteClient:
         self.dial = dial
         self.inbox = inbox
         self.version: str | None = None
-        self.dropped = 0
         self.is_undecided = True
         """Whether the server has not shown yet that it speaks this transport."""
         self._limits = dial.limits
         self._tasks = TaskScope()
-        self._exchanges: Exchanges[Post] = Exchanges()
-        give_later(self._exchanges.strays, dial.limits.stray_grace, self.take)
+        self._books: Books[Post] = Books(dial.name, dial.limits, self._give_due, peer=dial.name)
         self._taken_places = 0
         self._has_place = asyncio.Event()
         self._subscriptions: set[Post] = set()
@@ -114,7 +113,6 @@ class RemoteClient:
         self._loss = SessionLoss(self._lost_by)
         self._has_eof = False
         self._is_closed = False
-        self._cancelled: dict[RequestId, Post] = {}
 
     # The endpoint's four verbs.
 
@@ -185,7 +183,7 @@ class RemoteClient:
         """Give requests that will not be sent any more their errors."""
         for frame in frames:
             for message in frame.head.messages:
-                if message.kind is Kind.REQUEST and self._exchanges.find(message.id) is None:
+                if message.kind is Kind.REQUEST and message.id not in self._books:
                     fault = "the request was not sent: the relay is ending"
                     self.inbox.put((replies.error(message.id, replies.UNAVAILABLE, fault, delivered="no"),))
 
@@ -208,7 +206,7 @@ class RemoteClient:
         """Send what wants an answer; its place is given back when it has one."""
         head = post.frame.head
         try:
-            post.ids.update(self._exchanges.open(post, head.messages))
+            post.owed = self._books.open_frame(post, head)
         except IdInUse as exc:
             post.is_handshake = False  # the one under way is another
             self._request_ended(post)
@@ -239,8 +237,8 @@ class RemoteClient:
             self._has_eof = True
             # A client that has cancelled a request and closed its end waits for nothing: what was written now could
             # meet its half-closed stdin reader (Python SDK 1.x raises BrokenResourceError there).
-            for request_id in self._cancelled:
-                self._exchanges.settle(request_id)
+            for request_id in self._books.cancelled():
+                self._books.forget(request_id)
             self._tasks.spawn(self._finish_when_settled(), name=f"{self.name}: last answers")
 
     async def aclose(self, reason: RelayError | None = None) -> None:
@@ -252,8 +250,8 @@ class RemoteClient:
             for post in tuple(self._subscriptions):
                 self._end_subscription(post)
         message = f"the request was lost: {reason or 'the relay is shutting down'}"
-        for request_id, _ in self._exchanges.fail_all():
-            self.inbox.put((replies.error(request_id, replies.LOST, message, delivered="unknown"),))
+        for lost in self._books.fail_all():
+            self.inbox.put((replies.error(lost.request_id, replies.LOST, message, delivered="unknown"),))
         self.inbox.finish()
         try:
             await self._tasks.aclose()
@@ -263,10 +261,16 @@ class RemoteClient:
 
     def _end_subscription(self, post: Post) -> None:
         """End a subscription as its server would (2026-07-28, "Graceful Closure")."""
-        for request_id in tuple(post.ids):
-            if self._exchanges.settle(request_id) is not None:
-                self.inbox.put((replies.subscription_ended(request_id),))
-        post.ids.clear()
+        for request_id in self._take_open(post):
+            self.inbox.put((replies.subscription_ended(request_id),))
+
+    def _take_open(self, post: Post) -> list[RequestId]:
+        """Let nobody wait for the answers that are still owed to a frame; return their ids."""
+        asked = [one.id for one in post.frame.head.messages if one.id is not None and self._books.find(one.id) is post]
+        for request_id in asked:
+            self._books.answer(request_id)
+        post.owed = 0
+        return asked
 
     async def abandon(self) -> None:
         """Stop what runs, and leave the connections and the inbox to a successor."""
@@ -275,7 +279,12 @@ class RemoteClient:
     @property
     def in_flight(self) -> int:
         """Requests that wait for an answer."""
-        return len(self._exchanges)
+        return len(self._books)
+
+    @property
+    def dropped(self) -> int:
+        """Answers nobody waited for."""
+        return self._books.dropped
 
     async def settle(self) -> None:
         """Wait until no request is open but subscriptions, which would have us wait for ever."""
@@ -285,7 +294,7 @@ class RemoteClient:
     @property
     def _has_requests(self) -> bool:
         """Whether a request other than a subscription waits for its answer."""
-        return len(self._exchanges) > sum(bool(post.ids) for post in self._subscriptions)
+        return len(self._books) > sum(post.owed > 0 for post in self._subscriptions)
 
     async def _finish_when_settled(self) -> None:
         await self.settle()
@@ -353,15 +362,13 @@ class RemoteClient:
 
     def fail(self, post: Post, code: int, message: str, delivered: replies.Delivered, **data: object) -> None:
         """Give every request of ``post`` that is still open an error; log what had no request."""
-        if not post.ids:
+        if not post.owed:
             logger.warning("%s: %s was not accepted: %s", self.name, _describe(post.frame.head), message)
-        for request_id in tuple(post.ids):
-            stray = self._exchanges.strays.doubts.get(request_id)
-            if self._exchanges.settle(request_id) is not None:
-                logger.info("%s: request %r: %s", self.name, request_id, message)
-                error = replies.error(request_id, code, message, delivered=delivered, **data)
-                self.inbox.put((stray or error,))  # it says more than that no other has come
-        post.ids.clear()
+        strays = {one.id: self._books.stray_of(one.id) for one in post.frame.head.messages if one.id is not None}
+        for request_id in self._take_open(post):
+            logger.info("%s: request %r: %s", self.name, request_id, message)
+            error = replies.error(request_id, code, message, delivered=delivered, **data)
+            self.inbox.put((strays.get(request_id) or error,))  # it says more than that no other has come
 
     def take(self, frame: Frame, *, is_whole: bool = False) -> None:
         """Take one frame from the server: an answer goes on once, to whom waits for it; all else goes on.
@@ -403,16 +410,13 @@ class RemoteClient:
     def _answer(self, frame: Frame, *, is_whole: bool = False) -> Frame | None:
         """Take an answer; return how it goes on, under the id of its request, or None if nobody waits for it."""
         said = frame.head.id
-        post = self._exchanges.settle(said)
-        if post is None and (home := self._exchanges.home_of(frame, self.name, is_whole=is_whole)):
-            frame = home
-            said = frame.head.id
-            post = self._exchanges.settle(said)
-        if post is None or said is None:
-            self.dropped += 1
-            logger.warning("%s: dropped an answer to %r, for which nobody waits", self.name, said)
-            return None
-        post.ids.discard(said)
+        post = self._books.answer(said)
+        if post is None:
+            found = self._books.take_odd(frame, is_whole=is_whole)
+            if found is None:
+                return None
+            post, frame = found
+        post.owed -= 1
         if post.is_handshake:
             self._take_handshake(frame)
         return frame if post.facts is None else self._take_modern(post, frame)
@@ -429,16 +433,14 @@ class RemoteClient:
         if head.method == "notifications/initialized":
             self._initialized = post.frame
         elif head.method == "notifications/cancelled" and head.target is not None:
-            cancelled = self._exchanges.find(head.target)
+            cancelled = self._books.find(head.target)
             if cancelled is None:
                 # Too late. A modern server wants no such message at all; a legacy one ignores it.
                 return post.facts is None and self._initialize is not None
             if cancelled.facts is not None:
                 self._close_stream(cancelled, head.target)
                 return False
-            self._cancelled[head.target] = cancelled
-            loop = asyncio.get_running_loop()
-            loop.call_later(self._limits.cancel_grace, self._end_cancelled, cancelled, head.target)
+            self._books.await_cancelled(head.target)
         return True
 
     def _close_stream(self, post: Post, request_id: RequestId) -> None:
@@ -447,18 +449,16 @@ class RemoteClient:
         MCP 2026-07-28, "Cancellation": to close the stream is to cancel, and no message is expected beside.
         """
         logger.debug("%s: request %r cancelled", self.name, request_id)
-        self._exchanges.settle(request_id)
-        post.ids.discard(request_id)
+        self._books.forget(request_id)
+        post.owed -= 1
         if post.cancel is not None:
             post.cancel()
 
-    def _end_cancelled(self, post: Post, request_id: RequestId) -> None:
-        """Give a cancelled request an end if the server does not: it need not answer it any more."""
-        self._cancelled.pop(request_id, None)
-        if self._exchanges.find(request_id) is not post:
-            return
-        self.fail(post, replies.CANCELLED, "the request was cancelled", "unknown")
-        if post.cancel is not None:
+    def _give_due(self, due: Due) -> None:
+        """Give a request its outcome as if the server had sent it; what is under way for it has no use any more."""
+        post = self._books.find(due.request_id)
+        self.take(due.outcome)
+        if due.stray is None and post is not None and post.cancel is not None and not post.owed:
             post.cancel()
 
     @staticmethod
@@ -482,15 +482,15 @@ class RemoteClient:
 
     def _take_oversized(self, piece: Oversized, post: Post | None) -> None:
         head = salvage_head(piece.start, piece.end)
-        message = f"{self.name}: a frame of {piece.size} bytes; --max-frame-bytes is {self._limits.max_frame_bytes}"
-        logger.warning("%s: dropped", message)
+        fault = replies.size_fault(self.name, piece.size, self._limits.max_frame_bytes)
+        logger.warning("%s: dropped", fault)
         if head.kind is Kind.RESPONSE:
-            error = replies.error(head.id, replies.TOO_LARGE, message, delivered="unknown")
+            error = replies.too_large(head, head.id, fault)
             self.take(Frame(error.raw, post.frame.head.id if post is not None else None))
-        elif head.kind is Kind.REQUEST and head.id is not None:
-            self._refuse(replies.error(head.id, replies.TOO_LARGE, message, delivered="no"))
+        elif head.kind is Kind.REQUEST:
+            self._refuse(replies.too_large(head, head.id, fault))
         elif post is not None and head.kind is Kind.INVALID:
-            self.fail(post, replies.TOO_LARGE, message, "unknown")
+            self.fail(post, replies.TOO_LARGE, fault, "unknown")
 
 
 def _describe(head: Head) -> str:

@@ -106,7 +106,7 @@ class SseClient(RemoteClient):
         self._begin(repeat_handshake=repeat_handshake)
 
     def _calls_in(self, session: _Session) -> list[Post]:
-        return [post for post in self._exchanges.waiters() if post.session is session]
+        return list({post for post in self._books.entries() if post.session is session})
 
     # The stream.
 
@@ -238,11 +238,11 @@ class SseClient(RemoteClient):
         post.session = session
         status, body = await self._post(url, post.frame)
         if 200 <= status < 300:
-            if session.is_lost and post.ids:
+            if session.is_lost and post.owed:
                 self.fail(post, replies.LOST, f"the request was lost: {self.name}: the stream has ended", "unknown")
             return
         if self._loss.is_told_by(status, body, post.frame, is_resent=post.is_resent):
-            if post.frame.head.asks and not post.ids:
+            if post.frame.head.asks and not post.owed:
                 return  # the stream has broken meanwhile, and the call has its error
             post.is_resent, post.session = True, None
             self._renew(session, repeat_handshake=self._initialize is not None and not post.is_handshake)

@@ -122,7 +122,7 @@ class HttpClient(RemoteClient):
         if is_own or is_modern_error(frame):
             self.is_undecided = False
         answer = error_for(frame, request_id) if request_id is not None and status in (400, 404) else None
-        if post.ids and (is_own or answer is not None):
+        if post.owed and (is_own or answer is not None):
             self.take(frame if is_own or answer is None else answer)
         else:
             self._fail_with_status(post, status, self.dial.describe_error_body(body))
@@ -182,13 +182,13 @@ class HttpClient(RemoteClient):
         if post.is_handshake:
             self._take_session_id(response)
         kind = media_type(response.headers.get("Content-Type"))
-        if not post.ids:
+        if not post.owed:
             if post.frame.head.method == "notifications/initialized" and post.facts is None:
                 self._after_initialized()
             return
         if kind == EVENT_STREAM:
             ended_well = await self._read_answers(post, response)
-            if post.ids:
+            if post.owed:
                 await self._resume(post, ended_well=ended_well)
         elif kind == JSON:
             frame = _frame_in(await self.dial.read_body(response), post)
@@ -208,7 +208,7 @@ class HttpClient(RemoteClient):
     def _take_body(self, post: Post, frame: Frame) -> None:
         if frame.raw:
             self.take(frame, is_whole=True)
-        if post.ids:
+        if post.owed:
             self.fail(post, replies.UPSTREAM_STATUS, f"{self.name}: the answer is not one to this request", "unknown")
 
     async def _take_refusal(self, post: Post, response: Response, body: bytes | None = None) -> None:
@@ -230,21 +230,19 @@ class HttpClient(RemoteClient):
                 self._probed.set_result(False)
                 return
             self._probed.set_result(True)
-        if is_error and frame.head.id is not None and post.ids == {frame.head.id}:
+        if is_error and frame.head.id is not None and post.owed == 1 and self._books.find(frame.head.id) is post:
             self.take(frame)
             return
         request_id = post.frame.head.id
         is_refused = 400 <= status < 500 and status not in _NOT_OF_THE_REQUEST
-        if post.ids and request_id is not None and is_refused and (error := error_for(frame, request_id)) is not None:
+        if post.owed and request_id is not None and is_refused and (error := error_for(frame, request_id)) is not None:
             self.take(error)  # under no id, or one of the server's own
             return
         self._fail_with_status(post, status, self.dial.describe_error_body(body))
 
     def _take_back(self, post: Post) -> None:
         """Forget a request that was not delivered, so that another transport can send it."""
-        for request_id in tuple(post.ids):
-            self._exchanges.settle(request_id)
-        post.ids.clear()
+        self._take_open(post)
 
     def _fail_with_status(self, post: Post, status: int, detail: str) -> None:
         if status == 401 and self.dial.has_login:
@@ -277,7 +275,7 @@ class HttpClient(RemoteClient):
             return False  # the ordinary way says what is wrong with them
         pooled = pool.take()
         if pooled is None:
-            pool.grow(len(self._exchanges))
+            pool.grow(len(self._books))
             return False
         body = post.frame.raw
         post.cancel = pooled.abort
@@ -305,7 +303,7 @@ class HttpClient(RemoteClient):
             elif kind == EVENT_STREAM:
                 self._take_events(post, answer.whole_body())
                 are_events_taken = True
-        if not post.ids or self._is_closed:
+        if not post.owed or self._is_closed:
             if answer is not None:
                 pooled.release()
             self._request_ended(post)
@@ -349,7 +347,7 @@ class HttpClient(RemoteClient):
             for event in events:
                 cursor.advance(event)
                 self.take_event(event, post, await self.read_event(event, post))
-            if post is not None and not post.ids:
+            if post is not None and not post.owed:
                 return
             await self.inbox.wait_for_room()
 
@@ -372,7 +370,7 @@ class HttpClient(RemoteClient):
         cursor = post.cursor
         if post.facts is None:
             self._doubtful.add(post)
-        while post.ids:
+        while post.owed:
             if cursor.last_event_id is None or post.facts is not None:
                 raise EndpointBroken(f"{self.name}: the stream ended without an answer, and cannot be resumed")
             if ended_well:
@@ -467,7 +465,7 @@ class HttpClient(RemoteClient):
             if self._failed_renewals != failures:
                 raise EndpointUnavailable(f"{self.name}: the session is lost, and a new one was refused")
             logger.warning("%s: the server has forgotten the session; beginning a new one", self.name)
-            for post in self._exchanges.waiters():
+            for post in self._books.entries():
                 if post.session == session_id and post.facts is None:
                     self._doubtful.add(post)
             self._ready.clear()

@@ -30,7 +30,7 @@ from relay.endpoints.http.walk import Walk
 from relay.frames.frame import Frame
 from relay.frames.ids import Unnameable
 from relay.frames.replies import SessionOver
-from relay.routing.exchanges import IdInUse
+from relay.routing.ledger import IdInUse
 
 if TYPE_CHECKING:
     from relay.endpoints.http.server.context import ListenerContext

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence, Sized
 from typing import Literal
 
-from relay.endpoints.core.last_resort import give_later
+from relay.endpoints.core.books import Books
 from relay.endpoints.http.server.session import ClientSession, Exchange
 from relay.endpoints.http.server.stream import EventStream
 from relay.errors import EndpointClosed
@@ -53,10 +53,9 @@ class ModernClients(ClientSession):
         self.server = ServerProfile(self._loop.time)
         self._asking = asyncio.Lock()
         self._on_end = on_end
-        self._requests: Renaming[Exchange] = Renaming()
+        self._books: Books[Renamed[Exchange]] = Books(self.name, limits, lambda due: self._route(due.outcome))
+        self._requests = Renaming(self._books)
         self.open_requests: Sized = self._requests
-        give_later(self._requests.strays, limits.stray_grace, self._route)
-        self._numbers: dict[Exchange, int] = {}
         self.dropped = 0
         self.takes_one = False
         """Whether it ends with its first request: every request has an endpoint, and a server, of its own."""
@@ -103,8 +102,7 @@ class ModernClients(ClientSession):
             return None
         exchange = Exchange(on_outcome, takes_stream=takes_stream)
         renamed, outward = self._requests.open(exchange, frame, has_log=has_log)
-        exchange.ids.add(renamed.id)
-        self._numbers[exchange] = renamed.number
+        exchange.owed, exchange.number = 1, renamed.number
         self.inbox.put((outward,))
         return exchange
 
@@ -157,17 +155,16 @@ class ModernClients(ClientSession):
     def begin_stream(self, exchange: Exchange) -> None:
         """Answer this exchange as an SSE stream."""
         if exchange.stream is None and exchange.on_outcome is not None and exchange.takes_stream:
-            exchange.stream = EventStream(self._numbers.get(exchange, 0), self._limits, has_ids=False)
+            exchange.stream = EventStream(exchange.number, self._limits, has_ids=False)
             exchange.stream.await_reader()
             exchange.decide(exchange.stream)
 
     def abandon(self, exchange: Exchange) -> None:
         """Cancel a request whose client has left; nothing more is delivered for it ("Cancellation")."""
         exchange.is_abandoned = True
-        number = self._numbers.pop(exchange, None)
-        if number is None or self._requests.abandon(number) is None:
+        number = exchange.number
+        if self._requests.abandon(number, self._loop.time(), self._limits.abandoned_memory) is None:
             return
-        self._loop.call_later(self._limits.abandoned_memory, self._requests.let_go, number)
         logger.debug("%s: the client of request %d has left: cancelled", self.name, number)
         self.inbox.put((replies.cancelled(number, "the client has left"),))
         self._one_taken()
@@ -178,7 +175,7 @@ class ModernClients(ClientSession):
 
     def idle_since(self) -> float | None:
         """Return when a request came last, or None while one is open."""
-        if self._numbers:
+        if self._books:
             self.touch()
             return None
         return self._last_used
@@ -220,14 +217,14 @@ class ModernClients(ClientSession):
             for one in answers_in(frame):
                 self._route(one)
         elif kind is Kind.RESPONSE:
-            answered = self._requests.answered(frame)
+            answered = self._requests.answered(frame, self._loop.time())
             if answered is None:
                 self._drop(frame, "an answer for which nobody waits")
                 return
             renamed, home = answered
             self.server.take(renamed.method, home)
             self._answer(renamed, home)
-            if renamed.method == "server/discover" and is_foreign_error(home) and not self._numbers:
+            if renamed.method == "server/discover" and is_foreign_error(home) and not self._books:
                 self.finish()  # a server of the legacy era, which serves sessions only: this one is of no use
         elif kind is Kind.REQUEST:
             # "The server MUST NOT write JSON-RPC requests" (stdio of this revision): it must not wait for an answer.
@@ -245,7 +242,6 @@ class ModernClients(ClientSession):
 
     def _answer(self, renamed: Renamed[Exchange], frame: Frame) -> None:
         exchange = renamed.owner
-        self._numbers.pop(exchange, None)
         if exchange.stream is None:
             exchange.decide(frame)
         else:

@@ -14,21 +14,21 @@ from typing import Literal
 
 from relay.endpoints.base import Taker
 from relay.endpoints.core.arrivals import Arrivals
+from relay.endpoints.core.books import Books
 from relay.endpoints.core.hops import Trail
 from relay.endpoints.core.inbox import FrameInbox
-from relay.endpoints.core.last_resort import give_later
 from relay.endpoints.core.turns import read_in_turn
 from relay.endpoints.http.server.stream import EventStream
 from relay.errors import EndpointClosed, RelayError
 from relay.frames import replies
 from relay.frames.frame import Frame
-from relay.frames.head import BATCH, REQUEST, RESPONSE, Head, Kind, RequestId
+from relay.frames.head import BATCH, REQUEST, RESPONSE, Head, Kind
 from relay.limits import Limits
 from relay.mcp.handshake import negotiated_version
 from relay.mcp.headers import SESSION_ID
 from relay.mcp.revisions import has_priming
 from relay.routing.event_log import Kept, parse_event_id
-from relay.routing.exchanges import Exchanges
+from relay.routing.ledger import Due
 from relay.routing.matching import answers_in
 from relay.routing.sessions import name_of_session, new_session_id
 
@@ -151,14 +151,19 @@ class ClientSession:
 class Exchange:
     """One POST that waits for answers: to one request, or to those of a batch."""
 
-    __slots__ = ("ids", "is_abandoned", "on_outcome", "parts", "stream")
+    __slots__ = ("is_abandoned", "is_initialize", "number", "on_outcome", "owed", "parts", "stream")
 
     def __init__(self, on_outcome: Callable[[Frame | EventStream], None], *, takes_stream: bool = True) -> None:
         """Call ``on_outcome`` once: with the frame to answer with, or the stream to answer as, if it takes one."""
         self.on_outcome: Callable[[Frame | EventStream], None] | None = on_outcome
-        self.ids: set[RequestId] = set()
+        self.owed = 0
+        """How many answers have still to come."""
+        self.number = 0
+        """Under which its server knows its request, if the relay has given it one."""
         self.stream: EventStream | None = None
         self.is_abandoned = False
+        self.is_initialize = False
+        """Whether it is the ``initialize`` with which the session begins."""
         self.parts: list[bytes] | None = None if takes_stream else []
         """Answers that wait for the others of their batch; None if they go as a stream."""
 
@@ -190,10 +195,8 @@ class HttpSession(ClientSession):
         self.max_in_flight = limits.max_in_flight
         self._on_ready = on_ready
         self._on_end = on_end
-        self.exchanges: Exchanges[Exchange] = Exchanges()
-        self.open_requests: Sized = self.exchanges.open_ids
-        give_later(self.exchanges.strays, limits.stray_grace, lambda outcome: self._push((outcome,)))
-        self._initialize_id: RequestId | None = None
+        self.books: Books[Exchange] = Books(self.name, limits, self._give_due)
+        self.open_requests: Sized = self.books.open_ids
         self.is_initialized = False
         self._streams: dict[int, EventStream] = {}
         self._crowded: list[EventStream] = []
@@ -202,7 +205,6 @@ class HttpSession(ClientSession):
         self._kept = Kept()
         self._standalone = EventStream(_STANDALONE, limits, has_ids=True, kept=self._kept)
         self._streams[_STANDALONE] = self._standalone
-        self.dropped = 0
 
     # What the HTTP handlers ask for.
 
@@ -214,7 +216,12 @@ class HttpSession(ClientSession):
     @property
     def in_flight(self) -> int:
         """Requests that wait for an answer."""
-        return len(self.exchanges)
+        return len(self.books)
+
+    @property
+    def dropped(self) -> int:
+        """Answers nobody waited for."""
+        return self.books.dropped
 
     @property
     def answer_headers(self) -> dict[str, str]:
@@ -243,7 +250,7 @@ class HttpSession(ClientSession):
         self._last_used = self._loop.time()
         head = frame.head
         if head.target is not None and head.method == "notifications/cancelled":
-            self._expect_cancelled(head.target)
+            self.books.await_cancelled(head.target)
         exchange = None
         if head.kind is REQUEST or head.kind is BATCH:
             exchange = self._open(head, Exchange(on_outcome, takes_stream=takes_stream))
@@ -254,11 +261,9 @@ class HttpSession(ClientSession):
         return exchange
 
     def _open(self, head: Head, exchange: Exchange) -> Exchange | None:
-        messages = (head,) if head.kind is REQUEST else head.members
-        exchange.ids.update(self.exchanges.open(exchange, messages))
-        if head.method == "initialize" and not self.is_initialized:
-            self._initialize_id = head.id
-        return exchange if exchange.ids else None
+        exchange.owed = self.books.open_frame(exchange, head)
+        exchange.is_initialize = not self.is_initialized and head.method == "initialize"
+        return exchange if exchange.owed else None
 
     def begin_stream(self, exchange: Exchange) -> None:
         """Answer this exchange as an SSE stream."""
@@ -284,7 +289,7 @@ class HttpSession(ClientSession):
         exchange.is_abandoned = True
         if exchange.stream is not None:
             exchange.stream.stop_awaiting()
-        if not self.is_initialized and self._initialize_id in exchange.ids:
+        if not self.is_initialized and exchange.is_initialize:
             logger.info("%s: the client left during initialize", self.name)
             self.finish()
 
@@ -374,7 +379,7 @@ class HttpSession(ClientSession):
             return True
         frame = frames[0]
         head = frame.head
-        stream = self._take_answer(frame, head.id) if head.kind is RESPONSE else self._route(frame)
+        stream = self._take_answer(frame) if head.kind is RESPONSE else self._route(frame)
         if stream is not None:
             self._look_after((stream,))
         return True
@@ -397,15 +402,15 @@ class HttpSession(ClientSession):
         head = frame.head
         kind = head.kind
         if kind is RESPONSE:
-            return self._take_answer(frame, head.id)
+            return self._take_answer(frame)
         if kind is BATCH:
             return self._route_batch(frame)
         if kind is Kind.INVALID:
             return self._route_invalid(frame)
-        exchange = self.exchanges.related(head, frame.belongs_to)
+        exchange = self.books.related(head, frame.belongs_to)
         if exchange is None and not self._standalone.has_reader:
             # Better on the stream of another call than where nobody looks: a server may wait for the answer.
-            exchange = self.exchanges.latest()
+            exchange = self.books.latest()
         if exchange is None or exchange.is_abandoned or not exchange.takes_stream:
             self._standalone.push(frame.line)
             return self._standalone
@@ -416,13 +421,13 @@ class HttpSession(ClientSession):
 
     def _route_batch(self, frame: Frame) -> EventStream | None:
         """Answer with a batch as it came if it is all that its exchange waits for; else member by member."""
-        ids = {message.id for message in frame.head.messages if message.kind is Kind.RESPONSE}
-        exchange = next((found for i in ids if (found := self.exchanges.find(i)) is not None), None)
-        is_whole = exchange is not None and exchange.ids == ids and not exchange.parts
-        if exchange is not None and is_whole and len(ids) == len(frame.head.messages):
+        ids = {message.id for message in frame.head.members if message.kind is Kind.RESPONSE}
+        exchanges = {self.books.find(request_id) for request_id in ids}
+        exchange = exchanges.pop() if len(exchanges) == 1 else None
+        if exchange is not None and not exchange.parts and exchange.owed == len(ids) == len(frame.head.members):
             for request_id in ids:
-                self.exchanges.settle(request_id)
-            exchange.ids.clear()
+                self.books.answer(request_id)
+            exchange.owed = 0
             return self._answer(exchange, frame)
         stream = None
         for member in frame.split():
@@ -436,27 +441,29 @@ class HttpSession(ClientSession):
             stream = self._route(one) or stream
         return stream
 
-    def _take_answer(self, frame: Frame, request_id: RequestId | None) -> EventStream | None:
-        exchange = self.exchanges.settle(request_id)
-        if exchange is None and (home := self.exchanges.home_of(frame, "the server")) is not None:
-            frame, request_id = home, home.head.id
-            exchange = self.exchanges.settle(request_id)
-        if exchange is None or request_id is None:
-            self.dropped += 1
-            logger.warning("%s: dropped an answer to %r, for which nobody waits", self.name, request_id)
-            return None
-        exchange.ids.discard(request_id)
-        if request_id == self._initialize_id:
+    def _take_answer(self, frame: Frame) -> EventStream | None:
+        exchange = self.books.answer(frame.head.id)
+        if exchange is None:
+            found = self.books.take_odd(frame)
+            if found is None:
+                return None
+            exchange, frame = found
+        exchange.owed -= 1
+        if exchange.is_initialize and not self.is_initialized:
             self._take_initialize_answer(frame)
         return self._answer(exchange, frame)
+
+    def _give_due(self, due: Due) -> None:
+        """Give a request its outcome whose server has given it none of its own."""
+        self._push((due.outcome,))
 
     def _answer(self, exchange: Exchange, frame: Frame) -> EventStream | None:
         """Pass an answer on: as the plain JSON body if it is the whole answer and the first thing, else as an event."""
         if exchange.stream is None:
-            if exchange.parts is not None and (exchange.ids or exchange.parts) and frame.head.kind is not Kind.BATCH:
+            if exchange.parts is not None and (exchange.owed or exchange.parts) and frame.head.kind is not Kind.BATCH:
                 exchange.parts.append(frame.raw)
                 frame = Frame(b"[" + b",".join(exchange.parts) + b"]")
-            if not exchange.ids:
+            if not exchange.owed:
                 exchange.decide(frame)
                 return None
             if not exchange.takes_stream:
@@ -464,12 +471,11 @@ class HttpSession(ClientSession):
             self.begin_stream(exchange)
         assert exchange.stream is not None, "begun"
         exchange.stream.push(frame.line)
-        if not exchange.ids:
+        if not exchange.owed:
             exchange.stream.end()
         return exchange.stream
 
     def _take_initialize_answer(self, frame: Frame) -> None:
-        self._initialize_id = None
         version = negotiated_version(frame)
         if version is None:
             logger.info("%s: initialize failed: no session", self.name)
@@ -479,19 +485,9 @@ class HttpSession(ClientSession):
         self.is_initialized = True
         self._on_ready(self)
 
-    def _expect_cancelled(self, request_id: RequestId | None) -> None:
-        """Give a cancelled request an end if its server does not: a server need not answer it any more."""
-        exchange = self.exchanges.find(request_id)
-        if request_id is not None and exchange is not None:
-            self._loop.call_later(self._limits.cancel_grace, self._end_cancelled, request_id, exchange)
-
-    def _end_cancelled(self, request_id: RequestId, exchange: Exchange) -> None:
-        if self.exchanges.find(request_id) is exchange:  # and not another that uses the id again
-            self._take_answer(replies.error(request_id, replies.CANCELLED, "the request was cancelled"), request_id)
-
     def _fail_open(self, end: replies.End) -> None:
-        for request_id, exchange in self.exchanges.fail_all():
-            exchange.ids.discard(request_id)
-            self._answer(exchange, end.answer(request_id))
+        for lost in self.books.fail_all():
+            lost.entry.owed -= 1
+            self._answer(lost.entry, end.answer(lost.request_id))
         for stream in self._streams.values():
             stream.end()

@@ -5,23 +5,19 @@ One stream carries everything to the client, POSTs carry the rest; the session i
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence, Sized
 from typing import Literal
 
-from relay.endpoints.core.last_resort import give_later
+from relay.endpoints.core.books import Books
 from relay.endpoints.http.server.session import ClientSession
 from relay.endpoints.http.server.stream import EventStream
 from relay.frames import replies
 from relay.frames.frame import Frame
 from relay.frames.head import Head, Kind
 from relay.limits import Limits
-from relay.routing.exchanges import Exchanges
 from relay.routing.matching import answers_in
 
 __all__ = ["SseSession"]
-
-logger = logging.getLogger("relay")
 
 
 class SseSession(ClientSession):
@@ -35,13 +31,10 @@ class SseSession(ClientSession):
         self._on_end = on_end
         self.max_in_flight = limits.max_in_flight
         self.stream = EventStream(0, limits, has_ids=False)
-        self.exchanges: Exchanges[SseSession] = Exchanges()
-        self.open_requests: Sized = self.exchanges.open_ids
-        give_later(self.exchanges.strays, limits.stray_grace, self._push)
+        self._books: Books[SseSession] = Books(self.name, limits, lambda due: self._push(due.outcome))
+        self.open_requests: Sized = self._books.open_ids
         self._began = self._last_used
         self.is_initialized = False
-        self.dropped = 0
-        """Answers nobody waited for."""
 
     @property
     def is_listening(self) -> bool:
@@ -51,18 +44,23 @@ class SseSession(ClientSession):
     @property
     def in_flight(self) -> int:
         """Requests that wait for an answer."""
-        return len(self.exchanges)
+        return len(self._books)
+
+    @property
+    def dropped(self) -> int:
+        """Answers nobody waited for."""
+        return self._books.dropped
 
     def accept(self, frame: Frame) -> None:
         """Take a frame the client has POSTed. Raises IdInUse, EndpointClosed."""
         self._check_taking()
         self.touch()
         head = frame.head
-        self.exchanges.open(self, head.messages)
+        self._books.open_frame(self, head)
         if head.method == "initialize":
             self.is_initialized = True
-        if head.method == "notifications/cancelled" and head.target is not None:
-            self.exchanges.settle(head.target)  # the stream stays open without an answer: nothing hangs
+        if head.method == "notifications/cancelled":
+            self._books.forget(head.target)  # the stream stays open without an answer: nothing hangs
         self.inbox.put((frame,))
 
     def idle_since(self) -> float | None:
@@ -94,20 +92,20 @@ class SseSession(ClientSession):
             for answer in answers_in(frame):
                 self._push(answer)
             return
-        if kind is Kind.RESPONSE and not self._is_due(frame.head):
-            home = self.exchanges.home_of(frame, "the server")
-            if home is None and (frame.head.id is not None or self.exchanges.strays.doubts):
-                self.dropped += 1
-                logger.warning("%s: dropped an answer to %r, for which nobody waits", self.name, frame.head.id)
+        if kind is Kind.RESPONSE and self._books.answer(frame.head.id) is None:
+            found = self._books.answer_oddly(frame, self._loop.time(), "the server")
+            if found is not None:
+                frame = found[1]
+            elif frame.head.id is not None or self._books.is_doubtful:
+                self._books.drop(frame)
                 return
-            frame = home or frame
-        for message in frame.head.messages:
-            if message.kind is Kind.RESPONSE:
-                self.exchanges.settle(message.id)
+        elif kind is Kind.BATCH:
+            for message in frame.head.members:
+                self._books.answer(message.id if message.kind is Kind.RESPONSE else None)
         self.stream.push(frame.line)
 
     def _is_due(self, message: Head) -> bool:
-        return message.kind is not Kind.RESPONSE or self.exchanges.find(message.id) is not None
+        return message.kind is not Kind.RESPONSE or message.id in self._books
 
     def finish(self) -> None:
         """Take no more from the client and let its stream end."""
@@ -116,5 +114,5 @@ class SseSession(ClientSession):
         self._on_end(self)
 
     def _fail_open(self, end: replies.End) -> None:
-        for request_id, _ in self.exchanges.fail_all():
-            self.stream.push(end.answer(request_id).line)
+        for lost in self._books.fail_all():
+            self.stream.push(end.answer(lost.request_id).line)

@@ -6,9 +6,7 @@ whoever comes back would hear of no request, and wait for ever.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from relay.frames.head import RequestId
+from relay.routing.ledger import Ledger
 
 __all__ = ["OwedAnswers"]
 
@@ -20,14 +18,14 @@ class OwedAnswers:
 
     def __init__(self) -> None:
         """Know of none."""
-        self._owed: dict[tuple[str | None, str], tuple[RequestId, ...]] = {}
+        self._owed: dict[tuple[str | None, str], Ledger[bool]] = {}
 
-    def keep(self, session: str | None, last_event_id: str, request_ids: Iterable[RequestId]) -> None:
+    def keep(self, session: str | None, last_event_id: str, owed: Ledger[bool]) -> None:
         """Note what a stream owed after the last event that its client has been sent."""
         if len(self._owed) >= _MOST:
             del self._owed[next(iter(self._owed))]
-        self._owed[session, last_event_id] = tuple(request_ids)
+        self._owed[session, last_event_id] = owed
 
-    def take(self, session: str | None, last_event_id: str | None) -> tuple[RequestId, ...]:
-        """Return what is owed to a client that comes back; nothing if that is unknown."""
-        return () if last_event_id is None else self._owed.pop((session, last_event_id), ())
+    def take(self, session: str | None, last_event_id: str | None) -> Ledger[bool] | None:
+        """Return what is owed to a client that comes back; None if that is unknown."""
+        return None if last_event_id is None else self._owed.pop((session, last_event_id), None)

@@ -19,7 +19,6 @@ from relay.endpoints.http.through.stream_watch import StreamWatch
 from relay.errors import EndpointBroken, EndpointUnavailable, FrameTooLarge
 from relay.frames import replies
 from relay.frames.frame import Frame
-from relay.frames.head import RequestId
 from relay.frames.sse import SseDecoder, encode_event
 from relay.mcp.headers import LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID
 from relay.mcp.revisions import is_modern_version
@@ -36,6 +35,7 @@ from relay.endpoints.http.through.forwarded import (
     set_patience,
 )
 from relay.endpoints.http.through.life import Life
+from relay.routing.ledger import Ledger
 
 __all__ = ["RelayedStreams"]
 
@@ -87,7 +87,7 @@ class RelayedStreams:
             forwarded.head,
             self._limits,
             can_resume=not is_modern_version(request.headers.get(PROTOCOL_VERSION)),
-            owed=self.owed_to(request) if forwarded.head is None else (),
+            owed=self.owed_to(request) if forwarded.head is None else None,
             is_resumed=last_event_id is not None,
         )
 
@@ -181,13 +181,13 @@ class RelayedStreams:
             if not is_gone.done():
                 is_gone.set_result(False)
 
-    def owed_to(self, request: web.BaseRequest) -> tuple[RequestId, ...]:
+    def owed_to(self, request: web.BaseRequest) -> Ledger[bool] | None:
         """Take the requests whose answers the stream still owed that a client asks for the rest of."""
         return self._owed.take(request.headers.get(SESSION_ID), request.headers.get(LAST_EVENT_ID))
 
-    def tell_owed(self, owed: tuple[RequestId, ...], cors: Mapping[str, str], message: str) -> web.Response:
+    def tell_owed(self, owed: Ledger[bool], cors: Mapping[str, str], message: str) -> web.Response:
         """Answer a client that comes back for the rest of a stream: there will be none."""
         logger.info("http: %s", message)
-        errors = replies.errors(owed, replies.LOST, message, delivered="unknown")
+        errors = [replies.error(one.request_id, replies.LOST, message, delivered="unknown") for one in owed.fail_all()]
         events = b"".join(encode_event(one.line) for one in errors)
         return web.Response(body=events, headers={**STREAM_HEADERS, **cors, "Content-Type": EVENT_STREAM})

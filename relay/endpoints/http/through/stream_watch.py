@@ -8,8 +8,8 @@ kind that no client knows.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 
+from relay.endpoints.http.through.taking import asked_in, take_each
 from relay.errors import FrameTooLarge
 from relay.frames import replies
 from relay.frames.envelope import salvage_head
@@ -18,7 +18,7 @@ from relay.frames.head import Head, Kind, RequestId
 from relay.frames.lines import Oversized
 from relay.frames.sse import SseDecoder, SseEvent, encode_event
 from relay.limits import Limits
-from relay.routing.matching import Strays, fitting, is_again, only_of
+from relay.routing.ledger import Ledger
 
 __all__ = ["StreamWatch", "once_each"]
 
@@ -29,7 +29,6 @@ _BATCH = re.compile(rb"\s*\[")
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _BLANK_LINE = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")  # atomic: CRLF alone is one line end, not two
 _LAST_LINE_END = re.compile(rb"(?:\r\n|\n|\r)\Z")
-_MOST_ANSWERS = 1024  # whose ids are remembered in one stream: more than a batch may ask for
 _SLACK = 64  # field names before the data of an unfinished event
 
 
@@ -37,7 +36,7 @@ class StreamWatch:
     """The requests that a stream has yet to answer, from the events that pass; each is answered once."""
 
     def __init__(
-        self, head: Head | None, limits: Limits, *, can_resume: bool, owed: Iterable[RequestId] = (),
+        self, head: Head | None, limits: Limits, *, can_resume: bool, owed: Ledger[bool] | None = None,
         is_resumed: bool = False,
     ) -> None:  # fmt: skip
         """Wait for the answers to ``head``; ``can_resume`` if an event id means that the rest can be had later.
@@ -45,13 +44,8 @@ class StreamWatch:
         Without a head the stream is one that its client has asked for: resumed, where it may owe answers that are
         known (``owed``), or for what the server says unasked, where no answer may come at all.
         """
-        asked = (one for one in (head.messages if head is not None else ()) if one.kind is Kind.REQUEST)
-        self._waiting: dict[RequestId, None] = {one.id: None for one in asked if one.id is not None}
-        self._waiting.update(dict.fromkeys(owed))
+        self._ledger = asked_in(head) if owed is None else owed
         self._is_unasked = head is None and not is_resumed
-        self._answered: dict[RequestId, None] = {}
-        self._strays = Strays()
-        self._strays.on_doubt = lambda _: None  # whoever copies the stream looks at ``is_doubtful``
         self.dropped = 0
         """Answers that did not pass, as they had passed before or belong to no request."""
         self.last_event_id: str | None = None
@@ -63,17 +57,17 @@ class StreamWatch:
     @property
     def is_owed(self) -> bool:
         """Whether an answer has still to come."""
-        return bool(self._waiting)
+        return len(self._ledger) > 0
 
     @property
     def is_doubtful(self) -> bool:
         """Whether an answer has come that fits nobody, and none for the only request that waits."""
-        return bool(self._strays.doubts)
+        return self._ledger.is_doubtful
 
     @property
-    def owed(self) -> tuple[RequestId, ...]:
-        """The requests whose answers have still to come."""
-        return tuple(self._waiting)
+    def owed(self) -> Ledger[bool]:
+        """The requests whose answers have still to come: their life goes on where the stream is resumed."""
+        return self._ledger
 
     @property
     def is_resumable(self) -> bool:
@@ -89,7 +83,7 @@ class StreamWatch:
         has_begun = not self._decoder.is_between_events
         is_at_line = self._decoder.is_between_lines
         events = self._decoder.feed(chunk)
-        if self._waiting:
+        if self._ledger:
             unfinished = self._decoder.pending - _SLACK
             size = max([unfinished, *(_size(event) for event in events)])
             if size > self._max_frame_bytes:
@@ -132,7 +126,7 @@ class StreamWatch:
         if isinstance(event.data, Oversized):
             head = salvage_head(event.data.start, event.data.end)
             if head.kind is Kind.INVALID:
-                self._waiting.clear()  # written in no order we know: taken for the answer rather than given a second
+                self._ledger.fail_all()  # written in no order we know: taken for the answer rather than given a second
         elif event.data and self._may_answer(event.data):
             frame = Frame(event.data)
             head = frame.head
@@ -140,79 +134,52 @@ class StreamWatch:
                 return self._settle_odd(frame)
         else:
             return _without_bom(event)
-        answers = [one for one in head.messages if one.kind is Kind.RESPONSE and one.id is not None]
-        if not answers:
+        answers = [one.id for one in head.messages if one.kind is Kind.RESPONSE and one.id is not None]
+        fresh = [self._is_fresh(one) for one in answers]
+        if all(fresh):
             return _without_bom(event)
-        fresh: dict[RequestId | None, None] = {}
-        if not self._is_unasked:
-            fresh = dict.fromkeys(one.id for one in answers if not is_again(one.id, self._waiting, self._answered))
-        for request_id in fresh:
-            assert request_id is not None, "chosen so"
-            self._waiting.pop(request_id, None)
-            self._strays.doubts.pop(request_id, None)
-            if len(self._answered) < _MOST_ANSWERS:
-                self._answered[request_id] = None
-        if len(fresh) == len(answers):
-            return _without_bom(event)
-        self.dropped += len(answers) - len(fresh)
-        return self._without_repeated(event, fresh)
+        self.dropped += len(fresh) - sum(fresh)
+        return _without_repeated(event, fresh)
+
+    def _is_fresh(self, request_id: RequestId) -> bool:
+        """Take an answer; return whether it passes, as the first to its request."""
+        if self._ledger.answer(request_id):
+            return True
+        if self._is_unasked or self._ledger.is_late(request_id):
+            return False
+        self._ledger.note(request_id)
+        return True
 
     def _may_answer(self, data: bytes) -> bool:
-        return b'"result"' in data or b'"error"' in data or (bool(self._waiting) and b'"method"' not in data)
+        return b'"result"' in data or b'"error"' in data or (self.is_owed and b'"method"' not in data)
 
     def _is_odd(self, head: Head) -> bool:
         """Tell whether an answer is not sound, or while somebody waits not under the id of a request that is known."""
-        if not self._waiting:
-            return head.kind is Kind.INVALID and (self._is_unasked or bool(self._answered))
+        if not self._ledger:
+            return head.kind is Kind.INVALID and (self._is_unasked or self._ledger.has_settled)
         answers = (one.id for one in head.messages if one.kind is Kind.RESPONSE)
-        return head.kind is Kind.INVALID or not all(one in self._waiting or one in self._answered for one in answers)
+        return head.kind is Kind.INVALID or not all(self._ledger.knows(one) for one in answers)
 
     def _settle_odd(self, frame: Frame) -> bytes:
         """Take what is not what an answer should be; return what passes in its place."""
         passing: list[bytes] = []
-        for one in fitting(frame, self._waiting, self._answered, "the server", is_whole=False):
-            said = one.head.id
-            if one.head.kind is not Kind.RESPONSE:
-                pass
-            elif said is not None and said in self._waiting:
-                del self._waiting[said]
-                self._answered[said] = None
-                self._strays.doubts.pop(said, None)
-            elif self._is_unasked or is_again(said, self._waiting, self._answered):
+        for one, fate in take_each(frame, self._ledger, is_whole=False):
+            if fate == "again" or (fate == "nobody's" and self._is_unasked):
                 self.dropped += 1
-                continue
-            else:
-                self._strays.take(one, only_of(self._waiting), "the server", known=self._answered)
-                if self._strays.doubts:
-                    continue  # it may be what is to be said later
-            passing.append(encode_event(one.line))
+            elif fate != "nobody's" or not self.is_doubtful:  # else it may be what is to be said later
+                passing.append(encode_event(one.line))
         return b"".join(passing)
-
-    def _without_repeated(self, event: SseEvent, fresh: dict[RequestId | None, None]) -> bytes:
-        """Return what remains of a batch some of whose answers have passed before, or come twice in it."""
-        if not fresh or not isinstance(event.data, bytes):
-            return b""
-        kept = []
-        for member in Frame(event.data).split():
-            if member.head.kind is Kind.RESPONSE:
-                if member.head.id not in fresh:
-                    continue
-                del fresh[member.head.id]
-            kept.append(encode_event(member.line))
-        return b"".join(kept)
 
     def give_up(self, code: int, message: str) -> bytes:
         """Return what answers every request that waits, after whatever half of an event has passed."""
-        errors = [
-            self._strays.doubts.get(one) or replies.error(one, code, message, delivered="unknown")
-            for one in self._waiting
-        ]
+        lost = self._ledger.fail_all()
+        errors = [one.stray or replies.error(one.request_id, code, message, delivered="unknown") for one in lost]
         return self._after_half() + b"".join(encode_event(one.line) for one in errors) if errors else b""
 
     def end_subscription(self) -> bytes:
         """Return what ends a subscription in good order."""
         return self._after_half() + b"".join(
-            encode_event(replies.subscription_ended(one).line) for one in self._waiting
+            encode_event(replies.subscription_ended(one.request_id).line) for one in self._ledger.fail_all()
         )
 
     def _after_half(self) -> bytes:
@@ -269,3 +236,16 @@ def once_each(body: bytes) -> bytes:
         is_answer = one.head.kind is Kind.RESPONSE and one.head.id is not None
         kept.setdefault((one.head.id,) if is_answer else number, one.raw)
     return body if len(kept) == len(members) else b"[" + b",".join(kept.values()) + b"]"
+
+
+def _without_repeated(event: SseEvent, fresh: list[bool]) -> bytes:
+    """Return what remains of a batch when only its ``fresh`` answers pass."""
+    if not any(fresh) or not isinstance(event.data, bytes):
+        return b""
+    left = iter(fresh)
+    kept = [
+        encode_event(one.line)
+        for one in Frame(event.data).split()
+        if one.head.kind is not Kind.RESPONSE or one.head.id is None or next(left)
+    ]
+    return b"".join(kept)

@@ -23,16 +23,17 @@ from relay.endpoints.http.through.forwarded import (
     set_patience,
 )
 from relay.endpoints.http.through.stream_watch import once_each
+from relay.endpoints.http.through.taking import asked_in, take_each
 from relay.errors import EndpointBroken
 from relay.frames import replies
 from relay.frames.frame import Frame
-from relay.frames.head import REQUEST, RESPONSE, Head, Kind, RequestId
+from relay.frames.head import REQUEST, RESPONSE, Head, Kind
 from relay.frames.repair import StandIn, respelled
 from relay.limits import Limits
 from relay.mcp.errors import is_modern_error
 from relay.mcp.headers import PROTOCOL_VERSION
 from relay.mcp.revisions import is_modern_version
-from relay.routing.matching import alike, fitting, is_again
+from relay.routing.matching import alike
 
 __all__ = ["WholeAnswers", "answer_in"]
 
@@ -139,19 +140,17 @@ def answer_in(head: Head, body: bytes, response: Response, frame: Frame | None =
     asked = {one.id: None for one in head.messages if one.kind is Kind.REQUEST and one.id is not None}
     answered = {one.id for one in answers if one.kind is Kind.RESPONSE}
     is_plain = answered.issuperset(asked) and all(one in asked or alike(one, asked) is None for one in answered)
-    return body if is_plain else _odd_answer_in(frame, asked, is_batch=head.kind is Kind.BATCH)
+    return body if is_plain else _odd_answer_in(frame, head)
 
 
-def _odd_answer_in(frame: Frame, asked: dict[RequestId, None], *, is_batch: bool) -> bytes | None:
+def _odd_answer_in(frame: Frame, head: Head) -> bytes | None:
     found: list[bytes] = []
-    settled: set[RequestId] = set()
-    for one in fitting(frame, asked, settled, "the server", is_whole=True):
-        if isinstance(one, StandIn) or (one.head.kind is Kind.RESPONSE and is_again(one.head.id, asked, settled)):
-            continue  # of HTTP the status says that there is no answer
-        found.append(one.raw)
-        if one.head.kind is Kind.RESPONSE and one.head.id in asked:
-            del asked[one.head.id]
-            settled.add(one.head.id)
+    asked = asked_in(head)
+    for one, fate in take_each(frame, asked, is_whole=True):
+        if not isinstance(one, StandIn) and fate != "again":
+            found.append(one.raw)
+        elif fate == "answers":
+            return None  # of HTTP the status says that there is no answer
     if asked or not found:
         return None
-    return b"[" + b",".join(found) + b"]" if is_batch or len(found) > 1 else found[0]
+    return b"[" + b",".join(found) + b"]" if head.kind is Kind.BATCH or len(found) > 1 else found[0]

@@ -1,0 +1,399 @@
+"""The table of open requests: one life for each, and one outcome.
+
+A request is *opened*. Then it is *answered*, or it *fails*; or it is *cancelled*, and has a grace in which its own
+answer may still come. Whoever needs no answer any more can *leave* instead: the request is not open then, but the
+ledger knows a late answer to it. A ledger keeps an entry of its caller's with each open request.
+
+An id comes home in its client's spelling, whatever the server wrote. An answer that fits nobody, and is not late, is a
+*stray*. It may be that of the only request that is open: if that has no other within a grace, the stray is its
+outcome, an error without an id in the server's own words, anything else as an error of the relay's, for it could be
+another's. Nobody is left waiting for an answer that has come, and none is lost to a stray before it.
+
+Pure: callers pass the time, in seconds by a clock of theirs. ``endpoints/core/books.py`` has the clock.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Collection, Container, Iterable, Iterator
+from itertools import count
+from typing import Generic, NamedTuple, TypeVar
+
+from relay.frames import replies
+from relay.frames.frame import Frame
+from relay.frames.head import Head, Kind, RequestId
+from relay.routing.matching import alike, error_in_place, last_resort, spellings, under_id
+
+__all__ = ["LISTEN", "Due", "IdInUse", "Ledger", "Lost"]
+
+LISTEN = "subscriptions/listen"
+"""The request that stays open for as long as a client wants to hear of changes (2026-07-28, "Subscriptions")."""
+
+REMEMBERED = 128
+"""How many ids a ledger knows to have had their outcome, unless it is made to know more."""
+MOST_LEFT = 16_384
+"""How many requests that were left are remembered at one time."""
+
+Entry = TypeVar("Entry")
+
+
+class IdInUse(Exception):
+    """A request came with an id that still waits for an answer: the two could not be told apart."""
+
+    def __init__(self, request_id: RequestId) -> None:
+        """Name the id."""
+        super().__init__(f"request id {request_id!r:.80} is already waiting for its answer")
+        self.request_id = request_id
+
+
+class Due(NamedTuple):
+    """A request whose grace is over: it is open still, and needs an outcome now."""
+
+    request_id: RequestId
+    stray: Frame | None
+    """The answer that fits nobody else, as it reads for this request; None: the request was cancelled."""
+
+    @property
+    def outcome(self) -> Frame:
+        """What the request gets."""
+        return self.stray or replies.cancelled_unanswered(self.request_id)
+
+
+class Lost(NamedTuple, Generic[Entry]):
+    """A request that will not be answered any more."""
+
+    request_id: RequestId
+    entry: Entry
+    stray: Frame | None
+    """The answer that may have been its own: it says more than that no other has come."""
+
+
+class _Special:
+    """What few requests have: kept apart, so that the others cost one operation on one dict."""
+
+    __slots__ = ("is_cancelled", "is_subscription", "repeats", "stray", "token")
+
+    def __init__(self) -> None:
+        self.token: RequestId | None = None
+        self.is_subscription = False
+        self.is_cancelled = False
+        self.repeats = 0
+        self.stray: Frame | None = None
+
+
+class _Left(NamedTuple, Generic[Entry]):
+    entry: Entry
+
+
+class Ledger(Generic[Entry]):
+    """The open requests of one side of one connection, session or server."""
+
+    def __init__(self, *, stray_grace: float | None = None, remembered: int = REMEMBERED) -> None:
+        """Have none. ``stray_grace``: seconds for which a stray waits for the real answer; None: it is nobody's."""
+        self._open: dict[RequestId | None, Entry] = {}
+        self._special: dict[RequestId, _Special] = {}
+        self._tokens: dict[RequestId, RequestId] = {}
+        self._subscriptions = 0
+        self._doubtful = 0
+        self._left: dict[RequestId, _Left[Entry]] = {}
+        self._settled: deque[int] = deque(maxlen=remembered)
+        """Hashes of ids, not the ids: those may be long."""
+        self._note = self._settled.append
+        self.knows_late: Callable[[RequestId], bool] | None = None
+        """Tells which ids have been there, if that is not for the last ``remembered`` to say."""
+        self._stray_grace = stray_grace
+        self._times: list[tuple[float, int, RequestId, object]] = []
+        self._sequence = count()
+        self.on_due: Callable[[float, float], None] | None = None
+        """Called with a time at which to ask ``due``, and how many seconds that is from now."""
+
+    def __len__(self) -> int:
+        """Count the open requests, subscriptions too."""
+        return len(self._open)
+
+    def __contains__(self, request_id: RequestId | None) -> bool:
+        """Tell whether a request is open."""
+        return request_id in self._open
+
+    @property
+    def open_ids(self) -> Collection[RequestId | None]:
+        """The ids of the open requests, as they are from now on; to count them costs no call."""
+        return self._open
+
+    @property
+    def calls(self) -> int:
+        """How many requests are open, without the subscriptions, which may stay open for ever."""
+        return len(self._open) - self._subscriptions
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether a request waits for its answer though another that may be its own has come."""
+        return self._doubtful > 0
+
+    @property
+    def has_settled(self) -> bool:
+        """Whether any request has had its outcome."""
+        return bool(self._settled)
+
+    # A life's beginning.
+
+    def open(
+        self, request_id: RequestId, entry: Entry, method: str | None = None, token: RequestId | None = None
+    ) -> None:
+        """Let a request wait for its answer. Raises IdInUse."""
+        if request_id in self._open:
+            raise IdInUse(request_id)
+        self._open[request_id] = entry
+        if token is not None or method == LISTEN:
+            self._note_special(request_id, token, is_subscription=method == LISTEN)
+        if self._left:
+            self._left.pop(request_id, None)
+
+    def _note_special(self, request_id: RequestId, token: RequestId | None, *, is_subscription: bool) -> None:
+        special = self._special[request_id] = _Special()
+        special.is_subscription = is_subscription
+        self._subscriptions += is_subscription
+        if token is not None:
+            special.token = token
+            self._tokens[token] = request_id  # a second request with the same token has it from here on
+
+    def open_frame(self, entry: Entry, head: Head) -> int:
+        """Open the request of a frame, or those of a batch; return how many. Raises IdInUse, and opens nothing then."""
+        if head.kind is Kind.REQUEST:
+            assert head.id is not None, "a request has an id"
+            self.open(head.id, entry, head.method, head.token)
+            return 1
+        asked = [one for one in head.members if one.kind is Kind.REQUEST]
+        ids: set[RequestId] = set()
+        for one in asked:
+            assert one.id is not None, "a request has an id"
+            if one.id in self._open or one.id in ids:
+                raise IdInUse(one.id)
+            ids.add(one.id)
+        for one in asked:
+            self.open_frame(entry, one)
+        return len(asked)
+
+    def repeat(self, request_id: RequestId) -> None:
+        """Let one more request wait under an id that is open, where each of them gets an answer."""
+        self._special_of(request_id).repeats += 1
+
+    def _special_of(self, request_id: RequestId) -> _Special:
+        special = self._special.get(request_id)
+        if special is None:
+            special = self._special[request_id] = _Special()
+        return special
+
+    # Who is there.
+
+    def find(self, request_id: RequestId | None) -> Entry | None:
+        """Return the entry of an open request."""
+        return self._open.get(request_id)
+
+    def items(self) -> list[tuple[RequestId, Entry]]:
+        """Return a copy of all that is open: requests end while one looks."""
+        return [(request_id, entry) for request_id, entry in self._open.items() if request_id is not None]
+
+    def entries(self) -> Collection[Entry]:
+        """Return the entries of all that is open, in the order of opening; a view, as of a dict."""
+        return self._open.values()
+
+    def latest(self) -> Entry | None:
+        """Return the entry of the request that was opened last."""
+        return next(reversed(self._open.values()), None)
+
+    def is_subscription(self, request_id: RequestId) -> bool:
+        """Tell whether an open request is one that stays open to bring notifications."""
+        special = self._special.get(request_id)
+        return special is not None and special.is_subscription
+
+    def stray_of(self, request_id: RequestId) -> Frame | None:
+        """Return the answer that may be an open request's own."""
+        special = self._special.get(request_id)
+        return None if special is None else special.stray
+
+    def of_token(self, token: RequestId | None) -> Entry | None:
+        """Return the entry of the open request that brought a progress token."""
+        return self._open.get(self._tokens.get(token)) if self._tokens and token is not None else None
+
+    def related(self, head: Head, belongs_to: RequestId | None) -> Entry | None:
+        """Return the entry that a request or notification from the peer is part of, if that can be told.
+
+        In order: its progress token; the request that the transport tied it to; the only entry there is.
+        """
+        entry = self.of_token(head.token) if head.kind is Kind.NOTIFICATION else None
+        if entry is None and belongs_to is not None:
+            entry = self._open.get(belongs_to)
+        if entry is None and self._open:
+            entries = iter(self._open.values())
+            entry = next(entries)
+            if any(other is not entry for other in entries):
+                return None
+        return entry
+
+    # A life's end.
+
+    def answer(self, request_id: RequestId | None) -> Entry | None:
+        """Take the answer under an id as it is; return the entry, or None if nobody waits under that id."""
+        entry = self._open.pop(request_id, None)
+        if entry is not None:
+            self._note(hash(request_id))
+            if self._special and request_id in self._special:
+                assert request_id is not None, "it was open"
+                self._end_special(request_id, entry)
+        return entry
+
+    def _end_special(self, request_id: RequestId, entry: Entry) -> None:
+        special = self._special[request_id]
+        self._doubtful -= special.stray is not None
+        if special.repeats:
+            special.repeats, special.stray, special.is_cancelled = special.repeats - 1, None, False
+            self._open[request_id] = entry
+            return
+        del self._special[request_id]
+        self._subscriptions -= special.is_subscription
+        if special.token is not None and self._tokens.get(special.token) == request_id:
+            del self._tokens[special.token]
+
+    def answer_oddly(
+        self, answer: Frame, now: float, name: str, *, is_whole: bool = False, among: Container[Entry] | None = None
+    ) -> tuple[Entry, Frame] | None:
+        """Take an answer that is under no open id, as ``home_of`` says; return whose it is, and how it reads there."""
+        home = self.home_of(answer, now, name, is_whole=is_whole, among=among)
+        if home is None:
+            return None
+        entry = self.answer(home.head.id)
+        assert entry is not None, "it was found open"
+        return entry, home
+
+    def home_of(
+        self, answer: Frame, now: float, name: str, *, is_whole: bool = False, among: Container[Entry] | None = None
+    ) -> Frame | None:
+        """Return an answer of ``name`` that is under no open id, under the id of the request that it is for.
+
+        None: it is nobody's, or in doubt and ``due`` later. ``is_whole``: nothing else will come for the request that
+        it belongs to, so nothing is in doubt. ``among``: only these entries can be meant.
+        """
+        waiting = self._open
+        if among is not None:
+            waiting = {request_id: entry for request_id, entry in waiting.items() if entry in among}
+        meant = alike(answer.head.id, waiting)
+        if meant is not None:
+            return under_id(answer, meant) or error_in_place(answer, meant, name)
+        if self.was_left(answer.head.id, is_over=True) or (only := self._only(answer, waiting)) is None:
+            return None
+        home = last_resort(answer, only, name, is_late=self.is_late)
+        if home is None or is_whole:
+            return home
+        self._doubt(home, only, now)
+        return None
+
+    def _only(self, answer: Frame, waiting: dict[RequestId | None, Entry]) -> RequestId | None:
+        """Return the only request that an answer which fits nobody may be for."""
+        if answer.belongs_to in waiting:
+            return answer.belongs_to  # it came on that request's own stream
+        calls: Iterable[RequestId | None] = waiting
+        if self._subscriptions:
+            calls = [one for one in waiting if one is not None and not self.is_subscription(one)]
+        found = iter(calls)
+        only = next(found, None)
+        return only if next(found, None) is None else None
+
+    def _doubt(self, stray: Frame, only: RequestId, now: float) -> None:
+        special = self._special_of(only)
+        if self._stray_grace is not None and special.stray is None:
+            special.stray = stray
+            self._doubtful += 1
+            self._call_at(now, self._stray_grace, only, stray)
+
+    def knows(self, request_id: RequestId | None) -> bool:
+        """Tell whether a request is open, or had its outcome under just this id a while ago."""
+        return request_id in self._open or hash(request_id) in self._settled
+
+    def note(self, request_id: RequestId) -> None:
+        """Note that an id has had its outcome which was never open here."""
+        self._note(hash(request_id))
+
+    def is_late(self, request_id: RequestId | None) -> bool:
+        """Tell whether an id had its outcome a while ago, in whatever spelling: one more answer is late, or twice."""
+        if request_id is None:
+            return False
+        if self.knows_late is not None:
+            return self.knows_late(request_id)
+        return any(hash(spelling) in self._settled for spelling in (request_id, *spellings(request_id)))
+
+    def cancel(self, request_id: RequestId | None, now: float, grace: float) -> Entry | None:
+        """Give a request ``grace`` seconds for its own answer; it is ``due`` then. Return its entry if it is open."""
+        entry = self._open.get(request_id)
+        if entry is not None and request_id is not None:
+            special = self._special_of(request_id)
+            if not special.is_cancelled:
+                special.is_cancelled = True
+                self._call_at(now, grace, request_id, special)
+        return entry
+
+    def cancelled(self) -> list[RequestId]:
+        """Return the open requests whose own answer has a grace to come."""
+        return [request_id for request_id, special in self._special.items() if special.is_cancelled]
+
+    def leave(self, request_id: RequestId | None, now: float, grace: float) -> Entry | None:
+        """Let nobody wait for a request any more; for ``grace`` seconds it is known that its peer may speak of it."""
+        entry = self.answer(request_id)
+        if entry is not None and request_id is not None and request_id not in self._open:
+            left = self._left[request_id] = _Left(entry)
+            self._call_at(now, grace, request_id, left)
+            if len(self._left) > MOST_LEFT:
+                del self._left[next(iter(self._left))]
+        return entry
+
+    def was_left(self, request_id: RequestId | None, *, is_over: bool = False) -> bool:
+        """Tell whether a request was left a while ago; ``is_over``: it has been answered now, and is forgotten."""
+        if not self._left or request_id is None:
+            return False
+        left = request_id if request_id in self._left else alike(request_id, self._left)
+        if left is not None and is_over:
+            del self._left[left]
+        return left is not None
+
+    def left(self) -> Iterator[Entry]:
+        """Go over the entries of requests that were left."""
+        return (left.entry for left in self._left.values())
+
+    def fail_all(self) -> list[Lost[Entry]]:
+        """End all that is open and forget what was left; return what has no answer, in the order of opening."""
+        lost = [Lost(request_id, entry, self.stray_of(request_id)) for request_id, entry in self.items()]
+        again = [one for one in lost for _ in range(self._repeats_of(one.request_id))]
+        self._open.clear()
+        self._special.clear()
+        self._tokens.clear()
+        self._left.clear()
+        self._times.clear()
+        self._subscriptions = self._doubtful = 0
+        self._settled.extend(hash(one.request_id) for one in lost)
+        return lost + again
+
+    def _repeats_of(self, request_id: RequestId) -> int:
+        special = self._special.get(request_id)
+        return 0 if special is None else special.repeats
+
+    # Time.
+
+    def _call_at(self, now: float, seconds: float, request_id: RequestId, what: object) -> None:
+        heapq.heappush(self._times, (now + seconds, next(self._sequence), request_id, what))
+        if self.on_due is not None:
+            self.on_due(now + seconds, seconds)
+
+    def due(self, now: float) -> Iterator[Due]:
+        """Yield the requests whose grace is over. Each needs its outcome before the next is asked for."""
+        while self._times and self._times[0][0] <= now:
+            _, _, request_id, what = heapq.heappop(self._times)
+            if isinstance(what, _Left):
+                if self._left.get(request_id) is what:
+                    del self._left[request_id]
+                continue
+            special = self._special.get(request_id)
+            if special is None:
+                continue
+            if special.stray is what or (special is what and special.is_cancelled):  # not another under the same id
+                yield Due(request_id, special.stray if special.stray is what else None)
