@@ -465,7 +465,7 @@ async def test_a_server_that_takes_its_question_back_tells_whom_it_asked() -> No
     await come(two)
     number = await asked(shared, one, request(1, "x"))
     office.listening.add(two)
-    shared._asked[number] = two  # the server's own number for what it has asked, equal to ours for one's request
+    shared._asked.open(number, two)  # the server's own number for what it has asked, equal to ours for one's request
     cancelled = Frame(notification("notifications/cancelled", requestId=number))
     await shared.send([cancelled])
     assert await come(one) == [] and await come(two) == [json.loads(cancelled.raw)]
