@@ -36,6 +36,11 @@ def frame(message: dict[str, Any]) -> Frame:
     return Frame(json.dumps({"jsonrpc": "2.0", **message}).encode())
 
 
+def answered(table: Renaming[Any], came: Frame) -> tuple[Renamed[Any], Frame] | None:
+    """Let the table take an answer."""
+    return table.answered(came, 0.0)
+
+
 def read(found: tuple[Renamed[Any], Frame] | None) -> tuple[Any, Any]:
     """Return whose a frame is, and what it says there."""
     assert found is not None
@@ -61,7 +66,7 @@ def test_each_request_has_a_number_of_its_own_and_is_named_back() -> None:
         )
     assert opened["a"][0].number != opened["b"][0].number
     for owner in "ba":
-        assert read(table.answered(answer(opened[owner][0].number, x=owner))) == (
+        assert read(answered(table, answer(opened[owner][0].number, x=owner))) == (
             owner,
             json.loads(answer("same", x=owner).raw),
         )
@@ -72,10 +77,10 @@ def test_a_second_answer_is_nobody_s() -> None:
     """Nor is one to a number that was never given, or to a string, or to null."""
     table: Renaming[str] = Renaming()
     table.open("a", request(1))
-    assert read(table.answered(answer(1)))[0] == "a"
+    assert read(answered(table, answer(1)))[0] == "a"
     for wrong in (1, 2, "1", "x", 0, -1):
-        assert table.answered(answer(wrong)) is None
-    assert table.answered(frame({"id": None, "error": {"code": 1, "message": ""}})) is None
+        assert answered(table, answer(wrong)) is None
+    assert answered(table, frame({"id": None, "error": {"code": 1, "message": ""}})) is None
 
 
 def test_a_request_that_cannot_be_named_back_opens_nothing() -> None:
@@ -91,7 +96,7 @@ def test_progress_is_only_for_who_asked_for_it() -> None:
     """Of a request without a token, one that is over, or a token that is no number of ours: nobody's."""
     table: Renaming[str] = Renaming()
     (silent, _), (over, _) = table.open("a", request(1)), table.open("a", request(2, token=2))
-    table.answered(answer(over.number))
+    answered(table, answer(over.number))
     for token in (silent.number, over.number, 99, str(silent.number), "x", 1.5, None):
         assert table.related(notice("notifications/progress", progressToken=token)) is None
     twice = Frame(b'{"method":"notifications/progress","params":{"progressToken":[],"progressToken":%d}}' % over.number)
@@ -108,17 +113,17 @@ def test_subscriptions_are_told_apart_by_their_id() -> None:
         assert table.find(renamed.number) is renamed
     assert table.related(about(99)) is None and table.related(about("sub")) is None
     ended = answer(opened["a"].number, _meta={SUBSCRIPTION_ID: opened["a"].number})
-    assert read(table.answered(ended)) == ("a", json.loads(answer("sub", _meta={SUBSCRIPTION_ID: "sub"}).raw))
+    assert read(answered(table, ended)) == ("a", json.loads(answer("sub", _meta={SUBSCRIPTION_ID: "sub"}).raw))
     assert table.related(about(opened["a"].number)) is None
     refused = frame({"id": opened["b"].number, "error": {"code": -32601, "message": "no"}})
-    assert read(table.answered(refused)) == ("b", {**json.loads(refused.raw), "id": "sub"})
+    assert read(answered(table, refused)) == ("b", {**json.loads(refused.raw), "id": "sub"})
 
 
 def test_an_answer_to_listen_is_delivered_whatever_it_says_of_itself() -> None:
     """A subscription id that is no name stays as it is."""
     table: Renaming[str] = Renaming()
     table.open("a", request("sub", LISTEN))
-    assert read(table.answered(answer(1, _meta={SUBSCRIPTION_ID: {}})))[1] == json.loads(
+    assert read(answered(table, answer(1, _meta={SUBSCRIPTION_ID: {}})))[1] == json.loads(
         answer("sub", _meta={SUBSCRIPTION_ID: {}}).raw
     )
 
@@ -142,9 +147,9 @@ def test_what_says_nothing_of_itself_is_for_the_only_one_that_waits() -> None:
     assert read(table.related(LOG))[0] == "a"
     other = table.open("b", request(1))[0]
     assert table.related(LOG) is None
-    table.answered(answer(call.number))
+    answered(table, answer(call.number))
     assert read(table.related(LOG))[0] == "b"
-    table.answered(answer(other.number))
+    answered(table, answer(other.number))
     assert table.related(LOG) is None
 
 
@@ -157,13 +162,13 @@ def test_log_messages_are_for_the_only_one_that_has_asked() -> None:
     assert table.related(notice("notifications/other")) is None, "only log messages can be asked for"
     other = table.open("b", request(1), has_log=True)[0]
     assert table.related(LOG) is None
-    table.abandon(other.number)
+    table.abandon(other.number, 0.0, 60.0)
     assert table.related(LOG) is None
-    table.let_go(other.number)
+    assert list(table.ledger.due(60.0)) == []
     assert read(table.related(LOG))[0] == "a"
     table.open("s", request(1, LISTEN), has_log=True)
     assert read(table.related(LOG))[0] == "a", "a subscription brings no log"
-    table.answered(answer(asked.number))
+    answered(table, answer(asked.number))
     assert read(table.related(LOG))[0] == "silent", "nobody has asked, and one call is open"
 
 
@@ -198,7 +203,7 @@ def test_what_the_transport_tied_to_a_request_is_that_request_s() -> None:
     table: Renaming[str] = Renaming()
     first, second = (table.open(owner, request(1))[0] for owner in "ab")
     assert read(table.related(Frame(LOG.raw, belongs_to=first.number)))[0] == "a"
-    table.answered(answer(first.number))
+    answered(table, answer(first.number))
     assert table.related(Frame(LOG.raw, belongs_to=first.number)) is None
     assert read(table.related(Frame(LOG.raw, belongs_to=second.number)))[0] == "b"
     assert table.related(Frame(request("server's").raw, belongs_to=second.number)) is None, (
@@ -212,18 +217,18 @@ def test_after_a_request_was_abandoned_nothing_is_guessed_for_another_owner() ->
     left = [table.open("a", request(number))[0] for number in range(2)]
     table.open("b", request(1))
     for renamed in left:
-        assert table.abandon(renamed.number) is renamed
-        assert table.abandon(renamed.number) is None
+        assert table.abandon(renamed.number, 0.0, 60.0) is renamed
+        assert table.abandon(renamed.number, 0.0, 60.0) is None
     assert table.related(LOG) is None and table.owners() == {"a", "b"}
-    assert table.answered(answer(left[0].number)) is None
+    assert answered(table, answer(left[0].number)) is None
     assert table.related(LOG) is None
-    table.let_go(left[1].number)
+    assert list(table.ledger.due(60.0)) == []
     assert read(table.related(LOG))[0] == "b"
     own = table.open("b", request(2))[0]
-    table.abandon(own.number)
+    table.abandon(own.number, 0.0, 60.0)
     assert read(table.related(LOG))[0] == "b", "it is b's whichever of the two is meant"
     listen = table.open("c", request(2, LISTEN))[0]
-    table.abandon(listen.number)
+    table.abandon(listen.number, 0.0, 60.0)
     assert read(table.related(LOG))[0] == "b", "what a server says of a subscription says so"
 
 
@@ -232,7 +237,7 @@ def test_fail_all_leaves_nothing() -> None:
     table: Renaming[str] = Renaming()
     for owner, method in (("a", "x"), ("b", LISTEN), ("c", "x")):
         table.open(owner, request(1, method))
-    table.abandon(3)
+    table.abandon(3, 0.0, 60.0)
     assert [renamed.owner for renamed in table.fail_all()] == ["a", "b"]
     assert table.fail_all() == [] and len(table) == 0 and not table.owners()
 
@@ -276,7 +281,7 @@ class ManyClients(RuleBasedStateMachine):
 
     @rule(target=over, opened=consumes(waiting))
     def reply(self, opened: Open) -> Open:
-        found = self.table.answered(answer(opened.number, tag=opened.tag))
+        found = answered(self.table, answer(opened.number, tag=opened.tag))
         assert found is not None and found[0].owner == opened.client
         assert json.loads(found[1].raw) == {"jsonrpc": "2.0", "id": opened.id, "result": {"tag": opened.tag}}
         del self.open[opened.number]
@@ -284,7 +289,7 @@ class ManyClients(RuleBasedStateMachine):
 
     @rule(target=over, opened=consumes(waiting))
     def leave(self, opened: Open) -> Any:
-        assert self.table.abandon(opened.number) is not None
+        assert self.table.abandon(opened.number, 0.0, 60.0) is not None
         del self.open[opened.number]
         return multiple(opened)
 
@@ -303,7 +308,7 @@ class ManyClients(RuleBasedStateMachine):
 
     @rule(opened=over)
     def speak_of_what_is_over(self, opened: Open) -> None:
-        assert self.table.answered(answer(opened.number)) is None
+        assert answered(self.table, answer(opened.number)) is None
         for late in (
             notice("notifications/progress", progressToken=opened.number),
             about(opened.number),
@@ -331,9 +336,9 @@ def test_only_so_many_abandoned_requests_are_remembered() -> None:
     """The oldest is let go: a client that asks and leaves without end must not fill the memory."""
     table: Renaming[str] = Renaming()
     first, _ = table.open("first", Frame(b'{"jsonrpc":"2.0","id":1,"method":"x"}'))
-    table.abandon(first.number)
+    table.abandon(first.number, 0.0, 60.0)
     assert table.owners() == {"first"}
     for _ in range(16_384):
         other, _ = table.open("other", Frame(b'{"jsonrpc":"2.0","id":1,"method":"x"}'))
-        table.abandon(other.number)
+        table.abandon(other.number, 0.0, 60.0)
     assert table.owners() == {"other"}
