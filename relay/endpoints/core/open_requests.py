@@ -13,16 +13,17 @@ from relay.frames import replies
 from relay.frames.frame import Frame
 from relay.frames.head import Head, Kind, RequestId
 from relay.limits import Limits
-from relay.routing.ledger import IdInUse
+from relay.routing.ledger import LISTEN, IdInUse
 from relay.routing.matching import meant_or_itself
 
 __all__ = ["OpenRequests"]
 
 _OVERHEAD = 128  # bytes that an open request costs beside the text of its id
+_LONG = 2**64  # an id from here on, or as far below zero, is measured
 
 
 class OpenRequests(Books[int]):
-    """What one side has asked and the other has not answered; the entries are bytes of memory."""
+    """What one side has asked and the other has not answered; the entries are bytes of long ids."""
 
     def __init__(
         self, name: str, limits: Limits, give: Callable[[Frame], None], *, peer: str = "the server",
@@ -34,15 +35,26 @@ class OpenRequests(Books[int]):
         """
         super().__init__(name, limits, lambda due: give(due.outcome), peer=peer)
         self._forwards_unknown = forwards_unknown
-        self.size = 0
-        """Bytes that the open requests hold."""
+        self._names = 0
+        """Bytes that long ids hold."""
+
+    def holds_more_than(self, size: int) -> bool:
+        """Tell whether the open requests hold more than so many bytes."""
+        return len(self._open) * _OVERHEAD + self._names > size
 
     def note_asked(self, frames: Sequence[Frame]) -> None:
         """Note the requests in what one side sends, and what it cancels."""
+        waiting = self._open
         for frame in frames:
             head = frame.head
             if head.kind is Kind.REQUEST:
-                self._note_request(head)
+                # What ``open`` does, here for nearly all: 0.15 us a request instead of 0.5.
+                request_id = head.id
+                is_plain = isinstance(request_id, int) and request_id not in waiting and -_LONG < request_id < _LONG
+                if is_plain and head.method != LISTEN and not self._left:
+                    waiting[request_id] = 0
+                else:
+                    self._note_request(head)
             elif head.kind is not Kind.RESPONSE:
                 self._note_batch(head)
 
@@ -55,7 +67,7 @@ class OpenRequests(Books[int]):
         except IdInUse:
             self.repeat(request_id)
         else:
-            self.size += cost
+            self._names += cost
 
     def _note_batch(self, head: Head) -> None:
         for message in head.messages:
@@ -67,7 +79,7 @@ class OpenRequests(Books[int]):
     def _settle(self, request_id: RequestId | None, *, is_cancelled: bool = False) -> bool:
         cost = self.forget(request_id) if is_cancelled else self.answer(request_id)
         if cost is not None and request_id not in self:
-            self.size -= cost
+            self._names -= cost
         return cost is not None
 
     def answered(self, frames: Sequence[Frame]) -> Sequence[Frame]:
@@ -75,11 +87,17 @@ class OpenRequests(Books[int]):
 
         An answer for which nobody waits is dropped.
         """
+        take, note, special = self._open.pop, self._note, self._special
         for number, frame in enumerate(frames):
             head = frame.head
             kind = head.kind
             if kind is Kind.RESPONSE:
-                if not self._settle(head.id):
+                cost = None if special else take(head.id, None)  # what ``answer`` does for nearly all
+                if cost is not None:
+                    note(hash(head.id))
+                    if cost:
+                        self._names -= cost
+                elif not self._settle(head.id):
                     return [*frames[:number], *self._find_homes(frames[number:])]
             elif kind is Kind.BATCH or kind is Kind.INVALID:
                 return [*frames[:number], *self._find_homes(frames[number:])]
@@ -108,7 +126,7 @@ class OpenRequests(Books[int]):
         if found is not None:
             cost, home = found
             if home.head.id not in self:
-                self.size -= cost
+                self._names -= cost
             return (home,)
         is_unknown = self._forwards_unknown and not was_open and not self.is_late(said)
         if was_left or is_unknown or (said is None and not self.is_doubtful):
@@ -127,7 +145,7 @@ class OpenRequests(Books[int]):
 
     def end(self, end: replies.End) -> list[Frame]:
         """Return the errors for those that will not be answered any more, the last thing their side hears."""
-        self.size = 0
+        self._names = 0
         return [end.answer(one.request_id) for one in self.fail_all()]
 
 
@@ -137,4 +155,7 @@ def ended_by(reason: RelayError | None) -> replies.End:
 
 
 def _cost(request_id: RequestId) -> int:
-    return _OVERHEAD + (len(request_id) if isinstance(request_id, str) else request_id.bit_length() // 8)
+    """Return what the text of an id holds: nothing that counts, for a number of some digits."""
+    if isinstance(request_id, str):
+        return len(request_id)
+    return request_id.bit_length() // 8 if abs(request_id) >= _LONG else 0

@@ -132,8 +132,10 @@ class Settlement:
         Raises EndpointBroken if the peer leaves too many requests unanswered.
         """
         back: list[Frame] = []
-        if any(frame.head.kind is Kind.INVALID for frame in frames):
-            frames, back = self._sort_out(frames)
+        for frame in frames:
+            if frame.head.kind is Kind.INVALID:
+                frames, back = self._sort_out(frames)
+                break
         else:
             frames = self._hand_over(frames)
         self._check_size(self._ours)
@@ -159,7 +161,7 @@ class Settlement:
         return onward, back
 
     def _check_size(self, waiting: OpenRequests) -> None:
-        if waiting.size > self._limits.max_open_bytes:
+        if waiting.holds_more_than(self._limits.max_open_bytes):
             raise EndpointBroken(f"{self._name}: {len(waiting)} requests are open; see max_open_bytes")
 
     # Ends.

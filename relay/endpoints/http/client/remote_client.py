@@ -449,7 +449,7 @@ class RemoteClient:
         MCP 2026-07-28, "Cancellation": to close the stream is to cancel, and no message is expected beside.
         """
         logger.debug("%s: request %r cancelled", self.name, request_id)
-        self._books.forget(request_id)
+        self._books.answer(request_id)  # no answer can come any more
         post.owed -= 1
         if post.cancel is not None:
             post.cancel()
