@@ -217,11 +217,11 @@ def test_log_levels(jobs: list[Settings], words: list[str], level: int) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["-H", "A", "b", "--transport", "sse", "server"], ["-H is of no use", "--transport is of no use"]),
-        (["-e", "A", "b", "--cwd", "/", "http://h/"], ["-e is of no use", "--cwd is of no use"]),
+        (["-H", "A", "b", "--transport", "sse", "server"], ["-H has no effect", "--transport has no effect"]),
+        (["-e", "A", "b", "--cwd", "/", "http://h/"], ["-e has no effect", "--cwd has no effect"]),
         (
             ["--port", "80", "--pass-environment", "http://h/"],
-            ["--pass-environment", "--port is of no use before a URL"],
+            ["--pass-environment", "--port has no effect before a URL"],
         ),
         (["-H", "Accept", "text/plain", "http://h/"], ["-H Accept is set by the transport itself: ignored"]),
         (["-H", "A", "b", "http://h/"], []),

@@ -412,8 +412,8 @@ def test_mistakes_on_the_command_line(run: Any, words: list[str], said: str) -> 
 
 def test_what_is_of_no_use_is_said(run: Any) -> None:
     """As when relaying."""
-    assert "WARNING -H is of no use before a command" in run("-H", "A", "b", *scripted(initialize=legacy())).err
-    assert "WARNING --cwd is of no use before a URL" in run("--cwd", "/", "http://127.0.0.1:9/").err
+    assert "WARNING -H has no effect before a command" in run("-H", "A", "b", *scripted(initialize=legacy())).err
+    assert "WARNING --cwd has no effect before a URL" in run("--cwd", "/", "http://127.0.0.1:9/").err
 
 
 def test_help(run: Any, capfd: pytest.CaptureFixture[str]) -> None:

@@ -237,14 +237,14 @@ def test_so_does_the_secret_of_a_login(
 
 def test_a_login_that_is_not_complete_is_not_installed(run: Callable[..., tuple[int, str, str]]) -> None:
     code, _, said = run("--client", "cursor", "--print", "a", "--username", "me", URL)
-    assert (code, said.count("\n")) == (2, 1) and "--username is of no use without --password" in said
+    assert (code, said.count("\n")) == (2, 1) and "--username has no effect without --password" in said
 
 
 def test_what_is_of_no_use_is_left_out_with_a_warning(run: Callable[..., tuple[int, str, str]]) -> None:
     _, printed, said = run("--client", "zed", "--print", "a", "--port", "3000", "--cwd", "/", URL)
     assert json.loads(printed)["context_servers"]["a"]["args"][-1:] == [URL]
     assert "--port" not in printed and "--cwd" not in printed
-    assert "--port is of no use" in said and "--cwd is of no use" in said
+    assert "--port has no effect" in said and "--cwd has no effect" in said
 
 
 def test_a_command_that_cannot_be_found_is_a_warning(run: Callable[..., tuple[int, str, str]]) -> None:

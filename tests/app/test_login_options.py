@@ -70,9 +70,9 @@ def test_client_credentials_are_a_login(jobs: Jobs) -> None:  # noqa: F811
         ([*USER_WORDS, URL], []),
         (
             [*USER_WORDS, "--digest", "server"],
-            [f"{flag} is of no use" for flag in ("--username", "--password", "--digest")],
+            [f"{flag} has no effect" for flag in ("--username", "--password", "--digest")],
         ),
-        ([*CLIENT_WORDS[:2], *CLIENT_WORDS[2:], "server"], [f"{flag} is of no use" for flag in CLIENT_WORDS[::2]]),
+        ([*CLIENT_WORDS[:2], *CLIENT_WORDS[2:], "server"], [f"{flag} has no effect" for flag in CLIENT_WORDS[::2]]),
     ],
 )
 def test_a_login_that_is_not_used_is_said(
@@ -91,19 +91,19 @@ def test_a_login_that_is_not_used_is_said(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--username", "me", URL], "--username is of no use without --password"),
-        (["--password", "canary", URL], "--password is of no use without --username"),
-        (["--username", "me", "--password", "", URL], "--username is of no use without --password"),
+        (["--username", "me", URL], "--username has no effect without --password"),
+        (["--password", "canary", URL], "--password has no effect without --username"),
+        (["--username", "me", "--password", "", URL], "--username has no effect without --password"),
         (["--username", "", "--password", "", URL], "--username and --password are empty"),
-        (["--digest", URL], "--digest is of no use without --username and --password"),
+        (["--digest", URL], "--digest has no effect without --username and --password"),
         (["--username", "a:b", "--password", "canary", URL], "--username: a colon cannot be part of it"),
-        (["--client-id", "me", URL], "--client-id is of no use without --client-secret and --token-url"),
+        (["--client-id", "me", URL], "--client-id has no effect without --client-secret and --token-url"),
         (
             ["--client-secret", "canary", "--token-url", "https://as/", URL],
-            "--client-secret is of no use without --client-id; give --client-id, --client-secret and --token-url",
+            "--client-secret has no effect without --client-id; give --client-id, --client-secret and --token-url",
         ),
         ([*CLIENT_WORDS[:-1], "http://as/token", URL], "--token-url: 'http://as/token' would show the client secret"),
-        (["test", "--username", "me", URL], "--username is of no use without --password"),
+        (["test", "--username", "me", URL], "--username has no effect without --password"),
     ],
 )
 def test_mistakes(words: list[str], said: str, capfd: pytest.CaptureFixture[str]) -> None:

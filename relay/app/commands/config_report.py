@@ -145,7 +145,7 @@ def _of_ours(path: str, root: Table) -> Report:
     _check_sections(args, root)
     rows, warnings = _rows(options.configured.servers, options.configured.warnings)
     kind = "a URL" if target and is_address(target[0]) else "a command"
-    warnings += [f"{place}: of no use before {kind}: ignored" for place in options.unused]
+    warnings += [f"{place}: no effect before {kind}: ignored" for place in options.unused]
     if target:
         rows.insert(0, _row_of_target(target, options.env, options.cwd))
     elif not rows:

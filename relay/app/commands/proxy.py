@@ -151,10 +151,10 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add_admission_options(listening)
     add_http_limits(listening)
     add_listen_tls_options(listening)
-    said = parser.add_argument_group("what is said")
-    add_log_options(said)
-    add_log_to(said)
-    add_config_option(said)
+    logging_group = parser.add_argument_group("log and configuration")
+    add_log_options(logging_group)
+    add_log_to(logging_group)
+    add_config_option(logging_group)
 
 
 def _milliseconds(text: str) -> float:

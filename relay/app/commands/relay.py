@@ -119,7 +119,7 @@ def _named(options: argparse.Namespace) -> ServersSource | None:
 
     named = servers_of(options)
     if not any(spec.kind == "http" for spec in options.listens):
-        logger.warning("servers with names are of no use without a --listen http://…: ignored")
+        logger.warning("servers with names have no effect without a --listen http://…: ignored")
         return None
     if named is not None:
         named.read()
@@ -136,7 +136,7 @@ def _job_of_names(options: argparse.Namespace, sink: StderrSink) -> Coroutine[An
     """Return the job that offers servers with names, and no other server. Raises ConfigError."""
     begin_log(options, options.configured.secrets, sink)
     for flag in options.unused:
-        logger.warning("%s is of no use without a command or URL: ignored", flag)
+        logger.warning("%s has no effect without a command or URL: ignored", flag)
     for spec in options.listens:
         if spec.kind != "http":
             raise ConfigError(
@@ -155,7 +155,7 @@ def _job(options: argparse.Namespace, command: list[str], sink: StderrSink) -> C
     secrets = secrets_of(options, headers, command[0] if is_address(command[0]) else None)
     begin_log(options, secrets, sink)
     for flag in options.unused:
-        logger.warning("%s is of no use before a %s: ignored", flag, "URL" if is_address(command[0]) else "command")
+        logger.warning("%s has no effect before a %s: ignored", flag, "URL" if is_address(command[0]) else "command")
     listens: list[ListenSpec] = options.listens
     listens_by_http = any(spec.kind == "http" for spec in listens)
     if is_address(command[0]):
@@ -168,7 +168,7 @@ def _job(options: argparse.Namespace, command: list[str], sink: StderrSink) -> C
             raise ConfigError(f"nothing may follow the URL, but {command[1]!r} does; see mcp-relay --help")
         if listens == [ListenSpec("stdio")]:
             if options.configured.servers:
-                logger.warning("servers with names are of no use before a URL without --listen: ignored")
+                logger.warning("servers with names have no effect before a URL without --listen: ignored")
             from relay.app.run.bridge import bridge
 
             settings = BridgeSettings(

@@ -71,7 +71,7 @@ class EntryReader:
         """Warn that a key has no effect."""
         key = self.key_of(meaning)
         if self.table.values.get(key):
-            self.warn(self.table.where(key), f"of no use before {target}: ignored")
+            self.warn(self.table.where(key), f"no effect before {target}: ignored")
 
     # Values.
 

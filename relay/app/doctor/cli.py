@@ -90,9 +90,9 @@ def build_parser(*, is_of_connect: bool = False) -> argparse.ArgumentParser:
         "--timeout", type=seconds, default=10.0, metavar="S", help="how long the server may take to answer (default 10)"
     )
     add_child_options(parser.add_argument_group("the command"))
-    said = parser.add_argument_group("what is said")
-    add_log_options(said)
-    add_config_option(said)
+    logging_group = parser.add_argument_group("log and configuration")
+    add_log_options(logging_group)
+    add_config_option(logging_group)
     return parser
 
 
@@ -141,7 +141,7 @@ def command(args: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
     begin_log(options, secrets, sink)
     logging.getLogger().handlers[0].addFilter(_Once())
     for flag in options.unused:
-        logger.warning("%s is of no use before a %s: ignored", flag, "command" if address is None else "URL")
+        logger.warning("%s has no effect before a %s: ignored", flag, "command" if address is None else "URL")
     if address is not None:
         warn_of_headers(options)
         for warning in hidden_by_login(options, given):

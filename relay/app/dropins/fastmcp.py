@@ -44,7 +44,7 @@ def proxy(name: str, args: Sequence[str]) -> Native:
             raise ConfigError(f"--port is required with --transport {options.transport}")
         native.add("--listen", f"http://127.0.0.1:{options.port}/mcp")
     elif options.port is not None:
-        raise ConfigError("--port is of no use on stdio; add --transport http, or sse")
+        raise ConfigError("--port has no effect on stdio; add --transport http, or sse")
     native.to_url(options.mcp_url)
     return native
 

@@ -61,7 +61,7 @@ def _parser(name: str) -> ToolParser:
 
 def _serve(options: argparse.Namespace, native: Native) -> None:
     if options.oauth2Bearer is not None:
-        raise ConfigError("--oauth2Bearer is of no use with --stdio: it is for a server at a URL")
+        raise ConfigError("--oauth2Bearer has no effect with --stdio: it is for a server at a URL")
     native.listen(options.host, options.port)
     native.add("--pass-environment")
     is_for_all = options.expose_sse == options.expose_streamable_http  # the default is SSE there, and both here

@@ -179,7 +179,7 @@ def _entry(options: argparse.Namespace, given: dict[argparse.Action, Any], targe
         if action.dest in (*_OWN, "env"):
             continue
         if action.dest in left_out:
-            logger.warning("%s is of no use here: left out", left_out[action.dest])
+            logger.warning("%s has no effect here: left out", left_out[action.dest])
         elif action.dest == "headers":
             args += _header_args(value, env)
         elif action.dest in SECRET_OPTIONS and is_remote:

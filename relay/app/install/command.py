@@ -88,7 +88,7 @@ def _is_agreed(path: str, wanted: Wanted, sink: StderrSink) -> bool:
     if wanted.is_agreed:
         return True
     if not sys.stdin.isatty():
-        raise ConfigError("nobody can be asked, as stdin is no terminal; nothing was changed, --yes writes it")
+        raise ConfigError("cannot ask, because stdin is no terminal; nothing was changed; --yes writes it")
     sys.stderr.write(f"Write this to {path}? [y/N] ")
     sys.stderr.flush()
     if sys.stdin.readline().strip().lower() in ("y", "yes"):

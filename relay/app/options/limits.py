@@ -28,12 +28,15 @@ def add_limits(group: Any) -> None:
     group.add_argument("--max-frame-bytes", type=size, metavar="SIZE", help="one JSON-RPC message (default 64M)")
     group.add_argument("--max-sessions", type=positive, metavar="N", help="sessions at one time (default 1024)")
     group.add_argument(
-        "--session-idle", type=seconds, metavar="S", help="a session nobody uses ends after so long (default 1800)"
+        "--session-idle",
+        type=seconds,
+        metavar="S",
+        help="end a session that has been idle for this long (default 1800)",
     )
     group.add_argument(
         "--shared-idle", type=seconds, metavar="S",
-        help="a server that clients share ends so long after the last has left (default 10; --session-idle after the "
-        "last request of clients without sessions)",
+        help="end a shared server this long after its last client has left (default 10; --session-idle after the last "
+        "request of clients without sessions)",
     )  # fmt: skip
     add_http_limits(group)
     add_drain_timeout(group)
@@ -43,11 +46,11 @@ def add_http_limits(group: Any) -> None:
     """Add those of an HTTP port."""
     group.add_argument(
         "--keep-alive", type=_above_zero, metavar="S",
-        help="close an HTTP connection that has been idle for so long (default 75)",
+        help="close an HTTP connection that has been idle for this long (default 75)",
     )  # fmt: skip
     group.add_argument(
         "--drain-delay", type=seconds, metavar="S",
-        help="after SIGTERM, answer /health with 503 and serve for so long before the drain (default 0)",
+        help="after SIGTERM, answer /health with 503 and keep serving for this long before the drain (default 0)",
     )  # fmt: skip
 
 

@@ -40,7 +40,7 @@ def refuse_log_to_client(options: argparse.Namespace) -> None:
     if options.log_to == "client":
         raise ConfigError(
             "--log-to client is for a client on own stdio: mcp-relay URL, or --listen stdio: and no other; "
-            "leave it out, and warnings are said on stderr"
+            "leave it out, and the relay logs warnings on stderr"
         )
 
 

@@ -52,11 +52,11 @@ def _check_complete(options: argparse.Namespace) -> None:
         missing = [flag for name, flag in flags.items() if not getattr(options, name)]
         if missing and len(missing) < len(flags):
             given = next(flag for name, flag in flags.items() if flag not in missing)
-            raise ConfigError(f"{given} is of no use without {' and '.join(missing)}; give {_listed(flags)}, or none")
+            raise ConfigError(f"{given} has no effect without {' and '.join(missing)}; give {_listed(flags)}, or none")
         if missing and any(getattr(options, name) is not None for name in flags):
             raise ConfigError(f"{_listed(flags)} are empty; give what they are to be, or leave them out")
     if options.digest and options.username is None:
-        raise ConfigError("--digest is of no use without --username and --password")
+        raise ConfigError("--digest has no effect without --username and --password")
 
 
 def _listed(flags: dict[str, str]) -> str:

@@ -132,11 +132,11 @@ def build_parser() -> argparse.ArgumentParser:
     _add_listen_options(parser.add_argument_group("listening"))
     _add_named_options(parser.add_argument_group("servers with names, at /servers/NAME/mcp and /servers/NAME/sse"))
     add_limits(parser.add_argument_group("limits"))
-    said = parser.add_argument_group("what is said")
-    add_log_options(said)
-    add_log_to(said)
-    add_config_option(said)
-    said.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    logging_group = parser.add_argument_group("log and configuration")
+    add_log_options(logging_group)
+    add_log_to(logging_group)
+    add_config_option(logging_group)
+    logging_group.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     return parser
 
 

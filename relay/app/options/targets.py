@@ -66,14 +66,14 @@ def add_child_options(group: Any) -> None:
     )  # fmt: skip
     group.add_argument(
         "--pass-variable", action="append", default=[], metavar="NAME",
-        help="hand this variable of ours on to the command (repeatable)",
+        help="pass this variable of the relay on to the command (repeatable)",
     )  # fmt: skip
     group.add_argument("--cwd", metavar="DIR", help="the command's working directory")
     group.add_argument(
         "--pass-environment",
         action=argparse.BooleanOptionalAction,
         default=False,
-        help="hand the whole environment on, not only HOME LOGNAME PATH SHELL TERM USER",
+        help="pass on the whole environment, not only HOME LOGNAME PATH SHELL TERM USER",
     )
 
 

@@ -83,7 +83,7 @@ def dial_tls(options: argparse.Namespace, addresses: Iterable[str], sink: Stderr
     if not given:
         return None
     if not any(address.lower().startswith(_WITH_TLS) for address in addresses):
-        logger.warning("%s: of no use where no server has an address with TLS: ignored", ", ".join(given))
+        logger.warning("%s: no effect where no server has an address with TLS: ignored", ", ".join(given))
         return None
     from relay.app.options.certificates import dialling_context
 
@@ -91,7 +91,7 @@ def dial_tls(options: argparse.Namespace, addresses: Iterable[str], sink: Stderr
     if ca_file is not None and verify not in (None, True):
         raise ConfigError("--ca-file and --verify-ssl contradict each other: leave one out")
     if options.client_key is not None and options.client_cert is None:
-        raise ConfigError("--client-key is of no use without --client-cert")
+        raise ConfigError("--client-key has no effect without --client-cert")
     if isinstance(verify, str):
         if not os.path.exists(verify):
             raise ConfigError(f"--verify-ssl: {verify!r}: expected true, false or a PEM file; there is no such file")
@@ -102,7 +102,10 @@ def dial_tls(options: argparse.Namespace, addresses: Iterable[str], sink: Stderr
     if verify is False:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-        say(sink, "WARNING: certificates of servers are not verified: whoever is in between can read and change all")
+        say(
+            sink,
+            "WARNING: certificates of servers are not verified: anyone in between can read and change all traffic",
+        )
     return context
 
 
@@ -111,10 +114,10 @@ def listen_tls(options: argparse.Namespace, listens: Sequence[ListenSpec]) -> ss
     if options.tls_cert is None:
         for name, flag in OF_LISTENING.items():
             if getattr(options, name) is not None:
-                raise ConfigError(f"{flag} is of no use without --tls-cert FILE, the certificate to listen with")
+                raise ConfigError(f"{flag} has no effect without --tls-cert FILE, the certificate to listen with")
         return None
     if not any(map(_can_be_tls, listens)):
-        logger.warning("--tls-cert is of no use for a Unix socket or stdio: ignored")
+        logger.warning("--tls-cert has no effect for a Unix socket or stdio: ignored")
         return None
     from relay.app.options.certificates import listening_context
 

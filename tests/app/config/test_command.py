@@ -194,7 +194,7 @@ def test_check_of_a_file_that_cannot_be_read(tmp_path: Path) -> None:
 def test_check_of_our_own(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, code: int, expected: list[str]
 ) -> None:
-    """The target, then the servers; options that are of no use."""
+    """The target, then the servers; options that have no effect."""
     file = write(tmp_path, text, "f.toml")
     found, lines = said(capsys, "check", file)
     assert found == code

@@ -375,5 +375,5 @@ def test_the_program(tmp_path: Path) -> None:
         process.terminate()
         rest = process.communicate(timeout=20)[1]
     assert process.returncode == 0
-    assert f"{file}, line 5: headers is of no use before a command: ignored" in said
+    assert f"{file}, line 5: headers has no effect before a command: ignored" in said
     assert "sk-secret" not in said + rest
