@@ -1,6 +1,6 @@
-"""The bars that mcp-relay is held to, as ratios within one run.
+"""The bars that mcp-relay must pass, as ratios within one run.
 
-Each is a function of the results; a bar whose figures were not taken says so instead of passing.
+Each bar is a function of the results. A bar without figures reports that, and does not pass.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,13 +1,13 @@
-"""Who is measured: one table entry for each bridge.
+"""The table of bridges that the benchmark measures.
 
-Words in braces are filled in when a bridge is started:
+The launcher fills in the words in braces when it starts a bridge:
 
-    {port}          a free port of 127.0.0.1 that the bridge shall listen on
-    {command}       the far end's command, as words of its own; {command_line}: the same as one word
+    {port}          a free port of 127.0.0.1 for the bridge to listen on
+    {command}       the far end's command, as separate words; {command_line}: the same as one word
     {url}           the far end's URL
-    {home}          the folder the peer is installed in
+    {home}          the folder in which the peer is installed
     {config}        a file with the entry's `config`, itself filled in
-    {far_http} ...  a program of ours, as words of its own
+    {far_http} ...  a program of this package, as separate words
 """
 
 import sys

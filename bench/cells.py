@@ -1,4 +1,4 @@
-"""What is measured: the table of cells.
+"""The table of cells that the benchmark measures.
 
 A cell is one row of figures, named `path/kind/what/in-flight`. Cells of one group run one after
 another on the same started bridge; each group starts its bridge afresh.

@@ -1,4 +1,4 @@
-"""FastMCP's proxy as a command line: what its documentation shows, and nothing more.
+"""FastMCP's proxy as a command line, exactly as its documentation shows it.
 
 Run by the Python of FastMCP's own environment: ``fastmcp_proxy.py [--port P] URL | -- COMMAND ARG...``.
 """

@@ -1,7 +1,7 @@
-"""Put peers into ``.peers/``, each into a folder of its own, by name and version.
+"""Install peers into ``.peers/``, each into its own folder, by name and version.
 
-Only through the registries' ordinary clients: pip, npm, cargo, go. A peer that cannot be installed
-is told about in its rows; nothing else stops.
+It uses only the registries' ordinary clients: pip, npm, cargo, go. If a peer fails to install, its rows say so, and the
+run continues.
 """
 
 import os

@@ -1,6 +1,6 @@
-"""Start a bridge with its far end, and stop all of it.
+"""Start a bridge with its far end, and stop both.
 
-A `Stage` is one started bridge on one path, ready to be put under load.
+A `Stage` is one started bridge on one path, ready for load.
 """
 
 import contextlib

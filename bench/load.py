@@ -1,6 +1,6 @@
 """Run a load generator on a started bridge and read its line of figures.
 
-It checks every answer itself; whatever is wrong comes back as CellFailed with its reason.
+The generator checks every answer itself. A fault becomes a CellFailed with the reason.
 """
 
 import json

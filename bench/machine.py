@@ -1,4 +1,4 @@
-"""What the figures were taken on: machine, versions, commit."""
+"""Describe where the figures come from: machine, versions, commit."""
 
 import os
 import platform

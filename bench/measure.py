@@ -1,6 +1,6 @@
 """Measure one group of cells on one bridge.
 
-Whatever goes wrong becomes the sample's failure: no bridge can stop the run.
+Every error becomes the sample's failure, so that no bridge can stop the run.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Write a run down: samples as JSON, the report and its plots into a folder."""
+"""Write the results of a run: samples as JSON, and the report with its plots into a folder."""
 
 import json
 import re

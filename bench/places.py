@@ -1,4 +1,4 @@
-"""Where things are, and how to write about them without naming a folder of this machine."""
+"""The paths of the benchmark, and how to print them without a folder of this machine."""
 
 import re
 import sys

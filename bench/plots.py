@@ -1,4 +1,4 @@
-"""Pictures of the results; matplotlib is looked for only here, and missed without harm."""
+"""Draw plots of the results; only this module needs matplotlib, and a run works without it."""
 
 import importlib
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
-"""Memory and CPU time of a bridge: its whole process tree, less the far end's child.
+"""Read the memory and CPU time of a bridge: its whole process tree, without the far end's child.
 
-From /proc, so on Linux only; elsewhere every figure here is None.
+The figures come from /proc. On systems other than Linux, each is None.
 """
 
 import contextlib

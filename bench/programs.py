@@ -1,6 +1,6 @@
-"""The programs around a bridge: compiled from C where there is a compiler, else plain Python.
+"""The programs around a bridge: compiled from C if there is a compiler, else plain Python.
 
-The floor exists in C only: written in Python it would be no floor.
+The floor exists only in C, because Python would be too slow for a floor.
 """
 
 import os

@@ -1,7 +1,7 @@
-"""What it costs to give a frame another id: ``python -m bench.renaming``.
+"""Measure the cost of giving a frame another id: ``python -m bench.renaming``.
 
-Clients that share a server have their requests renamed on the way in and named back on the way out, in place. Beside
-each figure stands what decoding and encoding the frame would cost, which the relay never does.
+Where clients share a server, the relay replaces the id of each request on the way in and restores it on the way out.
+The table also shows the cost of decoding and encoding the frame, which the relay never does.
 """
 
 from __future__ import annotations

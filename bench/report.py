@@ -1,7 +1,7 @@
-"""The report in Markdown: for each kind of cell a table, a row for each bridge.
+"""Write the report in Markdown: a table for each kind of cell, with a row for each bridge.
 
-A figure is the median over the rounds; behind it, where it varies, the spread as ± per cent (half
-the distance from the least to the most), and its ratio to ours.
+A figure is the median over the rounds. After it come its ratio to mcp-relay's and, if it varies, the spread as ± per
+cent: half the distance from the least to the most.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -1,6 +1,6 @@
-"""The order of a run: each group of cells on bridge A, B, C, and all of it again in the next round.
+"""Run each group of cells on bridges A, B and C in turn, and repeat that in the next round.
 
-So what disturbs the machine for a while disturbs all bridges, not one.
+So a disturbance of the machine affects all bridges, not one.
 """
 
 import sys

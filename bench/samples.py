@@ -1,4 +1,4 @@
-"""What came out: one sample for each cell, bridge and round; medians and spread over the rounds."""
+"""The results: one sample for each cell, bridge and round, with medians and spread over the rounds."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field

@@ -1,6 +1,6 @@
-"""A client's socket to a bridge that listens: connected, and for WebSocket with its hands shaken.
+"""Open a client's socket to a listening bridge, and for WebSocket do the handshake.
 
-What is made here is handed to the load generator, which knows frames only.
+The load generator gets the socket and knows only frames.
 """
 
 import base64

@@ -1,1 +1,1 @@
-"""The proof: codecs and tables alone, endpoints by one shared suite, then real peers end to end."""
+"""The tests: codecs and tables alone, endpoints by one shared suite, then real peers end to end."""

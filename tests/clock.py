@@ -1,4 +1,4 @@
-"""A clock for tests in which time is counted: a busy machine stands still between any two lines of them."""
+"""A clock that a test moves itself, because a busy machine may pause between any two lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An address is named the same way everywhere: without its login, its query, its fragment."""
+"""Every place shows an address without its login, its query and its fragment."""
 
 from __future__ import annotations
 

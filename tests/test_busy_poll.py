@@ -1,4 +1,4 @@
-"""The loop stays awake while frames come one right after the other, and no longer."""
+"""The loop stays awake only while frames come right after one another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many CPUs a process may use: its CPU set, and the quotas of its cgroups and of those around them."""
+"""The number of usable CPUs follows from the CPU set and the quotas of the cgroups and their parents."""
 
 from __future__ import annotations
 

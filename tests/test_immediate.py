@@ -1,4 +1,4 @@
-"""Frames that nobody has to wait for, handed on where they came: the laws are those of the task."""
+"""Frames that the pipe forwards in the callback obey the same laws as those that its task forwards."""
 
 from __future__ import annotations
 

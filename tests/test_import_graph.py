@@ -1,4 +1,4 @@
-"""No module imports itself by way of others. Imports inside functions and under TYPE_CHECKING count, too."""
+"""No module imports itself through others; imports in functions and under TYPE_CHECKING count, too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Memory of large messages that are gone is the system's again, whatever stays beside them."""
+"""The relay returns the memory of freed large messages to the system, whatever stays beside them."""
 
 from __future__ import annotations
 

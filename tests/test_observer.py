@@ -1,4 +1,4 @@
-"""Who looks on at a pipe: what it is told, and that it can do no harm."""
+"""What a pipe's observer sees, and that it cannot harm the pipe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one loop, over pairs in memory, each law with a and b swapped."""
+"""The pipe over pairs in memory; each law also runs with a and b swapped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `import relay` gives, and what it does not cost."""
+"""What `import relay` offers, and what it must not load."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Timers that go off when a test says so: on a busy machine a tenth of a second passes between any two of its lines."""
+"""Timers that a test fires itself, because a busy machine may lose a tenth of a second between two lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
 """Load generators and far ends in plain Python, for machines without a compiler.
 
-They take the command lines of the programs in native/, but cost about as much as a fast bridge does.
+They have the command lines of the programs in native/, but cost about as much as a fast bridge.
 """

@@ -1,6 +1,6 @@
 """The far end of connect and hop without a compiler: ``far_http.py PORT json|sse``.
 
-Answers POSTs only: a GET gets 405, so there are no notifications here. See native/far_http.c.
+It answers only POSTs. A GET gets 405, so there are no notifications. See native/far_http.c.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""What both Python load generators share: options, frames, checks, the line of figures."""
+"""The common part of both Python load generators: options, frames, checks, the line of figures."""
 
 import argparse
 import json

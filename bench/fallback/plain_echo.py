@@ -1,4 +1,4 @@
-"""The MCP server of almost no cost, in Python: what native/echo.h does."""
+"""An MCP server in Python that costs almost nothing, as native/echo.h does."""
 
 import itertools
 import json

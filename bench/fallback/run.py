@@ -1,7 +1,6 @@
 """Start a module of this package by its name: ``python bench/fallback/run.py far_stdio``.
 
-Bridges start their child in an environment and a folder of their own, so the way to the package is
-taken from here.
+A bridge starts its child in its own environment and folder, so this file finds the package from its own path.
 """
 
 import runpy

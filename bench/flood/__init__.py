@@ -1,1 +1,1 @@
-"""What one hostile message costs everybody else: how long another client waits, and how much memory it takes."""
+"""Measure what one hostile message costs other clients: how long they wait, and how much memory it takes."""

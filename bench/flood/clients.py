@@ -1,6 +1,6 @@
-"""Clients over blocking sockets: what attacks the relay, and what is to go on undisturbed meanwhile.
+"""Clients over blocking sockets: the attacker, and the neighbour that should not notice it.
 
-Everything is ready before it is sent, so that a client's own work does not show in another's waits.
+Each client prepares its bytes before it sends them, so that its own work does not lengthen another's waits.
 """
 
 import contextlib

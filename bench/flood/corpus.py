@@ -1,4 +1,4 @@
-"""Messages of a given size that are cheap to send and dear to read, and a few honest ones of that size."""
+"""Build messages of a given size that are cheap to send and expensive to read, and a few honest ones."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Every way in: how the relay is started for it, who attacks there, and who goes on beside."""
+"""The table of ways in: how to start the relay, which client attacks, and which one calls meanwhile."""
 
 import socket
 from collections.abc import Callable

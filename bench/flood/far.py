@@ -1,7 +1,7 @@
-"""A server of little cost that sends what it is told to: ``python -m bench.flood.far MODE [PORT]``.
+"""A cheap server that sends what a test tells it to: ``python -m bench.flood.far MODE [PORT]``.
 
-``flood/send`` names a file, whose bytes it sends as a message of their own, or as the whole answer over HTTP. All else
-gets an empty result. A large message is not parsed: its id is looked for at its ends.
+``flood/send`` names a file, whose bytes the server sends as one message, or as the whole answer over HTTP. Any other
+method gets an empty result. The server does not parse a large message, and looks for its id only at both ends.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
-"""Clients that send most of a message and keep the rest back: what they hold, and how long others wait meanwhile.
+"""Measure clients that hold back the end of a message: the memory that they hold, and how long others wait.
 
-``python -m bench.flood.held --door tcp-first --size 60M --clients 12``. Each sends all but one byte, or with
-``--little`` the first byte alone. A neighbour makes small calls, another a call of 1 MiB every now and then.
+``python -m bench.flood.held --door tcp-first --size 60M --clients 12``. Each client sends all but one byte, or with
+``--little`` only the first byte. One neighbour makes small calls, and another a call of 1 MiB now and then.
 """
 
 import argparse

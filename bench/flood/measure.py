@@ -1,4 +1,4 @@
-"""One message by one way in, to a relay of its own: the longest wait of a neighbour, CPU time, and memory."""
+"""Send one message by one way in to a new relay; measure a neighbour's longest wait, CPU time and memory."""
 
 import contextlib
 import math

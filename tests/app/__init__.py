@@ -1,1 +1,1 @@
-"""From words and flags to a running relay, seen from inside the process."""
+"""Tests of the program, from its command line to a running relay, inside the test's process."""

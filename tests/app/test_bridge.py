@@ -1,4 +1,4 @@
-"""``bridge``: own stdio joined to a server that does not end when its client does."""
+"""``bridge`` joins own stdio to a server that does not end when its client does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files with certificates and keys: a wrong one is a line that names it and says why, before anything listens."""
+"""A wrong certificate or key file is one line that names the file and the fault, before the relay listens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``mcp-relay test``: what it reports of a server, and what it says when something is wrong.
+"""``mcp-relay test`` reports what a server offers, or what is wrong with it.
 
 The servers here are scripted, one line of answer to each request; real ones are in ``tests/e2e/test_check.py``.
 """

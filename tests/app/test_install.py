@@ -1,4 +1,4 @@
-"""``mcp-relay install``: the right file, the right entry, shown and agreed to first; all else stays as it was."""
+"""``mcp-relay install`` writes the right entry into the right file after a question, and changes nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JSON as editors keep it: what is read, where it stands, and what an entry that is put in leaves alone."""
+"""Editors' JSON with comments: its values, their places, and the bytes that a new entry leaves alone."""
 
 from __future__ import annotations
 

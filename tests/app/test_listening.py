@@ -1,4 +1,4 @@
-"""`relay.listen(spec)`: one shape for every place where clients come from."""
+"""`relay.listen(spec)` returns the same kind of listener for every transport."""
 
 from __future__ import annotations
 

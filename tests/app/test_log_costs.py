@@ -1,4 +1,4 @@
-"""What strangers say is shown at a price that does not depend on what they say: it is paid on the event loop."""
+"""Logging a stranger's text costs the event loop the same, whatever the text is."""
 
 from __future__ import annotations
 

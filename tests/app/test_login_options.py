@@ -1,4 +1,4 @@
-"""Who the relay is for a server: the options, their mistakes, and the program before servers that want a login."""
+"""The login options: their values, their mistakes, and the program with servers that require a login."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said on stderr: bounded, escaped, without secrets, without ever waiting."""
+"""The log on stderr is bounded and escaped, shows no secrets, and never waits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""As process 1 of a container, the relay is the parent of whoever has lost their own."""
+"""As process 1 of a container, the relay reaps orphaned processes."""
 
 from __future__ import annotations
 

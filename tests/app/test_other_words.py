@@ -1,4 +1,4 @@
-"""The words of the bridges that are replaced: two programs mcp-proxy, the FastMCP script, and mcp-connect.
+"""The options of the replaced bridges: two programs mcp-proxy, the FastMCP script, and mcp-connect.
 
 Each means here what its own documents say. That an option works, and not only arrives, is shown with the program.
 """

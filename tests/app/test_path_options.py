@@ -1,4 +1,4 @@
-"""The paths of a port: where the listener finds what it knows by default names, and what is no path."""
+"""The path options: where a listener serves each transport, and which values are not paths."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the process that the program runs in is set to."""
+"""The program's settings of its own process."""
 
 from __future__ import annotations
 

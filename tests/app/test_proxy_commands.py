@@ -1,4 +1,4 @@
-"""The words of ``mcp-relay proxy`` and ``load-balance``."""
+"""The options of ``mcp-relay proxy`` and ``load-balance``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Aiohttp is imported without the system's certificates, and nothing of how that is done stays behind."""
+"""aiohttp is imported without loading the system's certificates, and the trick leaves no trace."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How signals end a relay, where its loop cannot catch them too."""
+"""Signals end a relay, also where its loop cannot catch them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where servers with names come from: words, a file of anybody's, or our own; and what is looked at of the file."""
+"""Named servers come from options, an editor's file or the relay's own; and how the relay watches the file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""As a service: sockets that somebody else opened, and what the service manager is told. The real program each time."""
+"""The real program as a service: inherited sockets, and notifications to the service manager."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever is printed may have no reader, or no room: no traceback, and the exit code says so."""
+"""Printed text may have no reader, or no room on the disk: the exit code says so, without a traceback."""
 
 from __future__ import annotations
 

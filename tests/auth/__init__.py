@@ -1,1 +1,1 @@
-"""Who may speak."""
+"""Tests of who is admitted, and of logins."""

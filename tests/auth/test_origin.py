@@ -1,4 +1,4 @@
-"""OriginPolicy as tables: which Host and which Origin come in."""
+"""OriginPolicy as tables: which Host and which Origin it admits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Logins as values: what is sent to a token endpoint, and what its answers mean."""
+"""Logins as values: requests to a token endpoint, and what its answers mean."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The benchmark harness: its arithmetic, its report, and that it refuses wrong answers."""
+"""Tests of the benchmark: its arithmetic, its report, and that it rejects wrong answers."""

@@ -1,4 +1,4 @@
-"""Medians, ratios, verdicts and the Markdown, from figures made up."""
+"""Medians, ratios, verdicts and the Markdown, from invented figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The harness runs: a real relay is measured, and a bridge that answers wrongly fails its row."""
+"""The benchmark measures a real relay, and fails the row of a bridge that answers wrongly."""
 
 from __future__ import annotations
 

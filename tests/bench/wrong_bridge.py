@@ -1,4 +1,4 @@
-"""An HTTP server that answers every request at once, and wrongly: what the harness must not count."""
+"""An HTTP server that answers every request at once and wrongly, which the benchmark must not count."""
 
 from __future__ import annotations
 

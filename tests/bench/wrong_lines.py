@@ -1,4 +1,4 @@
-"""A stdio server whose every twentieth answer to a call is wrong in the way it is told: what must not be counted."""
+"""A stdio server whose every twentieth answer is wrong in a chosen way, which the benchmark must not count."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What deploy/ says must be so: checked with the tools that read such files, and by running what is in them."""
+"""The files of deploy/ are correct: their own tools accept them, and their commands run."""
 
 from __future__ import annotations
 

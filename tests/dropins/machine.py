@@ -1,4 +1,4 @@
-"""What the example lines need around them: the programs that they start, and the servers at their URLs."""
+"""The environment of the example lines: the programs that they start, and the servers at their URLs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What docs/migrating.md shows is what the tests run, and its figures are the report's."""
+"""The tests run the lines of docs/migrating.md, and its figures are those of the report."""
 
 from __future__ import annotations
 

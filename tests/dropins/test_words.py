@@ -1,4 +1,4 @@
-"""What other tools' words become, without running anything; mistakes are one line that names the option."""
+"""Other tools' options become the relay's, and a mistake is one line that names the option."""
 
 from __future__ import annotations
 

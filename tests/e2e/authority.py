@@ -1,4 +1,4 @@
-"""A certificate authority of the tests' own, and its files: servers, clients, and those that must not be trusted."""
+"""The tests' own certificate authority: certificates for servers, for clients, and untrusted ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``mcp-relay proxy`` and ``load-balance``: real servers, of which one is killed and one swallows everything."""
+"""``mcp-relay proxy`` and ``load-balance`` with real servers, one killed and one that never answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``mcp-relay test`` before real servers: the official SDKs', and the relay itself, by every transport."""
+"""``mcp-relay test`` with real servers over every transport: the official SDKs' and the relay itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`--log-to client`: the relay's own warnings as MCP notifications, no sooner and no more than a client may hear."""
+"""`--log-to client` sends the relay's warnings as MCP notifications, only when and if a client accepts them."""
 
 from __future__ import annotations
 

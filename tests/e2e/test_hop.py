@@ -1,4 +1,4 @@
-"""`mcp-relay --listen http://… URL`: the real program between HTTP and HTTP, killed and restarted under its clients."""
+"""`mcp-relay --listen http://… URL` between HTTP and HTTP, killed and restarted under its clients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an operator sees of requests that are handed on: every message, a fault and its end, use, streams."""
+"""An operator sees forwarded requests: every message, a fault and its end, the last use, and streams."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A relay that was pointed at itself says so at once, by whatever transport, and keeps its descriptors."""
+"""A relay that points at itself reports it at once, over every transport, and uses up no descriptors."""
 
 from __future__ import annotations
 

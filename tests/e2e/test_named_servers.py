@@ -1,4 +1,4 @@
-"""Several servers on one port, with the real program: each by its name, each for itself, exchanged while it runs."""
+"""Several servers on one port with the real program: each under its name, isolated, and replaced at run time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An answer that does not say properly whose it is: each is an outcome of its call, by every door and exactly once."""
+"""An answer with a wrong or missing id settles its call exactly once, over every transport."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Any listener before any target: nothing lost, duplicated, reordered, misdelivered or changed."""
+"""Every listener with every target: no frame is lost, duplicated, reordered, misdelivered or changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Through the HTTP proxy that the environment names: a real one, which alone knows the name of the server."""
+"""The relay uses the environment's HTTP proxy: a real one, and only it can resolve the server's name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``mcp-relay -- COMMAND``: what a client asks by HTTP, a real child answers, and every byte is as it was."""
+"""``mcp-relay -- COMMAND``: a real child answers HTTP requests, and every byte stays as it was."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``mcp-relay -- COMMAND`` before clients that do not read and servers that do not: they hurt only themselves."""
+"""``mcp-relay -- COMMAND``: clients and servers that do not read hurt only themselves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What comes in a burst before the client's connection has begun to read its stream: nothing of it may be dropped."""
+"""The relay drops no frame of a burst that comes before the client reads its stream."""
 
 from __future__ import annotations
 

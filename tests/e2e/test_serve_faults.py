@@ -1,4 +1,4 @@
-"""``mcp-relay -- COMMAND`` when something dies: every request has exactly one end, and nothing is left behind."""
+"""``mcp-relay -- COMMAND`` when a process dies: every request has one outcome, and no process stays behind."""
 
 from __future__ import annotations
 

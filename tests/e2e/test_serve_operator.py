@@ -1,4 +1,4 @@
-"""``mcp-relay -- COMMAND`` for its operator: where it may listen, how many may come, and what /status says."""
+"""``mcp-relay -- COMMAND`` for its operator: addresses, limits on clients, and /status."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``--shared-idle``: a server that clients share ends when the last of them has left."""
+"""``--shared-idle``: a shared server ends after its last client has left."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A peer that speaks WebSocket by the ``websockets`` library, either side."""
+"""A WebSocket peer over the ``websockets`` library, as a client or a server."""
 
 from __future__ import annotations
 

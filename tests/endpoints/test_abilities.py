@@ -1,4 +1,4 @@
-"""What an endpoint may be able to do besides is declared: which classes have which ability."""
+"""Each endpoint class declares its optional abilities."""
 
 from __future__ import annotations
 

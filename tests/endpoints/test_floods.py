@@ -1,4 +1,4 @@
-"""One message that is dear to read, by every way in: nobody takes a step for each of its tokens.
+"""One message that is expensive to read, over every way in: no code takes a step for each token.
 
 Steps are counted, not timed; see tests/frames/test_json_cost.py for what each reader does with every kind of message.
 """

@@ -1,4 +1,4 @@
-"""What is still arriving takes its own size in memory, however small the pieces and lines are that it comes in."""
+"""An arriving message takes only its own size in memory, however small its pieces and lines are."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Tests of what MCP says of frames."""
+"""Tests of the MCP rules about frames."""

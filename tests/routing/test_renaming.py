@@ -1,4 +1,4 @@
-"""Renaming: colliding ids and tokens of many clients, each named back, and nothing that could be another's."""
+"""Renaming: each client gets back its own ids and tokens, and no frame that could be another client's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Schedule: whose turn it is, and who is left out."""
+"""Schedule: which server's turn it is, and which are out of service."""
 
 from __future__ import annotations
 

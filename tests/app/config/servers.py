@@ -1,4 +1,4 @@
-"""What tests of servers' files look at."""
+"""Helpers for the tests of servers' files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A file of each client, read as it is: what would run, what is off, what cannot be and why."""
+"""The relay reads each client's file as it is, and says what runs, what is off and what cannot run."""
 
 from __future__ import annotations
 

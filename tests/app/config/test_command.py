@@ -1,4 +1,4 @@
-"""``mcp-relay config``: what a file would run, what is wrong with it, nothing that is secret."""
+"""``mcp-relay config`` shows what a file would run and what is wrong with it, without secrets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The schemas say what the readers do, and the copies in the package are those that the program prints."""
+"""The schemas agree with the readers, and the package's copies with what the program prints."""
 
 from __future__ import annotations
 

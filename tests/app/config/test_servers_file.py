@@ -1,4 +1,4 @@
-"""Files of every editor, read as they are; mistakes with file, line and key; what cannot run, with the reason."""
+"""The relay reads every editor's file as it is, and names each mistake with file, line, key and reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lines in TOML: that of the statement, wherever else the key's name stands."""
+"""A key's line in TOML is that of its statement, wherever else the key's name stands."""
 
 from __future__ import annotations
 

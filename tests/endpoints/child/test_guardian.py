@@ -1,4 +1,4 @@
-"""The guardian: what a relay that was killed leaves behind is ended for it."""
+"""The guardian ends the processes that a killed relay leaves behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a child may start: its ends count, unless they were asked for; a clock of the test's own."""
+"""When a child may start: its own ends count, but not those that the relay caused; the test moves the clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is still arriving from strangers: who waits, who goes on, who gives way, and how much is held at the most."""
+"""Arriving bodies of strangers: which wait, which continue, which give way, and the most bytes held."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a listener is bound: all that a name or ``::`` stands for, at one port."""
+"""A listener binds every address of a name or of ``::``, with one port."""
 
 from __future__ import annotations
 

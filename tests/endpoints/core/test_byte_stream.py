@@ -1,4 +1,4 @@
-"""The parts beneath every endpoint: inbox, task scope, and the two halves of a byte stream."""
+"""The common parts of endpoints: the inbox, the task scope, and both halves of a byte stream."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the kernel is asked to do about peers that are gone without a word."""
+"""The socket options with which the kernel detects dead peers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lazy: described now, made when it is first used."""
+"""Lazy makes its endpoint at the first use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""memory_pair: what one end sends, the other receives."""
+"""memory_pair: each end receives what the other sends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the operator is told of what is refused: each kind once, and no stranger fills the log."""
+"""The refusal log warns of each kind once, and no stranger can fill it."""
 
 from __future__ import annotations
 

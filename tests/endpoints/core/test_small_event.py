@@ -1,4 +1,4 @@
-"""SmallEvent against asyncio.Event: the same calls let the same waiters go on."""
+"""SmallEvent against asyncio.Event: the same calls wake the same waiters."""
 
 from __future__ import annotations
 

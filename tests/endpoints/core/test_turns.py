@@ -1,4 +1,4 @@
-"""A large frame is gone over in steps, and between them others go on; for a small one nobody need wait."""
+"""Other clients run between two steps over a large frame; a small frame delays none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The other end of an endpoint that speaks lines: a test's hand on two file descriptors."""
+"""The far end of an endpoint with lines: a test's peer over two file descriptors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A peer on a raw socket: a test's hand at the other end of a TCP connection or a Unix socket."""
+"""A test's peer on a raw socket: the far end of a TCP connection or a Unix socket."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Large messages that a client masks itself: a server reads them as it reads aiohttp's, and they are there twice."""
+"""A server reads large messages that the relay masks itself as it reads aiohttp's; memory holds them twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long a WebSocket client may stay before its first message, and how long that message may take."""
+"""How long a WebSocket client may wait before its first message, and how long that message may take."""
 
 import asyncio
 from dataclasses import replace

@@ -1,1 +1,1 @@
-"""Each endpoint, against a peer that says exactly what a test wants."""
+"""Tests of the endpoints, each with a peer that sends exactly what a test wants."""
