@@ -61,12 +61,12 @@ class Endpoint(Protocol):
         """
 
 
-# What an endpoint may be able to do besides. Whoever needs an ability asks once for each endpoint, not for each frame.
+# The optional abilities of an endpoint. Check for an ability once per endpoint, not once per frame.
 
 
 @runtime_checkable
 class OffersFrames(Protocol):
-    """A source that can hand frames over in the callback that brought them, without a turn of the loop."""
+    """A source that can offer frames in the callback that brought them, without a turn of the loop."""
 
     def offer_to(self, taker: Taker) -> None:
         """Offer frames to ``taker`` as they arrive, while ``receive`` waits and no frame is before them.
@@ -85,42 +85,42 @@ class SendsAtOnce(Protocol):
 
 @runtime_checkable
 class CountsUse(Protocol):
-    """An endpoint of a client that knows when the client was last active, and what the client waits for."""
+    """A client's endpoint that knows the client's last activity and its open requests."""
 
     @property
     def in_flight(self) -> int:
-        """How many requests of the client wait for an answer."""
+        """The number of the client's requests that wait for an answer."""
 
     @property
     def last_used(self) -> float:
-        """When the client last sent something, in seconds by the loop's clock."""
+        """The time of the client's last bytes, in seconds by the loop's clock."""
 
 
 @runtime_checkable
 class HasStream(Protocol):
-    """An endpoint of a client over HTTP, which may leave closed the stream for what the server sends unasked."""
+    """An HTTP client's endpoint, with an optional stream for the server's own requests and notifications."""
 
     @property
     def is_listening(self) -> bool:
-        """Whether that stream is open."""
+        """Whether the stream is open."""
 
 
 @runtime_checkable
 class HasTrail(Protocol):
-    """An endpoint of a client whose first request shows which relays it has passed."""
+    """A client's endpoint that reads from the requests which relays they have passed."""
 
     @property
     def trail(self) -> Trail | None:
-        """Those relays; None if the listener does not look."""
+        """The relays that the client's requests have passed, or None if the listener does not read them."""
 
 
 @runtime_checkable
 class SpeaksTransport(Protocol):
-    """An endpoint that finds out which transport its server speaks."""
+    """An endpoint that detects its server's transport."""
 
     @property
     def transport(self) -> str:
-        """``streamablehttp`` or ``sse``; ``auto`` as long as it is not known."""
+        """``streamablehttp`` or ``sse``, and ``auto`` until the endpoint has detected it."""
 
 
 class Listener(Protocol):

@@ -1,7 +1,7 @@
-"""A ledger with a clock and a log: what each endpoint keeps of the requests that are open on it.
+"""A ledger with a clock and a log: each endpoint keeps its open requests in one.
 
-The ledger says what becomes of a request (``routing/ledger.py``); here is the time, and what the operator hears of
-answers for which nobody waits.
+``routing/ledger.py`` decides what becomes of a request. This module adds the event loop's time, and logs the answers
+that fit no open request.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ Entry = TypeVar("Entry")
 
 
 class Books(Ledger[Entry]):
-    """The open requests of one side, whose time is the event loop's."""
+    """The open requests of one side, timed by the event loop."""
 
     def __init__(
         self, name: str, limits: Limits, end: Callable[[Due], None], *, peer: str = "the server",
         log_level: int = logging.WARNING,
     ) -> None:  # fmt: skip
-        """Log as ``name``; ``end`` gives a request whose grace is over its outcome; ``peer`` is who answers.
+        """Log as ``name``, and call ``end`` for each request whose grace is over.
 
-        ``log_level`` is that of a dropped answer.
+        ``peer`` is the name of the side that answers, and ``log_level`` the level for a dropped answer.
         """
         super().__init__(stray_grace=limits.stray_grace)
         self._name = name
@@ -41,21 +41,21 @@ class Books(Ledger[Entry]):
         self._log_level = log_level
         self._limits = limits
         self.dropped = 0
-        """Answers for which nobody waited."""
+        """The number of dropped answers."""
         self.on_due = self._look_later
 
     def _look_later(self, when: float, seconds: float) -> None:
         asyncio.get_running_loop().call_later(seconds, self._look, when)
 
     def _look(self, when: float) -> None:
-        # A timer may be early by the resolution of its clock.
+        # A timer may fire early, by the resolution of its clock.
         for due in self.due(max(when, self.now())):
             self._end(due)
 
     def take_odd(
         self, answer: Frame, *, name: str | None = None, is_whole: bool = False, among: Container[Entry] | None = None
     ) -> tuple[Entry, Frame] | None:
-        """Take an answer that is under no open id, as ``Ledger.answer_oddly`` does; count one that is nobody's."""
+        """Settle an answer without an open id, as ``Ledger.answer_oddly`` does; drop one that fits no request."""
         was_left = self.was_left(answer.head.id)
         found = self.answer_oddly(answer, self.now(), name or self._peer, is_whole=is_whole, among=among)
         if found is None:
@@ -63,20 +63,20 @@ class Books(Ledger[Entry]):
         return found
 
     def drop(self, answer: Frame, level: int | None = None) -> None:
-        """Count an answer for which nobody waits, and log it."""
+        """Count and log an answer that fits no open request."""
         self.dropped += 1
         level = self._log_level if level is None else level
         logger.log(level, "%s: dropped an answer to %r, for which nobody waits", self._name, answer.head.id)
 
     def await_cancelled(self, request_id: RequestId | None) -> Entry | None:
-        """Give a cancelled request ``Limits.cancel_grace`` for its own answer: its peer need not answer it any more.
+        """Give a cancelled request ``Limits.cancel_grace`` for its answer, which is optional; then it is ``due``.
 
-        It is ``due`` then. Return its entry, or None if it is not open.
+        Return its entry, or None if it is not open.
         """
         return self.cancel(request_id, self.now(), self._limits.cancel_grace)
 
     def forget(self, request_id: RequestId | None, seconds: float | None = None) -> Entry | None:
-        """Let nobody wait for a request; a late answer is known for ``seconds``, or for ``Limits.cancel_grace``."""
+        """Close a request; a late answer counts as known for ``seconds``, or for ``Limits.cancel_grace``."""
         return self.leave(request_id, self.now(), self._limits.cancel_grace if seconds is None else seconds)
 
     def now(self) -> float:

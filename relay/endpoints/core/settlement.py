@@ -49,7 +49,7 @@ class Settlement:
         self.give_on: Callable[[Frame], None] = lambda _: None
         """Takes an outcome of the relay's own as if the peer had sent it."""
         self.give_back: Callable[[Frame], None] = lambda _: None
-        """Takes one as if the other side had sent it."""
+        """Takes an outcome of the relay's own as if the other side had sent it."""
         self.noise = 0
         """The number of the peer's lines or messages that were not JSON-RPC."""
 
