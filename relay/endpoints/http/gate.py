@@ -18,20 +18,19 @@ from relay.endpoints.http import steps
 from relay.endpoints.http.decisions import Accept, BodyWanted, Decision, HandOn, Purpose, Refused, RoomWanted
 from relay.endpoints.http.frame_checks import FrameChecks
 from relay.endpoints.http.media import EVENT_STREAM, listed
-from relay.endpoints.http.paths import MCP, SSE
+from relay.endpoints.http.purposes import is_probe, purpose_at
 from relay.endpoints.http.walk import Walk
 from relay.frames import replies
 from relay.frames.frame import Frame
 from relay.frames.head import BATCH, REQUEST, Kind
 from relay.frames.json_scan import TooMany
 from relay.frames.strictness import repeated_key
-from relay.mcp.headers import SESSION_ID
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from relay.auth.origin import OriginPolicy
-    from relay.endpoints.http.views import HouseView, MountView, RequestHead
+    from relay.endpoints.http.views import HouseView, RequestHead
     from relay.limits import Limits
 
 __all__ = ["LONG", "ORDERS", "Gate", "Order", "too_large"]
@@ -203,7 +202,7 @@ class Gate:
     def enter(self, request: RequestHead, house: HouseView) -> Walk:
         """Find out what a request is for; ``decide`` says what becomes of it."""
         path, method = request.path, request.method
-        if (path == "/health" or path in house.health_paths) and _is_probe(request):
+        if (path == "/health" or path in house.health_paths) and is_probe(request):
             return Walk(request, house, Purpose.HEALTH, None, "")
         if method == "OPTIONS":
             return Walk(request, house, Purpose.PREFLIGHT, None, "")
@@ -282,40 +281,6 @@ class Gate:
         refused = (walk.stale or fault).with_traceback(None)  # which would hold the body
         refused.is_of_frame = True
         return refused
-
-
-def purpose_at(request: RequestHead, mount: MountView, place: str) -> Purpose:
-    """Return what a request is for that comes to a server's place."""
-    if place != MCP:
-        return Purpose.SSE if place == SSE else Purpose.MESSAGE
-    method, headers = request.method, request.headers
-    if method == "GET" and headers.get("Upgrade", "").strip().lower() == "websocket":
-        return Purpose.UPGRADE
-    if mount.through is not None and method in ("POST", "GET", "DELETE") and not _is_own(request, mount):
-        return Purpose.POST_THROUGH if method == "POST" else Purpose.OTHER_THROUGH
-    if method == "POST":
-        is_in_session = SESSION_ID in headers and not mount.per_request and not steps.is_modern(headers)
-        return Purpose.POST_IN_SESSION if is_in_session else Purpose.POST
-    return Purpose.DELETE if method == "DELETE" else Purpose.STREAM
-
-
-def _is_own(request: RequestHead, mount: MountView) -> bool:
-    """Tell whether a request is of a session that the listener began, not the server behind it.
-
-    Before a server that speaks HTTP+SSE every session is, or was: those that have ended are not known any more. A POST
-    can be tried on it; a GET would open a stream of HTTP+SSE.
-    """
-    session_id = request.headers.get(SESSION_ID)
-    if session_id is None:
-        return False
-    is_elsewhere = mount.through is not None and mount.through.is_elsewhere
-    return mount.find_session(session_id) is not None or (is_elsewhere and request.method != "POST")
-
-
-def _is_probe(request: RequestHead) -> bool:
-    """Tell whether a load balancer asks how the relay is; it may do so by OPTIONS, as HAProxy does."""
-    is_preflight = "Access-Control-Request-Method" in request.headers
-    return request.method in ("GET", "HEAD") or (request.method == "OPTIONS" and not is_preflight)
 
 
 def too_large(length: int, most: int, limits: Limits) -> Refused:

@@ -13,7 +13,16 @@ from relay.limits import Limits
 from relay.mcp.profile import ServerProfile
 from relay.routing.sessions import Places
 
-__all__ = ["HouseView", "InboxView", "MountView", "RequestHead", "RulesView", "SessionView", "ThroughView"]
+__all__ = [
+    "CountsView",
+    "HouseView",
+    "InboxView",
+    "MountView",
+    "RequestHead",
+    "RulesView",
+    "SessionView",
+    "ThroughView",
+]
 
 
 class RulesView(Protocol):
@@ -30,6 +39,17 @@ class RulesView(Protocol):
     @property
     def generation(self) -> int:
         """Rises when the rules change."""
+
+
+class CountsView(Protocol):
+    """What the way through needs of a listener."""
+
+    active_streams: int
+    """Streams that clients read."""
+
+    @property
+    def limits(self) -> Limits:
+        """What the listener holds and waits for."""
 
 
 class RequestHead(Protocol):

@@ -18,8 +18,9 @@ from relay.endpoints.core.keepalive import detect_dead_peer
 from relay.endpoints.core.refusal_log import RefusalLog
 from relay.endpoints.http import aiohttp_private
 from relay.endpoints.http.media import JSON
-from relay.endpoints.http.server.fast_connection import Door, FastConnection
+from relay.endpoints.http.server.fast_connection import FastConnection
 from relay.endpoints.http.server.heads import fault_of_head
+from relay.endpoints.http.server.remembered import Door
 from relay.frames import replies
 from relay.limits import Limits
 

@@ -11,19 +11,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from aiohttp import web
 from aiohttp.helpers import rfc822_formatted_time
 from aiohttp.http import HttpVersion11, RawRequestMessage
-from multidict import MultiMapping
 
 from relay.endpoints.http.decisions import Accept, HandOn, Purpose, RoomWanted
-from relay.endpoints.http.gate import Gate, purpose_at
 from relay.endpoints.http.head_cache import HEAD_END, CachedHead, is_whole, look_at_body
 from relay.endpoints.http.paths import MCP
+from relay.endpoints.http.purposes import purpose_at
 from relay.endpoints.http.server.heads import BoundedHeads
 from relay.endpoints.http.server.modern import ModernClients
+from relay.endpoints.http.server.remembered import Door, PostHead, RawHeaders, Remembered
 from relay.endpoints.http.server.session import Exchange, HttpSession
 from relay.endpoints.http.server.stream import EventStream
 from relay.endpoints.http.walk import Walk
@@ -33,14 +33,9 @@ from relay.frames.replies import SessionOver
 from relay.routing.ledger import IdInUse
 
 if TYPE_CHECKING:
-    from relay.endpoints.http.server.context import ListenerContext
     from relay.endpoints.http.server.mount import Mount
-    from relay.endpoints.http.through.onward import Onward
-    from relay.endpoints.http.views import HouseView
 
-__all__ = ["Door", "FastConnection", "Remembered"]
-
-RawHeaders: TypeAlias = tuple[tuple[bytes, bytes], ...]
+__all__ = ["FastConnection"]
 
 _ANSWER = b"HTTP/1.1 %b\r\nContent-Type: application/json\r\n%bContent-Length: %d\r\nDate: %b\r\n\r\n"
 _STATUS_LINES = {200: b"200 OK", 400: b"400 Bad Request", 404: b"404 Not Found"}
@@ -48,40 +43,6 @@ _ACCEPTED = b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\nDate: %b\r\n\r\n"
 _BEGINNING = 2  # requests of a handshake: a session that does no more keeps no head, which is 3 KiB
 _CROWDED = 0.1  # seconds for a request to wait on its connection for room; then as a task, which costs more
 _JOINED = 16 * 1024  # up to here one copy of the body is cheaper than a second write
-
-
-class Door(Protocol):
-    """What a POST at one path is for: a server that is offered there, and the gate before it."""
-
-    @property
-    def gate(self) -> Gate:
-        """Says what becomes of a request."""
-
-    @property
-    def mount(self) -> Mount:
-        """The server."""
-
-    @property
-    def house(self) -> HouseView:
-        """The listener."""
-
-    @property
-    def context(self) -> ListenerContext:
-        """The listener's counts."""
-
-
-class _Head:
-    """The head of a POST to a path that is a server's, as the gate sees it."""
-
-    __slots__ = ("content_length", "headers", "method", "path", "query", "version")
-
-    def __init__(self, message: RawRequestMessage, length: int) -> None:
-        self.method = message.method
-        self.path = message.path
-        self.headers: MultiMapping[str] = message.headers
-        self.query: Mapping[str, str] = {}
-        self.content_length = None if message.chunked else length
-        self.version = message.version
 
 
 class Waiting(Protocol):
@@ -92,41 +53,6 @@ class Waiting(Protocol):
 
     def client_left(self) -> None:
         """Give up: nobody waits for it any more."""
-
-
-class Remembered:
-    """What the gate has found of a head, which a client sends again with each POST but for the body's length.
-
-    To compare heads costs 0.5 us, to check one anew 3 of the 20 that a call takes without its system calls, to hand
-    one on 15.
-    """
-
-    __slots__ = ("_after", "_before", "_length_at", "_length_name", "door", "headers", "onward", "walk")
-
-    def __init__(self, door: Door, headers: RawHeaders, walk: Walk) -> None:
-        """Remember the ``walk`` of ``headers``, all but the Content-Length."""
-        self.door = door
-        self.walk = walk
-        self.onward: Onward | None = None
-        """What the head is on its way to a server that answers for itself, once one was handed on."""
-        at = next((at for at, (name, _) in enumerate(headers) if name.lower() == b"content-length"), len(headers))
-        self.headers = headers
-        self._before, self._after = headers[:at], headers[at + 1 :]
-        self._length_at = at
-        self._length_name = headers[at][0] if at < len(headers) else b""
-
-    def is_same(self, headers: RawHeaders) -> bool:
-        """Tell whether these, which are another object, are the same headers."""
-        at = self._length_at
-        is_same = (
-            len(headers) == at + 1 + len(self._after)
-            and headers[:at] == self._before
-            and headers[at + 1 :] == self._after
-            and headers[at][0] == self._length_name
-        )
-        if is_same:
-            self.headers = headers
-        return is_same
 
 
 class FastConnection(BoundedHeads):
@@ -294,12 +220,12 @@ class FastConnection(BoundedHeads):
             return False
         known = self.remembered
         raw = message.raw_headers
-        if known is None or known.door is not door or not (known.headers is raw or known.is_same(raw)):
+        if known is None or known.door is not door or not (known.headers is raw or _is_same(known, raw)):
             known = self.remembered = None
             headers = message.headers
             if "Origin" in headers or "Expect" in headers:
                 return False
-            head = _Head(message, len(body))
+            head = PostHead(message, len(body))
             walk = Walk(head, door.house, purpose_at(head, door.mount, MCP), door.mount, MCP)
             known = Remembered(door, raw, walk)
         walk = known.walk
@@ -326,7 +252,7 @@ class FastConnection(BoundedHeads):
         if known is None or request.method != "POST" or self._doors.get(request.raw_path) is not known.door:
             return None
         walk, raw = known.walk, request.raw_headers
-        if walk.purpose is not Purpose.POST_IN_SESSION or not (known.headers is raw or known.is_same(raw)):
+        if walk.purpose is not Purpose.POST_IN_SESSION or not (known.headers is raw or _is_same(known, raw)):
             return None
         walk.length = request.content_length
         walk.body = walk.frame = walk.head = walk.facts = None
@@ -499,3 +425,17 @@ class FastConnection(BoundedHeads):
             stream.stop_awaiting()
             session.reader_left(exchange)
         super().connection_lost(exc)
+
+
+def _is_same(known: Remembered, headers: RawHeaders) -> bool:
+    """Tell whether these headers, which are another object, are those that a connection remembers."""
+    at = known.length_at
+    is_same = (
+        len(headers) == at + 1 + len(known.after)
+        and headers[:at] == known.before
+        and headers[at + 1 :] == known.after
+        and headers[at][0] == known.length_name
+    )
+    if is_same:
+        known.headers = headers
+    return is_same

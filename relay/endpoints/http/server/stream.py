@@ -13,7 +13,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from relay.endpoints.core.small_event import SmallEvent
-from relay.endpoints.http.server.pieces import pieces_of
+from relay.endpoints.http.pieces import pieces_of
 from relay.frames.sse import KEEP_ALIVE, encode_event
 from relay.limits import Limits
 from relay.routing.event_log import EventLog, Kept

@@ -16,11 +16,11 @@ from aiohttp import web
 from relay.endpoints.core.turns import LARGE
 from relay.endpoints.http.decisions import Accept, BodyWanted, HandOn, Purpose, Refused
 from relay.endpoints.http.media import JSON
+from relay.endpoints.http.pieces import send_whole
 from relay.endpoints.http.server.bodies import body_of
 from relay.endpoints.http.server.carrying import carry
 from relay.endpoints.http.server.modern import ModernClients
 from relay.endpoints.http.server.mount import Mount
-from relay.endpoints.http.server.pieces import send_whole
 from relay.endpoints.http.server.session import Exchange, HttpSession
 from relay.endpoints.http.server.stream import EventStream
 from relay.endpoints.http.walk import Walk

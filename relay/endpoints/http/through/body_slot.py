@@ -8,7 +8,7 @@ from aiohttp import BytesPayload
 from aiohttp.abc import AbstractStreamWriter
 
 from relay.endpoints.http.media import JSON
-from relay.endpoints.http.server.pieces import pieces_of
+from relay.endpoints.http.pieces import pieces_of
 from relay.frames.frame import Frame
 
 __all__ = ["BodySlot", "LargeBody"]

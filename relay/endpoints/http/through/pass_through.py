@@ -32,7 +32,7 @@ from relay.endpoints.http.client.aiohttp_dial import Dial, Response
 from relay.endpoints.http.client.cookies import CookieJar
 from relay.endpoints.http.client.pool import PooledResponse
 from relay.endpoints.http.media import EVENT_STREAM, JSON, accepts, listed
-from relay.endpoints.http.server.pieces import send_whole
+from relay.endpoints.http.pieces import send_whole
 from relay.endpoints.http.through.body_slot import BodySlot, LargeBody
 from relay.endpoints.http.through.direct_exchange import DirectClient, DirectExchange
 from relay.endpoints.http.through.forwarded import (
@@ -57,7 +57,7 @@ from relay.frames.head import REQUEST
 from relay.mcp.headers import SESSION_ID
 
 if TYPE_CHECKING:
-    from relay.endpoints.http.server.context import ListenerContext
+    from relay.endpoints.http.views import CountsView
 
 __all__ = ["PassThrough"]
 
@@ -67,7 +67,7 @@ logger = logging.getLogger("relay")
 class PassThrough:
     """A server behind an HTTP listener that hands requests on."""
 
-    def __init__(self, dial: Dial, context: ListenerContext, mark: str) -> None:
+    def __init__(self, dial: Dial, context: CountsView, mark: str) -> None:
         """Hand requests on through ``dial``, those that pass the checks of ``context``, in whose counts they are.
 
         Each bears ``mark`` from here on.
@@ -79,7 +79,6 @@ class PassThrough:
         self._dial = dial
         self._cookies = SessionCookies(dial.new_jar)
         self._loop = asyncio.get_running_loop()
-        self._context = context
         self._limits = context.limits
         self._unsent = 0  # bytes of bodies that are here and not yet on their way
         self._directs: set[DirectExchange] = set()

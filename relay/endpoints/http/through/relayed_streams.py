@@ -13,7 +13,7 @@ from aiohttp import web
 from relay.endpoints.core.tasks import TaskScope
 from relay.endpoints.http.client.aiohttp_dial import Dial, Response
 from relay.endpoints.http.media import EVENT_STREAM
-from relay.endpoints.http.server.pieces import abort, write
+from relay.endpoints.http.pieces import abort, write
 from relay.endpoints.http.through.owed_answers import OwedAnswers
 from relay.endpoints.http.through.stream_watch import StreamWatch
 from relay.errors import EndpointBroken, EndpointUnavailable, FrameTooLarge
@@ -24,7 +24,7 @@ from relay.mcp.headers import LAST_EVENT_ID, PROTOCOL_VERSION, SESSION_ID
 from relay.mcp.revisions import is_modern_version
 
 if TYPE_CHECKING:
-    from relay.endpoints.http.server.context import ListenerContext
+    from relay.endpoints.http.views import CountsView
 from relay.endpoints.http.through.forwarded import (
     STREAM_HEADERS,
     SUBSCRIBE,
@@ -45,7 +45,7 @@ logger = logging.getLogger("relay")
 class RelayedStreams:
     """The streams of one server, and which answers they owed when they ended."""
 
-    def __init__(self, dial: Dial, context: ListenerContext, tasks: TaskScope, life: Life) -> None:
+    def __init__(self, dial: Dial, context: CountsView, tasks: TaskScope, life: Life) -> None:
         """Read what comes through ``dial``, in the counts of ``context``, for as long as ``life`` lasts."""
         self._dial = dial
         self._context = context

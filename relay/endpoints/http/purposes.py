@@ -1,0 +1,49 @@
+"""What a request is for, by its method, its path, and what stands there. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from relay.endpoints.http.decisions import Purpose
+from relay.endpoints.http.paths import MCP, SSE
+from relay.endpoints.http.steps import is_modern
+from relay.mcp.headers import SESSION_ID
+
+if TYPE_CHECKING:
+    from relay.endpoints.http.views import MountView, RequestHead
+
+__all__ = ["is_probe", "purpose_at"]
+
+
+def purpose_at(request: RequestHead, mount: MountView, place: str) -> Purpose:
+    """Return what a request is for that comes to a server's place."""
+    if place != MCP:
+        return Purpose.SSE if place == SSE else Purpose.MESSAGE
+    method, headers = request.method, request.headers
+    if method == "GET" and headers.get("Upgrade", "").strip().lower() == "websocket":
+        return Purpose.UPGRADE
+    if mount.through is not None and method in ("POST", "GET", "DELETE") and not _is_own(request, mount):
+        return Purpose.POST_THROUGH if method == "POST" else Purpose.OTHER_THROUGH
+    if method == "POST":
+        is_in_session = SESSION_ID in headers and not mount.per_request and not is_modern(headers)
+        return Purpose.POST_IN_SESSION if is_in_session else Purpose.POST
+    return Purpose.DELETE if method == "DELETE" else Purpose.STREAM
+
+
+def _is_own(request: RequestHead, mount: MountView) -> bool:
+    """Tell whether a request is of a session that the listener began, not the server behind it.
+
+    Before a server that speaks HTTP+SSE every session is, or was: those that have ended are not known any more. A POST
+    can be tried on it; a GET would open a stream of HTTP+SSE.
+    """
+    session_id = request.headers.get(SESSION_ID)
+    if session_id is None:
+        return False
+    is_elsewhere = mount.through is not None and mount.through.is_elsewhere
+    return mount.find_session(session_id) is not None or (is_elsewhere and request.method != "POST")
+
+
+def is_probe(request: RequestHead) -> bool:
+    """Tell whether a load balancer asks how the relay is; it may do so by OPTIONS, as HAProxy does."""
+    is_preflight = "Access-Control-Request-Method" in request.headers
+    return request.method in ("GET", "HEAD") or (request.method == "OPTIONS" and not is_preflight)

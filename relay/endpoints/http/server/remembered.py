@@ -1,0 +1,78 @@
+"""What a connection remembers of the POST that was let in last: a client sends the same head with each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+from aiohttp.http import RawRequestMessage
+from multidict import MultiMapping
+
+if TYPE_CHECKING:
+    from relay.endpoints.http.gate import Gate
+    from relay.endpoints.http.server.context import ListenerContext
+    from relay.endpoints.http.server.mount import Mount
+    from relay.endpoints.http.through.onward import Onward
+    from relay.endpoints.http.views import HouseView
+    from relay.endpoints.http.walk import Walk
+
+__all__ = ["Door", "PostHead", "RawHeaders", "Remembered"]
+
+RawHeaders: TypeAlias = tuple[tuple[bytes, bytes], ...]
+
+
+class Door(Protocol):
+    """What a POST at one path is for: a server that is offered there, and the gate before it."""
+
+    @property
+    def gate(self) -> Gate:
+        """Says what becomes of a request."""
+
+    @property
+    def mount(self) -> Mount:
+        """The server."""
+
+    @property
+    def house(self) -> HouseView:
+        """The listener."""
+
+    @property
+    def context(self) -> ListenerContext:
+        """The listener's counts."""
+
+
+class PostHead:
+    """The head of a POST to a path that is a server's, as the gate sees it."""
+
+    __slots__ = ("content_length", "headers", "method", "path", "query", "version")
+
+    def __init__(self, message: RawRequestMessage, length: int) -> None:
+        """Take what aiohttp has parsed, and the ``length`` of the body, which is here."""
+        self.method = message.method
+        self.path = message.path
+        self.headers: MultiMapping[str] = message.headers
+        self.query: Mapping[str, str] = {}
+        self.content_length = None if message.chunked else length
+        self.version = message.version
+
+
+class Remembered:
+    """What the gate has found of a head, which a client sends again with each POST but for the body's length.
+
+    To compare heads costs 0.5 us, to check one anew 3 of the 20 that a call takes without its system calls, to hand
+    one on 15.
+    """
+
+    __slots__ = ("after", "before", "door", "headers", "length_at", "length_name", "onward", "walk")
+
+    def __init__(self, door: Door, headers: RawHeaders, walk: Walk) -> None:
+        """Remember the ``walk`` of ``headers``, all but the Content-Length."""
+        self.door = door
+        self.walk = walk
+        self.onward: Onward | None = None
+        """What the head is on its way to a server that answers for itself, once one was handed on."""
+        at = next((at for at, (name, _) in enumerate(headers) if name.lower() == b"content-length"), len(headers))
+        self.headers = headers
+        self.before, self.after = headers[:at], headers[at + 1 :]
+        self.length_at = at
+        self.length_name = headers[at][0] if at < len(headers) else b""
