@@ -1,6 +1,6 @@
-"""What the gate says of an HTTP request (gate.py): values, which the ways in carry out.
+"""The decisions of the gate (gate.py), as values that the ways in carry out.
 
-Refused is a value and an exception: the ordinary way raises it, and the listener answers with it.
+``Refused`` is also an exception: the ordinary way raises it, and the listener answers with it.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ __all__ = [
 ]
 
 ANONYMOUS = "anonymous"
-"""Whoever has not said who it is: all clients, as long as no listener asks."""
+"""The principal of every client until listeners authenticate clients."""
 
 
 class Purpose(enum.StrEnum):  # a key of tables: the hash of a string is C, that of an Enum is not
-    """What a request is for, by its method, its path and what stands at that path."""
+    """The purpose of a request, by its method, its path and the server at that path."""
 
     HEALTH = "health"
     PREFLIGHT = "preflight"
@@ -56,17 +56,17 @@ class Purpose(enum.StrEnum):  # a key of tables: the hash of a string is C, that
 
 
 class Admission(msgspec.Struct, frozen=True, gc=False):
-    """Who was let in, and for how long a connection may remember it."""
+    """Who was admitted, and for how long a connection may remember it."""
 
     principal: str
     until: float | None
-    """When the principal's proof ends, in seconds of the loop's clock; None if it does not."""
+    """When the principal's proof expires, in seconds by the loop's clock; None for never."""
     generation: int
-    """Which of the listener's rules admitted it: once they have changed they must be asked again."""
+    """The generation of the listener's rules; a later generation must decide anew."""
 
 
 class Accept(msgspec.Struct, gc=False):
-    """Take the request: what it is for says how."""
+    """Take the request; its purpose says how."""
 
     purpose: Purpose
     admission: Admission | None
@@ -82,7 +82,7 @@ class Accept(msgspec.Struct, gc=False):
 
 
 class HandOn(msgspec.Struct, gc=False):
-    """Hand the request on, as it came, to the server that answers for itself."""
+    """Forward the request as it came to the server that answers for itself."""
 
     admission: Admission
     frame: Frame | None
@@ -91,18 +91,18 @@ class HandOn(msgspec.Struct, gc=False):
 
 
 class BodyWanted(msgspec.Struct, gc=False):
-    """Read the body: its head has passed every check that needs no body."""
+    """Read the body: the head has passed every check that needs no body."""
 
     most: int
     """Bytes that the body may have."""
     room: Literal["session", "strangers", "server"]
-    """Whose room it shares with others while it arrives."""
+    """Which room it shares with other bodies while it arrives."""
     is_small: bool
-    """Whether it is announced as one that need not wait for its server to read."""
+    """Whether its announced size is small, so that it need not wait until the server reads."""
 
 
 class SessionWanted(msgspec.Struct, gc=False):
-    """Begin what the frame begins, then ask the gate again."""
+    """Begin the session that the frame opens, then ask the gate again."""
 
     begins: Literal["session", "modern", "one"]
     """A session of the legacy era, the endpoint of all clients of 2026-07-28, or one for this request alone."""
@@ -112,7 +112,7 @@ class SessionWanted(msgspec.Struct, gc=False):
 
 
 class AnswerWanted(msgspec.Struct, gc=False):
-    """Ask the server what must be known of it to check the request, then ask the gate again."""
+    """Ask the server for the facts that the check needs, then ask the gate again."""
 
     session: Any
     method: str | None
@@ -120,7 +120,7 @@ class AnswerWanted(msgspec.Struct, gc=False):
 
 
 class RoomWanted(msgspec.Struct, gc=False):
-    """Wait until the server of a session takes more, then ask the gate again."""
+    """Wait until the server of the session reads more, then ask the gate again."""
 
     session: Any
     frame: Frame

@@ -1,4 +1,4 @@
-"""See that a POSTed body is one frame that may come here, and that a modern one says what its headers say. Pure."""
+"""Check that a POSTed body is one valid frame, and that a modern frame matches its headers. Pure."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class FrameChecks:
         """Bytes that cannot hold too many values."""
 
     def check(self, raw: bytes, version: str | None) -> Frame:
-        """See that a body is one frame that a session of ``version`` may send, and leave a byte order mark out.
+        """Return the frame in a body, without a byte order mark; ``version`` is that of its session.
 
         Raises Refused.
         """
@@ -46,7 +46,7 @@ class FrameChecks:
         return frame
 
     def steps(self, version: str | None) -> Iterator[Callable[[Frame], object]]:
-        """Yield what is to be done with a frame, step by step: each goes over all of it, and may raise Refused."""
+        """Yield the checks of a frame. Each reads the whole frame, and raises Refused if it fails."""
         yield self._check_counts
         yield _check_text
         yield _check_head
@@ -99,9 +99,9 @@ def _id_at_ends(raw: bytes) -> RequestId | None:
 
 
 def check_facts(headers: MultiMapping[str], frame: Frame, server: ServerProfile | None) -> RequestFacts | None:
-    """See that a request of 2026-07-28 is whole and that its headers say what its body says; return its facts.
+    """Check that a request of 2026-07-28 is complete and matches its headers; return its facts.
 
-    Also that ``server`` supports its version, as far as is known. None for a notification. Raises Refused.
+    Check too that ``server`` supports its version, if that is known. Return None for a notification. Raises Refused.
     """
     head = frame.head
     if head.kind is Kind.NOTIFICATION:

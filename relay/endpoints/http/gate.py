@@ -1,9 +1,9 @@
-"""What becomes of an HTTP request: one order of checks, whichever way the request is carried.
+"""Decide what becomes of an HTTP request: one order of checks for every way that carries requests.
 
-Sans-I/O and pure: the gate looks at a request, at what is here of its body, and at what the listener and the server
-at its path are like now. It returns one decision (decisions.py), and the callback way, the ordinary way and the way
-through carry that out. What a client is told first is what stands first in ``ORDERS``. The limits of heads
-(server/heads.py) come before the gate: what breaks them is no request yet.
+Sans-I/O and pure. The gate reads the head, the body if it has arrived, and the state of the listener and of the server
+at that path. It returns one decision (decisions.py); the callback way, the ordinary way and the way through carry it
+out. ``ORDERS`` lists the checks; a client hears of the first that fails. The limits of heads (server/heads.py) apply
+before the gate.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ _SUBSCRIBE = "subscriptions/listen"
 _POST, _INVALID = Purpose.POST, Kind.INVALID  # found in a tenth of the time
 
 
-# The checks of a body, which every call passes: they stand here because each file more is a move more to follow.
+# Every call passes these checks of its body. They are in this file so that a reader follows a call in fewer moves.
 
 
 def size(gate: Gate, walk: Walk) -> Refused | None:
-    """Refuse a body for which there is no room: too many wait already, or it is announced as too large."""
+    """Refuse a body that is announced as too large, or that would wait behind too many others."""
     length, session, most = walk.length, walk.session, gate.limits.max_frame_bytes
     if walk.purpose is _POST:
         walk.session = session = walk.mount.modern if walk.is_modern else None
@@ -56,19 +56,19 @@ def size(gate: Gate, walk: Walk) -> Refused | None:
     elif walk.purpose is Purpose.POST_THROUGH and walk.mount.through.in_flight >= gate.limits.max_shared_in_flight:
         return Refused(503, f"{walk.mount.through.in_flight} requests are in flight already")
     if length is None and walk.body is not None:
-        length = len(walk.body)  # of a body that comes in chunks this is told as it is read
+        length = len(walk.body)  # the ordinary way checks a chunked body as it reads it
     return None if length is None or length <= most else too_large(length, most, gate.limits)
 
 
 def frame(gate: Gate, walk: Walk) -> Refused | None:
-    """Refuse a body that is not one frame that may come here."""
+    """Refuse a body that is not one valid frame."""
     raw = walk.body
-    if raw is None:  # the frame has taken its place
+    if raw is None:  # the walk has its frame already
         return None
     checks, version, head = gate.frames, None if walk.session is None else walk.session.version, None
     try:
         if len(raw) <= checks.uncounted and raw.isascii():
-            # The usual case stands here, because the calls would add 0.3 us to the 2.4 that a small frame costs.
+            # The usual case is inline: calls would add 0.3 us to the 2.4 us that a small frame costs.
             one = Frame(raw)
             is_suspect = one.may_repeat_key
             walk.head = head = one.read_whole()
@@ -84,7 +84,7 @@ def frame(gate: Gate, walk: Walk) -> Refused | None:
 
 
 def streams(gate: Gate, walk: Walk) -> Refused | None:
-    """Refuse a request whose answer can be nothing but a stream, to who takes none."""
+    """Refuse a subscription from a client that does not accept event streams."""
     head = walk.head
     if walk.takes_stream or head is None or head.method != _SUBSCRIBE:
         return None
@@ -93,7 +93,7 @@ def streams(gate: Gate, walk: Walk) -> Refused | None:
 
 
 def room(gate: Gate, walk: Walk) -> RoomWanted | None:
-    """Have a frame wait while the server does not read; a cancellation need not, for it may be what makes room."""
+    """Let a frame wait while the server does not read; a cancellation never waits, because it may make room."""
     one, session = walk.frame, walk.session
     assert one is not None, "read"
     if session.inbox.is_paused and one.head.target is None and not session.is_closing:
@@ -102,7 +102,7 @@ def room(gate: Gate, walk: Walk) -> RoomWanted | None:
 
 
 def load(gate: Gate, walk: Walk) -> Refused | None:
-    """Refuse a request more than a session may have open."""
+    """Refuse a request beyond the limit of open requests."""
     head, session = walk.head, walk.session
     assert head is not None, "read"
     if head.kind is REQUEST or head.kind is BATCH:
@@ -115,9 +115,9 @@ def load(gate: Gate, walk: Walk) -> Refused | None:
 
 
 def ending(gate: Gate, walk: Walk) -> Refused | None:
-    """Refuse a request that is to be handed on while the relay, or the server, is about to end.
+    """Refuse a request for another server while the relay, or that server, is about to end.
 
-    Not what answers one: what is in flight may wait for it.
+    Responses still pass: a request in flight may wait for one.
     """
     if not (walk.house.is_draining or walk.mount.is_leaving) or (walk.head is not None and not walk.head.asks):
         return None
@@ -125,12 +125,12 @@ def ending(gate: Gate, walk: Walk) -> Refused | None:
 
 
 def trail(gate: Gate, walk: Walk) -> Refused | None:
-    """Refuse what is to be handed on and has come through too many relays."""
+    """Refuse a request for another server that has passed too many relays."""
     return steps.hops(gate, walk) if HOPS in walk.headers else None
 
 
 def life(gate: Gate, walk: Walk) -> Refused | None:
-    """Refuse what comes for a session that has ended meanwhile, for instance while its body was on its way."""
+    """Refuse a frame whose session has ended, for instance while the body was arriving."""
     if not walk.session.is_closing:
         return None
     again = "begin a new one with initialize"
@@ -143,23 +143,23 @@ Step: TypeAlias = "Callable[[Gate, Walk], Decision | None]"
 
 
 class Order(msgspec.Struct, frozen=True):
-    """The checks of requests for one purpose, from the first to the last."""
+    """The checks for one purpose, first to last."""
 
     of_head: tuple[Step, ...]
-    """Those that a connection need not repeat for the same head, as long as their admission holds."""
+    """Checks of the head; a connection skips them for the same head while the admission holds."""
     of_size: tuple[Step, ...] = ()
-    """Those of how large the body is to be."""
+    """Checks of the size of the body."""
     of_body: tuple[Step, ...] = ()
-    """Those of what the body holds."""
+    """Checks of the content of the body."""
     hands_on: bool = False
-    """Whether what has passed them is handed on, to a server that answers for itself."""
+    """Whether the request then goes on to a server that answers for itself."""
 
 
 _WHO = (steps.source, steps.expectation)
 _WHERE = (*_WHO, steps.principal, steps.place, steps.method)
 
 ORDERS: Mapping[Purpose, Order] = {
-    # A balancer asks how the relay is by any name.
+    # A load balancer may use any Host.
     Purpose.HEALTH: Order((steps.origin,)),
     Purpose.PREFLIGHT: Order(_WHO),
     Purpose.REPORT: Order((*_WHO, steps.principal, steps.method)),
@@ -189,7 +189,7 @@ ORDERS: Mapping[Purpose, Order] = {
         (*_WHERE, steps.content, steps.sse_session), (size,), (frame, room, load, steps.greeting, life)
     ),
 }
-"""The order of the checks. A body is read, if there is one, between its size and what it holds."""
+"""The order of the checks. The relay reads the body between the checks of its size and of its content."""
 
 
 class Gate:
@@ -201,10 +201,10 @@ class Gate:
         self.policy = policy
         self.frames = FrameChecks(limits)
         self.generation = 0
-        """Rises when the rules change: what was admitted by those before is not admitted any more."""
+        """Rises when the rules change, which ends every admission of an earlier generation."""
 
     def enter(self, request: RequestHead, house: HouseView) -> Walk:
-        """Find out what a request is for; ``decide`` says what becomes of it."""
+        """Find out the purpose of a request and start its walk."""
         path, method = request.path, request.method
         if (path == "/health" or path in house.health_paths) and is_probe(request):
             return Walk(request, house, Purpose.HEALTH, None, "")
@@ -219,10 +219,10 @@ class Gate:
         return Walk(request, house, purpose_at(request, mount, place), mount, place)
 
     def decide(self, walk: Walk, now: float, body: bytes | None = None) -> Decision:
-        """Return what becomes of a request, as far as it is here, at ``now`` by the loop's clock.
+        """Return what becomes of a request, at ``now`` in seconds by the loop's clock.
 
-        Ask again, once what the decision wants is done, until it wants nothing more. ``body`` is the whole one of a
-        request with this head, or of another with the same, once what was here of the one before was let go.
+        Some decisions want something; do it and ask again. ``body`` is the whole body. A connection may pass the body
+        of its next request with the same head, after ``let_go``.
         """
         if body is not None:
             walk.body = body
@@ -239,7 +239,7 @@ class Gate:
             for step in order.of_head:
                 if (decision := step(self, walk)) is not None:
                     return decision
-            order = ORDERS[walk.purpose]  # who names a session that has ended may begin one
+            order = ORDERS[walk.purpose]  # a client may name an ended session as it begins another
         if order.of_body:
             if not walk.is_sized:
                 for step in order.of_size:
@@ -259,7 +259,7 @@ class Gate:
         )
 
     def let_go(self, walk: Walk) -> None:
-        """Keep nothing of a request's body: whoever waits for the answer need not hold it."""
+        """Release the body and the frame, so that they are not kept while the request waits for its answer."""
         walk.body = walk.frame = walk.head = walk.facts = walk.stale = None
 
     def _body_wanted(self, walk: Walk) -> BodyWanted:
@@ -271,23 +271,23 @@ class Gate:
         return BodyWanted(self.limits.max_frame_bytes, "session", is_small)
 
     def most_of(self, walk: Walk) -> int:
-        """Return how many bytes a body may have that is of no session."""
+        """Return how many bytes a body may have that belongs to no session."""
         if walk.mount.per_request or walk.is_modern:
             return self.limits.max_frame_bytes
         return min(self.limits.max_frame_bytes, self.limits.max_stranger_bytes)
 
     def refusal_of_frame(self, walk: Walk, fault: Refused | TooMany) -> Refused:
-        """Return what a client is told whose body is no frame that may come here."""
+        """Return the refusal of a body that is not one valid frame."""
         head = walk.head
         if isinstance(fault, TooMany):
             fault = Refused(413, str(fault), code=replies.TOO_LARGE, request_id=head.id if head is not None else None)
-        refused = (walk.stale or fault).with_traceback(None)  # which would hold the body
+        refused = (walk.stale or fault).with_traceback(None)  # a traceback would keep the body
         refused.is_of_frame = True
         return refused
 
 
 def too_large(length: int, most: int, limits: Limits) -> Refused:
-    """Return what a client is told whose body has more than ``most`` bytes."""
+    """Return the refusal of a body of more than ``most`` bytes."""
     said = f"at most {most}, see --max-frame-bytes"
     if most < limits.max_frame_bytes:
         said = f"before a session at most {most}: begin with initialize"

@@ -1,4 +1,4 @@
-"""What a request is for, by its method, its path, and what stands there. Pure."""
+"""Find the purpose of a request by its method, its path and the server at that path. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["is_probe", "purpose_at"]
 
 
 def purpose_at(request: RequestHead, mount: MountView, place: str) -> Purpose:
-    """Return what a request is for that comes to a server's place."""
+    """Return the purpose of a request to a path of a server."""
     if place != MCP:
         return Purpose.SSE if place == SSE else Purpose.MESSAGE
     method, headers = request.method, request.headers
@@ -31,10 +31,10 @@ def purpose_at(request: RequestHead, mount: MountView, place: str) -> Purpose:
 
 
 def _is_own(request: RequestHead, mount: MountView) -> bool:
-    """Tell whether a request is of a session that the listener began, not the server behind it.
+    """Tell whether the listener, not the server behind it, began the session of a request.
 
-    Before a server that speaks HTTP+SSE every session is, or was: those that have ended are not known any more. A POST
-    can be tried on it; a GET would open a stream of HTTP+SSE.
+    If the server speaks HTTP+SSE, the listener began every session, and no longer knows those that have ended. The
+    relay may try a POST on such a server; a GET would open a stream of HTTP+SSE.
     """
     session_id = request.headers.get(SESSION_ID)
     if session_id is None:
@@ -44,6 +44,6 @@ def _is_own(request: RequestHead, mount: MountView) -> bool:
 
 
 def is_probe(request: RequestHead) -> bool:
-    """Tell whether a load balancer asks how the relay is; it may do so by OPTIONS, as HAProxy does."""
+    """Tell whether a request is a health probe of a load balancer; HAProxy uses OPTIONS."""
     is_preflight = "Access-Control-Request-Method" in request.headers
     return request.method in ("GET", "HEAD") or (request.method == "OPTIONS" and not is_preflight)

@@ -1,6 +1,6 @@
-"""The checks of the gate, one function each: it returns the refusal, or None if the request may go on.
+"""The checks of the gate, one function each. A check returns a refusal, or None if the request passes.
 
-Their order is the gate's (gate.py). Pure: a step looks at the walk, and writes there what it has found.
+The gate holds their order (gate.py). Pure: a check reads the walk and stores its findings there.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def is_modern(headers: MultiMapping[str]) -> bool:
 
 
 def source(gate: RulesView, walk: Walk) -> Refused | None:
-    """Refuse what a web page sent, and a name that is not ours, before anything else is looked at."""
+    """Refuse foreign web pages and unknown host names before anything else is read."""
     headers = walk.headers
     for name in _SINGLE:
         if len(headers.getall(name, ())) > 1:
@@ -64,12 +64,12 @@ def source(gate: RulesView, walk: Walk) -> Refused | None:
 
 
 def _twice(name: str) -> Refused:
-    # Whoever reads the other one would see another request.
+    # Another parser could read the other one and see another request.
     return Refused(400, f"the {name} header stands twice")
 
 
 def origin(gate: RulesView, walk: Walk) -> Refused | None:
-    """Refuse what a web page of another origin sent."""
+    """Refuse requests from web pages of other origins."""
     said = walk.headers.get("Origin")
     if gate.policy.admits_origin(said, walk.headers.get("Sec-Fetch-Site")):
         return None
@@ -77,20 +77,20 @@ def origin(gate: RulesView, walk: Walk) -> Refused | None:
 
 
 def expectation(gate: RulesView, walk: Walk) -> Refused | None:
-    """Refuse a client that expects what this relay does not do (RFC 9110 §10.1.1)."""
+    """Refuse expectations other than ``100-continue`` (RFC 9110 §10.1.1)."""
     if "Expect" in walk.headers and (unknown := unknown_expectation(walk.request)) is not None:
         return Refused(417, f"expect {unknown!r} is not 100-continue", headers={"Connection": "close"})
     return None
 
 
 def principal(gate: RulesView, walk: Walk) -> Refused | None:
-    """Find out who asks, and for how long that holds: anybody for now, for as long as the rules are these."""
+    """Identify the client. Every client is anonymous for now, until the rules change."""
     walk.admission = Admission(ANONYMOUS, None, gate.generation)
     return None
 
 
 def place(gate: RulesView, walk: Walk) -> Refused | None:
-    """Refuse a path at which nothing stands."""
+    """Refuse a path without a server."""
     if walk.mount is None:
         return Refused(404, f"nothing at {walk.request.path}; {walk.house.describe_places()}")
     walk.is_at_place = True
@@ -98,7 +98,7 @@ def place(gate: RulesView, walk: Walk) -> Refused | None:
 
 
 def method(gate: RulesView, walk: Walk) -> Refused | None:
-    """Refuse a method that this place does not have."""
+    """Refuse a method that is not allowed at this path."""
     shown, allowed = _ALLOWED[walk.place]
     if walk.request.method in allowed:
         return None
@@ -122,7 +122,7 @@ def content(gate: RulesView, walk: Walk) -> Refused | None:
 
 
 def accept(gate: RulesView, walk: Walk) -> Refused | None:
-    """Refuse a client that would not take the media type of its answer; note whether it takes a stream for one."""
+    """Refuse a client that does not accept the media type of the answer; note whether it accepts streams."""
     said = listed(walk.headers, "Accept")
     walk.takes_stream = accepts(said, EVENT_STREAM)
     wanted = EVENT_STREAM if walk.purpose in (Purpose.STREAM, Purpose.SSE) else JSON
@@ -133,7 +133,7 @@ def accept(gate: RulesView, walk: Walk) -> Refused | None:
 
 
 def session(gate: RulesView, walk: Walk) -> Refused | None:
-    """Find the session that a request names; its client may say that of an ended one with ``initialize``, too."""
+    """Find the session that a request names; an ``initialize`` may still name one that has ended."""
     headers, mount = walk.headers, walk.mount
     session_id = headers.get(SESSION_ID)
     if mount.per_request or (session_id is None and is_modern(headers)):
@@ -152,9 +152,9 @@ def session(gate: RulesView, walk: Walk) -> Refused | None:
 
 
 def era(gate: RulesView, walk: Walk) -> Refused | None:
-    """Find out whether a frame without a session says by its headers that it is of 2026-07-28."""
+    """Note whether the headers of a frame without a session declare 2026-07-28."""
     walk.is_modern = is_modern(walk.headers)
-    # Before the endpoint of all such clients is there, this is checked as it begins.
+    # If no such client has come yet, the check of hops follows in ``beginning``.
     return hops(gate, walk) if walk.is_modern and walk.mount.modern is not None else None
 
 
@@ -196,7 +196,7 @@ def resumption(gate: RulesView, walk: Walk) -> Refused | None:
 
 
 def taking(gate: RulesView, walk: Walk) -> Refused | None:
-    """Refuse what begins while the relay, or the server, is about to end."""
+    """Refuse new work while the relay, or the server, is about to end."""
     request_id = walk.head.id if walk.head is not None else None
     if walk.house.is_draining:
         said = "the relay is shutting down"
@@ -207,7 +207,7 @@ def taking(gate: RulesView, walk: Walk) -> Refused | None:
 
 
 def room_for_session(gate: RulesView, walk: Walk) -> Refused | None:
-    """Refuse one session more than there may be."""
+    """Refuse a session beyond the limit."""
     places = walk.house.places
     if not places.is_full:
         return None
@@ -216,22 +216,22 @@ def room_for_session(gate: RulesView, walk: Walk) -> Refused | None:
 
 
 def hops(gate: RulesView, walk: Walk) -> Refused | None:
-    """Refuse what has come through this relay before, or through too many."""
+    """Refuse a request that has passed this relay before, or too many relays."""
     may_return = walk.purpose in (Purpose.POST_THROUGH, Purpose.OTHER_THROUGH)
     fault = fault_of_hops(walk.headers, walk.mount.mark, may_return=may_return)
     return None if fault is None else Refused(508, fault, request_id=walk.head.id if walk.head is not None else None)
 
 
-# What the frame of a POST is, which is of no session yet.
+# What the frame of a POST without a session means.
 
 
 def staleness(gate: RulesView, walk: Walk) -> Refused | None:
-    """Say now that the session is none, unless a new one begins."""
+    """Refuse a frame that names an ended session, unless it begins another."""
     return None if walk.stale is None or _head(walk).method == "initialize" else walk.stale
 
 
 def untold(gate: RulesView, walk: Walk) -> Refused | Accept | None:
-    """Accept what asks for nothing, where each request has a server of its own: there is none to be told of it."""
+    """Accept and drop notifications where each request has a server of its own."""
     head = _head(walk)
     if not walk.mount.per_request or head.kind is Kind.REQUEST:
         return None
@@ -244,7 +244,7 @@ def untold(gate: RulesView, walk: Walk) -> Refused | Accept | None:
 
 
 def facts(gate: RulesView, walk: Walk) -> Refused | None:
-    """See that what is of 2026-07-28, by its headers or by its body, is whole and says the same in both."""
+    """Check that a request of 2026-07-28 is complete, and that its headers match its body."""
     walk.is_of_modern_era = walk.is_modern or _is_modern_frame(walk)
     if not walk.is_of_modern_era:
         if walk.mount.per_request and walk.frame is not None:
@@ -254,9 +254,9 @@ def facts(gate: RulesView, walk: Walk) -> Refused | None:
 
 
 def _is_modern_frame(walk: Walk) -> bool:
-    """Tell whether a request says by its body alone that it is of 2026-07-28, or of no version known.
+    """Tell whether the body alone declares 2026-07-28, or an unknown version.
 
-    Its headers may not say so, or contradict it: that is to be refused then.
+    The headers then lack the version or contradict it, which ``check_facts`` refuses.
     """
     head, frame = walk.head, walk.frame
     assert head is not None and frame is not None, "read"
@@ -275,7 +275,7 @@ def _find_facts(walk: Walk, *, knows: bool) -> Refused | None:
 
 
 def beginning(gate: RulesView, walk: Walk) -> Refused | SessionWanted | None:
-    """Find what the frame belongs to, or say what begins with it."""
+    """Find the session of the frame, or say what the frame begins."""
     mount, head = walk.mount, _head(walk)
     if walk.is_of_modern_era and not mount.is_modern_per_request:
         walk.session = None if mount.modern is None or mount.modern.is_closing else mount.modern
@@ -296,7 +296,7 @@ def beginning(gate: RulesView, walk: Walk) -> Refused | SessionWanted | None:
 
 
 def server(gate: RulesView, walk: Walk) -> AnswerWanted | None:
-    """Have the server asked for what must be known of it before the headers can be checked, once."""
+    """Ask the server once for the facts that the check of the headers needs."""
     one, said = walk.session, walk.facts
     if said is None or walk.has_asked or one.takes_one or one.server.question(_head(walk).method, said) is None:
         return None

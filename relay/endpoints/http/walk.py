@@ -1,4 +1,4 @@
-"""One request on its way through the gate: what has come of it, and what the checks have found so far."""
+"""One request on its way through the gate: what has arrived, and what the checks have found."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ __all__ = ["Walk"]
 
 
 class Walk:
-    """Made by ``Gate.enter`` for a head; the gate alone writes here, but for what its decisions ask for.
+    """The state of one request in the gate; ``Gate.enter`` makes it.
 
-    A connection may keep the walk of one POST for the next with the same head.
+    Only the gate writes to it, and whoever carries out a decision. A connection may reuse the walk for its next POST
+    with the same head.
     """
 
     __slots__ = (
@@ -50,43 +51,43 @@ class Walk:
     def __init__(
         self, request: RequestHead, house: HouseView, purpose: Purpose, mount: MountView | None, place: str
     ) -> None:
-        """Begin with a head; use ``Gate.enter``."""
+        """Start with a head; use ``Gate.enter``."""
         self.request = request
         self.headers: MultiMapping[str] = request.headers
         self.house = house
         self.purpose = purpose
         self.mount: Any = mount
         self.place = place
-        """How the path behind the server's prefix is called by default; empty where no server stands."""
+        """The default name of the path below the server's prefix; empty without a server."""
         self.length = request.content_length
         """Bytes of the body; None if the head does not say."""
         self.admission: Admission | None = None
-        """Set once who asks is known to be let in."""
+        """Set once the client is identified and admitted."""
         self.is_at_place = False
-        """Whether the checks have come as far as a server's place."""
+        """Whether the checks have reached a server."""
         self.is_modern = False
-        """Whether the headers say 2026-07-28 or later."""
+        """Whether the headers declare 2026-07-28 or later."""
         self.is_of_modern_era = False
-        """Whether the frame is of 2026-07-28, by the headers or by what it says itself."""
+        """Whether the headers or the frame declare 2026-07-28."""
         self.session: Any = None
         self.stale: Refused | None = None
-        """Why the session that was named is none: to be said unless a new one begins with the frame."""
+        """The refusal because of an ended session; it applies unless the frame begins another."""
         self.takes_stream = True
         self.resumed: tuple[Any, int] | None = None
         self.is_sized = False
-        """Whether there is room for a body of this size."""
+        """Whether the size of the body has passed its checks."""
         self.body: bytes | None = None
-        """The whole body, once it is here; the frame takes its place."""
+        """The whole body, until the frame replaces it."""
         self.frame: Frame | None = None
         self.head: Head | None = None
-        """The frame's."""
+        """The head of the frame."""
         self.facts: RequestFacts | None = None
         self.has_asked = False
-        """Whether the server was asked for what must be known of it."""
+        """Whether the server was asked for the facts that the check needs."""
         self.has_waited = False
-        """Whether a large frame has let others go on before it is accepted."""
+        """Whether a large frame has given way to other clients."""
 
     def take_frame(self, frame: Frame) -> None:
-        """Go on with a frame that was found sound already, in place of a body."""
+        """Continue with a frame that is known to be valid."""
         self.body, self.frame, self.head = None, frame, frame.head
         self.is_sized = True

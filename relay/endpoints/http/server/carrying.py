@@ -1,4 +1,4 @@
-"""Carry a POST through the gate in a task: do what the gate wants before it says what becomes of the request."""
+"""Take a POST through the gate in a task, and do what its decisions want."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ __all__ = ["carry", "check_in_turns"]
 
 
 async def carry(gate: Gate, walk: Walk, mount: Mount, body: bytes | None) -> Accept | HandOn:
-    """Ask the gate about a POST whose body is here until it wants nothing more. Raises Refused.
+    """Ask the gate about a POST until it accepts it or hands it on. Raises Refused.
 
-    Without a ``body``, or once the gate was asked, the walk has a frame already.
+    ``body`` is None if the walk has its frame already.
     """
     if walk.frame is None:
         walk.body = body
@@ -39,7 +39,7 @@ async def carry(gate: Gate, walk: Walk, mount: Mount, body: bytes | None) -> Acc
             walk.session = mount.begin(decision, walk.headers)
         elif isinstance(decision, AnswerWanted):
             await decision.session.find_out(decision.method, decision.facts)
-            walk.has_asked, walk.facts = True, None  # what it is held against has changed
+            walk.has_asked, walk.facts = True, None  # the facts may have changed
         elif isinstance(decision, RoomWanted):
             walk.has_waited = True
             await let_others_go_on(decision.frame)
@@ -49,17 +49,17 @@ async def carry(gate: Gate, walk: Walk, mount: Mount, body: bytes | None) -> Acc
             refused = decision
     session = walk.session
     if refused.is_of_frame and body is not None and session is not None and session.speaks != "modern":
-        # It may have been an answer for which the server waits.
+        # The server may wait for an answer in it.
         await session.take_refused(refused.frame or Frame(body))
     gate.let_go(walk)
     try:
         raise refused
     finally:
-        del refused, decision, body  # else the body would live until the collector finds this frame and the exception
+        del refused, decision, body  # a cycle of this frame and the exception would keep the body
 
 
 async def check_in_turns(gate: Gate, walk: Walk) -> Refused | None:
-    """Return why a large body is refused as a frame, if it is; after each step over it others go on."""
+    """Check a large body step by step, and give way to other clients after each step; return the refusal, if any."""
     assert walk.body is not None, "here"
     frame = Frame(without_bom(walk.body))
     walk.body = None

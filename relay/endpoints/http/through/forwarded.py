@@ -1,4 +1,4 @@
-"""One request that is handed on: what was read of it, and what its client is told of the server's answer."""
+"""A request that is forwarded: what the relay has read, and how its client gets the server's answer."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ __all__ = [
 logger = logging.getLogger("relay")
 
 HOMEWARD = (SESSION_ID, "Retry-After", "Allow", "Cache-Control", "X-Accel-Buffering")
-"""What a client is told of the headers of the server's answer."""
+"""Which headers of the server's answer reach the client."""
 STREAM_HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
 SUBSCRIBE = "subscriptions/listen"
 INITIALIZE = "initialize"
@@ -49,7 +49,7 @@ class NotStreamable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Forwarded:
-    """A request that is handed on: its client's, the headers that a page of its origin needs, and what was read."""
+    """A client's request that is forwarded, its CORS headers, and what the relay has read."""
 
     request: web.BaseRequest
     cors: Mapping[str, str]
@@ -74,7 +74,7 @@ def is_stream(response: Response) -> bool:
 
 
 def is_framed(response: Response) -> bool:
-    """Tell whether an answer says where it ends: what ends with its connection may have been cut anywhere."""
+    """Tell whether an answer declares its length; one that ends with its connection may be incomplete."""
     return "Content-Length" in response.headers or "Transfer-Encoding" in response.headers
 
 
@@ -84,7 +84,7 @@ def homeward(response: Response, cors: Mapping[str, str]) -> dict[str, str]:
 
 
 def set_patience(patience: asyncio.Timeout, limits: Limits, *, is_doubtful: bool) -> None:
-    """Wait no longer than a while for the answer of a request that may have had it."""
+    """Limit the wait for an answer that may have come already."""
     if is_doubtful is (patience.when() is None):
         now = asyncio.get_running_loop().time()
         patience.reschedule(now + limits.stray_grace if is_doubtful else None)
@@ -98,7 +98,7 @@ def failure(
     delivered: replies.Delivered,
     status: int = 502,
 ) -> web.Response:
-    """Make the answer to a request that has none, or to each of a batch."""
+    """Return the error for a request without an answer, or for each request of a batch."""
     logger.info("http: %d %s", status, message)
     asked = [one.id for one in (head.messages if head is not None else ()) if one.kind is Kind.REQUEST]
     made = [replies.error(one, code, message, delivered=delivered).raw for one in asked or (None,)]

@@ -1,4 +1,4 @@
-"""How long what waits for a server may wait: until the relay ends, and subscriptions until it drains."""
+"""End what waits for a server: everything when the relay ends, subscriptions when it drains."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ __all__ = ["Life"]
 
 
 class Life:
-    """Of one server that requests are handed on to."""
+    """The life of one server that requests are forwarded to."""
 
     def __init__(self) -> None:
-        """Begin."""
+        """Start with nothing that waits."""
         self.is_draining = False
         self.is_closed = False
         self._open: dict[asyncio.Timeout, bool] = {}  # what waits for the server; True if it is a subscription
 
     def end_subscriptions(self) -> None:
-        """Wait no longer for what would never end by itself: the relay takes nothing new."""
+        """End subscriptions, which would never end by themselves."""
         self.is_draining = True
         self._end(lambda is_subscription: is_subscription)
 
     def close(self) -> None:
-        """Wait for nothing any more."""
+        """End everything that waits, now and later."""
         self.is_closed = True
         self._end(lambda _: True)
 

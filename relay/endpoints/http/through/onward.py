@@ -1,4 +1,4 @@
-"""What the server hears of a client's headers."""
+"""Which of a client's headers reach the server."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Onward(msgspec.Struct, frozen=True, eq=False):
 
 
 def onward_headers(mark: str, client_headers: MultiMapping[str], frame: Frame | None = None) -> CIMultiDict[str]:
-    """Return the headers of a request that is handed on, by the place with this ``mark``."""
+    """Return the headers of a forwarded request; ``mark`` names this relay's place in the trail."""
     prefix = PARAM_PREFIX.lower()
     # With all its lines: whether one that has two is a fault, the server says.
     headers = CIMultiDict((name, value) for name in _ONWARD for value in client_headers.getall(name, ()))
@@ -45,7 +45,7 @@ def onward_headers(mark: str, client_headers: MultiMapping[str], frame: Frame | 
         if name.lower().startswith(prefix):
             headers.add(name, value)
     accept = listed(client_headers, "Accept")
-    # Who takes no stream gets the answer out of it (``CollapsedStream``): servers want to hear both.
+    # Servers want both media types. A client without streams gets its answer from the stream (``CollapsedStream``).
     is_plain = frame is not None and not accepts(accept, EVENT_STREAM)
     headers["Accept"] = _BOTH if accept is None or is_plain else accept
     trail = Trail(mark)

@@ -1,4 +1,4 @@
-"""Event streams of a server on their way to its clients, as they come."""
+"""Relay a server's event streams to its clients as they arrive."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers of a server that its client gets whole: plain JSON, refusals, and streams for a client that takes none."""
+"""Answers that a client gets whole: JSON, refusals, and streams for a client that accepts none."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ __all__ = ["WholeAnswers", "answer_in"]
 
 
 class WholeAnswers:
-    """What a server says to requests that were handed on to it, as their clients get it."""
+    """Turns a server's answers to forwarded requests into those that clients get."""
 
     def __init__(self, dial: Dial, limits: Limits) -> None:
         """Read what comes through ``dial``, within ``limits``."""
