@@ -22,7 +22,7 @@ from relay.endpoints.http.server.stream import EventStream
 from relay.errors import EndpointClosed, RelayError
 from relay.frames import replies
 from relay.frames.frame import Frame
-from relay.frames.head import BATCH, REQUEST, RESPONSE, Head, Kind
+from relay.frames.head import BATCH, REQUEST, RESPONSE, Head, Kind, RequestId
 from relay.limits import Limits
 from relay.mcp.handshake import negotiated_version
 from relay.mcp.headers import SESSION_ID
@@ -379,7 +379,7 @@ class HttpSession(ClientSession):
             return True
         frame = frames[0]
         head = frame.head
-        stream = self._take_answer(frame) if head.kind is RESPONSE else self._route(frame)
+        stream = self._take_answer(frame, head.id) if head.kind is RESPONSE else self._route(frame)
         if stream is not None:
             self._look_after((stream,))
         return True
@@ -402,7 +402,7 @@ class HttpSession(ClientSession):
         head = frame.head
         kind = head.kind
         if kind is RESPONSE:
-            return self._take_answer(frame)
+            return self._take_answer(frame, head.id)
         if kind is BATCH:
             return self._route_batch(frame)
         if kind is Kind.INVALID:
@@ -441,8 +441,8 @@ class HttpSession(ClientSession):
             stream = self._route(one) or stream
         return stream
 
-    def _take_answer(self, frame: Frame) -> EventStream | None:
-        exchange = self.books.answer(frame.head.id)
+    def _take_answer(self, frame: Frame, request_id: RequestId | None) -> EventStream | None:
+        exchange = self.books.answer(request_id)
         if exchange is None:
             found = self.books.take_odd(frame)
             if found is None:
