@@ -60,7 +60,7 @@ async def test_warnings_reach_the_client_after_its_handshake(loop_name: str) -> 
             assert kinds == ["init", "notifications/message", 1]
             (said,) = warnings_in(program)
             url = f"http://127.0.0.1:{server.port}/mcp"
-            text = f'{url}: dropped an answer to "nobody\'s", for which nobody waits'
+            text = f'{url}: dropped an answer to "nobody\'s", which no request waits for'
             assert said == {"level": "warning", "logger": "mcp-relay", "data": text}
         assert program.stderr.count("nobody's handshake") == 1
         assert program.stderr.count("dropped an answer") == 1

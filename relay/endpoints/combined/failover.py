@@ -181,7 +181,7 @@ class Failover:
     def _take_answer(self, branch: Branch, frame: Frame, request_id: RequestId) -> Frame | None:
         call = self._calls.find(request_id)
         if call is None or call.branch is not branch:
-            self._drop(frame, "an answer for which nobody waits")
+            self._drop(frame, "an answer that no request waits for")
             return None
         fault = replies.fault_of(frame)
         if fault is not None and fault.is_undelivered and not self._is_closed:

@@ -402,7 +402,7 @@ class SharedSessions:
     def _route_answer(self, frame: Frame) -> None:
         answered = self._requests.answered(frame, self._books.now())
         if answered is None:
-            self._drop(frame, "an answer for which nobody waits")
+            self._drop(frame, "an answer that no request waits for")
             return
         renamed, home = answered
         owner = renamed.owner

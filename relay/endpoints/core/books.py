@@ -66,7 +66,7 @@ class Books(Ledger[Entry]):
         """Count and log an answer that fits no open request."""
         self.dropped += 1
         level = self._log_level if level is None else level
-        logger.log(level, "%s: dropped an answer to %r, for which nobody waits", self._name, answer.head.id)
+        logger.log(level, "%s: dropped an answer to %r, which no request waits for", self._name, answer.head.id)
 
     def await_cancelled(self, request_id: RequestId | None) -> Entry | None:
         """Give a cancelled request ``Limits.cancel_grace`` for its answer, which is optional; then it is ``due``.

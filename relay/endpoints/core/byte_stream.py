@@ -49,7 +49,7 @@ class FrameReader(asyncio.Protocol):
         self.inbox = FrameInbox(name, limits, pause=self.pause, resume=self.resume)
         self._transport: asyncio.ReadTransport | None = None
         self._is_between = True
-        """Whether what came so far was whole lines."""
+        """Whether the bytes so far end with a whole line."""
         self.reads = 0
         self._late: list[Frame | Oversized] = []
         """Frames that a later turn of the loop delivers."""

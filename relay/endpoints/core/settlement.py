@@ -114,7 +114,8 @@ class Settlement:
             self.noise += 1
             if self.noise == 1:
                 fault = frame.head.fault
-                self._warn(f"{fault}", f"{self._name}: sent what is not JSON-RPC ({fault}); such lines are dropped")
+                line = f"{self._name}: sent data that is not JSON-RPC ({fault}); the relay drops such lines"
+                self._warn(f"{fault}", line)
         onward += _but_errors_of_nobody(self._take(sifted.onward))
         back += sifted.back
 

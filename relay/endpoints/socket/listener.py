@@ -182,7 +182,7 @@ class _StrangerProtocol(SocketProtocol):
     def _proven(self) -> str | None:
         assert self.transport is not None, "it has brought a line"
         if self._listener.leads_to_itself(self.transport):
-            return "this relay was pointed at itself: what it connects to is this address"
+            return "the relay points at itself: its server has this address"
         places = self._listener.places
         if places.is_full:
             return places.refusal

@@ -219,7 +219,7 @@ class ModernClients(ClientSession):
         elif kind is Kind.RESPONSE:
             answered = self._requests.answered(frame, self._loop.time())
             if answered is None:
-                self._drop(frame, "an answer for which nobody waits")
+                self._drop(frame, "an answer that no request waits for")
                 return
             renamed, home = answered
             self.server.take(renamed.method, home)

@@ -96,7 +96,7 @@ class RelayedStreams:
             self._owed.keep(request.headers.get(SESSION_ID), watch.last_event_id, watch.owed)
         if watch.dropped:
             logger.warning(
-                "%s: dropped %d answers that had passed before, or that nobody waits for",
+                "%s: dropped %d answers that had passed before, or that no request waits for",
                 self._dial.name,
                 watch.dropped,
             )
