@@ -378,7 +378,7 @@ async def _child(steps: Sequence[Step], record: Record, names: Names) -> None:
 async def _through(steps: Sequence[Step], record: Record, names: Names) -> None:
     async with FaultServer.running(Upstream(record, names)) as server:
         dial = Dial(server.url, DiallingOptions(headers={"x-from": "relay"}, limits=LIMITS))
-        dial.show = lambda *told: record.observed.append(_told(names, *told))
+        dial.hub.subscribe(lambda *told: record.observed.append(_told(names, *told)))
         listener = HttpListener(options=ListeningOptions(limits=LIMITS), server=dial)
         await listener.start()
         try:

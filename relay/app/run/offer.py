@@ -25,6 +25,7 @@ from relay.endpoints.http.server.modern import ModernClients
 from relay.errors import EndpointBroken, EndpointClosed, RelayError, ServerLeftOut
 from relay.frames import replies
 from relay.frames.frame import Frame
+from relay.observe.hub import Hub
 from relay.pipe import Observer, pipe
 
 if TYPE_CHECKING:
@@ -39,19 +40,21 @@ logger = logging.getLogger("relay")
 _PER_REQUEST: dict[str, PerRequest] = {"stateless": "legacy", "request": "all"}  # by what clients share
 
 
-class _FaultWatch(Observer):
-    """Notes whether a URL answers; only its frames show that."""
+class _PipeToHub(Observer):
+    """Tells the hub of a server what one session's pipe carries."""
 
-    def __init__(self, target: RemoteTarget, upstream: Endpoint, then: Observer | None) -> None:
-        self._target = target
-        self._upstream = upstream
-        self._then = then or Observer()
+    def __init__(self, hub: Hub, upstream: Endpoint, *, notes_faults: bool) -> None:
+        """``notes_faults``: only the frames of ``upstream`` show whether it answers."""
+        self._hub = hub
+        self._answering = upstream if notes_faults else None
 
     def frames_forwarded(self, source: Endpoint, sink: Endpoint, frames: Sequence[Frame]) -> None:
-        if source is self._upstream:
+        hub = self._hub
+        if source is self._answering:
             fault = replies.fault_of(frames[-1])
-            self._target.fault = fault.message if fault is not None and fault.is_failure else None
-        self._then.frames_forwarded(source, sink, frames)
+            hub.fault = fault.message if fault is not None and fault.is_failure else None
+        if hub.frames is not None:
+            hub.frames(source.name, sink.name, frames)
 
 
 class Offer:
@@ -65,7 +68,11 @@ class Offer:
         self.target = target
         self._last_used = monotonic()
         self._settings = settings
-        self._notes_faults = notes_faults
+        self.hub = target.dial.hub if isinstance(target, RemoteTarget) else Hub()
+        """Hears of every frame between clients and the server, by whichever way it goes."""
+        if (log := frame_log(settings.secrets)) is not None:
+            self.hub.subscribe(log.show)
+        self._notes_faults = notes_faults and isinstance(target, RemoteTarget)
         self._pool = self._make_pool() if settings.share in ("shared", "stateless") else None
         self._tasks = TaskScope()
         self._starting: asyncio.Task[None] | None = None
@@ -79,8 +86,6 @@ class Offer:
         target = self.target
         if not isinstance(target, RemoteTarget) or not target.passes_requests or self._settings.share is not None:
             return None
-        log = frame_log(self._settings.secrets)
-        target.dial.show = None if log is None else log.show  # no pipe carries forwarded requests
         return target.dial
 
     @property
@@ -162,9 +167,9 @@ class Offer:
     async def _carry(self, session: Endpoint, upstream: Endpoint) -> None:
         """Join a session to its server; a failure ends this session only."""
         self._last_used = monotonic()
-        observer: Observer | None = frame_log(self._settings.secrets)
-        if self._notes_faults and isinstance(self.target, RemoteTarget):
-            observer = _FaultWatch(self.target, upstream, observer)
+        observer: Observer | None = None
+        if self._notes_faults or self.hub.frames is not None:
+            observer = _PipeToHub(self.hub, upstream, notes_faults=self._notes_faults)
         try:
             report = await pipe(session, upstream, limits=self._settings.limits, observer=observer)
         except Exception:

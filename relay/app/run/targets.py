@@ -59,8 +59,6 @@ class RemoteTarget:
         self._options = options
         self.dial = Dial(url, options)
         self.name = self.dial.name
-        self.fault: str | None = None
-        """Why its sessions' last request had no answer; None if it had one."""
         self.open: weakref.WeakSet[Endpoint] = weakref.WeakSet()
         self.started = 0
 
@@ -85,7 +83,7 @@ class RemoteTarget:
 
     def status(self) -> dict[str, object]:
         """Return its entry in ``/status``, without headers and query."""
-        fault = self.dial.fault or self.fault
+        fault = self.dial.hub.fault
         state = "failing" if fault is not None else "running" if self.open else "idle"
         connections = {"connections": len(self.open), "started": self.started}
         return {"state": state, "last_error": fault, "url": self.name, **connections}

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import io
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -22,9 +22,9 @@ from relay.endpoints.http.address import join_url
 from relay.endpoints.http.client.content_coding import coding_of, decode, is_readable
 from relay.endpoints.http.client.error_page import describe_page, page_of
 from relay.errors import FrameTooLarge
-from relay.frames.frame import Frame
 from relay.frames.sse import SseDecoder, SseEvent
 from relay.limits import Limits
+from relay.observe.hub import Hub
 
 if TYPE_CHECKING:
     from relay.endpoints.core.tasks import TaskScope
@@ -71,10 +71,8 @@ class AnyDial:
         self.url = url
         self.limits = limits
         self.name = shown_address(str(url))
-        self.fault: str | None = None
-        """Why the last request that was handed on had no answer; None if it had one."""
-        self.show: Callable[[str, str, Sequence[Frame]], None] | None = None
-        """Told from whom to whom frames are handed on, if somebody looks on: no pipe carries them."""
+        self.hub = Hub()
+        """Hears of the requests that are handed on through this dial; no pipe carries them."""
         self._secrets = secrets
         self._moves: dict[URL, URL] = {}
         """Where the server has sent us from each address."""

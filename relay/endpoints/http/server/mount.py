@@ -95,13 +95,13 @@ class Mount:
     @property
     def in_flight(self) -> int:
         """Requests that wait for an answer, in all sessions."""
-        handed_on = self.through.in_flight if self.through is not None else 0
+        handed_on = self.through.hub.in_flight if self.through is not None else 0
         return handed_on + sum(session.in_flight for session in self._unclosed)
 
     @property
     def last_used(self) -> float:
         """When somebody used the server last, by the loop's clock; 0 if nobody did. Sessions that have ended count."""
-        handed_on = self.through.last_used if self.through is not None else 0.0
+        handed_on = self.through.hub.last_used if self.through is not None else 0.0
         self._last_used = max(self._last_used, handed_on, *(session.last_used for session in self._unclosed), 0.0)
         return self._last_used
 

@@ -73,9 +73,7 @@ class PassThrough:
         Each bears ``mark`` from here on.
         """
         self._mark = mark
-        self.in_flight = 0
-        self.last_used = 0.0
-        """When a request was handed on last, by the loop's clock; 0 if none was."""
+        self.hub = dial.hub
         self._dial = dial
         self._cookies = SessionCookies(dial.new_jar)
         self._loop = asyncio.get_running_loop()
@@ -90,6 +88,11 @@ class PassThrough:
         self._streams = RelayedStreams(dial, context, self._tasks, self._life)
 
     @property
+    def in_flight(self) -> int:
+        """Requests that wait for the server's answer."""
+        return self.hub.in_flight
+
+    @property
     def is_elsewhere(self) -> bool:
         """Whether the server took no POST of a client that began: it may have no GET streams of our kind either."""
         return self._answers.is_elsewhere
@@ -99,8 +102,8 @@ class PassThrough:
         headers = onward_headers(self._mark, request.headers, slot.frame)
         headers["Content-Type"] = JSON
         jar = self._cookies.of(headers.get(SESSION_ID))
-        if self._dial.show is not None and slot.frame is not None:
-            self._dial.show(name_of_client(request.headers.get(SESSION_ID)), self._dial.name, (slot.frame,))
+        if self.hub.frames is not None and slot.frame is not None:
+            self.hub.frames(name_of_client(request.headers.get(SESSION_ID)), self._dial.name, (slot.frame,))
         entering = self._dial.request("POST", headers, body=self._body(slot), jar=jar)
         return await self._hand_on(request, entering, cors, slot, jar)
 
@@ -126,7 +129,7 @@ class PassThrough:
         """Hand an ordinary request on over a kept connection, if one is free; it will answer ``connection``."""
         head, body = frame.head, frame.raw
         is_ordinary = head.kind is REQUEST and head.method not in (INITIALIZE, SUBSCRIBE)
-        if not is_ordinary or self._life.is_closed or self.in_flight >= self._limits.max_shared_in_flight:
+        if not is_ordinary or self._life.is_closed or self.hub.in_flight >= self._limits.max_shared_in_flight:
             return False
         pool = self._dial.pool(self._tasks)
         if pool is None or len(body) > self._limits.buffer_high:
@@ -145,7 +148,7 @@ class PassThrough:
             if not self._without_connection:
                 asyncio.get_running_loop().call_soon(self._forget_without_connection)
             self._without_connection += 1
-            pool.grow(self.in_flight + self._without_connection)
+            pool.grow(self.hub.in_flight + self._without_connection)
             return False
         direct = DirectExchange(
             connection,
@@ -156,16 +159,17 @@ class PassThrough:
             on_end=self._direct_ended,
         )
         self._directs.add(direct)
-        self.in_flight += 1
+        hub = self.hub
+        hub.opened(self._loop.time())
         self._frames_came()
         connection.expect_direct(direct, self._limits.answer_wait)
 
         def found_in(body: bytes, whole: PooledResponse) -> bytes | None:
             found = answer_in(head, body, whole)
             if found is not None:
-                self._dial.fault = None
-                if self._dial.show is not None:
-                    self._dial.show(self._dial.name, name_of_client(onward.session_id), (Frame(found),))
+                hub.fault = None
+                if hub.frames is not None:
+                    hub.frames(self._dial.name, name_of_client(onward.session_id), (Frame(found),))
             return found
 
         def take(answer: PooledResponse | None) -> None:
@@ -173,9 +177,8 @@ class PassThrough:
                 self._cookies.take(onward.session_id, answer, pool.path)
             direct.take(answer, found_in)
 
-        self.last_used = self._loop.time()
-        if self._dial.show is not None:
-            self._dial.show(name_of_client(onward.session_id), self._dial.name, (frame,))
+        if hub.frames is not None:
+            hub.frames(name_of_client(onward.session_id), self._dial.name, (frame,))
 
         pooled.ask(b"%b%bContent-Length: %d\r\n\r\n" % (onward.head, cookies, len(body)), body, take)
         return True
@@ -185,7 +188,7 @@ class PassThrough:
 
     def _direct_ended(self, direct: DirectExchange) -> None:
         self._directs.discard(direct)
-        self.in_flight -= 1
+        self.hub.settled()
         self._frames_came()
 
     def _frames_came(self) -> None:
@@ -261,7 +264,8 @@ class PassThrough:
         forwarded = Forwarded(request, cors, slot, head)
         asks = head is not None and head.asks
         del frame
-        self.in_flight += asks
+        if asks:
+            self.hub.opened(self._loop.time())
         try:
             async with contextlib.AsyncExitStack() as stack:
                 async with self._life.until_closed(head):
@@ -269,7 +273,7 @@ class PassThrough:
                     streams = is_stream(response)
                     if jar is not None and jar.kept:
                         self._cookies.note(session_of(request, head), response, jar, request.method)
-                    self._dial.fault = None
+                    self.hub.fault = None
                     if slot is not None and 200 <= response.status < 300:
                         self._answers.is_elsewhere = False
                     if streams and asks and not accepts(listed(request.headers, "Accept"), EVENT_STREAM):
@@ -281,23 +285,23 @@ class PassThrough:
                     return await self._streams.give(forwarded, response)
                 return await send_whole(request, self._shown(request, answer), self._limits)
         except EndpointUnavailable as exc:
-            self._dial.fault = f"{exc}"
+            self.hub.fault = f"{exc}"
             if head is None and (owed := self._streams.owed_to(request)):
                 return self._streams.tell_owed(owed, cors, f"the request was lost: the stream broke; {exc}")
             return self._shown(request, failure(head, cors, replies.UNAVAILABLE, f"{exc}", "no"))
         except FrameTooLarge as exc:
             return self._shown(request, failure(head, cors, replies.TOO_LARGE, f"{exc}", "unknown"))
         except EndpointBroken as exc:
-            self._dial.fault = None if self._life.is_closed else f"{exc}"
+            self.hub.fault = None if self._life.is_closed else f"{exc}"
             lost = f"the request was lost: {exc}"
             return self._shown(request, failure(head, cors, replies.LOST, lost, "unknown"))
         finally:
-            self.in_flight -= asks
+            self.hub.settled(asks)
 
     def _shown(self, request: web.BaseRequest, answer: web.Response) -> web.Response:
         """Let whoever looks on see an answer that goes to a client."""
-        if self._dial.show is not None and isinstance(answer.body, bytes) and answer.body:
-            self._dial.show(self._dial.name, name_of_client(request.headers.get(SESSION_ID)), (Frame(answer.body),))
+        if self.hub.frames is not None and isinstance(answer.body, bytes) and answer.body:
+            self.hub.frames(self._dial.name, name_of_client(request.headers.get(SESSION_ID)), (Frame(answer.body),))
         return answer
 
     def _body(self, slot: BodySlot) -> bytes | BytesPayload:

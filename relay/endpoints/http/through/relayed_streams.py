@@ -135,7 +135,7 @@ class RelayedStreams:
     def _give_up(self, watch: StreamWatch, message: str, look: Callable[[bytes], None] | None) -> bytes:
         """Return what ends a stream that still owes an answer; the server has failed then."""
         if watch.is_owed and not watch.is_doubtful and not self._life.is_closed:
-            self._dial.fault = message
+            self._dial.hub.fault = message
         last = watch.give_up(replies.LOST, message)
         if look is not None:
             look(last)
@@ -143,7 +143,7 @@ class RelayedStreams:
 
     def _looking_on(self, request: web.BaseRequest) -> Callable[[bytes], None] | None:
         """Return what shows the events of a stream, as they pass, to whoever looks on; None if nobody does."""
-        show = self._dial.show
+        show = self._dial.hub.frames
         if show is None:
             return None
         decoder, client = SseDecoder(self._limits.max_frame_bytes), name_of_client(request.headers.get(SESSION_ID))

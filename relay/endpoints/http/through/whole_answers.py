@@ -122,7 +122,7 @@ class WholeAnswers:
             return web.Response(status=status, body=body, content_type=JSON, headers=headers)
         said = self._dial.describe_error_body(body)
         fault = f"{self._dial.name}: HTTP {status}{': ' if said else ''}{said}"
-        self._dial.fault = fault if status >= 500 else None
+        self._dial.hub.fault = fault if status >= 500 else None
         return failure(head, headers, replies.UPSTREAM_STATUS, fault, replies.delivered_by(status), status)
 
 

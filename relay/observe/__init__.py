@@ -1,0 +1,1 @@
+"""What goes on in the relay, for whoever looks on."""

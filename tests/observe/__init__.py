@@ -1,0 +1,1 @@
+"""The pure tables: each against a simple model."""
