@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from relay.frames import replies
 from relay.limits import Limits
 from tests.e2e.conversation import Direct, note, request
 from tests.e2e.fault_server import Exchange, FaultServer, Script, Sized, error, result, sse_event
@@ -223,6 +224,33 @@ async def test_cancelled_call_that_was_answered_after_all() -> None:
             timers.go_off()
         assert "result" in await client.call(2)
         assert len(client.messages) == 3
+
+
+async def test_one_cancelled_call_of_a_batch_takes_no_other_with_it() -> None:
+    """It has its end after `cancel_grace`; the answer to the other call comes later, and is that call's outcome."""
+
+    class Batching(Script):
+        version = "2025-03-26"
+
+        async def post(self, exchange: Exchange) -> None:
+            if not exchange.request.body.startswith(b"["):
+                await super().post(exchange)
+                return
+            await exchange.open_stream()
+            await go_on.wait()
+            await exchange.event(result({"id": 2}))
+            await exchange.end()
+
+    go_on = asyncio.Event()
+    async with FaultServer.running(Batching()) as server, Direct.to(server.url, limits=SMALL, owed=True) as client:
+        await client.handshake()
+        with held_timers(SMALL.cancel_grace) as timers:
+            await _send_raw(client, json.dumps([request(at) for at in (1, 2)]).encode())
+            await client.send(note("notifications/cancelled", requestId=1))
+            timers.go_off()
+        assert (await client.answer(1))["error"]["code"] == replies.CANCELLED
+        go_on.set()
+        assert "result" in await client.answer(2)
 
 
 @pytest.mark.parametrize("field", ["session", "version"])
