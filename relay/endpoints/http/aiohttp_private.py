@@ -13,8 +13,6 @@ import logging
 from typing import Any, Literal
 
 import aiohttp
-from aiohttp import streams, web, web_protocol
-from aiohttp.client_proto import ResponseHandler
 
 __all__ = ["Part", "has", "missing_from", "websocket_mask"]
 
@@ -34,29 +32,30 @@ _HANDLER = (
     "_parser", "_paused", "_payload_parser", "_process_keepalive", "_request_count", "_request_in_progress",
     "_upgraded", "_waiter",
 )  # fmt: skip
-_NAMES: dict[Part, tuple[tuple[Any, tuple[str, ...]], ...]] = {
+# Who has the names, as MODULE:CLASS or MODULE: a relay that only dials loads nothing of aiohttp's server.
+_NAMES: dict[Part, tuple[tuple[str, tuple[str, ...]], ...]] = {
     "listener": (
-        (web_protocol.RequestHandler, _HANDLER),
-        (web_protocol, ("_ErrInfo",)),
-        (streams.StreamReader, ("_buffer",)),
-        (web.BaseRequest, ("_prepare_hook",)),
-        (web.Server, ("_kwargs", "_loop")),
+        ("aiohttp.web_protocol:RequestHandler", _HANDLER),
+        ("aiohttp.web_protocol", ("_ErrInfo",)),
+        ("aiohttp.streams:StreamReader", ("_buffer",)),
+        ("aiohttp.web:BaseRequest", ("_prepare_hook",)),
+        ("aiohttp.web:Server", ("_kwargs", "_loop")),
     ),
     "client": (
-        (ResponseHandler, ("_loop", "_reading_paused")),
-        (streams.StreamReader, ("_buffer",)),
-        (aiohttp.TCPConnector, ("_conns", "_factory", "_keepalive_timeout", "_loop", "_release")),
+        ("aiohttp.client_proto:ResponseHandler", ("_loop", "_reading_paused")),
+        ("aiohttp.streams:StreamReader", ("_buffer",)),
+        ("aiohttp:TCPConnector", ("_conns", "_factory", "_keepalive_timeout", "_loop", "_release")),
     ),
     "websocket": (
-        (web_protocol.RequestHandler, (
+        ("aiohttp.web_protocol:RequestHandler", (
             "_buffer_paused", "_message_tail", "_pause_reading_for_buffer", "_payload_parser",
             "_resume_reading_for_buffer",
         )),
-        (web.WebSocketResponse, ("_post_start", "_reader")),
-        (aiohttp.http.WebSocketWriter, ("_closing",)),
-        (ResponseHandler, ("_drain_helper", "_paused")),
-        (aiohttp.ClientWebSocketResponse, ("_response", "_writer")),
-        (_helpers, ("websocket_mask",)),
+        ("aiohttp.web:WebSocketResponse", ("_post_start", "_reader")),
+        ("aiohttp.http:WebSocketWriter", ("_closing",)),
+        ("aiohttp.client_proto:ResponseHandler", ("_drain_helper", "_paused")),
+        ("aiohttp:ClientWebSocketResponse", ("_response", "_writer")),
+        ("aiohttp._websocket.helpers", ("websocket_mask",)),
     ),
 }  # fmt: skip
 
@@ -80,11 +79,21 @@ _WORDS: dict[Part, str] = {"listener": "the HTTP listener", "client": "the HTTP 
 def missing_from(part: Part) -> list[str]:
     """Return what this aiohttp lacks of what ``part`` relies on, as ``Class.name``."""
     return [
-        f"{getattr(owner, '__name__', 'aiohttp')}.{name}"
-        for owner, names in _NAMES[part]
+        f"{path.rpartition(':')[2]}.{name}"
+        for path, names in _NAMES[part]
         for name in names
-        if not _is_in(owner, name)
+        if not _is_in(_owner(path), name)
     ]
+
+
+def _owner(path: str) -> Any:
+    """Return the class or module; None if this aiohttp has it elsewhere."""
+    module, _, name = path.partition(":")
+    try:
+        owner = importlib.import_module(module)
+    except ImportError:
+        return None
+    return getattr(owner, name, None) if name else owner
 
 
 def _is_in(owner: Any, name: str) -> bool:

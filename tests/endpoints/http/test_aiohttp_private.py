@@ -10,7 +10,6 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from aiohttp import web
 
 import relay
 from relay.endpoints.http import aiohttp_private
@@ -74,7 +73,8 @@ def without(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     """Have an aiohttp that lacks one thing which a part relies on."""
     part: Part = request.param
     names = aiohttp_private._NAMES
-    monkeypatch.setattr(aiohttp_private, "_NAMES", {**names, part: (*names[part], (web.Server, ("_no_more",)))})
+    more = (*names[part], ("aiohttp.web:Server", ("_no_more",)))
+    monkeypatch.setattr(aiohttp_private, "_NAMES", {**names, part: more})
     aiohttp_private.has.cache_clear()
     yield part
     aiohttp_private.has.cache_clear()
