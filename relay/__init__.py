@@ -18,13 +18,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from relay.app.run.wiring import connect
-from relay.endpoints.base import Endpoint, Listener
-from relay.endpoints.core.memory import memory_pair
-from relay.errors import RelayError
-from relay.frames.frame import Frame
-from relay.limits import Limits
-from relay.pipe import Observer, PipeReport, pipe
+from relay.loading import without_collecting
+
+with without_collecting():
+    from relay.app.run.wiring import connect
+    from relay.endpoints.base import Endpoint, Listener
+    from relay.endpoints.core.memory import memory_pair
+    from relay.errors import RelayError
+    from relay.frames.frame import Frame
+    from relay.limits import Limits
+    from relay.pipe import Observer, PipeReport, pipe
 
 if TYPE_CHECKING:
     from relay.app.run.failover import balance, fallback

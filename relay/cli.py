@@ -15,18 +15,21 @@ import sys
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from relay.app.commands import relay as relay_command
-from relay.app.log.stderr import StderrSink, say
-from relay.app.run.orphans import reap_orphans
-from relay.app.run.process import (
-    collect_less_often,
-    flush_stdout,
-    keep_freed_memory,
-    loop_factory,
-    open_standard_descriptors,
-    raise_descriptor_limit,
-)
-from relay.errors import ConfigError, RelayError
+from relay.loading import without_collecting
+
+with without_collecting():
+    from relay.app.commands import relay as relay_command
+    from relay.app.log.stderr import StderrSink, say
+    from relay.app.run.orphans import reap_orphans
+    from relay.app.run.process import (
+        collect_less_often,
+        flush_stdout,
+        keep_freed_memory,
+        loop_factory,
+        open_standard_descriptors,
+        raise_descriptor_limit,
+    )
+    from relay.errors import ConfigError, RelayError
 
 __all__ = ["main"]
 

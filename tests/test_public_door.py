@@ -49,6 +49,28 @@ sys.stderr.write(f"{{'aiohttp' in sys.modules}} {{report.frames_a_to_b}} {{repor
     assert ended.stderr == "False 2 2 None"
 
 
+def test_dialling_loads_nothing_of_aiohttps_server() -> None:
+    """It costs 15 ms, and a relay that only dials needs none of it."""
+    ended = python(
+        "import sys, relay.endpoints.http.client.remote, relay.endpoints.http.client.aiohttp_dial\n"
+        "import relay.endpoints.http.client.connector as connector\n"
+        "connector.aiohttp_private.has('client')\n"
+        "print('aiohttp' in sys.modules, 'aiohttp.web' in sys.modules)"
+    )
+    assert (ended.stdout, ended.stderr) == ("True False\n", "")
+
+
+def test_import_looks_for_no_garbage() -> None:
+    """There is none, and the cycle collector would look through all that the modules make, 46 times."""
+    ended = python(
+        "import gc; runs = []; gc.collect()\n"
+        "gc.callbacks.append(lambda phase, info: runs.append(phase))\n"
+        "import relay\n"
+        "print(runs.count('start') < 20, gc.isenabled())"
+    )
+    assert (ended.stdout, ended.stderr) == ("True True\n", "")
+
+
 def test_the_names() -> None:
     """Each name of __all__ is there, and the version is the installed one."""
     for name in relay.__all__:

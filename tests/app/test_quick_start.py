@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -18,3 +21,20 @@ def test_the_environment_is_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ImportError
     assert os.environ["SSL_CERT_FILE"] == "/some/where.pem"
     assert "SSL_CERT_DIR" not in os.environ
+
+
+def test_the_systems_types_of_files_are_not_read(tmp_path: Path) -> None:
+    """The relay serves no files; elsewhere aiohttp's server reads them when it is imported."""
+    types = tmp_path / "mime.types"
+    types.write_text("text/x-ours ours\n")
+    code = f"""
+import mimetypes
+mimetypes.knownfiles = [{str(types)!r}]
+if {{quickly}}:
+    from relay.app.run.quick_start import import_aiohttp
+    import_aiohttp()
+import aiohttp.web
+print(mimetypes.types_map.get(".ours"))
+"""
+    words = [[sys.executable, "-c", code.replace("{quickly}", one)] for one in ("False", "True")]
+    assert [subprocess.check_output(one, text=True).strip() for one in words] == ["text/x-ours", "None"]
