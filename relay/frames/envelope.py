@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from relay.frames.head import ENDS, LARGE, REQUEST, RESPONSE, Counted, Head, Kind, RequestId
-from relay.frames.json_cost import BUILT, MOST_MESSAGES, excess, may_hold
+from relay.frames.json_cost import BUILT, MOST_MESSAGES, excess, may_hold, may_hold_key
 from relay.frames.json_scan import Malformed, Span, Text, TooMany, elements
 from relay.frames.strictness import (
     MOST_MENDED,
@@ -177,13 +177,19 @@ def _head_of(envelope: _Envelope, raw: Text, frame: Counted | None) -> Head:
     if message_id is None:
         return Head(Kind.INVALID, fault="a request whose id is null")
     token = None
-    if envelope.params is not _UNSET and (b"progressToken" in raw or (b"\\" in raw and may_hold(raw, b"\\u00"))):
+    if envelope.params is not _UNSET and _may_have_token(raw):
         if len(raw) > BUILT and (fault := _excess(raw, frame)):
             return Head(Kind.INVALID, message_id, fault=fault, is_excessive=True)
         token = _request_token(envelope.params)
     if len(raw) <= LARGE:
         return Head(REQUEST, message_id, method, token)
     return Head(REQUEST, message_id, method, token, payload_size=_size(envelope, raw))
+
+
+def _may_have_token(raw: Text) -> bool:
+    if len(raw) > BUILT:
+        return may_hold_key(raw, b"progressToken")
+    return b"progressToken" in raw or (b"\\" in raw and may_hold(raw, b"\\u00"))
 
 
 def _size(envelope: _Envelope, raw: Text) -> int:

@@ -12,7 +12,7 @@ import codecs
 from relay.frames.json_scan import Text
 from relay.limits import DEFAULT_LIMITS
 
-__all__ = ["BUILT", "MOST_ESCAPES", "MOST_MESSAGES", "MOST_NAME", "excess", "is_utf8", "may_hold"]
+__all__ = ["BUILT", "MOST_ESCAPES", "MOST_MESSAGES", "MOST_NAME", "excess", "is_utf8", "may_hold", "may_hold_key"]
 
 MOST_MESSAGES = 1000
 """Messages in a batch, over any transport; over HTTP ``Limits.max_batch`` allows fewer."""
@@ -25,6 +25,7 @@ MOST_ESCAPES = 100_000
 """Escapes that are searched for a certain one: each takes 4 ns."""
 
 _FEW = 100  # occurrences that are searched one by one before all are counted
+_QUOTES, _PER_QUOTE = 64, 2048  # so many quotes, and one more for so many bytes, are gone through
 _MOST_STRINGS = 250_000  # separated from the text outside: 0.1 us each
 _WINDOW = 64 * 1024  # bytes processed together: a copy is no larger
 
@@ -83,6 +84,27 @@ def may_hold(raw: Text, *escapes: bytes) -> bool:
     if len(raw) > BUILT and raw.count(b"\\") > MOST_ESCAPES:
         return True
     return any(escape in raw for escape in escapes)
+
+
+def may_hold_key(raw: Text, key: bytes) -> bool:
+    """Tell whether a key may be in a large frame; of one with escapes, with which it may be spelt, it may.
+
+    Quotes are found ten times faster than a key among what stands between them: the file or picture that makes most
+    frames large is one string. So the beginnings of strings are looked at, unless they are many. To look through the
+    escapes of 1 MB of text takes 1.4 ms, to read it 0.3.
+    """
+    if b"\\" in raw:
+        return True
+    quoted = b'"%b"' % key
+    at, seen = raw.find(b'"'), 0
+    while at >= 0:
+        if raw.startswith(quoted, at):
+            return True
+        seen += 1
+        if seen > _QUOTES + at // _PER_QUOTE:
+            return raw.find(key, at) >= 0
+        at = raw.find(b'"', at + 1)
+    return False
 
 
 def is_utf8(raw: bytes) -> bool:
