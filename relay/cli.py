@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
+from relay import freed_memory
 from relay.loading import without_collecting
 
 with without_collecting():
@@ -24,7 +25,6 @@ with without_collecting():
     from relay.app.run.process import (
         collect_less_often,
         flush_stdout,
-        keep_freed_memory,
         loop_factory,
         open_standard_descriptors,
         raise_descriptor_limit,
@@ -192,7 +192,7 @@ def _run(argv: Sequence[str] | None, sink: StderrSink) -> int:
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             job = _job(program, args, sink)
             collect_less_often()
-            keep_freed_memory()
+            freed_memory.keep()
             with reap_orphans(runner.get_loop()):
                 return runner.run(job)
     except ConfigError as exc:

@@ -158,8 +158,10 @@ def measure(door: HeldDoor, size: int, clients: int, program: list[str], place: 
         peak, held = resident(running.pid, "VmHWM") - before, resident(running.pid) - before
         for holder in holders:
             holder.socket.close()
+        time.sleep(0.5)
+        after = resident(running.pid) - before
         extra = f"{max(waits) * 1e3:9.0f} {usual * 1e3:9.0f}"
-        return f"{worst * 1e3:8.1f} {extra} {held / 2**20:9.1f} {peak / 2**20:9.1f}"
+        return f"{worst * 1e3:8.1f} {extra} {held / 2**20:9.1f} {peak / 2**20:9.1f} {after / 2**20:9.1f}"
 
 
 def main() -> None:
@@ -171,7 +173,8 @@ def main() -> None:
     parser.add_argument("--little", action="store_true", help="they send the beginning alone")
     parser.add_argument("--program", default=f"{sys.executable} -m relay", help="the relay (this one)")
     options = parser.parse_args()
-    print(f"{'door':22} {'size':>5} {'small ms':>8} {'1 MiB ms':>9} {'usual ms':>9} {'held MiB':>9} {'peak MiB':>9}")
+    columns = " ".join(f"{name:>9}" for name in ("1 MiB ms", "usual ms", "held MiB", "peak MiB", "after MiB"))
+    print(f"{'door':22} {'size':>5} {'small ms':>8} {columns}")
     for size in map(_size, options.size or ["4M", "16M", "60M"]):
         for name, door in DOORS.items():
             if any(fnmatch(name, pattern) for pattern in options.door or ["*"]):

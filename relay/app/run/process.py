@@ -17,13 +17,11 @@ if TYPE_CHECKING:
 __all__ = [
     "collect_less_often",
     "flush_stdout",
-    "keep_freed_memory",
     "loop_factory",
     "open_standard_descriptors",
     "raise_descriptor_limit",
 ]
 
-_KEPT = 4 * 1024 * 1024
 _DESCRIPTORS = 65_536  # more than connections may be; some children close every number up to the limit they inherit
 
 
@@ -92,13 +90,3 @@ def collect_less_often() -> None:
     """
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
-
-
-def keep_freed_memory() -> None:
-    """Let the C library keep some freed memory for the next large frame (glibc; elsewhere this does nothing).
-
-    glibc returns freed memory to the kernel beyond twice the largest block that was freed, at first beyond 128 KiB.
-    The kernel clears each page that it gives anew: of the 1.4 ms that a result of 1 MB took, that was 1.0. The block
-    here is never touched, so it takes no memory itself.
-    """
-    bytes(_KEPT)

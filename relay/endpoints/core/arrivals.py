@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Callable
 from time import monotonic
 
-from relay.large_blocks import give_back_large_blocks
+from relay import freed_memory
 from relay.limits import Limits
 
 __all__ = ["STEP", "Arrival", "Arrivals"]
@@ -262,8 +262,22 @@ class _Hall:
 
 
 class _LargeHall(_Hall):
-    """The hall of large bodies."""
+    """That of large bodies, which says when they are a crowd."""
+
+    def __init__(self, arrivals: Arrivals) -> None:
+        super().__init__(arrivals)
+        self._is_crowd = False
 
     def enter(self, arrival: Arrival) -> None:
-        give_back_large_blocks()
         super().enter(arrival)
+        if len(self.members) == 1:
+            freed_memory.stop_growing()
+        elif not self._is_crowd and self._announced > freed_memory.CROWD:
+            self._is_crowd = True
+            freed_memory.crowd_came()
+
+    def leave(self, arrival: Arrival) -> None:
+        super().leave(arrival)
+        if self._is_crowd and not self.members:
+            self._is_crowd = False
+            freed_memory.crowd_left()
