@@ -9,6 +9,8 @@ import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from urllib.parse import urlsplit
 
+import msgspec
+
 from relay.app.doctor.advice import (
     CheckFailed,
     explain_command,
@@ -56,7 +58,7 @@ class Server:
         self._timeout = settings.timeout
         dialling = settings.dialling
         limits = dataclasses.replace(dialling.limits, connect=self._timeout, endpoint_wait=self._timeout)
-        self._dialling = dataclasses.replace(dialling, limits=limits)
+        self._dialling = msgspec.structs.replace(dialling, limits=limits)
         self._frame_log = FrameLog(settings.secrets)
         self._output = output
         self._found = found

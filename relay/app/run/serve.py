@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from relay.app.log.child_stderr import ChildStderr
 from relay.app.log.stderr import StderrSink, say
 from relay.app.run.child_target import ChildTarget
@@ -192,7 +194,7 @@ class _Serving:
 
     async def _listen(self, spec: ListenSpec) -> Listener:
         settings = self._settings
-        options = settings.listening if spec.is_tls else dataclasses.replace(settings.listening, tls=None)
+        options = settings.listening if spec.is_tls else msgspec.structs.replace(settings.listening, tls=None)
         if spec.kind == "http":
             listener = await listen_http(
                 spec.host,

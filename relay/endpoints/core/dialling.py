@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
+
+import msgspec
 
 from relay.limits import DEFAULT_LIMITS, Limits
 
@@ -31,21 +31,24 @@ class ServerLogin(Protocol):
         """Send a request with credentials, and once more after a 401; raise EndpointUnavailable without any."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DiallingOptions:
+class DiallingOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How to reach a server; a transport ignores the options that it does not know."""
 
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    headers: Mapping[str, str] = {}
     """Headers for every HTTP request, and for the handshake of a WebSocket."""
     transport: Transport = "auto"
     tls: ssl.SSLContext | None = None
     """The TLS context for the server; None trusts the system's authorities."""
-    login: ServerLogin | None = field(default=None, repr=False)
+    login: ServerLogin | None = None
     limits: Limits = DEFAULT_LIMITS
+
+    def __repr__(self) -> str:
+        """Show neither headers nor the login: they hold secrets."""
+        return f"DiallingOptions(transport={self.transport!r}, tls={self.tls!r}, limits={self.limits!r})"
 
     def for_many_clients(self) -> DiallingOptions:
         """Return the options of a connection that many clients share, with a higher limit on open requests."""
-        return dataclasses.replace(self, limits=self.limits.for_many_clients())
+        return msgspec.structs.replace(self, limits=self.limits.for_many_clients())
 
 
 DEFAULT_DIALLING = DiallingOptions()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from relay.endpoints.http.paths import DEFAULT_PATHS, HttpPaths
 from relay.limits import DEFAULT_LIMITS, Limits
@@ -15,8 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_LISTENING", "ListeningOptions"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListeningOptions:
+class ListeningOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How listeners admit clients, and where on a port they offer servers."""
 
     allowed_hosts: Sequence[str] = ()
