@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
+
+import msgspec
 
 from relay.app.specs import ListenSpec
 from relay.endpoints.combined.pool import Retry
@@ -23,37 +24,41 @@ Share = Literal["session", "shared", "request", "stateless"]
 """A server for each session, one for all, or one for each request; or one for all, to requests without a session."""
 
 
-@dataclass(frozen=True, slots=True)
-class PoolSettings:
+class _Settings(msgspec.Struct, frozen=True):
+    """A value whose text shows no field: commands, URLs and variables may hold secrets."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
+
+class PoolSettings(_Settings, frozen=True):
     """Several servers that stand in for one another: addresses, and commands as lists of words."""
 
-    targets: Sequence[str | Sequence[str]] = field(repr=False)
+    targets: Sequence[str | Sequence[str]]
     strategy: Strategy
     retry: Retry
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BridgeSettings:
+class BridgeSettings(_Settings, frozen=True, kw_only=True):
     """Own stdio to a URL."""
 
-    url: str = field(repr=False)
+    url: str
     dialling: DiallingOptions = DEFAULT_DIALLING
-    secrets: Sequence[str] = field(default=(), repr=False)
+    secrets: Sequence[str] = ()
     log_to: LogTo = "stderr"
     """Where the relay's own warnings go."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServeSettings:
+class ServeSettings(_Settings, frozen=True, kw_only=True):
     """A command, or an address, offered to clients of listeners."""
 
-    command: Sequence[str] = field(repr=False)
+    command: Sequence[str]
     """Empty if an address is served, or several servers."""
     name: str
     pool: PoolSettings | None = None
-    env: Mapping[str, str] = field(repr=False)
+    env: Mapping[str, str]
     """The child's whole environment."""
-    url: str | None = field(default=None, repr=False)
+    url: str | None = None
     dialling: DiallingOptions = DEFAULT_DIALLING
     """How to reach the server at the URL, or each of several servers."""
     share: Share | None = None
@@ -62,8 +67,8 @@ class ServeSettings:
     listen: Sequence[ListenSpec] = (ListenSpec("http"),)
     listening: ListeningOptions = DEFAULT_LISTENING
     """What all listeners have in common; the certificate is for those addresses that have TLS."""
-    secrets: Sequence[str] = field(default=(), repr=False)
-    warnings: Sequence[str] = field(default=(), repr=False)
+    secrets: Sequence[str] = ()
+    warnings: Sequence[str] = ()
     """Printed once the relay listens: what this configuration exposes."""
     log_to: LogTo = "stderr"
     """Where the relay's own warnings go, if own stdio is the only listener."""

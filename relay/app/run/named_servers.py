@@ -14,6 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from relay.app.config.entries import check_name, segment_of
 from relay.app.config.servers_source import ServersSource
 from relay.app.log.child_stderr import ChildStderr
@@ -217,7 +219,7 @@ class NamedServers:
         self._tasks.spawn(leave(), name=f"{served.server.name}: leave")
 
     async def _prepare(self, server: NamedServer) -> _Served:
-        settings = dataclasses.replace(self._settings, secrets=server.secrets)
+        settings = msgspec.structs.replace(self._settings, secrets=server.secrets)
         stderr = ChildStderr(server.name, self._sink, server.secrets)
         if server.url is None:
             await stderr.open()

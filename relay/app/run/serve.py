@@ -6,7 +6,6 @@ Each session is joined to a server of its own, or to its share of one (``--share
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 import os
 import time
@@ -114,7 +113,7 @@ def _pool_target(
 def _member(
     target: str | Sequence[str], settings: ServeSettings, stderr: ChildStderr
 ) -> ChildTarget | RemoteTarget | AddressTarget:
-    one = dataclasses.replace(
+    one = msgspec.structs.replace(
         settings,
         pool=None,
         url=target if isinstance(target, str) else None,
