@@ -1,10 +1,10 @@
-"""Decide how much freed memory the C library keeps for the next large frame, and when it gives all of it back.
+"""Decide how much freed memory the C library keeps for the next large frame, and when it returns all of it.
 
-glibc gives a freed block back at once if it is large, and takes it from the kernel again for the next frame. The
-kernel clears each page that it gives: of the 1.4 ms that a result of 1 MB took, that was 1.0. So some memory is kept.
+glibc returns a large block to the kernel when it is freed, and asks for it again for the next frame. The kernel clears
+each page that it gives, which took 1.0 of the 1.4 ms for a result of 1 MB. So the relay makes glibc keep some memory.
 
-Many large bodies that grow side by side are another matter. In memory that is kept they leave holes when they go: of
-12 strangers who held 16 MiB between them, 43 stayed. While there is such a crowd, each large block is the kernel's own.
+Many large bodies that grow side by side are different. In kept memory they leave holes: after 12 strangers who together
+held 16 MiB, 43 MiB stayed. While there is such a crowd, glibc takes each large block from the kernel separately.
 """
 
 from __future__ import annotations
@@ -16,37 +16,38 @@ from collections.abc import Callable
 __all__ = ["CROWD", "crowd_came", "crowd_left", "keep", "stop_growing"]
 
 CROWD = 16 * 2**20
-"""Bytes that two or more large bodies have announced together, beyond which they are a crowd."""
+"""Bytes; two or more large bodies that together announce more are a crowd."""
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
-_KEPT = 4 * 2**20  # bytes of a block that is kept; twice as many may be free at the end of the heap
-_KEPT_IN_CROWD = 512 * 1024  # two reads of a connection, which are freed at once, are not as much
+_KEPT = 4 * 2**20  # bytes of the largest kept block; twice as many may stay free at the end of the heap
+_KEPT_IN_CROWD = 512 * 1024  # bytes; more than two reads of a connection, which are freed at once
 
 _crowds = 0
 
 
 def keep() -> None:
-    """Keep what frames of up to 4 MiB took (glibc; elsewhere this does nothing).
+    """Keep the memory of frames of up to 4 MiB (with glibc; elsewhere this does nothing).
 
-    glibc then keeps blocks as large as the largest that it gave back. This one is never touched, so it takes no memory.
+    glibc keeps blocks up to the size of the largest one that it has returned. This block is never touched, so it takes
+    no memory.
     """
     bytes(_KEPT)
 
 
 def stop_growing() -> None:
-    """Keep no larger blocks than that, however large those are that come: by itself glibc goes up to 32 MiB."""
+    """Keep no blocks above that size; by itself glibc raises the size to that of each block, up to 32 MiB."""
     _keep_up_to(_KEPT if not _crowds else _KEPT_IN_CROWD)
 
 
 def crowd_came() -> None:
-    """Give each large block back as soon as it is freed, until ``crowd_left`` has been called as often."""
+    """Return each large block when it is freed, until ``crowd_left`` has been called as often."""
     global _crowds
     _crowds += 1
     stop_growing()
 
 
 def crowd_left() -> None:
-    """Give back what a crowd left, and keep memory again."""
+    """Return the memory of a crowd to the kernel, and keep memory again."""
     global _crowds
     _crowds -= 1
     stop_growing()
@@ -62,18 +63,18 @@ def _keep_up_to(size: int) -> None:
 
 
 class _Libc:
-    """What glibc lets one say of its memory."""
+    """The glibc functions that set and trim its memory."""
 
     def __init__(self, set_option: Callable[[int, int], int], give_back: Callable[[int], int]) -> None:
         self.set_option = set_option
         self.give_back = give_back
         self.size = 0
-        """Bytes of the largest block that is kept; 0 if nobody has said."""
+        """Bytes of the largest kept block; 0 until it is set."""
 
 
 @functools.cache
 def _libc() -> _Libc | None:
-    """Return the C library; None if it is another than glibc, which has nothing to be set. 3 ms, once."""
+    """Return glibc's functions, or None for another C library, which has no such options. It takes 3 ms, once."""
     if not sys.platform.startswith("linux"):
         return None
     import ctypes

@@ -262,7 +262,7 @@ class _Hall:
 
 
 class _LargeHall(_Hall):
-    """That of large bodies, which says when they are a crowd."""
+    """The hall of large bodies, which reports when they become a crowd."""
 
     def __init__(self, arrivals: Arrivals) -> None:
         super().__init__(arrivals)

@@ -135,7 +135,7 @@ class OwnStdio:
         def offer(frames: Sequence[Frame]) -> bool:
             self.last_used = monotonic()
             if not all(map(_is_sound, frames)) or not taker(frames):
-                return False  # they are received, and noted then
+                return False  # ``receive`` returns and records them
             self._open.note_asked(frames)
             return True
 
