@@ -1,4 +1,4 @@
-# Everything a fresh clone needs, with only Python >= 3.11 and make.
+# Build, check and test a fresh clone, with only Python >= 3.11 and make.
 # `make help` lists the targets; `make PYTHON=python3.12 VENV=.venv-3.12 test` uses another interpreter.
 
 PYTHON ?= python3
@@ -6,8 +6,8 @@ VENV ?= .venv
 NEWEST = .venv-newest
 ARGS =
 ONCE =
-# With RELAY_TESTS_EXEC=1 every program starts as users start it; most are forked otherwise (tests/warm_start).
-# Much of the time of a test is waiting: more of them at once than there are CPUs. 0 is none but pytest itself.
+# RELAY_TESTS_EXEC=1 starts every program as users do; otherwise most are forked (tests/warm_start).
+# Tests mostly wait, so run more workers than there are CPUs. 0 runs all tests in pytest's own process.
 WORKERS ?= 4
 
 BIN = $(VENV)/bin
@@ -17,21 +17,21 @@ all: check test
 help:
 	@echo 'make              check and test'
 	@echo 'make demo         start a relay before a small demo server, call it once, stay up; ONCE=1 ends after the call'
-	@echo 'make setup        virtual environment in $(VENV), the package and the tools in it'
-	@echo 'make check        ruff, mypy --strict, the floors of the house (import-linter)'
-	@echo 'make test         install the test peers, run pytest; ARGS="-k sse -x" is passed on; WORKERS=0 for --pdb'
+	@echo 'make setup        make a virtual environment in $(VENV) with the package and the tools'
+	@echo 'make check        ruff, mypy --strict, and the layers of imports (import-linter)'
+	@echo 'make test         install the test peers and run pytest; ARGS="-k sse -x" adds options; WORKERS=0 for --pdb'
 	@echo 'make conformance  the official conformance runner, direct and through the relay; ARGS="--era 2026-07-28"'
-	@echo 'make soak         every listener before every target, 10,000 calls a pair; prints the matrix'
+	@echo 'make soak         every listener with every target, 10,000 calls a pair; prints the matrix'
 	@echo 'make cover        pytest under coverage: 95 % of all, 100 % of frames/, mcp/ and routing/'
-	@echo 'make packages     sdist and wheel in dist/, installed by pip, pipx and uv, each in a place of its own, and used'
-	@echo 'make fuzz         the hypothesis tests with many examples'
+	@echo 'make packages     build sdist and wheel in dist/, install them with pip, pipx and uv, and run each'
+	@echo 'make fuzz         run the hypothesis tests with many examples'
 	@echo 'make bench        python -m bench $$(ARGS)'
-	@echo 'make newest-aiohttp  what rests on private details of aiohttp, with its newest version, pre-releases included'
-	@echo 'make schemas      write relay/schemas again, after an option has changed'
+	@echo 'make newest-aiohttp  test the use of aiohttp private details with its newest version, pre-releases included'
+	@echo 'make schemas      write relay/schemas again after an option has changed'
 	@echo 'make fix          let ruff repair and format'
 	@echo 'make clean        remove what the targets above made'
 
-# The package alone: what `make demo` needs.
+# Only the package, which `make demo` needs.
 $(VENV)/.package: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo 'mcp-relay needs Python 3.11 or newer; $(PYTHON) is not. Name one: make PYTHON=python3.12' >&2; exit 2; }

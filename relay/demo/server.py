@@ -1,8 +1,8 @@
-"""A small MCP server on stdin and stdout, written without an SDK: what `make demo` puts the relay in front of.
+"""A small MCP server on stdin and stdout, written without an SDK, which `make demo` runs behind the relay.
 
-It speaks the revisions 2024-11-05 to 2025-11-25 and has one of everything a bridge must carry: quick tools, progress
-before an answer, a question back to the client, a call that can be cancelled, a resource, a prompt, logging.
-One frame per line; every request is a task of its own, so a slow one stops no other.
+It speaks the revisions 2024-11-05 to 2025-11-25, and has one of everything that a bridge must forward: quick tools,
+progress, a request to the client, a call that can be cancelled, a resource, a prompt and logging. Each line is one
+frame. Each request runs in a task of its own, so a slow one delays no other.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 Json = dict[str, Any]
 
-REVISIONS = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")  # a client of none of them is offered the first
+REVISIONS = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")  # the first is offered to clients of no other
 LOG_LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 GREETING_URI = "demo://greeting"
 GREETING = "Hello from the demo server behind mcp-relay."
@@ -30,7 +30,7 @@ RESOURCE_NOT_FOUND = -32002
 
 
 class AnswerError(Exception):
-    """What a request that cannot be served gets for its answer."""
+    """The error that a request gets if the server cannot serve it."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
@@ -41,7 +41,7 @@ class AnswerError(Exception):
 
 
 class Session:
-    """The one client of this process: its running requests, our questions to it, what it declared."""
+    """The one client of this process: its running requests, our requests to it, and its capabilities."""
 
     def __init__(self, write: Callable[[bytes], None]) -> None:
         self._write = write
@@ -52,7 +52,7 @@ class Session:
         self.log_level = "warning"
 
     async def serve(self, read_line: Callable[[], Awaitable[bytes]]) -> None:
-        """Answer until stdin ends, then until what runs has finished or the grace is over."""
+        """Answer until stdin ends, then until the running requests finish or the grace is over."""
         async with asyncio.TaskGroup() as tasks:
             while line := await read_line():
                 if line.strip():
@@ -63,11 +63,11 @@ class Session:
                 request.cancel()
 
     def notify(self, method: str, params: Json) -> None:
-        """Tell the client something that needs no answer."""
+        """Send the client a notification."""
         self._send({"method": method, "params": params})
 
     def log(self, level: str, data: str) -> None:
-        """Send a log message, if the client wants to hear of this level."""
+        """Send a log message, if the client asked for this level."""
         if LOG_LEVELS.index(level) >= LOG_LEVELS.index(self.log_level):
             self.notify("notifications/message", {"level": level, "logger": "demo", "data": data})
 
@@ -104,7 +104,7 @@ class Session:
                 if not self._questions[question].done():
                     self._questions[question].set_result(message)
             case {"jsonrpc": "2.0", "result": _} | {"jsonrpc": "2.0", "error": _}:
-                pass  # an answer to nothing we asked, or no longer
+                pass  # an answer to no open request of ours
             case _:
                 self._send_error(None, INVALID_REQUEST, "not a JSON-RPC 2.0 message")
 
@@ -160,7 +160,7 @@ async def initialize(session: Session, params: Json) -> Json:
 
 
 async def ping(session: Session, params: Json) -> Json:
-    """Say that we are here."""
+    """Answer a ping."""
     return {}
 
 
@@ -170,7 +170,7 @@ async def list_tools(session: Session, params: Json) -> Json:
 
 
 async def call_tool(session: Session, params: Json) -> Json:
-    """Run one tool; what goes wrong inside it is a result with isError, for the model to read."""
+    """Run one tool; a failure inside it becomes a result with isError, for the model to read."""
     name = params.get("name")
     if not isinstance(name, str) or name not in TOOLS:
         raise AnswerError(INVALID_PARAMS, f"unknown tool: {name!r}; known: {', '.join(TOOLS)}")
@@ -214,7 +214,7 @@ async def get_prompt(session: Session, params: Json) -> Json:
 
 
 async def set_log_level(session: Session, params: Json) -> Json:
-    """Remember from which level on the client wants log messages."""
+    """Keep the lowest level of log messages that the client wants."""
     if params.get("level") not in LOG_LEVELS:
         raise AnswerError(INVALID_PARAMS, f"unknown level: {params.get('level')!r}; known: {', '.join(LOG_LEVELS)}")
     session.log_level = params["level"]
@@ -331,7 +331,7 @@ async def serve_stdio() -> None:
     try:
         await Session(_write_stdout).serve(lambda: loop.run_in_executor(None, sys.stdin.buffer.readline))
     except* BrokenPipeError:
-        os._exit(0)  # nobody is left to read; the interpreter's own flush of stdout would fail again
+        os._exit(0)  # no reader is left, and the interpreter's own flush of stdout would fail again
     except* asyncio.CancelledError:  # Ctrl-C
         os._exit(130)  # the reading thread cannot be interrupted, and the loop's end would wait for it
 

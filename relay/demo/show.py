@@ -39,7 +39,7 @@ INITIALIZE: Json = {
 
 
 class DemoFailed(Exception):
-    """Something did not work; the message is the one line to show."""
+    """The demo failed; the message is the one line to show."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -146,8 +146,8 @@ def send(process: Process, message: Json) -> None:
 async def running(
     command: list[str], *, stdin: int = DEVNULL, stdout: int | None = None, stderr: int | None = None
 ) -> AsyncIterator[Process]:
-    """Run a child process for the length of the block; end it politely, then not."""
-    # A group of its own: Ctrl-C in the terminal reaches us alone, and we end the children in order.
+    """Run a child process for the length of the block; end it with SIGTERM, then SIGKILL."""
+    # A group of its own: Ctrl-C in the terminal reaches only the demo, which ends the children in order.
     own_group: Json = {} if sys.platform == "win32" else {"process_group": 0}
     process = await asyncio.create_subprocess_exec(
         *command, stdin=stdin, stdout=stdout, stderr=stderr, limit=LONGEST_LINE, **own_group
@@ -183,7 +183,7 @@ async def echo_log(relay: Process) -> None:
 
 
 async def within(seconds: float, waiting: Awaitable[T], what: str) -> T:
-    """Await something for so long, then say in plain words what did not come."""
+    """Wait for a limited time; fail with a plain sentence that names what did not come."""
     try:
         return await asyncio.wait_for(waiting, seconds)
     except TimeoutError as exc:
