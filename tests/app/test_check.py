@@ -323,9 +323,9 @@ def answering() -> Iterator[str]:
     ("words", "status", "said"),
     [
         ((), 200, "HTTP 200: answered with content type 'text/html'; this is no MCP server; try "),
-        ((), 302, "HTTP 302: redirects are not followed; give the address it leads to"),
-        ((), 401, "HTTP 401 Unauthorized; it wants a token: API_ACCESS_TOKEN=…, or -H Authorization 'Bearer …'"),
-        (("-H", "Authorization", "Bearer x"), 401, "HTTP 401 Unauthorized; it does not accept this login"),
+        ((), 302, "HTTP 302: redirects are not followed; configure the final address"),
+        ((), 401, "HTTP 401 Unauthorized; the server requires a token: API_ACCESS_TOKEN=…, or -H Authorization "),
+        (("-H", "Authorization", "Bearer x"), 401, "HTTP 401 Unauthorized; the server does not accept this login"),
         ((), 403, "HTTP 403 Forbidden; access is refused"),
         ((), 404, "HTTP 404 Not Found; nothing for MCP at this path; try {origin}/mcp or {origin}/sse"),
         (("--transport", "sse"), 404, "/sse; without --transport it is found out what it speaks"),

@@ -206,4 +206,4 @@ async def test_mcp_relay_test_logs_in(way: str) -> None:
         assert (report["ok"], report["transport"], report["server"]["name"]) == (True, "Streamable HTTP", "h"), report
         refused = await warm_start.Process.start(*argv, stdout=asyncio.subprocess.PIPE, stderr=-1)
         out, err = await refused.communicate()
-        assert refused.returncode == 1 and b"it wants a token" in err, err
+        assert refused.returncode == 1 and b"the server requires a token" in err, err

@@ -63,7 +63,7 @@ async def test_a_dual_era_client_speaks_the_new_era(client: str, server: str, ur
             "many": [str(number) for number in range(50)],
         }
         assert seen["events"] in (2, ["ToolsListChanged"] * 2)
-    left_out = err.count("left out the tool 'invalid'")
+    left_out = err.count("dropped the tool 'invalid'")
     assert left_out >= len(LOOPS) if server == "py2" else left_out == 0
 
 

@@ -30,7 +30,7 @@ SEE_STDERR = "the end of its stderr is above"
 
 _STATUS = re.compile(r"\bHTTP (\d{3})\b")
 # The endpoint gives this advice without knowing what else was tried.
-_OWN_ADVICE = re.compile(r"[;:] it (wants a token|does not accept this login).*")
+_OWN_ADVICE = re.compile(r"[;:] the server (requires a token|does not accept this login).*")
 _WITH_TLS = ("https://", "wss://", "tls://")
 _MAYBE_CERTIFICATE = "it may demand a client certificate: --client-cert FILE; else look into its log"
 _HOST_AND_PORT = re.compile(r"(?:[\w.-]+|\[[0-9a-fA-F:.]+\]):\d+")
@@ -182,9 +182,11 @@ def _advice_for_status(status: int, url: str, *, has_token: bool) -> str:
     if status in (404, 405, 410):
         return f"nothing for MCP at this path; {_other_paths(url)}"
     if status == 401 and not has_token:
-        return "it wants a token: API_ACCESS_TOKEN=…, or -H Authorization 'Bearer …'"
+        return "the server requires a token: API_ACCESS_TOKEN=…, or -H Authorization 'Bearer …'"
     if status == 401:
-        return "it does not accept this login: check API_ACCESS_TOKEN, -H Authorization, --username or --client-id"
+        return (
+            "the server does not accept this login: check API_ACCESS_TOKEN, -H Authorization, --username or --client-id"
+        )
     if status == 403:
         return "access is refused: check the token's rights, and whether the server allows this host name"
     if status == 421:

@@ -1,7 +1,8 @@
-"""The connections to one server by HTTP, as aiohttp makes them.
+"""Connect to one server over HTTP with aiohttp.
 
-One origin, no redirects: credentials and session ids never go anywhere else. No read timeout: a stream may be silent
-for hours, and only the kernel can tell a silent server from a path that is gone. aiohttp's errors stop here.
+Requests go to one origin, and aiohttp follows no redirects, so credentials and session ids go nowhere else. There is no
+read timeout: a stream may be silent for hours, and only the kernel can tell a silent server from a dead path. This
+module translates aiohttp's errors.
 """
 
 from __future__ import annotations
@@ -36,25 +37,25 @@ from relay.errors import EndpointBroken, EndpointUnavailable
 __all__ = ["Dial", "Response", "keeping"]
 
 _LARGE_BODY = 256 * 1024
-# What a connection raises that was made and then failed; the second is no ClientError.
+# Errors of a connection that was made and then failed; HttpProcessingError is not a ClientError.
 _BROKEN = (aiohttp.ClientError, aiohttp.http_exceptions.HttpProcessingError, ConnectionError, TimeoutError)
-# What it raises if no connection was made.
+# Errors that mean that no connection was made.
 _UNREACHED = (
     aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientSSLError, aiohttp.ClientHttpProxyError,
 )  # fmt: skip
 
 
 Response = aiohttp.ClientResponse | PooledResponse
-"""An answer whose headers are here, from aiohttp's session or from the pool of kept connections."""
+"""An answer whose headers have arrived, from aiohttp's session or from the pool of kept connections."""
 
 
 class Dial(AnyDial):
-    """The connections to one MCP server by HTTP."""
+    """The connections to one MCP server over HTTP, made by aiohttp."""
 
     def __init__(self, url: str, options: DiallingOptions = DEFAULT_DIALLING) -> None:
-        """Speak to ``url`` as ``options`` say, through the proxy that the environment names for it.
+        """Connect to ``url`` with ``options``, through the proxy that the environment names for ``url``.
 
-        Raises ConfigError if ``url`` is not an http(s) URL, or if the environment names no proxy that can be one.
+        Raises ConfigError if ``url`` is not an http(s) URL, or if the environment's proxy is invalid.
         """
         address, self._headers = parse_url(url, options.headers)
         self.proxy = proxy_for(address)
@@ -71,7 +72,7 @@ class Dial(AnyDial):
         self.cookies = self.new_jar()
 
     def new_jar(self) -> CookieJar:
-        """Return a jar for this server's cookies: one that hands on the requests of many clients has one for each."""
+        """Return a new jar for this server's cookies. A relay that forwards for many clients needs one per client."""
         own = next((value for name, value in self._headers.items() if name.lower() == "cookie"), "")
         return CookieJar(self.url.raw_host or "", is_secure=self.url.scheme == "https", own=own)
 
@@ -88,14 +89,14 @@ class Dial(AnyDial):
             is_tls = "https" in (self.url.scheme, self.proxy and self.proxy.url.scheme)
             self._session = aiohttp.ClientSession(
                 connector=new_connector(self._ssl, is_tls=is_tls, hint=self._hint),
-                # aiohttp puts a session's headers into CONNECT, too: a proxy must not see what is for the server.
+                # aiohttp adds a session's headers to CONNECT, too, and a proxy must not see the server's headers.
                 headers=self._all_headers if self.proxy is None else None,
-                auto_decompress=False,  # nothing but what was asked for is read here: see content_coding
-                cookie_jar=aiohttp.DummyCookieJar(),  # which quotes values, and keeps none of an address
+                auto_decompress=False,  # content_coding decodes answers, within bounds
+                cookie_jar=aiohttp.DummyCookieJar(),  # aiohttp's own jar quotes values, and ignores IP addresses
                 timeout=aiohttp.ClientTimeout(
                     total=None,
                     sock_connect=self.limits.connect,
-                    connect=None if self.proxy is None else self.limits.connect,  # its answer to CONNECT, too
+                    connect=None if self.proxy is None else self.limits.connect,  # bounds the CONNECT, too
                 ),
                 max_line_size=65536,
                 max_field_size=65536,
@@ -111,7 +112,7 @@ class Dial(AnyDial):
         body: bytes | aiohttp.Payload | None,
         jar: CookieJar | None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Send one request and yield its answer once its headers are here; see ``AnyDial``."""
+        """Send one request and yield its answer once the headers have arrived; see ``AnyDial``."""
         has_answer = False
         through: dict[str, Any] = {}
         if self.proxy is not None:
@@ -126,7 +127,7 @@ class Dial(AnyDial):
                 data=_in_pieces(body),
                 headers=headers,
                 allow_redirects=False,
-                # The jar is the inner one: a login may send twice, and a refusal may set what its second try needs.
+                # The jar is the inner middleware: a login may retry, and a refusal may set a cookie for the retry.
                 middlewares=(keeping(jar),) if self._login is None else (self._login, keeping(jar)),
                 **through,
             ) as response:
@@ -142,10 +143,10 @@ class Dial(AnyDial):
         except ValueError as exc:
             if has_answer:
                 raise
-            raise EndpointUnavailable(f"{self.name}: a header cannot be sent: {exc}") from exc
+            raise EndpointUnavailable(f"{self.name}: invalid header: {exc}") from exc
 
     async def pieces(self, response: Response) -> AsyncIterator[bytes]:
-        """Yield an answer's body as it comes, as it was sent. Raises EndpointBroken if the connection breaks."""
+        """Yield an answer's body, still encoded, as it arrives. Raises EndpointBroken if the connection breaks."""
         try:
             async for chunk in response.content.iter_any():
                 yield chunk
@@ -153,10 +154,9 @@ class Dial(AnyDial):
             raise EndpointBroken(f"{self.name}: {describe_failure(exc)}") from exc
 
     def pool(self, tasks: TaskScope) -> ConnectionPool | None:
-        """Return the pool of kept connections to this server, if it may be used.
+        """Return the pool of kept connections to this server, or None if only aiohttp's session may be used.
 
-        Not with TLS or through a proxy, and not with a login that is more than a header: aiohttp's session knows all
-        three.
+        TLS, a proxy, and a login that is more than a header need aiohttp's session.
         """
         if self._login is not None or self.proxy is not None or not self._may_pool:
             return None
@@ -165,13 +165,13 @@ class Dial(AnyDial):
         return None if self._session is None else self._pool
 
     def moved(self) -> None:
-        """Let the pool, too, ask at the address that the server has named."""
+        """Move the pool to the address that the server redirected to, too."""
         if self._pool is not None:
             self._pool.move(self.where(self.url))
 
     @property
     def may_resend(self) -> bool:
-        """Whether a request may go out again after a 401: its body must be there still."""
+        """Whether a login may retry a request after a 401, so that the body must be kept."""
         return self._login is not None
 
     def _all_secrets(self) -> list[str]:
@@ -188,7 +188,7 @@ class Dial(AnyDial):
 
 
 def keeping(jar: CookieJar) -> aiohttp.ClientMiddlewareType:
-    """Return what gives each request the cookies of ``jar``, and keeps there those of its answer."""
+    """Return a middleware that sends the cookies of ``jar``, and keeps the answer's cookies there."""
 
     async def keep(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
         path = request.url.raw_path
@@ -203,13 +203,13 @@ def keeping(jar: CookieJar) -> aiohttp.ClientMiddlewareType:
 
 
 def _in_pieces(body: bytes | aiohttp.Payload | None) -> bytes | io.BytesIO | aiohttp.Payload | None:
-    """Let aiohttp write a large body piece by piece: in one go it would hold up the loop, as it warns."""
+    """Let aiohttp write a large body piece by piece: as aiohttp warns, one large write would block the loop."""
     return io.BytesIO(body) if isinstance(body, bytes) and len(body) > _LARGE_BODY else body
 
 
 @contextlib.contextmanager
 def _watched(response: aiohttp.ClientResponse) -> Iterator[None]:
-    """See that a body ends when its connection does."""
+    """End a body together with its connection."""
     protocol = response.connection.protocol if response.connection is not None else None
     closed = protocol.closed if protocol is not None else None
     if closed is None:  # the body is complete already
@@ -229,6 +229,6 @@ def _watched(response: aiohttp.ClientResponse) -> Iterator[None]:
 
 
 def _look_at(closed: asyncio.Future[None]) -> None:
-    """Look at how a connection ended: asyncio logs a failure at which nobody has looked."""
+    """Retrieve the failure of a closed connection: asyncio logs failures that were never retrieved."""
     if not closed.cancelled():
         closed.exception()

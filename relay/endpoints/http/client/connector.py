@@ -1,4 +1,4 @@
-"""What opens aiohttp's connections to servers: addresses, sockets and TLS as the relay wants them."""
+"""Open aiohttp's connections to servers with the relay's own address resolution, sockets and TLS."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LOOPBACK = (("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6))
 
 
 class Resolver(AbstractResolver):
-    """Knows that localhost is both loopback addresses (RFC 6761), whatever the hosts file says; asks for the rest."""
+    """Resolve localhost to both loopback addresses (RFC 6761), whatever the hosts file says; look up other names."""
 
     def __init__(self) -> None:
         self._default = DefaultResolver()
@@ -39,19 +39,19 @@ class Resolver(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """Let go of whoever is asked."""
+        """Close the default resolver."""
         await self._default.close()
 
 
 def new_connector(
     ssl_context: ssl.SSLContext | None, *, is_tls: bool, hint: ServerHint | None = None
 ) -> aiohttp.TCPConnector:
-    """Make what opens the connections of a session of aiohttp's; every session that the relay dials with has one."""
+    """Make the connector of an aiohttp session. Every session that the relay dials with has its own."""
     options: dict[str, Any] = {
         "limit": 0,
         "resolver": Resolver(),
         "socket_factory": open_socket,
-        # Our own, made when it is needed: the program leaves aiohttp's without certificates (quick_start).
+        # A context of ours, made on first use: quick_start leaves aiohttp's default context without certificates.
         "ssl": (ssl_context or default_context()) if is_tls else True,
     }
     if not aiohttp_private.has("client"):

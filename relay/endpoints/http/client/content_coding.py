@@ -1,6 +1,6 @@
-"""Read an answer in a Content-Encoding that nobody asked for: gzip and deflate are read, any other is named.
+"""Decode an answer whose Content-Encoding the relay did not request: read gzip and deflate, reject any other.
 
-Bounded: whatever a piece unpacks to comes in steps, so that a bomb ends where its reader's limit is.
+Memory is bounded: each piece unpacks in steps, so a decompression bomb stops at the reader's limit.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["CONTENT_ENCODING", "coding_of", "decode", "describe_coding", "is_rea
 CONTENT_ENCODING = "Content-Encoding"
 
 _STEP = 64 * 1024
-_STEPS_AT_ONCE = 16  # 1 MiB takes some 4 ms; then others have their turn
+_STEPS_AT_ONCE = 16  # 1 MiB takes some 4 ms; then the loop runs other tasks
 _GZIP = 16 + zlib.MAX_WBITS
 _READABLE = ("gzip", "x-gzip", "deflate")
 
@@ -28,24 +28,24 @@ class _Headers(Protocol):
 
 
 def coding_of(headers: _Headers) -> str:
-    """Return the coding of a body; "" if it is as it is."""
+    """Return the coding of a body; "" if the body is not encoded."""
     value = headers.get(CONTENT_ENCODING)
     return "" if value is None or (coding := value.strip().lower()) == "identity" else coding
 
 
 def is_readable(coding: str) -> bool:
-    """Tell whether a body in this coding can be read."""
+    """Tell whether the relay can decode this coding."""
     return not coding or coding in _READABLE
 
 
 def describe_coding(coding: str) -> str:
-    """Say what a coding is that cannot be read."""
+    """Return an error message that names an unsupported coding."""
     shown = "".join(c for c in coding if c.isprintable())[:40]
-    return f"the answer has Content-Encoding: {shown}, which was not asked for and cannot be read here"
+    return f"the answer has Content-Encoding: {shown}, which the relay did not request and cannot decode"
 
 
 async def decode(pieces: AsyncIterator[bytes], coding: str, name: str) -> AsyncIterator[bytes]:
-    """Yield what ``pieces`` of a body stand for. Raises EndpointBroken if they are not in that coding."""
+    """Yield the decoded bytes of ``pieces`` of a body. Raises EndpointBroken if they are not in that coding."""
     unpacking = _Unpacking(coding) if is_readable(coding) else None
     steps = 0
     try:
@@ -58,25 +58,25 @@ async def decode(pieces: AsyncIterator[bytes], coding: str, name: str) -> AsyncI
                 if steps % _STEPS_AT_ONCE == 0:
                     await asyncio.sleep(0)
     except zlib.error:
-        raise EndpointBroken(f"{name}: the answer is not the {coding} that it says it is") from None
+        raise EndpointBroken(f"{name}: the answer is not valid {coding}") from None
     if unpacking is not None and not unpacking.is_whole:
-        raise EndpointBroken(f"{name}: the answer's {coding} ends too early")
+        raise EndpointBroken(f"{name}: the answer's {coding} data ends too early")
 
 
 class _Unpacking:
-    """One body on its way out of gzip or deflate."""
+    """The decoder of one gzip or deflate body."""
 
     def __init__(self, coding: str) -> None:
         self._is_gzip = coding != "deflate"
         self._member = zlib.decompressobj(_GZIP) if self._is_gzip else None
         self.is_whole = True
-        """Whether it may end here; so may one of no bytes at all."""
+        """Whether the body may end here; an empty body may, too."""
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         if not data:
             return
         if self._member is None:
-            # RFC 9110 wants zlib's format; some servers send the bare deflate in it.
+            # RFC 9110 requires zlib's format; some servers send raw deflate.
             self._member = zlib.decompressobj(zlib.MAX_WBITS if data[0] & 0x0F == 8 else -zlib.MAX_WBITS)
         while True:
             part = self._member.decompress(data, _STEP)
@@ -88,6 +88,6 @@ class _Unpacking:
                 data = self._member.unused_data
                 if not data or not self._is_gzip:
                     return
-                self._member = zlib.decompressobj(_GZIP)  # of several, which RFC 1952 allows
+                self._member = zlib.decompressobj(_GZIP)  # RFC 1952 allows several members
             elif not data and len(part) < _STEP:
                 return

@@ -1,7 +1,7 @@
-"""Cookies of one server, as RFC 6265 has them: what it sets is sent back to it byte for byte.
+"""Keep one server's cookies as RFC 6265 requires, and send them back byte for byte.
 
-A jar is for one origin and one client: a load balancer keeps a session on one server by its cookie, and two clients
-that shared one would share that server's session. Pure: the clock is given.
+A jar is for one origin and one client. A load balancer uses a cookie to keep a session on one server, so two clients
+with one jar would share that server's session. The jar does no I/O, and the caller passes the clock.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from collections.abc import Callable, Sequence
 
 __all__ = ["CookieJar", "SessionJars"]
 
-_MAX_COOKIES = 50  # RFC 6265, 6.1: at least as many for each domain
-_MAX_COOKIE = 4096  # bytes of a name and its value: at least as many, too
-_MAX_HEADER = 16 * 1024  # bytes of all that is sent; more than servers take
+_MAX_COOKIES = 50  # RFC 6265, 6.1: at least 50 per domain
+_MAX_COOKIE = 4096  # bytes of a name and its value; RFC 6265, 6.1: at least 4096
+_MAX_HEADER = 16 * 1024  # bytes of the whole header; more than servers accept
 _MAX_ATTRIBUTE = 1024
 _MAX_JARS = 16 * 1024 * 1024  # bytes of the jars of all sessions: some 50,000 with one sticky cookie each
 _LONGEST_AGE = 10**10
-_JAR_OVERHEAD = 1024  # bytes that a jar takes beside its cookies
+_JAR_OVERHEAD = 1024  # bytes that a jar takes in addition to its cookies
 
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-_UNSENDABLE = re.compile(r"[\ud800-\udfff]")  # bytes that are not UTF-8: aiohttp could not write them as they were
+_UNSENDABLE = re.compile(r"[\ud800-\udfff]")  # bytes that are not UTF-8: aiohttp cannot write them unchanged
 _BLANKS = " \t"
 _MAX_AGE = re.compile(r"-?[0-9]+")
 _IPV4 = re.compile(r"[0-9]+(\.[0-9]+){3}")
@@ -44,7 +44,7 @@ class _Cookie:
     is_secure: bool
     expires: float | None
     number: int = 0
-    """Of its creation: of two with paths of one length, the older goes first."""
+    """The order of creation: among cookies with paths of equal length, the older one goes first."""
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -56,19 +56,19 @@ class _Cookie:
 
 
 class CookieJar:
-    """What one server has set for one client."""
+    """The cookies that one server has set for one client."""
 
     def __init__(self, host: str, *, is_secure: bool, own: str = "", clock: Callable[[], float] = time.time) -> None:
-        """Keep cookies of ``host``; ``own`` is the operator's Cookie header, sent with every request before them."""
+        """Keep cookies of ``host``. ``own`` is the operator's Cookie header, which precedes them in every request."""
         self._host = host.lower().strip("[]")
         self._is_secure = is_secure
         self._own = own
         self._clock = clock
         self.kept: dict[tuple[str, str, str], _Cookie] = {}
-        """The cookies; some of them may be over."""
+        """The cookies; some of them may have expired."""
         self._created = 0
         self._made: dict[str, tuple[str, float]] = {}
-        """The header for each path, and until when it stays the same."""
+        """The cached header for each path, and the time until which the header is valid."""
 
     @property
     def size(self) -> int:
@@ -77,20 +77,20 @@ class CookieJar:
 
     @property
     def secrets(self) -> list[str]:
-        """The values, which no error may show."""
+        """The cookie values, which no error may show."""
         return [cookie.value for cookie in self.kept.values()]
 
     # RFC 6265, 5.2 and 5.3: what a server sets.
 
     def take(self, lines: Sequence[str], path: str) -> None:
-        """Keep what the Set-Cookie headers of an answer set; ``path`` is that of its request."""
+        """Keep the cookies of an answer's Set-Cookie headers; ``path`` is the path of the request."""
         for line in lines:
             self._take(line, path.partition("?")[0])
         self._made.clear()
         self._drop_surplus()
 
     def update(self, other: CookieJar) -> None:
-        """Keep what another jar of the same server and client has."""
+        """Keep the cookies of another jar for the same server and client."""
         for cookie in other.kept.values():
             self._keep(dataclasses.replace(cookie))
         self._made.clear()
@@ -122,14 +122,14 @@ class CookieJar:
         self.kept[cookie.key] = cookie
 
     def _is_of(self, domain: str) -> bool:
-        """Tell whether the host is in a domain (RFC 6265, 5.1.3): an address is in none but itself."""
+        """Tell whether the host is in a domain (RFC 6265, 5.1.3). An IP address matches only itself."""
         if domain == self._host:
             return True
         is_address = ":" in self._host or _IPV4.fullmatch(self._host) is not None
         return not is_address and self._host.endswith("." + domain)
 
     def _end_of(self, attributes: dict[str, str]) -> float | None:
-        """Return when a cookie ends; None: with the session. Max-Age counts before Expires."""
+        """Return when a cookie expires; None means at the end of the session. Max-Age takes precedence over Expires."""
         age = attributes.get("max-age", "")
         if _MAX_AGE.fullmatch(age):
             seconds = min(int(age), _LONGEST_AGE)
@@ -137,7 +137,7 @@ class CookieJar:
         return _parse_date(attributes["expires"]) if "expires" in attributes else None
 
     def _drop_surplus(self) -> None:
-        """Keep within the bounds: what is over goes first, then what was set the longest ago."""
+        """Enforce the bounds: drop the expired cookies first, then the oldest ones."""
         now = self._clock()
         for key in [key for key, one in self.kept.items() if one.expires is not None and one.expires <= now]:
             del self.kept[key]
@@ -147,7 +147,7 @@ class CookieJar:
     # RFC 6265, 5.4: what is sent.
 
     def header(self, path: str) -> str:
-        """Return the Cookie header of a request for ``path``, with the operator's own; "" if there is none."""
+        """Return the Cookie header of a request for ``path``, including the operator's; "" if there are no cookies."""
         if not self.kept:
             return self._own
         now = self._clock()
@@ -171,17 +171,17 @@ class CookieJar:
 
 
 class SessionJars:
-    """A jar for each ``Mcp-Session-Id`` of one server; that of a session long unused is dropped if they grow large."""
+    """One jar per ``Mcp-Session-Id`` of one server. If all jars grow too large, the least recently used one goes."""
 
     def __init__(self, make: Callable[[], CookieJar]) -> None:
-        """Make jars with ``make``."""
+        """Create new jars with ``make``."""
         self._make = make
         self.kept: OrderedDict[str, CookieJar] = OrderedDict()
         self._sizes: dict[str, int] = {}
         self._size = 0
 
     def find(self, session_id: str | None) -> CookieJar:
-        """Return the jar of a session; an empty one, which nobody else has, if it has none."""
+        """Return the jar of a session, or a new empty jar if the session has none."""
         jar = self.kept.get(session_id) if session_id is not None and self.kept else None
         if jar is None:
             return self._make()
@@ -190,9 +190,10 @@ class SessionJars:
         return jar
 
     def keep(self, session_id: str, jar: CookieJar, *, is_known: bool) -> None:
-        """Keep what the answer to a request of a session has set.
+        """Keep the cookies that an answer has set in a session.
 
-        A session that the server has not taken for its own (``is_known``) gets no jar: anyone could fill ours.
+        Only a session that the server has confirmed (``is_known``) gets a jar. Otherwise anyone could fill the jars
+        with invented sessions.
         """
         kept = self.kept.get(session_id)
         if kept is None:
@@ -214,7 +215,7 @@ class SessionJars:
 
 
 def _attributes(parts: Sequence[str]) -> dict[str, str]:
-    """Return the attributes of a Set-Cookie header, the last of each name; the names in lower case."""
+    """Return the attributes of a Set-Cookie header by lower-case name; the last attribute of a name wins."""
     found = {}
     for part in parts:
         name, _, value = part.partition("=")
@@ -229,14 +230,14 @@ def _default_path(request_path: str) -> str:
 
 
 def _is_path_in(path: str, of_cookie: str) -> bool:
-    """Tell whether a request's path is in that of a cookie (RFC 6265, 5.1.4)."""
+    """Tell whether a request's path is within a cookie's path (RFC 6265, 5.1.4)."""
     if not path.startswith(of_cookie):
         return False
     return path == of_cookie or of_cookie.endswith("/") or path[len(of_cookie)] == "/"
 
 
 def _parse_date(text: str) -> float | None:
-    """Read a date as loosely as RFC 6265, 5.1.1 wants it; None if it is none: the attribute is ignored then."""
+    """Read a date as loosely as RFC 6265, 5.1.1 requires; return None if the text is no date."""
     clock: tuple[int, ...] | None = None
     day = month = year = None
     for part in _DATE_PARTS.findall(text[:128]):

@@ -1,7 +1,7 @@
-"""What the HTTP clients need of connections to one server, whoever makes them: requests, and what answers mean.
+"""Define how the HTTP clients send requests to one server and read the answers, whichever library connects.
 
-``aiohttp_dial`` makes them with aiohttp, ``httpx_dial`` with a caller's own ``httpx.AsyncClient``. MCP's rules are in
-neither: they are in ``streamable`` and ``sse``, once.
+``aiohttp_dial`` connects with aiohttp, ``httpx_dial`` with a caller's own ``httpx.AsyncClient``. Neither knows the
+rules of MCP: those are in ``streamable`` and ``sse``, once.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ __all__ = ["AnyDial", "Headers", "Response", "secrets_in"]
 
 logger = logging.getLogger("relay")
 
-_SHOWN_ERROR = 500  # characters of an error page that are passed on
+_SHOWN_ERROR = 500  # characters of an error page that the relay forwards
 _MOVED = (307, 308)
 _GONE = (404, 405, 410)
-_MAX_MOVES = 64  # addresses: that of the server, and of the sessions of HTTP+SSE
+_MAX_MOVES = 64  # addresses: the server's own, and those of HTTP+SSE sessions
 
 
 class Headers(Protocol):
-    """Headers of an answer, whatever their case."""
+    """The headers of an answer, looked up without regard to case."""
 
     def get(self, name: str, /) -> str | None:
-        """Return one header; None if it is not there."""
+        """Return one header, or None if it is missing."""
 
 
 class Response(Protocol):
-    """An answer whose headers are here; its body is read through the dial that it came from."""
+    """An answer whose headers have arrived; read its body through the dial that returned the answer."""
 
     @property
     def status(self) -> int:
@@ -61,41 +61,41 @@ class Response(Protocol):
 
 
 class AnyDial:
-    """The way to one MCP server by HTTP."""
+    """The connections to one MCP server over HTTP."""
 
     has_login = False
-    """Whether requests go with credentials: who is refused has others to find, not some."""
+    """Whether requests carry credentials, so that a 401 means wrong credentials rather than missing ones."""
 
     def __init__(self, url: URL, limits: Limits, secrets: list[str]) -> None:
-        """Speak to ``url``; no error shows any of ``secrets``."""
+        """Connect to ``url``; no error message shows any of ``secrets``."""
         self.url = url
         self.limits = limits
         self.name = shown_address(str(url))
         self.hub = Hub()
-        """Hears of the requests that are handed on through this dial; no pipe carries them."""
+        """Tells observers of the requests that this dial forwards, because no pipe carries those requests."""
         self._secrets = secrets
         self._moves: dict[URL, URL] = {}
-        """Where the server has sent us from each address."""
+        """The address to which the server has redirected each address."""
         self.is_settled = False
-        """Whether the last POST was answered where it was sent: the next will hardly have to be sent elsewhere."""
+        """Whether the server answered the last POST without a redirect, so that it will hardly redirect the next."""
 
-    # For subclasses to say.
+    # For subclasses to define.
 
     def exchange(
         self, method: str, url: URL, headers: Mapping[str, str], body: Any, jar: CookieJar | None
     ) -> AbstractAsyncContextManager[Any]:
-        """Send one request and yield its answer once its headers are here.
+        """Send one request and yield its answer once the headers have arrived.
 
-        Raises EndpointUnavailable if no connection was made, EndpointBroken if it failed after that.
+        Raises EndpointUnavailable if no connection was made, and EndpointBroken if the connection failed later.
         """
         raise NotImplementedError
 
     def pieces(self, response: Any) -> AsyncIterator[bytes]:
-        """Yield an answer's body as it comes, as it was sent. Raises EndpointBroken if the connection breaks."""
+        """Yield an answer's body, still encoded, as it arrives. Raises EndpointBroken if the connection breaks."""
         raise NotImplementedError
 
     def moved(self) -> None:
-        """Take note that POSTs go to another address from now on."""
+        """Adapt to a redirect: POSTs go to another address from now on."""
 
     # Requests.
 
@@ -110,11 +110,13 @@ class AnyDial:
         jar: CookieJar | None = None,
         may_follow: bool = True,
     ) -> AsyncIterator[Any]:
-        """Send one request and yield its answer once its headers are here; cookies are those of ``jar``, or ours.
+        """Send one request with the cookies of ``jar``, or the dial's own, and yield its answer after the headers.
 
-        A POST that is redirected with 307 or 308, which says that it was not executed, within the origin goes there,
-        once, if its body is still here; so do all that follow. Raises EndpointUnavailable if no connection was made,
-        EndpointBroken if it failed after that, here or while the caller reads.
+        A 307 or 308 means that the server did not execute the POST. The relay follows such a redirect once, within the
+        origin, if the body can be sent again. Later POSTs go to the new address at once.
+
+        Raises EndpointUnavailable if no connection was made, and EndpointBroken if the connection failed later, here or
+        while the caller reads.
         """
         asked = self.url if url is None else url
         sent_to = self.where(asked)
@@ -132,13 +134,13 @@ class AnyDial:
             yield response
 
     def where(self, url: URL) -> URL:
-        """Return where a request for ``url`` goes: there, or where the server has sent us."""
+        """Return the address of requests for ``url``: the address that the server redirected to, or ``url``."""
         return self._moves.get(url, url) if self._moves else url
 
     def learn_move(self, response: Response, asked: URL, sent_to: URL) -> bool:
-        """Remember where a redirected POST leads; return whether it is to be sent there.
+        """Remember the target of a redirected POST; return whether to send the POST there.
 
-        To another origin nothing goes: neither headers nor bodies are for it.
+        The relay sends nothing to another origin: headers and bodies are for this server only.
         """
         location = response.headers.get("Location") if response.status in _MOVED else None
         if location is None:
@@ -150,7 +152,7 @@ class AnyDial:
         except ValueError:
             return False
         if self.where(asked) != target:
-            logger.info("%s: HTTP %d: it is at %s", self.name, response.status, shown_address(str(target)))
+            logger.info("%s: HTTP %d: redirected to %s", self.name, response.status, shown_address(str(target)))
             if len(self._moves) >= _MAX_MOVES:
                 self._moves.clear()
             self._moves[asked] = target
@@ -158,24 +160,24 @@ class AnyDial:
         return True
 
     def _forget_move(self, response: Response, asked: URL) -> None:
-        """Ask at the old address again if there is nothing at the new one (any more)."""
+        """Return to the old address if the new one has nothing, or no longer has it."""
         if self._moves and response.status in _GONE and self._moves.pop(asked, None) is not None:
             self.moved()
 
     def chunks(self, response: Any) -> AsyncIterator[bytes]:
-        """Yield an answer's body as it comes, out of its coding. Raises EndpointBroken if it breaks in the middle."""
+        """Yield an answer's decoded body as it arrives. Raises EndpointBroken if the body breaks off."""
         coding = self.coding_of(response)
         pieces = self.pieces(response)
         return decode(pieces, coding, self.name) if coding else pieces
 
     def coding_of(self, response: Any) -> str:
-        """Return the coding that an answer's pieces are in."""
+        """Return the content coding of the pieces of an answer; "" if they are not encoded."""
         return coding_of(response.headers)
 
     async def events(self, response: Any) -> AsyncIterator[list[SseEvent]]:
-        """Yield an answer's events as they come, those that came together at once. Raises EndpointBroken.
+        """Yield an answer's events as they arrive, grouped by the read that completed them. Raises EndpointBroken.
 
-        One of more than ``max_frame_bytes`` is ``Oversized``.
+        The data of an event is ``Oversized`` if it exceeds ``max_frame_bytes``.
         """
         decoder = SseDecoder(self.limits.max_frame_bytes)
         async for piece in self.chunks(response):
@@ -183,31 +185,31 @@ class AnyDial:
                 yield events
 
     def pool(self, tasks: TaskScope) -> ConnectionPool | None:
-        """Return the pool of kept connections to this server, if there is one and it may be used."""
+        """Return the pool of kept connections to this server, or None if none may be used."""
         return None
 
     async def aclose(self) -> None:
-        """Close every connection that is the dial's own."""
+        """Close every connection that the dial owns."""
 
     # What answers mean.
 
     async def read_body(self, response: Any) -> bytes:
-        """Read an answer's body. Raises FrameTooLarge beyond ``max_frame_bytes``, EndpointBroken."""
+        """Read an answer's body. Raises FrameTooLarge beyond ``max_frame_bytes``, and EndpointBroken."""
         limit = self.limits.max_frame_bytes
-        body = io.BytesIO()  # whose value is no copy: pieces that are joined take the memory of the body twice
+        body = io.BytesIO()  # getvalue() does not copy; joining pieces takes the memory of the body twice
         size = 0
         async for piece in self.chunks(response):
             size += len(piece)
             if size > limit:
-                raise FrameTooLarge(f"{self.name}: an answer of more than {limit} bytes; see --max-frame-bytes")
+                raise FrameTooLarge(f"{self.name}: the answer is longer than {limit} bytes; see --max-frame-bytes")
             body.write(piece)
         return body.getvalue()
 
     async def read_error_body(self, response: Any) -> bytes:
-        """Read the first ``max_error_body`` bytes of an error page, or what of it comes in ``error_body_wait`` seconds.
+        """Read the start of an error page, for ``error_body_wait`` seconds and ``max_error_body`` bytes at most.
 
-        Without a length it ends with its connection, which a server may keep open; its status has been said already.
-        See ``describe_error_body``.
+        A page without a length ends with its connection, which the server may keep open. The status is enough for an
+        error, so the client does not wait longer. See ``describe_error_body``.
         """
         data = b""
         if not is_readable(self.coding_of(response)):
@@ -221,11 +223,11 @@ class AnyDial:
         return page_of(response, data[: self.limits.max_error_body], self._address_of(response))
 
     def _address_of(self, response: Any) -> URL:
-        """Return what an answer is the answer of, from which its references are seen."""
+        """Return the URL of an answer, against which its relative references resolve."""
         return URL(str(response.url), encoded=True)
 
     def describe_error_body(self, body: bytes) -> str:
-        """Return what an error page and its head say, without the secrets of ours that it may repeat."""
+        """Describe an error page and its headers, and mask the relay's secrets that the page may repeat."""
         text = describe_page(body)
         for secret in self._all_secrets():
             text = text.replace(secret, "***")
@@ -236,5 +238,5 @@ class AnyDial:
 
 
 def secrets_in(headers: Mapping[str, str]) -> list[str]:
-    """Return the values of our headers, and what follows the scheme in them: the longer first."""
+    """Return the values of the relay's headers and the part after their scheme, the longest first."""
     return maskable(part for value in headers.values() for part in (value, value.partition(" ")[2]))

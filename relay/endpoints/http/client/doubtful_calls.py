@@ -1,8 +1,8 @@
-"""Calls whose answer may never come: their stream was resumed, or their session is lost.
+"""Watch doubtful calls, whose answer may never arrive: their stream was resumed, or their session is lost.
 
-A call may be silent for hours where all is well, and the kernel sees only the path to the next proxy. So the relay asks
-the server, with MCP's own ``ping``, whether it still knows the session of a doubtful call, and gives the call an error
-if it does not. A call whose stream has not broken is never doubted.
+A healthy call may be silent for hours, and the kernel sees only the path to the next proxy. So the relay sends MCP's
+``ping`` in the session of a doubtful call. If the server does not accept the ping, the relay answers the call with an
+error. The relay never doubts a call whose stream has not broken.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ __all__ = ["DoubtfulCalls"]
 
 
 class DoubtfulCalls:
-    """The watches of one client's doubtful calls."""
+    """The watches over one client's doubtful calls."""
 
     def __init__(
         self, dial: AnyDial, tasks: TaskScope, headers: Callable[[object], Mapping[str, str]],
         fail: Callable[[Post, str], None],
     ) -> None:  # fmt: skip
-        """Ask through ``dial``, with the ``headers`` of a POST in a session; ``fail`` gives a call its error."""
+        """Ping through ``dial`` with the ``headers`` of a POST in a session; ``fail`` answers a call with an error."""
         self._dial = dial
         self._tasks = tasks
         self._headers = headers
@@ -34,7 +34,7 @@ class DoubtfulCalls:
         self._pings = 0
 
     def add(self, post: Post) -> None:
-        """Doubt a call until it is answered, or sent again in another session."""
+        """Watch a call until the call has its answer, or the relay sends the call again in another session."""
         if post.watch is None and post.owed:
             name = f"{self._dial.name}: watch of {post.frame.head.method}"
             post.watch = self._tasks.spawn(self._watch(post, post.session), name=name)
@@ -47,13 +47,13 @@ class DoubtfulCalls:
             if post.has_spoken or post.session != session or await self._is_known(session):
                 continue
             if post.owed and post.session == session and not post.has_spoken:
-                self._fail(post, "its stream is silent, and the server does not answer for its session")
+                self._fail(post, "the stream is silent, and the server does not answer a ping in the session")
                 if post.cancel is not None:
                     post.cancel()
         post.watch = None
 
     async def _is_known(self, session: object) -> bool:
-        """Ask the server whether it lives and knows a session; it has said so with any answer of status 200."""
+        """Ping the server; return whether the server is alive and knows the session: any status below 300, or 429."""
         self._pings += 1
         question = ping(f"mcp-relay-ping-{self._pings}")
         try:

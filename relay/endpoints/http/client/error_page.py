@@ -1,6 +1,6 @@
-"""What an answer that is none says to a person: its page, where it leads, how long to wait, in what coding it is.
+"""Describe an error page to a person: its message, its redirect, its Retry-After and its content coding.
 
-Nothing of it can be trusted: it may be long, name secrets, or hold what a terminal would obey.
+An error page is untrusted: it may be long, repeat secrets, or contain control characters for a terminal.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["ErrorPage", "describe_page", "is_redirect", "page_of"]
 
 _SHOWN_VALUE = 200
 _TITLE = re.compile(r"<title[^<>]{0,200}>([^<]{1,1000})", re.IGNORECASE)
-_CHARSET = re.compile(  # those of pages; Python knows others, some of which take long to read
+_CHARSET = re.compile(  # the charsets that pages use; Python has others, and some of them decode slowly
     r"^text/(?:html|plain)\s*;\s*charset=\"?((?:iso-8859|windows|koi8|euc|gb|big5|shift_jis|latin)[\w-]{0,8})\b",
     re.IGNORECASE,
 )
@@ -46,22 +46,22 @@ class _Response(Protocol):
 
 
 class ErrorPage(bytes):
-    """The first bytes of an answer that is none; ``notes`` is what its head says beside them."""
+    """The first bytes of an error page; ``notes`` holds what its headers add."""
 
     notes: tuple[str, ...] = ()
     is_redirect = False
 
 
 def is_redirect(status: int) -> bool:
-    """Tell whether a status sends the request elsewhere."""
+    """Tell whether a status redirects the request."""
     return status in _REDIRECTS
 
 
 def page_of(response: _Response, body: bytes, asked: URL) -> ErrorPage:
-    """Return what ``asked`` was answered with."""
+    """Return the error page that a request for ``asked`` got."""
     charset = _CHARSET.search(response.headers.get("Content-Type") or "")
     if charset is not None:
-        with contextlib.suppress(LookupError, UnicodeError):  # of a charset that nobody knows
+        with contextlib.suppress(LookupError, UnicodeError):  # Python does not know the charset
             body = body.decode(charset[1], "replace").encode()
     page = ErrorPage(without_bom(body))
     page.is_redirect = is_redirect(response.status)
@@ -74,7 +74,7 @@ def _notes(response: _Response, asked: URL) -> list[str]:
     location = headers.get("Location")
     if is_redirect(response.status) or (location is not None and 300 <= response.status < 400):
         where = "" if location is None else f"this one leads to {_shown_location(location, asked)}: "
-        notes.append(f"redirects are not followed; {where}give the address it leads to")
+        notes.append(f"redirects are not followed; {where}configure the final address")
     if (wait := headers.get("Retry-After")) is not None:
         notes.append(f"Retry-After: {_printable(wait)}{' s' if wait.strip().isdecimal() else ''}")
     if not is_readable(coding := coding_of(headers)):
@@ -83,7 +83,7 @@ def _notes(response: _Response, asked: URL) -> list[str]:
 
 
 def _shown_location(location: str, asked: URL) -> str:
-    """Return where a redirect leads, without a login and with the query left out."""
+    """Return the target of a redirect, without its login and its query."""
     try:
         url = join_url(asked, location)
         shown = shown_address(str(url)) + ("?…" if url.raw_query_string else "")
@@ -93,7 +93,7 @@ def _shown_location(location: str, asked: URL) -> str:
 
 
 def describe_page(page: bytes) -> str:
-    """Return what an error page says: its JSON message, its title or its first line, and what its head says."""
+    """Return an error page's JSON message, title or first line, and the notes from its headers."""
     said = () if isinstance(page, ErrorPage) and page.is_redirect else (_message_in(page),)
     notes = page.notes if isinstance(page, ErrorPage) else ()
     return "; ".join(one for one in (*said, *notes) if one)
@@ -112,7 +112,7 @@ _decode_error_body = msgspec.json.Decoder(_ErrorBody).decode
 
 
 def _message_in(body: bytes) -> str:
-    """Return the message in an error page, if it is JSON of a known kind; the title of a page; else the first line."""
+    """Return the message of a JSON error of a known kind, the title of an HTML page, or the first line."""
     body = body.strip()
     with contextlib.suppress(*UNREADABLE):
         parsed = _decode_error_body(body)

@@ -1,4 +1,4 @@
-"""What went wrong with a connection of aiohttp's, in words that name neither headers nor logins."""
+"""Describe why an aiohttp connection failed, without naming headers or logins."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ __all__ = ["describe_failure", "describe_unreached"]
 
 
 def describe_unreached(exc: Exception, proxy: Proxy | None, *, plain: str = "http://") -> str:
-    """Say that there is no connection, and why; if it is the proxy that is in the way, which one.
+    """Describe why no connection was made, and name the proxy if the connection goes through one.
 
-    ``plain`` is how the address of a server without TLS begins.
+    ``plain`` is the address prefix of a server without TLS.
     """
     if (tls := _tls_error(exc)) is not None:
         way = "" if proxy is None else f" through the proxy {proxy}"
@@ -29,13 +29,13 @@ def describe_unreached(exc: Exception, proxy: Proxy | None, *, plain: str = "htt
     if isinstance(exc, aiohttp.ClientProxyConnectionError):
         return f"cannot connect: the proxy {proxy}: {describe_failure(exc)}"
     if isinstance(exc, aiohttp.ClientHttpProxyError):
-        wanted = "; it wants a login: http://user:password@host:port" if exc.status == 407 else ""
-        return f"cannot connect: the proxy {proxy} refuses, with status {exc.status}{wanted}"
+        wanted = "; the proxy requires a login: http://user:password@host:port" if exc.status == 407 else ""
+        return f"cannot connect: the proxy {proxy} refuses with status {exc.status}{wanted}"
     return f"cannot connect through the proxy {proxy}: {describe_failure(exc)}"
 
 
 def describe_failure(exc: Exception) -> str:
-    """Say what happened without the headers and URLs that aiohttp puts into some of its messages."""
+    """Describe a failure without the headers and URLs that aiohttp puts into some of its messages."""
     if (tls := _tls_error(exc)) is not None:
         return describe_tls(tls, "http://")
     if isinstance(exc, aiohttp.ClientConnectorDNSError):
@@ -44,7 +44,7 @@ def describe_failure(exc: Exception) -> str:
         inner: Any = exc.os_error
         return (inner.errno and os.strerror(inner.errno)) or str(inner) or type(inner).__name__
     if isinstance(exc, aiohttp.ServerDisconnectedError):
-        return "the server closed the connection before it had answered"
+        return "the server closed the connection before answering"
     if isinstance(exc, aiohttp.ClientPayloadError):
         return "the connection broke in the middle of an answer"
     if isinstance(exc, aiohttp.ClientResponseError | aiohttp.http_exceptions.HttpProcessingError):
@@ -55,7 +55,7 @@ def describe_failure(exc: Exception) -> str:
 
 
 def _tls_error(exc: BaseException | None) -> ssl.SSLError | None:
-    """Return what OpenSSL says, where that is behind an error of aiohttp's (some of which are SSLErrors, too)."""
+    """Return the OpenSSL error behind an aiohttp error, if there is one. Some aiohttp errors are SSLErrors, too."""
     while exc is not None:
         if isinstance(exc, ssl.SSLError) and not isinstance(exc, aiohttp.ClientError):
             return exc

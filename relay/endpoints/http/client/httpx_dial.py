@@ -1,8 +1,9 @@
-"""The connections to one server by HTTP, as a caller's own ``httpx.AsyncClient`` makes them: the extra ``[httpx]``.
+"""Connect to one server over HTTP through a caller's own ``httpx.AsyncClient``: the extra ``[httpx]``.
 
-For what httpx can do and we cannot: HTTP/2, SOCKS, an ``httpx.Auth``, an ASGI application in the same process. MCP's
-rules are those of ``streamable``; here is only how a request goes out. One origin, no redirects, no read timeout, as
-in ``aiohttp_dial``, whatever the client's own settings are. The client belongs to the caller, and is never closed.
+httpx offers what the relay does not: HTTP/2, SOCKS, an ``httpx.Auth``, an ASGI application in the same process. This
+module only sends requests; ``streamable`` has the rules of MCP. As in ``aiohttp_dial``, there is one origin, no
+redirect and no read timeout, whatever the client's settings are. The caller owns the client, so the relay never closes
+it.
 """
 
 from __future__ import annotations
@@ -41,34 +42,34 @@ class _Answer:
         self.headers = response.headers
         self.response = response
         self.url = response.url
-        # As it was sent, where httpx lets us: what it would unpack has no bound. It has read a body made in memory.
+        # Read raw bytes where httpx allows: httpx decodes without a bound. It has already read a body made in memory.
         self.is_raw = not response.is_stream_consumed
         self.pieces = response.aiter_raw() if self.is_raw else response.aiter_bytes()
 
     async def aclose(self) -> None:
-        # The pieces first: left to the garbage collector, they would be closed when the connection is another's.
+        # The pieces first: the garbage collector would close them once another request has the connection.
         await self.pieces.aclose()  # type: ignore[attr-defined]  # it is a generator
         await self.response.aclose()
 
 
 class HttpxDial(AnyDial):
-    """The way to one MCP server through a client that somebody else made."""
+    """The connections to one MCP server through a caller's httpx client."""
 
     def __init__(self, url: str, client: httpx.AsyncClient, options: DiallingOptions = DEFAULT_DIALLING) -> None:
-        """Speak to ``url`` with the headers and limits of ``options``, beside the client's own.
+        """Connect to ``url`` with the headers and limits of ``options``, in addition to the client's own.
 
-        Raises ConfigError if it is not an http(s) URL, or if the client is none.
+        Raises ConfigError if ``url`` is not an http(s) URL, or if ``client`` is not an httpx client.
         """
         address, self._headers = parse_url(url, options.headers)
         self._httpx = _library_of(client)
         super().__init__(address, options.limits, secrets_in({**client.headers, **self._headers}))
         self._own_secrets = self._secrets
         self._client = client
-        # A stream may be silent for hours. What else the client says of time holds.
+        # No read timeout: a stream may be silent for hours. The client's other timeouts apply.
         theirs = client.timeout
         connect = options.limits.connect if theirs.connect is None else theirs.connect
         self._timeout = self._httpx.Timeout(connect=connect, read=None, write=theirs.write, pool=theirs.pool)
-        # What is raised while no byte of the request has left.
+        # Errors that mean that no byte of the request was sent.
         self._unsent = (
             self._httpx.ConnectError,
             self._httpx.ConnectTimeout,
@@ -81,7 +82,7 @@ class HttpxDial(AnyDial):
     async def exchange(
         self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None, jar: CookieJar | None
     ) -> AsyncIterator[_Answer]:
-        """Send one request and yield its answer once its headers are here; see ``AnyDial``; cookies are its own."""
+        """Send one request and yield its answer; see ``AnyDial``. The httpx client keeps its own cookies."""
         answer = _Answer(await self._send(self._build(method, headers, url, body)))
         try:
             yield answer
@@ -91,21 +92,21 @@ class HttpxDial(AnyDial):
 
     def _build(self, method: str, headers: Mapping[str, str], url: URL, body: bytes | None) -> httpx.Request:
         if self._client.is_closed:
-            raise EndpointUnavailable(f"{self.name}: its httpx client has been closed")
+            raise EndpointUnavailable(f"{self.name}: the httpx client is closed")
         try:
             merged = self._httpx.Headers({"Accept-Encoding": "identity", **self._headers})
-            merged.update(headers)  # whatever their case
+            merged.update(headers)  # case-insensitively
             target = self._target(url)
             return self._client.build_request(
                 method, target, content=body, headers=merged, timeout=self._timeout, extensions={"trace": _watch_path}
             )
         except (ValueError, TypeError, self._httpx.InvalidURL) as exc:
-            raise EndpointUnavailable(f"{self.name}: a header or the address cannot be sent: {exc}") from exc
+            raise EndpointUnavailable(f"{self.name}: invalid header or address: {exc}") from exc
 
     def _target(self, url: URL) -> Any:
-        """Return httpx's URL for ours, with the path and the query as they stand there.
+        """Return httpx's URL for ``url``, with the path and the query unchanged.
 
-        httpx makes ``%25zz`` of ``%zz``, and has no other way to be told not to: its extension ``target`` breaks
+        httpx turns ``%zz`` into ``%25zz``, and has no other way to prevent that: its extension ``target`` breaks
         requests through a forwarding proxy.
         """
         target = self._httpx.URL(str(url))
@@ -121,23 +122,23 @@ class HttpxDial(AnyDial):
             raise EndpointUnavailable(f"{self.name}: cannot connect: {self._describe(exc)}") from exc
         except self._httpx.HTTPError as exc:
             raise EndpointBroken(f"{self.name}: {self._describe(exc)}") from exc
-        except Exception as exc:  # the caller's own code runs in there: an Auth, a transport, an application
-            raise EndpointBroken(f"{self.name}: its httpx client failed: {self._describe(exc)}") from exc
+        except Exception as exc:  # the client runs the caller's code: an Auth, a transport, an application
+            raise EndpointBroken(f"{self.name}: the httpx client failed: {self._describe(exc)}") from exc
         if response.status_code >= 400:
             self._learn_secrets(response.request)
         return response
 
     def _learn_secrets(self, request: httpx.Request) -> None:
-        """Know the credentials that an ``httpx.Auth`` has added: the error page may repeat them."""
+        """Remember the credentials that an ``httpx.Auth`` added, because the error page may repeat them."""
         sent = {name: request.headers[name] for name in _CREDENTIALS if name in request.headers}
         self._secrets = sorted({*self._own_secrets, *secrets_in(sent)}, key=len, reverse=True)
 
     def coding_of(self, response: _Answer) -> str:
-        """Return the coding that an answer's pieces are in."""
+        """Return the content coding of the pieces of an answer; "" if httpx has decoded them."""
         return super().coding_of(response) if response.is_raw else ""
 
     async def pieces(self, response: _Answer) -> AsyncIterator[bytes]:
-        """Yield an answer's body as it comes, as it was sent. Raises EndpointBroken if the connection breaks."""
+        """Yield an answer's body as it arrives. Raises EndpointBroken if the connection breaks."""
         try:
             async for piece in response.pieces:
                 yield piece
@@ -157,18 +158,18 @@ class HttpxDial(AnyDial):
 
 
 async def _watch_path(event: str, info: Mapping[str, Any]) -> None:
-    """Watch the path of each connection that httpcore opens for a request of ours: the client's own names none.
+    """Turn on dead-peer detection for each connection that httpcore opens for a request of the relay.
 
-    httpcore tells "connection.connect_tcp.complete", or "socks.…"; a transport without connections tells nothing.
+    httpcore reports "connection.connect_tcp.complete", or "socks.…". A transport without connections reports nothing.
     """
     if event.endswith("connect_tcp.complete"):
         detect_dead_peer(info["return_value"].get_extra_info("socket"), SERVER_SILENCE)
 
 
 def _library_of(client: object) -> Any:
-    """Return the library that a client is of: httpx, or httpx2, which the official SDK 2 uses. Raises ConfigError."""
+    """Return the library of a client: httpx, or httpx2, which the official SDK 2 uses. Raises ConfigError."""
     for kind in type(client).__mro__:
         library = kind.__module__.partition(".")[0]
         if kind.__name__ == "AsyncClient" and library in ("httpx", "httpx2"):
             return importlib.import_module(library)
-    raise ConfigError(f"client: a {type(client).__name__} is no httpx.AsyncClient")
+    raise ConfigError(f"client: expected an httpx.AsyncClient, not {type(client).__name__}")

@@ -1,8 +1,8 @@
-"""An event stream that httpx-sse decodes, for those who speak through an httpx client: the extra ``[httpx]``.
+"""Decode an event stream with httpx-sse, for connections through an httpx client: the extra ``[httpx]``.
 
-httpx-sse (0.4.3) works on text, and bounds neither line nor event. So it is given Latin-1, in which every byte is a
-character, and so comes back as it was; of an event that passes the limit no more than it may hold; and of one with
-many data lines the first alone, for it keeps each as an object: 17 times the size of short ones.
+httpx-sse (0.4.3) works on text, and bounds neither lines nor events. This module feeds it Latin-1, where every byte is
+one character, so that the bytes come back unchanged. It holds back the bytes of an event beyond the limit. It also
+holds back every data line after the first: httpx-sse keeps each line as an object, 17 times the size of a short line.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ _LATIN_1 = {"Content-Type": f"{EVENT_STREAM}; charset=latin-1"}
 
 
 class HttpxEvents:
-    """The events of one answer; iterate once."""
+    """The events of one answer, to be iterated once."""
 
     def __init__(self, chunks: AsyncIterator[bytes], max_event_bytes: int, library: Any) -> None:
-        """Read ``chunks``; ``library`` is httpx, or what stands in for it."""
+        """Read ``chunks`` with ``library``, which is httpx or httpx2."""
         self._chunks = chunks
         self._max_event_bytes = max_event_bytes
         self._library = library
-        self._size = 0  # of the unfinished event's data lines, each with its end
-        self._left_out: bytes | None = None  # the end of what was left out of the unfinished event
-        self._further: io.BytesIO | None = None  # its data lines behind the first, each with the line end before it
+        self._size = 0  # bytes of the unfinished event's data lines, with line ends
+        self._left_out: bytes | None = None  # the end of the unfinished event's bytes beyond the limit
+        self._further: io.BytesIO | None = None  # the unfinished event's later data lines, each after a line end
         self._has_data = False
         self._has_id = False
 
     async def __aiter__(self) -> AsyncIterator[SseEvent]:
-        """Yield each event once it is whole. Raises what ``chunks`` raises."""
+        """Yield each event once it is complete. Raises what ``chunks`` raises."""
         response = self._library.Response(200, headers=_LATIN_1, content=self._pieces())
         async for event in EventSource(response).aiter_sse():
             yield self._as_bytes(event)
 
     async def _pieces(self) -> AsyncIterator[bytes]:
-        """Yield whole lines; an event's last line ends a piece, so that each piece completes one event at the most."""
+        """Yield whole lines. An event's last line ends a piece, so each piece completes at most one event."""
         lines = SseLines(self._max_event_bytes)
         async for chunk in self._chunks:
             piece = []
@@ -57,7 +57,7 @@ class HttpxEvents:
                 yield b"".join(piece)
 
     def _within_limit(self, line: bytes | Oversized) -> bytes:
-        """Return a line with its end, if httpx-sse is to see it."""
+        """Return the part of a line that httpx-sse may see, with a line end; nothing for other lines."""
         if line == b"data":  # a field without a colon has no value
             line = b"data:"
         start, end, size = (line, line, len(line)) if isinstance(line, bytes) else (line.start, line.end, line.size)

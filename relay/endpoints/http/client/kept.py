@@ -1,7 +1,8 @@
-"""How long a kept connection may wait for its next request.
+"""Bound how long a kept connection may stay idle before its next request.
 
-A POST that meets the server's close may or may not have been executed and must not be sent again, so connections are
-closed here first: after four seconds, for many servers wait five; sooner if the server says so in ``Keep-Alive``.
+A POST that crosses the server's close may have been executed, so the relay must not retry it. The relay therefore
+closes idle connections first: after four seconds, because many servers wait five. A ``Keep-Alive`` header of the
+server may shorten that time.
 """
 
 from __future__ import annotations
@@ -21,17 +22,17 @@ from aiohttp.streams import StreamReader
 __all__ = ["KEEP_IDLE", "KeepingConnector", "KeptConnection", "ServerHint", "read_hint"]
 
 KEEP_IDLE = 4.0
-# The server's clock started when it had written its answer, and stops when it has read our request: both take time.
+# The server's clock starts once its answer is written, and stops once our request is read. Both take time on the way.
 _LEAST_MARGIN = 0.5
 _MARGIN = 0.2
 _PARAMETER = re.compile(r"(?:^|[,;\s])(timeout|max)\s*=\s*\"?([0-9]{1,9})", re.IGNORECASE)
 
 
 def read_hint(value: str) -> tuple[float, int | None]:
-    """Return how long a connection may be idle after this ``Keep-Alive``, and how many requests may follow.
+    """Return how many seconds a connection may be idle after this ``Keep-Alive``, and how many requests may follow.
 
-    Servers count in ``max`` the requests that are left, or all that they take on one connection: we take it for what
-    leaves fewer.
+    Some servers count in ``max`` the requests that are left, others all requests of a connection. The relay assumes the
+    meaning that leaves fewer requests.
     """
     found = {name.lower(): int(number) for name, number in _PARAMETER.findall(value)}
     left = max(found["max"] - 1, 0) if "max" in found else None
@@ -42,7 +43,7 @@ def read_hint(value: str) -> tuple[float, int | None]:
 
 
 class ServerHint:
-    """What a server has said last of how long it keeps connections: it counts before the first answer on one, too."""
+    """The server's latest idle time for connections. It applies to a new connection before its first answer, too."""
 
     __slots__ = ("keep_for",)
 
@@ -51,38 +52,38 @@ class ServerHint:
 
 
 class KeptConnection(ResponseHandler):
-    """One connection to a server that knows how long it may be kept."""
+    """One connection to a server, which knows how long it may stay idle."""
 
     requests_left: int | None = None
-    """How many requests the server takes on it yet; None: it has not said."""
+    """How many more requests the server accepts on this connection; None if the server has not said."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, hint: ServerHint) -> None:
-        """Keep it as ``hint`` says, until an answer on it says otherwise."""
+        """Use the idle time of ``hint`` until an answer on this connection names another."""
         super().__init__(loop)
         self._hint = hint
         self._keep_for: float | None = None
 
     @property
     def keep_for(self) -> float:
-        """Seconds that it may be idle."""
+        """Seconds that the connection may be idle."""
         return self._hint.keep_for if self._keep_for is None else self._keep_for
 
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
-        """Take an answer from the parser, which calls this for each."""
+        """Take one answer from the parser, which calls this method."""
         self.note_hint(data[0].headers)
         super().feed_data(data)
 
     def note_hint(self, headers: Mapping[str, str]) -> None:
-        """Note what an answer says of the connection's time."""
+        """Update the idle time and the remaining requests from an answer's headers."""
         value = headers.get("Keep-Alive")
         if value is None and self.requests_left is None and self._keep_for is None and self._hint.keep_for > 0:
-            return  # as nearly always
+            return  # nearly every answer
         if self.requests_left is not None:
             self.requests_left = max(0, self.requests_left - 1)
         if value is not None:
             self._take(value)
         if self.keep_for <= 0 or self.requests_left == 0:
-            self.force_close()  # once this answer is read
+            self.force_close()  # takes effect once this answer is read
 
     def _take(self, value: str) -> None:
         self._keep_for, left = read_hint(value)
@@ -92,10 +93,10 @@ class KeptConnection(ResponseHandler):
 
 
 class KeepingConnector(aiohttp.TCPConnector):
-    """aiohttp's pool of connections, each kept for as long as its server wants it."""
+    """aiohttp's connection pool, which keeps each connection only as long as its server does."""
 
     def __init__(self, hint: ServerHint | None = None, **options: Any) -> None:
-        """Take aiohttp's options, and what is known of the server."""
+        """Take aiohttp's options, and the idle time that the server last named."""
         super().__init__(**{"keepalive_timeout": KEEP_IDLE, **options})
         factory = functools.partial(KeptConnection, self._loop, hint or ServerHint())
         self._factory = cast("functools.partial[ResponseHandler]", factory)
@@ -105,5 +106,5 @@ class KeepingConnector(aiohttp.TCPConnector):
         pool = self._conns.get(key)
         if not pool or pool[-1][0] is not protocol or not isinstance(protocol, KeptConnection):
             return
-        # aiohttp has one time for all: this connection is as old as makes it end when its own is over.
+        # aiohttp has one idle timeout for all connections: backdate this one so that it expires at its own time.
         pool[-1] = (protocol, time.monotonic() - max(0.0, (self._keepalive_timeout or KEEP_IDLE) - protocol.keep_for))

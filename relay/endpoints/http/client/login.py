@@ -1,7 +1,7 @@
-"""Log in to a server by HTTP: what adds credentials to each request, and sends it once more after a 401.
+"""Log in to a server over HTTP: add credentials to each request, and retry the request once after a 401.
 
-A 401 says that nothing was executed, so that is no second execution. Made for aiohttp's session, which calls it for
-each request; the pool of kept connections is not used beside it. Credentials go to one origin, whatever is asked for.
+A 401 means that the server executed nothing, so the retry does not execute the request twice. A login is a middleware
+of aiohttp's session. A dial with a login does not use the pool of kept connections. Credentials go to one origin only.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ logger = logging.getLogger("relay")
 _TOKEN_SECONDS = 30.0
 _CONNECT_SECONDS = 10.0
 _MAX_TOKEN_BODY = 256 * 1024
-_PAUSE = 10.0  # seconds without a new token after the server has refused one that was new: it would refuse that too
+_PAUSE = 10.0  # seconds without a new token after the server refused a fresh one: it would refuse the next one too
 _STALE = re.compile(r"\bstale\s*=\s*\"?true", re.IGNORECASE)
-_STALE_TRIES = 8  # of requests at one time that use up each other's nonces
+_STALE_TRIES = 8  # concurrent requests use up each other's nonces
 _DIGEST = re.compile(r"(?:^|,)\s*Digest\s+(?=\S)", re.IGNORECASE)
 _ALGORITHM = re.compile(r'(?:^|[\s,])algorithm\s*=\s*"?([\w-]+)', re.IGNORECASE)
 
 
 def open_login(login: Login, url: str, ssl_context: ssl.SSLContext | None = None) -> HttpLogin:
-    """Return what logs in to the server at ``url``: one for all connections to it, which share a token.
+    """Return the login to the server at ``url``, for all connections to that server: they share a token.
 
-    ``ssl_context`` is for the token endpoint. One that verifies nothing is not used there: it would give our secret to
-    anyone in between.
+    ``ssl_context`` is for the token endpoint. A context that does not verify is not used there, because it would expose
+    the client secret to anyone on the path.
     """
     origin = parse_url(url, {}, ("http", "https", "ws", "wss"))[0].origin()
     if not isinstance(login, ClientCredentials):
@@ -53,20 +53,23 @@ def open_login(login: Login, url: str, ssl_context: ssl.SSLContext | None = None
 
 
 class HttpLogin:
-    """What aiohttp's session calls for each request to a server."""
+    """A middleware that aiohttp's session calls for each request to a server."""
 
     def __init__(self, origin: URL, credentials: Login) -> None:
-        """Log in to ``origin``, and nowhere else, with ``credentials``."""
+        """Log in to ``origin`` only, with ``credentials``."""
         self._origin = origin
         self.credentials = credentials
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What a server could repeat of us: no error may show it."""
+        """The secrets that a server's error page could repeat. No error may show them."""
         raise NotImplementedError
 
     async def __call__(self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-        """Send a request with credentials; once more after a 401. Raises EndpointUnavailable if there are none."""
+        """Send a request with credentials, and retry it once after a 401.
+
+        Raises EndpointUnavailable if the login cannot get credentials.
+        """
         if request.url.origin() != self._origin:
             return await send(request)
         return await self._send(request, send)
@@ -76,7 +79,7 @@ class HttpLogin:
 
 
 class _Bearer(HttpLogin):
-    """A token from a token endpoint, kept until shortly before its end."""
+    """A bearer token from a token endpoint, kept until shortly before the token expires."""
 
     def __init__(self, credentials: ClientCredentials, origin: URL, ssl_context: ssl.SSLContext | None) -> None:
         super().__init__(origin, credentials)
@@ -105,7 +108,7 @@ class _Bearer(HttpLogin):
         if response.status != 401 or loop.time() < self._no_new_before:
             return response
         response.release()
-        logger.debug("%s: the token was refused: getting another", self._origin)
+        logger.debug("%s: the server refused the token; fetching a new one", self._origin)
         request.headers["Authorization"] = f"Bearer {await self._current(instead_of=token)}"
         response = await send(request)
         if response.status == 401:
@@ -113,9 +116,9 @@ class _Bearer(HttpLogin):
         return response
 
     async def _current(self, instead_of: str | None = None) -> str:
-        """Return a token that is not ``instead_of``; whoever waits for one that is being fetched gets the same.
+        """Return a token other than ``instead_of``. Requests that wait for the same fetch share its token.
 
-        Raises EndpointUnavailable, for all who wait.
+        Raises EndpointUnavailable, to every waiting request, if the fetch fails.
         """
         failures = self._failures
         async with self._fetching:
@@ -139,7 +142,7 @@ class _Bearer(HttpLogin):
         return self._until is not None and asyncio.get_running_loop().time() >= self._until
 
     async def _fetch(self) -> Token:
-        """Get a token; the secret is sent in a header, or in the form where that is what the server knows."""
+        """Fetch a token. Send the secret in a header, or in the form if the server accepts it only there."""
         try:
             return await self._ask()
         except TokenRefused as exc:
@@ -150,7 +153,7 @@ class _Bearer(HttpLogin):
 
     async def _ask(self) -> Token:
         headers, form = token_request(self._credentials, is_secret_in_form=self._is_secret_in_form)
-        # A session of its own: nothing of the MCP server's, no cookies, and none of ours for it.
+        # A separate session: the token endpoint gets no headers or cookies of the MCP server, nor the reverse.
         url = self._url
         through, proxy = _way_to(url)
         headers = {**headers, **(proxy.headers_for(url) if proxy is not None else {})}
@@ -171,7 +174,7 @@ class _Bearer(HttpLogin):
                 async for piece in response.content.iter_any():
                     body += piece
                     if len(body) > _MAX_TOKEN_BODY:
-                        raise TokenRefused(f"an answer of more than {_MAX_TOKEN_BODY} bytes")
+                        raise TokenRefused(f"the answer is longer than {_MAX_TOKEN_BODY} bytes")
                 return read_token(response.status, body, secrets=(self._credentials.client_secret,))
         except (aiohttp.ClientError, OSError, ValueError) as exc:  # TimeoutError is an OSError
             raise TokenRefused(describe_failure(exc) if proxy is None else describe_unreached(exc, proxy)) from exc
@@ -187,7 +190,7 @@ def _way_to(url: URL) -> tuple[dict[str, Any], Proxy | None]:
 
 
 class _Digest(HttpLogin):
-    """The answers to a server's challenges, which aiohttp knows how to give."""
+    """HTTP Digest: aiohttp answers the server's challenges."""
 
     def __init__(self, login: DigestLogin, origin: URL) -> None:
         super().__init__(origin, login)
@@ -199,7 +202,7 @@ class _Digest(HttpLogin):
         return (self._password,)
 
     async def _send(self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-        """Send a request; again if what the challenge was answered with had been used up by others meanwhile."""
+        """Send a request, and retry it while concurrent requests use up its nonce."""
         response = await self._answer(request, send)
         for _ in range(_STALE_TRIES):
             if response.status != 401 or not _is_stale(response):
@@ -215,7 +218,7 @@ class _Digest(HttpLogin):
         async def send_once(request: aiohttp.ClientRequest) -> aiohttp.ClientResponse:
             nonlocal refused, is_sending
             if refused is not None:
-                refused.release()  # aiohttp's forgets it, and its connection would hang in the air
+                refused.release()  # aiohttp does not release the first refusal, so its connection would leak
             is_sending = True
             response = refused = await send(request)
             is_sending = False
@@ -229,17 +232,17 @@ class _Digest(HttpLogin):
             if refused is not None:
                 refused.release()
             raise EndpointUnavailable(
-                f"{self._origin}: its challenge cannot be answered: {without_logins(str(exc))}"
+                f"{self._origin}: the relay cannot answer the server's challenge: {without_logins(str(exc))}"
             ) from exc
 
 
 def _is_stale(response: aiohttp.ClientResponse) -> bool:
-    """Tell whether a refusal says that only the nonce was too old (RFC 7616, section 3.3)."""
+    """Tell whether a refusal means only that the nonce is stale (RFC 7616, section 3.3)."""
     return any(_STALE.search(line) for line in response.headers.getall("WWW-Authenticate", ()))
 
 
 class _Challenge:
-    """An answer as aiohttp's Digest looks at it: with the first challenge that it can answer, wherever that stands."""
+    """An answer as aiohttp's Digest reads it, with the first challenge that aiohttp supports as the only one."""
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self.response = response

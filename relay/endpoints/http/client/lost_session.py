@@ -1,7 +1,7 @@
-"""Which refusals say that a server has forgotten the session: by those, nothing of the request was executed.
+"""Decide which refusals mean that the server has forgotten the session, and so has not executed the request.
 
-MCP 2025-11-25, "Session Management" 4, names 404. Servers in use also say 410, and 400 for a session id that they do
-not know; HTTP+SSE has no rule at all.
+MCP 2025-11-25, "Session Management" 4, names 404. Some servers also answer 410, or 400 for an unknown session id.
+HTTP+SSE has no rule.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from relay.frames.strictness import UNREADABLE
 __all__ = ["STATUSES", "SessionLoss"]
 
 STATUSES = (400, 404, 410)
-"""One of these may mean that the session is lost; the body says whether it does."""
+"""The statuses that may mean a lost session; the body decides."""
 
 # JSON-RPC 2.0, 5.1: what does not parse, an unknown method, wrong parameters, a fault in the server.
 _ABOUT_THE_REQUEST = (-32700, -32601, -32602, -32603)
-_DISTRUST = 60.0  # seconds for which a status is no lost session, after it has been the answer in a new session, too
+_DISTRUST = 60.0  # seconds without taking a refusal for a lost session, after a new session was refused as well
 
 
 class _Error(msgspec.Struct):
@@ -36,17 +36,18 @@ _decode = msgspec.json.Decoder(_Body).decode
 
 
 class SessionLoss:
-    """What one client makes of the refusals of its server."""
+    """One client's judgement of its server's refusals."""
 
     def __init__(self, sure: tuple[int, ...]) -> None:
-        """``sure`` are the statuses that mean a lost session by the transport's own rules, however often they come."""
+        """Take ``sure``, the statuses that always mean a lost session by the transport's own rules."""
         self._sure = sure
         self._distrusts_until = 0.0
 
     def is_told_by(self, status: int, body: bytes, request: Frame, *, is_resent: bool) -> bool:
-        """Tell whether a refusal says that the session of ``request`` is lost, so that a new one may serve it.
+        """Tell whether a refusal means that the session of ``request`` is lost, so that a new session may serve it.
 
-        A request is sent again once. Where that was of no use the refusal was about the request, and so may others be.
+        The client retries a request once. If the retry is refused too, the refusal is about the request. Later refusals
+        may be as well, so the client distrusts them for a minute.
         """
         if status not in STATUSES:
             return False

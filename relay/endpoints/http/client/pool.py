@@ -1,9 +1,9 @@
 """POST over kept connections and take each answer in the callback that read it.
 
-aiohttp's session costs 85 µs a request, more than all else the relay does with it. Here connections that are already
-open carry a request as one write, its head made once for a session; aiohttp's C parser reads the answer, and a whole
-one is handed on without a task. Anything else is handed on as it stands, to be read the ordinary way. Only for plain
-``http``: beyond that, the network costs more than we could save.
+aiohttp's session costs 85 µs a request, more than everything else the relay does with the request. The pool sends a
+request in one write, over a connection that is already open, and builds the head once per session. aiohttp's C parser
+reads the answer. The pool delivers a complete answer without a task, and leaves any other answer to the ordinary
+reader. The pool serves plain ``http`` only: beyond that, the network costs more than the pool could save.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from relay.limits import DEFAULT_LIMITS
 __all__ = ["PooledResponse", "ConnectionPool", "PooledConnection", "end_body"]
 
 _JOINED = 16 * 1024
-_SWITCHING = 101  # no HTTP follows: to a POST that asked for no upgrade this is all the answer there will be
+_SWITCHING = 101  # no HTTP follows: a POST that asked for no upgrade gets no further answer
 
 
 class PooledResponse:
-    """An answer whose headers are here; the part of aiohttp's ClientResponse that its readers use."""
+    """An answer whose headers have arrived, with the part of aiohttp's ClientResponse that readers use."""
 
     __slots__ = ("_content", "_connection", "_whole", "cookies", "headers", "is_plain", "status")
 
@@ -44,7 +44,7 @@ class PooledResponse:
         body: StreamReader | bytes,
         cookies: Sequence[str] = (),
     ) -> None:
-        """Take what the parser made, and which cookies it sets; or its message of before, and a whole body."""
+        """Take the parser's message and body, and the answer's cookies; or a cached message and a complete body."""
         self.cookies = cookies
         self.status = message.code
         self.headers: CIMultiDictProxy[str] = message.headers
@@ -52,7 +52,7 @@ class PooledResponse:
         self._whole: bytes | None = None
         self._content: StreamReader | None = None
         self.is_plain = True
-        """Whether the body is in no coding of its own: any other is read the ordinary way."""
+        """Whether the body has no Content-Encoding. The ordinary reader decodes a body that has one."""
         if isinstance(body, bytes):
             self._whole = body
         else:
@@ -61,7 +61,7 @@ class PooledResponse:
 
     @property
     def url(self) -> URL:
-        """What was asked for."""
+        """The URL of the request."""
         return self._connection.url
 
     @property
@@ -69,7 +69,7 @@ class PooledResponse:
         """The body as a stream."""
         if self._content is None:
             body = self._whole or b""
-            # With room for all of it: the parser, which knows nothing of this body, is not to be paused.
+            # A limit above the body's size: a full stream would pause the parser, which did not read this body.
             self._content = StreamReader(self._connection, len(body) + 1, loop=self._connection._loop)
             self._content.feed_data(body)
             self._content.feed_eof()
@@ -77,18 +77,18 @@ class PooledResponse:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the body is here to its end."""
+        """Whether the complete body has arrived."""
         return self._content is None or self._content.is_eof()
 
     @property
     def size(self) -> int:
-        """Bytes of the body that have come."""
+        """Bytes of the body that have arrived."""
         return self._content.total_bytes if self._whole is None and self._content else len(self._whole or b"")
 
     def call_when_whole(self, callback: Callable[[], None], most: int) -> bool:
-        """Call ``callback`` once the body is here, or will never be; False if it is here, or how large it is unknown.
+        """Call ``callback`` once the body is complete, or the connection is lost; return whether that was arranged.
 
-        Nor is that done for a body of more than ``most`` bytes.
+        False if the body is complete already, has a coding, has no known length, or is longer than ``most`` bytes.
         """
         said = self.headers.get("Content-Length", "")
         if self._content is None or self._content.is_eof() or not (said.isascii() and said.isdigit()):
@@ -99,28 +99,28 @@ class PooledResponse:
         return True
 
     def whole_body(self) -> bytes:
-        """Take the body of a whole answer."""
+        """Return the complete body."""
         return self.content.read_nowait(-1) if self._whole is None else self._whole
 
 
 def end_body(content: StreamReader) -> None:
-    """See that a body ends when its connection does.
+    """End a body together with its connection.
 
-    aiohttp 3.14 closes the connection on bytes that are no chunk, and leaves whoever reads the body waiting for ever.
+    aiohttp 3.14 closes the connection on an invalid chunk, and leaves the reader of the body waiting indefinitely.
     """
     if not content.is_eof() and content.exception() is None:
         content.set_exception(ClientPayloadError())
 
 
 OnAnswer = Callable[[PooledResponse | None], None]
-"""Told of an answer, or with None that the connection was lost before one came."""
+"""Receives the answer, or None if the connection was lost before an answer arrived."""
 
 
 class PooledConnection(KeptConnection):
-    """One connection, for one request at a time."""
+    """One connection, which carries one request at a time."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, pool: ConnectionPool) -> None:
-        """Belong to ``pool``."""
+        """Create a connection of ``pool``."""
         super().__init__(loop, pool.hint)
         self.pool = pool
         self.url = pool.url
@@ -129,20 +129,20 @@ class PooledConnection(KeptConnection):
         self._content: StreamReader | None = None
         self._cached_head: CachedHead[RawResponseMessage] | None = None
         self._is_between = True
-        """Whether all that came so far were whole answers: the parser is between two, and one may pass it by."""
+        """Whether the parser is between two answers, so that an answer with a cached head may bypass the parser."""
         self._reading = b""
-        """What the parser is given while it is between two answers."""
+        """The bytes that the parser was last fed while it was between two answers."""
         self.idle_since = 0.0
         self.homeward: tuple[object, bytes] | None = None
-        """The headers of an answer that was handed on, and the lines that its client got of them."""
+        """The headers of a forwarded answer, and the header lines that the client received for them."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Watch the path of a new connection."""
+        """Turn on dead-peer detection for a new connection."""
         super().connection_made(transport)
         detect_dead_peer(transport.get_extra_info("socket"), SERVER_SILENCE)
 
     def ask(self, head: bytes, body: bytes, on_answer: OnAnswer) -> None:
-        """Send a request and tell ``on_answer`` once."""
+        """Send a request, and call ``on_answer`` once."""
         self._on_answer = on_answer
         self.url = self.pool.url
         transport = self.transport
@@ -153,7 +153,7 @@ class PooledConnection(KeptConnection):
             transport.writelines((head, body))
 
     def data_received(self, data: bytes) -> None:
-        """Take an answer whose head has come before; let aiohttp parse any other."""
+        """Take an answer whose head is cached; let aiohttp parse any other answer."""
         known, on_answer = self._cached_head, self._on_answer
         if known is not None and on_answer is not None and self._is_between:
             head, _, body = data.partition(HEAD_END)
@@ -161,19 +161,19 @@ class PooledConnection(KeptConnection):
                 self._on_answer = None
                 on_answer(PooledResponse(self, known.message, body))
                 return
-        if data:  # aiohttp calls this with nothing when a body has been read
+        if data:  # aiohttp calls this with no bytes once a body has been read
             self._reading = data if self._is_between else b""
             self._is_between = False
         super().data_received(data)
 
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
-        """Take an answer from the parser; called by ``data_received`` for each."""
+        """Take one answer from the parser, which calls this method within ``data_received``."""
         message, content = data
         if 100 <= message.code < 200 and message.code != _SWITCHING:
             return  # 100 Continue, 103 Early Hints: the answer follows
         on_answer, self._on_answer = self._on_answer, None
         if on_answer is None:
-            self.abort()  # an answer to nothing: whatever this peer speaks, it is not what we asked
+            self.abort()  # an answer without a request: this peer does not speak HTTP as expected
             return
         if message.code == _SWITCHING:
             self.force_close()
@@ -185,17 +185,17 @@ class PooledConnection(KeptConnection):
         if reading and content.is_eof():
             body = look_at_body(content)
             self._is_between = is_whole(reading, body, message)
-            # Not where each answer counts (one request less, cookies whose time begins anew), or is to be unpacked.
+            # A cached head skips the parser. So cache none that sets cookies, counts requests down, or has a coding.
             is_simple = answer.is_plain and not cookies and self.requests_left is None
             if is_simple and not message.should_close:
                 self._cached_head = CachedHead.of(reading, body, message)
         self._loop.call_soon(on_answer, answer) if not content.is_eof() else on_answer(answer)
 
     def call_when_whole(self, callback: Callable[[], None], content: StreamReader, size: int) -> None:
-        """Call ``callback`` once this body of ``size`` bytes is here to its end, or the connection is lost."""
+        """Call ``callback`` once this body of ``size`` bytes is complete, or the connection is lost."""
         self._on_whole = callback
         content.on_eof(self._body_ended)
-        content.set_read_chunk_size(size)  # nobody reads before its end
+        content.set_read_chunk_size(size)  # the reader starts at the end of the body
         if self._reading_paused:
             self.resume_reading()
 
@@ -208,7 +208,7 @@ class PooledConnection(KeptConnection):
             on_whole()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Let who waits for an answer know that none will come."""
+        """Tell the waiting request that no answer will arrive."""
         self.pool.forget(self)
         super().connection_lost(exc)
         if self._content is not None:
@@ -219,12 +219,12 @@ class PooledConnection(KeptConnection):
             on_answer(None)
 
     def release(self) -> None:
-        """Let the next request have this connection."""
+        """Return this connection to the pool."""
         self.pool.release(self)
 
     @property
     def is_reusable(self) -> bool:
-        """Whether it may carry another request: its last answer was read and the server keeps it open."""
+        """Whether the connection may carry another request: its last answer was read and the server keeps it open."""
         return self.is_connected() and not self.should_close
 
 
@@ -234,7 +234,7 @@ class ConnectionPool:
     def __init__(
         self, url: URL, headers: Mapping[str, str], cookies: CookieJar, tasks: TaskScope, hint: ServerHint
     ) -> None:
-        """POST to ``url`` with ``headers``; opened by ``grow``, and kept as ``hint`` says."""
+        """POST to ``url`` with ``headers``. ``grow`` opens connections; ``hint`` bounds how long they stay idle."""
         self.move(url)
         self._headers = dict(headers)
         self.hint = hint
@@ -244,33 +244,33 @@ class ConnectionPool:
         self._opening = 0
         self._loop = asyncio.get_running_loop()
         self.has_mcp_headers = any(name.lower().startswith("mcp-") for name in self._headers)
-        """Whether the headers given hold some that a modern request may have for itself: not to be sent twice."""
+        """Whether ``headers`` has an ``Mcp-`` header. A modern request may set the same one, which must go out once."""
         self.cookies = cookies
-        """What the server has set, for who has this pool to himself."""
+        """The server's cookies. Only a pool with a single user may use them."""
         self.has_cookie_header = any(name.lower() == "cookie" for name in self._headers)
-        """Whether cookies stand among the headers given: they and those of the server's are to be one header."""
+        """Whether ``headers`` has a Cookie. Those cookies and the server's must go out in one header."""
         self._head = b""
         self._bare_head = b""
         self._is_closed = False
 
     def move(self, url: URL) -> None:
-        """POST to ``url``, of the same origin, from now on: heads that were made before are of no use any more."""
+        """POST to ``url``, of the same origin, from now on. Heads that were built for the old URL become invalid."""
         self.url = url
         self.path = url.raw_path
 
     def set_headers(self, extra: Mapping[str, str]) -> None:
-        """Send these headers besides with every request from now on. Raises ValueError if one cannot be sent."""
-        # The one place for "%" is the length: header values may hold it.
+        """Add these headers to every request from now on. Raises ValueError if a header cannot be sent."""
+        # Header values may contain "%", so escape it: only the length is formatted.
         self._head = self.beginning(extra).replace(b"%", b"%%") + b"Content-Length: %d\r\n\r\n"
 
     def set_bare_headers(self, extra: Mapping[str, str]) -> None:
-        """Send these headers with requests that have headers of their own. Raises ValueError if one cannot be sent."""
+        """Add these headers to requests that bring their own. Raises ValueError if a header cannot be sent."""
         self._bare_head = self.beginning(extra)
 
     def beginning(self, extra: Mapping[str, str]) -> bytes:
-        """Return the head of a request with these headers besides, but for the length of its body.
+        """Return the head of a request with these additional headers, up to the length of the body.
 
-        Raises ValueError if one of them cannot be sent.
+        Raises ValueError if a header cannot be sent.
         """
         headers = CIMultiDict({"Host": self.url.host_port_subcomponent or ""})
         headers.update(self._headers)
@@ -278,16 +278,16 @@ class ConnectionPool:
         lines = [f"POST {self.url.raw_path_qs} HTTP/1.1"]
         for name, value in headers.items():
             if any(c in name + value for c in "\r\n\0"):
-                raise ValueError(f"header {name!r} has a line break in it")
+                raise ValueError(f"header {name!r} contains a line break")
             lines.append(f"{name}: {value}")
         return ("\r\n".join(lines) + "\r\n").encode()
 
     def keep_cookies(self, answer: PooledResponse) -> None:
-        """Keep what an answer has set."""
+        """Keep the cookies that an answer sets."""
         self.cookies.take(answer.cookies, self.path)
 
     def take(self) -> PooledConnection | None:
-        """Return an open connection that nobody uses, if there is one."""
+        """Return an idle connection that may carry a request; None if there is none."""
         now = self._loop.time()
         while self._idle:
             connection = self._idle.pop()
@@ -301,12 +301,15 @@ class ConnectionPool:
         return self._head % len(body)
 
     def head_with(self, headers: Mapping[str, str], body: bytes) -> bytes:
-        """Return the head of a request with this body and headers of its own: known to be sound, and nowhere else."""
+        """Return the head of a request with this body and its own headers.
+
+        The caller has validated ``headers``, and the pool's headers contain none of them.
+        """
         own = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
         return b"%b%bContent-Length: %d\r\n\r\n" % (self._bare_head, own.encode(), len(body))
 
     def release(self, connection: PooledConnection) -> None:
-        """Keep a connection for the next request, or close it if there can be none."""
+        """Keep a connection for the next request, or close a connection that cannot be reused."""
         if self._is_closed or not connection.is_reusable:
             connection.close()
             return
@@ -323,7 +326,7 @@ class ConnectionPool:
         host, port = self.url.host or "", self.url.port or 80
         loop = self._loop
         try:
-            # localhost is both loopback addresses (RFC 6761), whatever the hosts file says.
+            # localhost means both loopback addresses (RFC 6761), whatever the hosts file says.
             for address in ("127.0.0.1", "::1") if host == "localhost" else (host,):
                 with contextlib.suppress(OSError):  # a TimeoutError is one
                     async with asyncio.timeout(DEFAULT_LIMITS.connect):

@@ -1,8 +1,8 @@
-"""The HTTP proxy before a server, as the environment names it: HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY.
+"""Find the HTTP proxy for a server in the environment: HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY.
 
-What they mean is what they mean to Python's ``urllib.request``, with two additions: ALL_PROXY counts where the one for
-the scheme is missing, as for curl, and a loopback address is never asked for through a proxy, as in Go. A proxy would
-look for it on its own machine, with whatever token was meant for ours.
+The variables mean what they mean to Python's ``urllib.request``, with two additions. ALL_PROXY applies if the variable
+of the scheme is missing, as in curl. The relay never reaches a loopback address through a proxy, as in Go: the proxy
+would connect to its own machine, and send there the token meant for ours.
 """
 
 from __future__ import annotations
@@ -26,33 +26,33 @@ _AUTHORIZATION = "Proxy-Authorization"
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """A proxy, and who we are to it."""
+    """A proxy and the relay's login to it."""
 
     url: URL
-    """Without a login, so that it can be shown."""
+    """The address without the login, so that logs may show it."""
     authorization: str | None = field(default=None, repr=False)
-    """What ``Proxy-Authorization`` says."""
+    """The value of ``Proxy-Authorization``."""
 
     def __str__(self) -> str:
-        """Return its address, without a login."""
+        """Return the address, without the login."""
         return str(self.url.origin())
 
     def request_arguments(self, url: URL) -> dict[str, Any]:
-        """Return what aiohttp is told of it with each request; the login goes with CONNECT, where there is one."""
+        """Return the arguments of an aiohttp request that use this proxy. A CONNECT carries the login."""
         if url.scheme not in _TUNNELLED:
             return {"proxy": self.url}
         login = {} if self.authorization is None else {_AUTHORIZATION: self.authorization}
         return {"proxy": self.url, "proxy_headers": {"User-Agent": "mcp-relay", **login}}
 
     def headers_for(self, url: URL) -> dict[str, str]:
-        """Return what it wants to find in each request that it reads itself; never in one that is tunnelled."""
+        """Return the headers that the proxy needs in each request that it reads; none for a tunnelled request."""
         if self.authorization is None or url.scheme in _TUNNELLED:
             return {}
         return {_AUTHORIZATION: self.authorization}
 
 
 def proxy_for(url: URL) -> Proxy | None:
-    """Return the proxy through which to ask for ``url``; None: directly. Raises ConfigError if it is none."""
+    """Return the proxy for ``url``, or None to connect directly. Raises ConfigError if the variable names no proxy."""
     host, scheme = url.host or "", _SCHEMES.get(url.scheme, url.scheme)
     if is_loopback(host.rstrip(".")):
         return None
@@ -60,7 +60,7 @@ def proxy_for(url: URL) -> Proxy | None:
     name = scheme if scheme in proxies else "all"
     if name not in proxies:
         return None
-    # An IPv6 address is written either way in NO_PROXY.
+    # NO_PROXY may hold an IPv6 address with or without brackets.
     if any(urllib.request.proxy_bypass(one) for one in (f"{url.host_subcomponent}:{url.port}", host)):
         return None
     return _parse(f"{name.upper()}_PROXY", proxies[name], host)
@@ -68,12 +68,12 @@ def proxy_for(url: URL) -> Proxy | None:
 
 def _parse(variable: str, text: str, host: str) -> Proxy:
     text = text if "://" in text else f"http://{text}"
-    expected = f"expected http://host:port, or https://; NO_PROXY={host} goes without"
+    expected = f"expected http://host:port or https://host:port; NO_PROXY={host} bypasses the proxy"
     try:
         url, authorization = read_url(text)
     except ValueError:
-        raise ConfigError(f"{variable} is not the URL of a proxy; {expected}") from None
+        raise ConfigError(f"{variable} is not a proxy URL; {expected}") from None
     if url.scheme not in ("http", "https") or not url.host:
         kind = f" ({url.scheme}://…)" if url.scheme else ""
-        raise ConfigError(f"{variable} is not the URL of a proxy of a kind that is known{kind}; {expected}")
+        raise ConfigError(f"{variable} is not the URL of a supported proxy{kind}; {expected}")
     return Proxy(url, authorization)

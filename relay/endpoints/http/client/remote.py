@@ -1,7 +1,7 @@
-"""A URL as an endpoint, whose transport is found out when the first frame goes.
+"""Dial a URL as an endpoint, and detect the server's transport with the first frame.
 
-MCP 2025-11-25, Transports, "Backwards Compatibility": POST first; if that is refused with 400, 404 or 405 and no
-JSON-RPC error, GET and wait for the ``endpoint`` event of HTTP+SSE.
+MCP 2025-11-25, Transports, "Backwards Compatibility": POST first. If the server refuses the POST with 400, 404 or 405
+and no JSON-RPC error, GET and wait for the ``endpoint`` event of HTTP+SSE.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ logger = logging.getLogger("relay")
 
 
 class Remote:
-    """An MCP server at a URL; connects on the first frame."""
+    """An MCP server at a URL, to which the relay connects on the first frame."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class Remote:
         *,
         client: httpx.AsyncClient | None = None,
     ) -> None:
-        """Connect as ``options`` say, or through ``client``, which stays open and has TLS and a login of its own.
+        """Connect with ``options``, or through ``client``, which has its own TLS and login and stays open.
 
         Raises ConfigError if ``url`` is not an http(s) URL.
         """
@@ -53,13 +53,13 @@ class Remote:
 
     @property
     def transport(self) -> Transport:
-        """What the server speaks; ``auto`` until that is known."""
+        """The transport that the server speaks; ``auto`` until the relay knows."""
         if self._client is None or self._client.is_undecided:
             return "auto"
         return "sse" if isinstance(self._client, SseClient) else "streamablehttp"
 
     async def receive(self) -> Sequence[Frame]:
-        """Return what the server sent, and an error for each request that it cannot answer any more."""
+        """Return the server's frames, and an error for each request that can no longer get an answer."""
         return await self._inbox.receive()
 
     def call_at_end(self, callback: Callable[[], None]) -> None:
@@ -67,11 +67,11 @@ class Remote:
         self._inbox.call_at_end(callback)
 
     def offer_to(self, taker: Taker) -> None:
-        """Offer what the server sends to ``taker``; see ``OffersFrames``."""
+        """Offer the server's frames to ``taker``; see ``OffersFrames``."""
         self._inbox.offer_to(taker)
 
     def send_at_once(self, frames: Sequence[Frame]) -> bool:
-        """Send requests to a server that is known, unless they would have to wait."""
+        """Send requests without waiting; return False, and send none, if the transport is unknown or one must wait."""
         client = self._client
         return client is not None and not self._is_closed and not client.is_undecided and client.send_at_once(frames)
 
@@ -90,12 +90,12 @@ class Remote:
 
     @property
     def _is_undecided(self) -> bool:
-        """Whether the server was not reached, or spoke neither transport: it is asked again with the next frame."""
+        """Whether the server was unreachable or spoke neither transport, so that the next frame probes it again."""
         client = self._client
         return self._transport == "auto" and client is not None and client.is_undecided and not client.in_flight
 
     async def _choose(self, frames: Sequence[Frame]) -> Sequence[Frame]:
-        """Make the client for this server; return the frames that it has still to send."""
+        """Create the client for this server's transport; return the frames that are still to be sent."""
         if self._transport == "sse":
             self._client = SseClient(self._dial, self._inbox)
             return frames
@@ -104,7 +104,7 @@ class Remote:
         if self._transport == "streamablehttp" or frames[0].head.kind is not Kind.REQUEST:
             return frames
         if read_facts(frames[0]) is not None:
-            return frames  # HTTP+SSE is of the legacy era: a server that refuses this is asked anew with `initialize`
+            return frames  # HTTP+SSE is legacy: if the server refuses this modern frame, `initialize` probes it again
         try:
             is_streamable = await client.probe(frames[0])
         except asyncio.CancelledError:
@@ -112,7 +112,7 @@ class Remote:
             raise
         if is_streamable:
             return frames[1:]
-        logger.info("%s: no Streamable HTTP here; trying HTTP+SSE", self.name)
+        logger.info("%s: the server does not speak Streamable HTTP; trying HTTP+SSE", self.name)
         self._client = SseClient(self._dial, self._inbox)
         return frames
 
@@ -122,14 +122,14 @@ class Remote:
             await self._client.settle()
 
     async def send_eof(self) -> None:
-        """Send no more; ``receive`` finishes once every open request has its answer."""
+        """Accept no further frames; ``receive`` finishes once every open request has its answer."""
         if self._client is None:
             self._inbox.finish()
         else:
             await self._client.send_eof()
 
     async def aclose(self, reason: RelayError | None = None) -> None:
-        """End the session and every connection; open requests get an error that carries ``reason``."""
+        """End the session and close every connection; open requests get an error that carries ``reason``."""
         self._is_closed = True
         if self._client is not None:
             await self._client.aclose(reason)
@@ -139,7 +139,7 @@ class Remote:
 
 
 def _dial(url: str, options: DiallingOptions, client: httpx.AsyncClient | None) -> AnyDial:
-    """Make the connections' maker; each imports the library it is for."""
+    """Create the dial of the right HTTP library, and import that library only."""
     if client is not None:
         try:
             from relay.endpoints.http.client.httpx_dial import HttpxDial

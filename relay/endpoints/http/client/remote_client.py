@@ -1,8 +1,8 @@
-"""What both HTTP clients are: requests that wait for answers, a recorded handshake, and one outcome for each request.
+"""Hold what both HTTP clients share: open requests, a recorded handshake, and one outcome for each request.
 
-Subclasses say how a frame is sent and where answers come from; here is what must hold for every one of them: an
-answer reaches the client once, an answer nobody waits for is dropped, and a request that cannot be answered any more
-gets an error.
+A subclass sends frames and reads answers in the way of its transport. The base class holds three rules for all of them.
+An answer reaches the client once. The relay drops an answer that no request waits for. A request that can no longer get
+its answer gets an error.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ logger = logging.getLogger("relay")
 
 
 class StreamCursor:
-    """Where an SSE stream stands: what to ask for when it is opened again, and after how many seconds."""
+    """The position of an SSE stream: the last event id, and the seconds to wait before reopening the stream."""
 
     __slots__ = ("last_event_id", "retry")
 
@@ -45,7 +45,7 @@ class StreamCursor:
         self.retry: float | None = None
 
     def advance(self, event: SseEvent) -> None:
-        """Note what an event says of the stream."""
+        """Note the id and the retry time of an event."""
         if event.retry is not None:
             self.retry = event.retry / 1000
         if event.id is not None:
@@ -53,7 +53,7 @@ class StreamCursor:
 
 
 class Post:
-    """One frame on its way to the server, and how many answers are owed to it."""
+    """One frame on its way to the server, and the number of answers that the server owes for it."""
 
     __slots__ = (
         "_cursor", "cancel", "facts", "frame", "has_spoken", "is_handshake", "is_resent", "is_subscription", "owed",
@@ -61,51 +61,51 @@ class Post:
     )  # fmt: skip
 
     def __init__(self, frame: Frame, facts: RequestFacts | None = None) -> None:
-        """Send ``frame``; its requests are registered by ``RemoteClient``. With ``facts``, it is a modern one."""
+        """Hold ``frame``, whose requests ``RemoteClient`` registers; ``facts`` makes it a modern frame."""
         self.frame = frame
         self.facts = facts
         self.owed = 0
-        """Requests in it that wait for an answer."""
+        """Requests of the frame that wait for an answer."""
         method = frame.head.method
         self.is_handshake = method == "initialize" and facts is None and frame.head.kind is REQUEST
         self.is_subscription = method == "subscriptions/listen" and facts is not None
         self.is_resent = False
         self.session: object = None
-        """The session in which it was sent last."""
+        """The session in which the frame was last sent."""
         self.has_spoken = False
-        """Whether an event has come for it since this was cleared."""
+        """Whether an event for this frame has arrived since this flag was cleared."""
         self.watch: asyncio.Task[None] | None = None
-        """Gives it an end if it has become doubtful that its answer will come."""
+        """The task that fails the frame's requests once their answers have become doubtful."""
         self.cancel: Callable[[], object] | None = None
-        """Ends what is under way for it, once nobody waits."""
+        """Cancels the exchange of the frame, once no request waits for its answer."""
         self._cursor: StreamCursor | None = None
 
     @property
     def cursor(self) -> StreamCursor:
-        """Where the stream of its answers stands."""
-        if self._cursor is None:  # most answers have none: 0.2 us
+        """The position of the stream that carries the answers."""
+        if self._cursor is None:  # most answers need no cursor; creating one takes 0.2 us
             self._cursor = StreamCursor()
         return self._cursor
 
 
 class RemoteClient:
-    """The part of an endpoint behind which an HTTP server is."""
+    """The shared part of the endpoints that dial an HTTP server."""
 
     def __init__(self, dial: AnyDial, inbox: FrameInbox) -> None:
-        """Speak through ``dial``; put what the server says into ``inbox``, which may be shared."""
+        """Send through ``dial``; put the server's frames into ``inbox``, which other clients may share."""
         self.name = dial.name
         self.dial = dial
         self.inbox = inbox
         self.version: str | None = None
         self.is_undecided = True
-        """Whether the server has not shown yet that it speaks this transport."""
+        """Whether the server has yet to show that it speaks this transport."""
         self._limits = dial.limits
         self._tasks = TaskScope()
         self._books: Books[Post] = Books(dial.name, dial.limits, self._give_due, peer=dial.name)
         self._taken_places = 0
         self._has_place = asyncio.Event()
         self._subscriptions: set[Post] = set()
-        self._ready = asyncio.Event()  # not while a handshake is under way
+        self._ready = asyncio.Event()  # cleared while a handshake is under way
         self._ready.set()
         self._renewing = asyncio.Lock()
         self._initialize: Frame | None = None
@@ -117,7 +117,7 @@ class RemoteClient:
     # The endpoint's four verbs.
 
     async def receive(self) -> Sequence[Frame]:
-        """Return what the server sent, and our errors for what it cannot answer any more."""
+        """Return the server's frames, and the relay's errors for requests that can no longer get an answer."""
         return await self.inbox.receive()
 
     def call_at_end(self, callback: Callable[[], None]) -> None:
@@ -125,10 +125,10 @@ class RemoteClient:
         self.inbox.call_at_end(callback)
 
     async def send(self, frames: Sequence[Frame]) -> None:
-        """POST each frame: requests at the same time, the others in order, each accepted before the next goes.
+        """POST each frame: requests concurrently, other frames in order, each accepted before the next is sent.
 
-        Waits while ``limits.max_in_flight`` requests are open, and while a handshake is under way. Subscriptions,
-        which stay open for hours, take no places from other requests; as many again may be open.
+        Waits while ``limits.max_in_flight`` requests are open, and while a handshake is under way. Subscriptions stay
+        open for hours, so they count separately, against the same limit.
         """
         if self._is_closed or self._has_eof:
             raise EndpointClosed(f"{self.name}: send after its end")
@@ -140,7 +140,7 @@ class RemoteClient:
                 raise
 
     def send_at_once(self, frames: Sequence[Frame]) -> bool:
-        """POST requests, unless they would have to wait; everything else goes in turn."""
+        """POST requests without waiting; return False if a frame must wait or is not a request, and send none."""
         room = self._limits.max_in_flight - self._taken_places
         if self._is_closed or self._has_eof or not self._ready.is_set() or len(frames) > room:
             return False
@@ -174,17 +174,17 @@ class RemoteClient:
         await self._send_one(Post(frame, facts))
 
     async def _send_sifted(self, sifted: Sifted) -> None:
-        """Send on what an invalid frame of the client's was meant to be; what was a request is refused."""
+        """Forward the valid parts of a client's invalid frame; refuse the invalid requests in it."""
         self.inbox.put(sifted.back)
         for one in sifted.onward:
             await self._send_in_turn(one)
 
     def refuse_unsent(self, frames: Sequence[Frame]) -> None:
-        """Give requests that will not be sent any more their errors."""
+        """Answer requests that the relay will no longer send with errors."""
         for frame in frames:
             for message in frame.head.messages:
                 if message.kind is Kind.REQUEST and message.id not in self._books:
-                    fault = "the request was not sent: the relay is ending"
+                    fault = "the request was not sent: the relay is shutting down"
                     self.inbox.put((replies.error(message.id, replies.UNAVAILABLE, fault, delivered="no"),))
 
     async def _send_one(self, post: Post) -> None:
@@ -193,7 +193,7 @@ class RemoteClient:
             if not self._note_notification(post):
                 return
             task = self._tasks.spawn(self._run(post), name=f"{self.name}: POST {head.method or head.kind.value}")
-            # In order, but not held up for ever by a server that does not accept one.
+            # In order, but a server that does not accept one frame must not block the next indefinitely.
             await asyncio.wait((task,), timeout=self._limits.linger)
             return
         if not post.is_subscription:
@@ -203,14 +203,14 @@ class RemoteClient:
         self._ask(post)
 
     def _ask(self, post: Post) -> None:
-        """Send what wants an answer; its place is given back when it has one."""
+        """Send a frame that needs answers, and release its place once it has them."""
         head = post.frame.head
         try:
             post.owed = self._books.open_frame(post, head)
         except IdInUse as exc:
-            post.is_handshake = False  # the one under way is another
+            post.is_handshake = False  # another handshake is under way
             self._request_ended(post)
-            # Not under that id: the client would take it for the answer to the first request.
+            # No id in this error: the client would take it for the answer to the first request.
             self.inbox.put((replies.error(None, replies.INVALID_REQUEST, str(exc), delivered="no"),))
             return
         if post.is_handshake:
@@ -218,12 +218,12 @@ class RemoteClient:
             self._ready.clear()
         if post.is_handshake or not self._send_at_once(post):
             task = self._tasks.spawn(self._run(post), name=f"{self.name}: POST {head.method or 'batch'}")
-            # Not at the end of its work: a task that is cancelled before it began does none.
+            # A callback, not a finally in the task: a task that is cancelled before it starts runs no code.
             task.add_done_callback(lambda _: self._request_ended(post))
             post.cancel = task.cancel
 
     def _subscribe(self, post: Post) -> bool:
-        """Find room for a subscription. One too many is refused: to wait would hold up its own cancellation, too."""
+        """Reserve a place for a subscription, or refuse it: a waiting one would block its own cancellation."""
         if len(self._subscriptions) < self._limits.max_in_flight:
             self._subscriptions.add(post)
             return True
@@ -232,17 +232,17 @@ class RemoteClient:
         return False
 
     async def send_eof(self) -> None:
-        """Open no further requests; ``receive`` finishes once every open one has its answer."""
+        """Accept no further requests; ``receive`` finishes once every open request has its answer."""
         if not self._has_eof:
             self._has_eof = True
-            # A client that has cancelled a request and closed its end waits for nothing: what was written now could
-            # meet its half-closed stdin reader (Python SDK 1.x raises BrokenResourceError there).
+            # A client that cancelled a request and closed its end expects no answer. An answer now could meet the
+            # client's half-closed stdin reader (Python SDK 1.x raises BrokenResourceError there).
             for request_id in self._books.cancelled():
                 self._books.forget(request_id)
             self._tasks.spawn(self._finish_when_settled(), name=f"{self.name}: last answers")
 
     async def aclose(self, reason: RelayError | None = None) -> None:
-        """End the session: every open request gets an error that carries ``reason``, then the server is told."""
+        """End the session: answer every open request with an error that carries ``reason``, then tell the server."""
         if self._is_closed:
             return
         self._is_closed = True
@@ -260,12 +260,12 @@ class RemoteClient:
             await self.dial.aclose()
 
     def _end_subscription(self, post: Post) -> None:
-        """End a subscription as its server would (2026-07-28, "Graceful Closure")."""
+        """End a subscription as the server would (2026-07-28, "Graceful Closure")."""
         for request_id in self._take_open(post):
             self.inbox.put((replies.subscription_ended(request_id),))
 
     def _take_open(self, post: Post) -> list[RequestId]:
-        """Let nobody wait for the answers that are still owed to a frame; return their ids."""
+        """Settle the requests of a frame that still wait for answers; return their ids."""
         asked = [one.id for one in post.frame.head.messages if one.id is not None and self._books.find(one.id) is post]
         for request_id in asked:
             self._books.answer(request_id)
@@ -273,7 +273,7 @@ class RemoteClient:
         return asked
 
     async def abandon(self) -> None:
-        """Stop what runs, and leave the connections and the inbox to a successor."""
+        """Cancel the running tasks, and leave the connections and the inbox to a successor."""
         await self._tasks.aclose()
 
     @property
@@ -283,12 +283,12 @@ class RemoteClient:
 
     @property
     def dropped(self) -> int:
-        """Answers nobody waited for."""
+        """Answers that the relay dropped because no request waited for them."""
         return self._books.dropped
 
     async def settle(self) -> None:
-        """Wait until no request is open but subscriptions, which would have us wait for ever."""
-        while self._has_requests:  # noqa: ASYNC110 - asked once, at the end; the hot path need not tell
+        """Wait until no request is open except subscriptions, which do not end by themselves."""
+        while self._has_requests:  # noqa: ASYNC110 - polled once, at the end, so the hot path sets no event
             await asyncio.sleep(0.01)
 
     @property
@@ -302,33 +302,33 @@ class RemoteClient:
             self._end_subscription(post)
         self.inbox.finish()
 
-    # For subclasses to say.
+    # For subclasses to define.
 
     _lost_by: tuple[int, ...] = ()
-    """The statuses by which a server of this transport surely says that a session is lost."""
+    """The statuses that always mean a lost session in this transport."""
 
     async def _deliver(self, post: Post) -> None:
-        """Send one frame, and see its answers come if they come on the same connection."""
+        """Send one frame, and take its answers if they arrive on the same connection."""
         raise NotImplementedError
 
     async def _say_goodbye(self) -> None:
-        """Tell the server that the session is over; bounded and quiet."""
+        """Tell the server that the session is over, within a bounded time and without raising."""
 
     @staticmethod
     def _facts_of(frame: Frame) -> RequestFacts | None:
-        """Return what a modern frame says of itself, if this transport can carry one as such."""
+        """Return the facts in a modern frame's ``_meta``, if this transport carries modern frames."""
         return None
 
     def _take_modern(self, post: Post, answer: Frame) -> Frame:
-        """Take the answer to a modern request; return what of it goes on."""
+        """Take the answer to a modern request; return the answer to forward."""
         return answer
 
     def _send_at_once(self, post: Post) -> bool:
-        """Send a request without a task if that can be done now; who does must call ``_request_ended`` once."""
+        """Send a request without a task, if possible now. If so, the subclass must call ``_request_ended`` once."""
         return False
 
     def _after_initialized(self) -> None:
-        """Begin what may begin once the session is initialized."""
+        """Start the work that needs an initialized session."""
 
     # One outcome for each request.
 
@@ -347,7 +347,7 @@ class RemoteClient:
         await self._settling(post, self._deliver(post))
 
     async def _settling(self, post: Post, delivery: Awaitable[None]) -> None:
-        """See a frame delivered; whatever goes wrong becomes an error for each of its requests."""
+        """Await a delivery; turn any failure into an error for each request of the frame."""
         try:
             await delivery
         except EndpointUnavailable as exc:
@@ -356,24 +356,24 @@ class RemoteClient:
             self.fail(post, replies.TOO_LARGE, str(exc), "unknown")
         except RelayError as exc:
             self.fail(post, replies.LOST, f"the request was lost: {exc}", "unknown")
-        except Exception:  # a bug of ours, but whoever waits for this request would wait for ever
+        except Exception:  # a bug of the relay, but without an error the client would wait indefinitely
             self.fail(post, replies.LOST, "the request was lost: the relay failed", "unknown")
             raise
 
     def fail(self, post: Post, code: int, message: str, delivered: replies.Delivered, **data: object) -> None:
-        """Give every request of ``post`` that is still open an error; log what had no request."""
+        """Answer every open request of ``post`` with an error; log a failure that concerns no request."""
         if not post.owed:
             logger.warning("%s: %s was not accepted: %s", self.name, _describe(post.frame.head), message)
         strays = {one.id: self._books.stray_of(one.id) for one in post.frame.head.messages if one.id is not None}
         for request_id in self._take_open(post):
             logger.info("%s: request %r: %s", self.name, request_id, message)
             error = replies.error(request_id, code, message, delivered=delivered, **data)
-            self.inbox.put((strays.get(request_id) or error,))  # it says more than that no other has come
+            self.inbox.put((strays.get(request_id) or error,))  # the server's stray error is more specific
 
     def take(self, frame: Frame, *, is_whole: bool = False) -> None:
-        """Take one frame from the server: an answer goes on once, to whom waits for it; all else goes on.
+        """Take one frame from the server: forward an answer once, if a request waits for it, and any other frame.
 
-        ``is_whole``: it is all that comes for the request that it belongs to.
+        ``is_whole``: the request gets no further frames.
         """
         kind = frame.head.kind
         if kind is RESPONSE:
@@ -387,10 +387,10 @@ class RemoteClient:
             self.inbox.put((frame,))
 
     def _take_invalid(self, frame: Frame, *, is_whole: bool) -> None:
-        """Take what an invalid frame was meant to be; a request of the server is answered with what is wrong."""
+        """Take the valid parts of a server's invalid frame; answer the server's invalid request with an error."""
         sifted = sift(frame, self.name, is_server=True)
         if sifted.is_noise:
-            logger.warning("%s: sent a message that is not JSON-RPC (%s): dropped", self.name, frame.head.fault)
+            logger.warning("%s: dropped a message that is not JSON-RPC (%s)", self.name, frame.head.fault)
         for one in sifted.onward:
             self.take(one, is_whole=is_whole)
         for refusal in sifted.back:
@@ -400,7 +400,7 @@ class RemoteClient:
         self._tasks.spawn(self._run(Post(refusal)), name=f"{self.name}: POST refusal of {refusal.head.id!r}")
 
     def _take_batch(self, frame: Frame) -> list[Frame]:
-        """Return the batch as it came, or what is left of it without the answers nobody waits for."""
+        """Return the batch unchanged, or its members without the answers that no request waits for."""
         members = frame.split()
         taken = [one if one.head.kind is not Kind.RESPONSE else self._answer(one) for one in members]
         if all(one is was for one, was in zip(taken, members, strict=True)):
@@ -408,7 +408,7 @@ class RemoteClient:
         return [one for one in taken if one is not None]
 
     def _answer(self, frame: Frame, *, is_whole: bool = False) -> Frame | None:
-        """Take an answer; return how it goes on, under the id of its request, or None if nobody waits for it."""
+        """Take an answer; return it under the id of its request, or None if no request waits for it."""
         said = frame.head.id
         post = self._books.answer(said)
         if post is None:
@@ -428,14 +428,14 @@ class RemoteClient:
         self._ready.set()
 
     def _note_notification(self, post: Post) -> bool:
-        """Note what a notification says; return whether the server has still to be told."""
+        """Note a client's notification; return whether the server needs the notification."""
         head = post.frame.head
         if head.method == "notifications/initialized":
             self._initialized = post.frame
         elif head.method == "notifications/cancelled" and head.target is not None:
             cancelled = self._books.find(head.target)
             if cancelled is None:
-                # Too late. A modern server wants no such message at all; a legacy one ignores it.
+                # The request has ended. A modern server expects no such message; a legacy server ignores it.
                 return post.facts is None and self._initialize is not None
             if cancelled.facts is not None:
                 self._close_stream(cancelled, head.target)
@@ -444,18 +444,18 @@ class RemoteClient:
         return True
 
     def _close_stream(self, post: Post, request_id: RequestId) -> None:
-        """Cancel a modern request: its client wants no answer to it any more.
+        """Cancel a modern request on behalf of the client.
 
-        MCP 2026-07-28, "Cancellation": to close the stream is to cancel, and no message is expected beside.
+        MCP 2026-07-28, "Cancellation": closing the stream cancels the request, and the server expects no message.
         """
         logger.debug("%s: request %r cancelled", self.name, request_id)
-        self._books.answer(request_id)  # no answer can come any more
+        self._books.answer(request_id)  # no answer can arrive on a closed stream
         post.owed -= 1
         if post.cancel is not None:
             post.cancel()
 
     def _give_due(self, due: Due) -> None:
-        """Give a request its outcome as if the server had sent it; what is under way for it has no use any more."""
+        """Give a request its outcome as if the server had sent that outcome, and cancel the request's exchange."""
         post = self._books.find(due.request_id)
         self.take(due.outcome)
         if due.stray is None and post is not None and post.cancel is not None and not post.owed:
@@ -463,7 +463,7 @@ class RemoteClient:
 
     @staticmethod
     async def read_event(event: SseEvent, post: Post | None = None) -> Frame | None:
-        """Return the frame in an event if it is large, its head read in a turn of its own; else there is no need."""
+        """Return the frame of a large event, after reading its head in a turn of its own; None for a small event."""
         if not isinstance(event.data, bytes) or len(event.data) <= LARGE:
             return None
         frame = Frame(event.data, post.frame.head.id if post is not None else None)
@@ -471,7 +471,7 @@ class RemoteClient:
         return frame
 
     def take_event(self, event: SseEvent, post: Post | None = None, frame: Frame | None = None) -> None:
-        """Take one SSE event: a frame, or only an id and a retry time; ``frame`` as ``read_event`` has returned it."""
+        """Take one SSE event: a frame, or only an id and a retry time. ``frame`` is the result of ``read_event``."""
         if post is not None:
             post.has_spoken = True
         if isinstance(event.data, Oversized):

@@ -1,11 +1,10 @@
-"""HTTP+SSE of 2024-11-05, dialling: a GET stream carries everything from the server, POSTs carry the rest.
+"""Dial an HTTP+SSE server of 2024-11-05: a GET stream carries the server's frames, and POSTs carry the client's.
 
-The session is the stream. When it breaks, the open requests get their errors, and a new stream is opened with the
-recorded handshake, so that the client's next request works. A server may also forget the session while its stream
-looks alive, and refuse the POST: a new session is begun, and the request sent again.
+The stream is the session. When the stream breaks, the open requests get errors. The relay then opens a new stream and
+repeats the recorded handshake, so that the client's next request works. A server may also forget the session while the
+stream looks alive, and refuse a POST. The relay then begins a new session and retries the request.
 
-The ``endpoint`` that the server names must be of the same origin: a token must not go to another (mcp-remote,
-CVE-2026-52001).
+The server's ``endpoint`` must be of the same origin: a token must not go to another one (mcp-remote, CVE-2026-52001).
 """
 
 from __future__ import annotations
@@ -37,41 +36,41 @@ logger = logging.getLogger("relay")
 
 
 class _Session:
-    """One stream, and what belongs to it."""
+    """One stream and its state."""
 
     def __init__(self) -> None:
-        """Begin before the stream is open."""
+        """Create the state before the stream is open."""
         self.messages: asyncio.Future[URL] = asyncio.get_running_loop().create_future()
-        """Where to POST, once that is known and the handshake done."""
+        """The URL to POST to, set once the server has named it and the handshake is done."""
         self.repeated: asyncio.Future[Frame] | None = None
         """The answer to a repeated ``initialize``."""
         self.patience: asyncio.Timeout | None = None
-        """How long the stream may be silent: until it is open, and once the server has forgotten it."""
+        """The limit on the stream's silence: while the stream opens, and once the server has forgotten the session."""
         self.is_forgotten = False
         self.is_lost = False
-        """Whether the stream has ended: no answer will come any more."""
+        """Whether the stream has ended, so that no answer can arrive."""
 
     @property
     def is_open(self) -> bool:
-        """Whether requests could be sent in it."""
+        """Whether the session can carry requests."""
         return self.messages.done() and not self.messages.cancelled() and not self.messages.exception()
 
     def fail(self, failure: RelayError) -> None:
-        """Tell whoever waits for it that there is none: nothing was sent."""
+        """Tell the requests that wait for the session that it failed, and that they were not sent."""
         if not self.messages.done():
             self.messages.set_exception(EndpointUnavailable(str(failure)))
-            self.messages.exception()  # somebody may wait for it, or nobody
+            self.messages.exception()  # mark as retrieved: perhaps no request waits
         if self.repeated is not None:
             self.repeated.cancel()
 
     def be_patient(self, seconds: float) -> None:
-        """Let the stream be silent for so long, and no longer."""
+        """Allow the stream to be silent for ``seconds`` from now."""
         if self.patience is not None:
             self.patience.reschedule(asyncio.get_running_loop().time() + seconds)
 
 
 class SseClient(RemoteClient):
-    """A connection to one HTTP+SSE server, for one client."""
+    """A connection to one HTTP+SSE server on behalf of one client."""
 
     def __init__(self, dial: AnyDial, inbox: FrameInbox) -> None:
         """Connect on the first frame."""
@@ -79,13 +78,13 @@ class SseClient(RemoteClient):
         self._session: _Session | None = None
 
     async def _open_session(self) -> tuple[_Session, URL]:
-        """Return the session and where to POST, opening a stream if there is none. Raises EndpointUnavailable."""
+        """Return the session and its POST URL, after opening a stream if none exists. Raises EndpointUnavailable."""
         session = self._session or self._begin(repeat_handshake=False)
         try:
             async with asyncio.timeout(self._limits.connect + self._limits.endpoint_wait):
                 return session, await asyncio.shield(session.messages)
         except TimeoutError:
-            raise EndpointUnavailable(f"{self.name}: there is no stream") from None
+            raise EndpointUnavailable(f"{self.name}: the stream did not open in time") from None
 
     def _begin(self, *, repeat_handshake: bool) -> _Session:
         session = self._session = _Session()
@@ -94,13 +93,13 @@ class SseClient(RemoteClient):
         return session
 
     def _renew(self, session: _Session, *, repeat_handshake: bool) -> None:
-        """Begin a new session in place of one that the server has forgotten; of those that find so, the first does.
+        """Replace a session that the server has forgotten, unless another request has already replaced the session.
 
-        The forgotten stream is read on for the calls that are open in it: another server of the same name may know it.
+        The relay keeps reading the old stream for its open calls: another server under the same name may still know it.
         """
         if self._session is not session:
             return
-        logger.warning("%s: the server has forgotten the session; beginning a new one", self.name)
+        logger.warning("%s: the server has forgotten the session; starting a new one", self.name)
         session.is_forgotten = True
         session.be_patient(2 * self._limits.doubt if self._calls_in(session) else 0)
         self._begin(repeat_handshake=repeat_handshake)
@@ -111,7 +110,7 @@ class SseClient(RemoteClient):
     # The stream.
 
     async def _keep_stream(self, session: _Session, *, repeat_handshake: bool) -> None:
-        """Read the stream; when it is lost, fail what was open and open a new one with the recorded handshake."""
+        """Read the stream. When it breaks, fail its open calls and open a new one with the recorded handshake."""
         delay = self._limits.reconnect_min
         while not self._is_closed:
             try:
@@ -125,14 +124,14 @@ class SseClient(RemoteClient):
             if was_open:
                 self._fail_open(session, failure)
             if session.is_forgotten:
-                return  # another has taken its place
+                return  # a newer session has replaced this one
             if not (was_open or repeat_handshake) or self._initialize is None or self._has_eof:
                 self._session = None  # the next frame tries again
                 return
             repeat_handshake = True
             if was_open:
                 delay = self._limits.reconnect_min
-                logger.warning("%s; opening a new one", failure)
+                logger.warning("%s; opening a new stream", failure)
             session = self._session = _Session()
             await asyncio.sleep(delay * random.uniform(0.5, 1.0))
             delay = min(delay * 2, self._limits.reconnect_max)
@@ -190,9 +189,9 @@ class SseClient(RemoteClient):
         try:
             url = join_url(self.dial.url, data.decode())
         except ValueError as exc:
-            raise EndpointUnavailable(f"{self.name}: its endpoint event is no URL: {fault_of_url(exc)}") from exc
+            raise EndpointUnavailable(f"{self.name}: the endpoint event holds no URL: {fault_of_url(exc)}") from exc
         if url.origin() != self.dial.url.origin():
-            raise EndpointUnavailable(f"{self.name}: its endpoint is of another origin, {url.origin()}: refused")
+            raise EndpointUnavailable(f"{self.name}: rejected an endpoint of another origin, {url.origin()}")
         return url
 
     # A new session for the same client.
@@ -220,11 +219,11 @@ class SseClient(RemoteClient):
             self._ready.set()
 
     def _is_repeated(self, session: _Session, event: SseEvent) -> bool:
-        """Take the answer to the repeated ``initialize``, which its client must not see again."""
+        """Take the answer to the repeated ``initialize``, which the client must not see twice."""
         if session.repeated is None or self._initialize is None or not isinstance(event.data, bytes):
             return False
         frame = Frame(event.data)
-        if frame.head.kind is not Kind.RESPONSE and not answers_in(frame):  # nothing else has been asked on this stream
+        if frame.head.kind is not Kind.RESPONSE and not answers_in(frame):  # the stream has no other request yet
             return False
         if not session.repeated.done():
             session.repeated.set_result(frame)
@@ -233,7 +232,7 @@ class SseClient(RemoteClient):
     # POST.
 
     async def _deliver(self, post: Post) -> None:
-        """POST a frame; its answer comes on the stream. A session the server has forgotten is begun anew, once."""
+        """POST a frame, whose answer arrives on the stream. Replace a forgotten session once."""
         session, url = await self._open_session()
         post.session = session
         status, body = await self._post(url, post.frame)
@@ -243,7 +242,7 @@ class SseClient(RemoteClient):
             return
         if self._loss.is_told_by(status, body, post.frame, is_resent=post.is_resent):
             if post.frame.head.asks and not post.owed:
-                return  # the stream has broken meanwhile, and the call has its error
+                return  # the stream broke meanwhile, and the call has its error
             post.is_resent, post.session = True, None
             self._renew(session, repeat_handshake=self._initialize is not None and not post.is_handshake)
             await self._deliver(post)
@@ -253,7 +252,7 @@ class SseClient(RemoteClient):
         self.fail(post, replies.UPSTREAM_STATUS, fault, replies.delivered_by(status), status=status)
 
     async def _post(self, url: URL, frame: Frame) -> tuple[int, bytes]:
-        """POST; return the status, and the body of a refusal."""
+        """POST a frame; return the status, and the body of a refusal."""
         headers = {"Content-Type": JSON, "Accept": f"{JSON}, {EVENT_STREAM}"}
         if self.version is not None:
             headers[PROTOCOL_VERSION] = self.version

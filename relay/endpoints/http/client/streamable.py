@@ -1,10 +1,11 @@
-"""Streamable HTTP, dialling: an endpoint behind which a server of 2025-03-26 or later is.
+"""Dial a Streamable HTTP server of revision 2025-03-26 or later.
 
-A POST for each frame; the session id and version from the answer to ``initialize``; a GET stream for what the server
-says unasked; lost streams resumed with ``Last-Event-ID``; a lost session begun anew from the recorded handshake.
+The endpoint sends each frame in a POST. It takes the session id and the version from the answer to ``initialize``, and
+opens a GET stream for the server's own messages. It resumes lost streams with ``Last-Event-ID``, and replaces a lost
+session by repeating the recorded handshake.
 
-A frame that is of 2026-07-28 by its ``_meta`` has nothing of this: headers of its own, made from it, and an answer on
-its own POST or none. Both kinds may come from one client, which finds out by itself what its server speaks.
+A frame whose ``_meta`` names 2026-07-28 uses no session: its headers are made from the frame, and its answer arrives on
+its own POST or not at all. One client may send both kinds of frame, because it probes which one the server speaks.
 """
 
 from __future__ import annotations
@@ -46,15 +47,15 @@ __all__ = ["HttpClient"]
 logger = logging.getLogger("relay")
 
 _POST_HEADERS = {"Content-Type": JSON, "Accept": f"{JSON}, {EVENT_STREAM}"}
-# Refusals that pass: 409 while the server has not yet seen that the stream before is gone (TypeScript SDK).
+# Transient refusals: 409 while the server has not yet noticed that the previous stream is gone (TypeScript SDK).
 _TRANSIENT = (408, 409, 425, 429)
-_NOT_OF_THE_REQUEST = (401, 403, 404, 407, 410)  # of who asks, or of the session: what is to be done is ours to say
-_LEAST_WAIT = 0.05  # whatever time a server names: one that ends its streams at once must not keep us busy
-_RESUME_TRIES = 3  # failed attempts in a row to get a broken stream back; each success starts the count anew
+_NOT_OF_THE_REQUEST = (401, 403, 404, 407, 410)  # about the login or the session: the relay words the error itself
+_LEAST_WAIT = 0.05  # a server that ends its streams at once must not keep the relay busy, whatever retry time it names
+_RESUME_TRIES = 3  # consecutive failed attempts to resume a broken stream; a success resets the count
 
 
 class HttpClient(RemoteClient):
-    """A connection to one Streamable HTTP server, for one client."""
+    """A connection to one Streamable HTTP server on behalf of one client."""
 
     def __init__(self, dial: AnyDial, inbox: FrameInbox) -> None:
         """Connect on the first frame."""
@@ -71,7 +72,8 @@ class HttpClient(RemoteClient):
     async def probe(self, frame: Frame) -> bool:
         """Send the first frame; return whether the server speaks Streamable HTTP.
 
-        If it does, the frame's answers come as ever. If not, nothing was delivered: send it over another transport.
+        If so, the inbox receives the frame's answers. If not, the server did not execute the frame, and the caller
+        sends the frame over another transport.
         """
         self._probed = asyncio.get_running_loop().create_future()
         await self.send((frame,))
@@ -86,7 +88,7 @@ class HttpClient(RemoteClient):
         return headers
 
     def _headers_in(self, session: object, extra: dict[str, str] = _POST_HEADERS) -> dict[str, str]:
-        """Return the headers of a request in a session, which may be another than the current one."""
+        """Return the headers of a request in ``session``, which may differ from the current session."""
         headers = self._headers(extra)
         headers.pop(SESSION_ID, None)
         return {**headers, SESSION_ID: session} if isinstance(session, str) else headers
@@ -94,7 +96,7 @@ class HttpClient(RemoteClient):
     def _fail_doubtful(self, post: Post, fault: str) -> None:
         self.fail(post, replies.LOST, f"the request was lost: {self.name}: {fault}", "unknown")
 
-    # MCP 2025-11-25, "Session Management" 4: 404, and nothing of the request was executed.
+    # MCP 2025-11-25, "Session Management" 4: 404 means that the server executed nothing of the request.
     _lost_by = (404, 410)
 
     # Modern frames.
@@ -102,19 +104,19 @@ class HttpClient(RemoteClient):
     _facts_of = staticmethod(read_facts)
 
     def _take_modern(self, post: Post, answer: Frame) -> Frame:
-        """Learn which headers tools want; leave out those that want what is not allowed, as every client must."""
+        """Learn which headers the tools require; drop tools that require invalid headers, as every client must."""
         if post.frame.head.method != "tools/list":
             return answer
         invalid = self._tools.learn(answer)
         for tool in invalid:
-            logger.warning("%s: left out the tool %r: %s", self.name, tool.name, tool.reason)
+            logger.warning("%s: dropped the tool %r from the list: %s", self.name, tool.name, tool.reason)
         return without_tools(answer, {tool.name for tool in invalid}) if invalid else answer
 
     def _take_modern_refusal(self, post: Post, status: int, body: bytes) -> None:
-        """Pass on a refusal that is a JSON-RPC error; make one of any other.
+        """Forward a refusal that is a JSON-RPC error; turn any other refusal into one.
 
-        Which transport the server speaks is decided by what only a modern server says. Any other refusal may be that
-        of a legacy one, of HTTP+SSE even: its client goes on with ``initialize``, and that is tried on both.
+        Only an answer that a modern server alone can give decides the transport. A legacy server, even one of HTTP+SSE,
+        may give any other refusal. The client then continues with ``initialize``, and the relay tries both transports.
         """
         request_id = post.frame.head.id
         frame = Frame(body.strip(), request_id)
@@ -137,7 +139,7 @@ class HttpClient(RemoteClient):
                 self._probed.set_result(True)
 
     async def _deliver(self, post: Post, *, may_follow: bool = True) -> None:
-        """POST the frame and take its answers; a session the server has forgotten is begun anew, once."""
+        """POST the frame and take its answers. If the server has forgotten the session, begin a new one, once."""
         session_id = self._session_id if post.facts is None else None
         if post.is_handshake:
             self._session_id = session_id = self.version = None
@@ -152,7 +154,7 @@ class HttpClient(RemoteClient):
             await self._deliver_again(post, session_id)
 
     async def _take_unless_lost(self, post: Post, response: Response) -> bool:
-        """Take an answer; return False if it says that the session is lost, and the request not executed."""
+        """Take an answer; return False if it means that the session is lost and the request was not executed."""
         if post.session is None or response.status not in lost_session.STATUSES:
             await self._take_answer(post, response)
             return True
@@ -167,7 +169,7 @@ class HttpClient(RemoteClient):
             await self._deliver_again(post, session_id)
 
     async def _deliver_again(self, post: Post, session_id: str | None) -> None:
-        post.is_resent, post.session = True, None  # from here on it waits for a session
+        post.is_resent, post.session = True, None  # the request now waits for a session
         await self._renew(session_id)
         await self._deliver(post)
 
@@ -201,7 +203,7 @@ class HttpClient(RemoteClient):
     def _take_session_id(self, response: Response) -> None:
         session_id = response.headers.get(SESSION_ID)
         if session_id is not None and not is_session_id(session_id):
-            logger.warning("%s: sent a session id that is not visible ASCII: ignored", self.name)
+            logger.warning("%s: ignored the server's session id: it is not visible ASCII", self.name)
             session_id = None
         self._session_id = session_id
 
@@ -209,10 +211,10 @@ class HttpClient(RemoteClient):
         if frame.raw:
             self.take(frame, is_whole=True)
         if post.owed:
-            self.fail(post, replies.UPSTREAM_STATUS, f"{self.name}: the answer is not one to this request", "unknown")
+            self.fail(post, replies.UPSTREAM_STATUS, f"{self.name}: the answer does not match this request", "unknown")
 
     async def _take_refusal(self, post: Post, response: Response, body: bytes | None = None) -> None:
-        """Pass on a refusal that is a JSON-RPC error to this request; make one of any other."""
+        """Forward a refusal that is a JSON-RPC error to this request; turn any other refusal into one."""
         status = response.status
         if body is None:
             body = await self.dial.read_error_body(response)
@@ -223,7 +225,7 @@ class HttpClient(RemoteClient):
         frame = Frame(body.strip(), post.frame.head.id)
         is_error = frame.head.kind is Kind.RESPONSE
         if self._probed is not None and not self._probed.done():
-            # 405 with an error that is not this request's own: it is POST that is refused here, not the request.
+            # 405 with an error that does not answer this request: the server refuses POST, not the request.
             is_elsewhere = status in (400, 404, 405) and not is_error
             if is_elsewhere or (status == 405 and frame.head.id is None and not is_modern_error(frame)):
                 self._take_back(post)
@@ -236,7 +238,7 @@ class HttpClient(RemoteClient):
         request_id = post.frame.head.id
         is_refused = 400 <= status < 500 and status not in _NOT_OF_THE_REQUEST
         if post.owed and request_id is not None and is_refused and (error := error_for(frame, request_id)) is not None:
-            self.take(error)  # under no id, or one of the server's own
+            self.take(error)  # the server's error has no id, or another id
             return
         self._fail_with_status(post, status, self.dial.describe_error_body(body))
 
@@ -246,11 +248,11 @@ class HttpClient(RemoteClient):
 
     def _fail_with_status(self, post: Post, status: int, detail: str) -> None:
         if status == 401 and self.dial.has_login:
-            detail += "; it does not accept this login"
+            detail += "; the server does not accept this login"
         elif status == 407:
-            detail += "; the proxy wants a login: HTTP_PROXY=http://user:password@host:port"
+            detail += "; the proxy requires a login: HTTP_PROXY=http://user:password@host:port"
         elif status == 401:
-            detail += "; it wants a token, in the header Authorization: Bearer … (there is no login by browser yet)"
+            detail += "; the server requires a token in the header Authorization: Bearer … (no login by browser yet)"
         message = f"{self.name}: HTTP {status}{': ' if detail else ''}{detail.lstrip('; ')}"
         self.fail(post, replies.UPSTREAM_STATUS, message, replies.delivered_by(status), status=status)
 
@@ -258,7 +260,7 @@ class HttpClient(RemoteClient):
 
     def _send_at_once(self, post: Post) -> bool:
         if self.is_undecided:
-            return False  # the pool must not belong to a client that may be given up yet
+            return False  # the pool must not belong to a client that the relay may still give up
         pool = self.dial.pool(self._tasks)
         if pool is None or (post.facts is not None and pool.has_mcp_headers):
             return False
@@ -272,7 +274,7 @@ class HttpClient(RemoteClient):
                 pool.set_headers(_with_cookies(self._headers(_POST_HEADERS), cookies))
                 self._pool_headers = (self._session_id, self.version, cookies, pool.url)
         except ValueError:
-            return False  # the ordinary way says what is wrong with them
+            return False  # the ordinary way reports the invalid header
         pooled = pool.take()
         if pooled is None:
             pool.grow(len(self._books))
@@ -291,7 +293,7 @@ class HttpClient(RemoteClient):
     def _take_at_once(
         self, post: Post, pooled: PooledConnection, answer: PooledResponse | None, session_id: str | None
     ) -> None:
-        """Take what came on a kept connection: a whole answer now, anything else in a task, the ordinary way."""
+        """Take an answer on a kept connection: a complete one now, any other in a task, the ordinary way."""
         limit = min(self._limits.max_frame_bytes, LARGE)
         are_events_taken = False
         if answer is not None and answer.cookies:
@@ -337,12 +339,12 @@ class HttpClient(RemoteClient):
         self._request_ended(post)
 
     async def _raise_lost(self) -> None:
-        raise EndpointBroken(f"{self.name}: the server closed the connection before it had answered")
+        raise EndpointBroken(f"{self.name}: the server closed the connection before answering")
 
     # Streams.
 
     async def _read_stream(self, response: Response, cursor: StreamCursor, post: Post | None = None) -> None:
-        """Take events until the stream ends, or every request of ``post`` is answered. Raises EndpointBroken."""
+        """Take events until the stream ends or ``post`` has all its answers. Raises EndpointBroken."""
         async for events in self.dial.events(response):
             for event in events:
                 cursor.advance(event)
@@ -352,7 +354,7 @@ class HttpClient(RemoteClient):
             await self.inbox.wait_for_room()
 
     async def _read_answers(self, post: Post, response: Response) -> bool:
-        """Take events of a POST's stream; return whether it ended as its server meant it to."""
+        """Take the events of a POST's stream; return False if the stream broke and can be resumed."""
         try:
             await self._read_stream(response, post.cursor, post)
         except EndpointBroken:
@@ -362,9 +364,9 @@ class HttpClient(RemoteClient):
         return True
 
     async def _resume(self, post: Post, *, ended_well: bool) -> None:
-        """Go on with a stream that ended before its answers had come, for as long as the server lets us.
+        """Resume a stream that ended before its answers arrived, for as long as the server allows.
 
-        A stream that its server ended is asked for after the time the server said; one that broke, at once.
+        Resume a stream that the server ended after the server's retry time, and a broken stream at once.
         """
         failures = 0
         cursor = post.cursor
@@ -372,20 +374,20 @@ class HttpClient(RemoteClient):
             self._doubtful.add(post)
         while post.owed:
             if cursor.last_event_id is None or post.facts is not None:
-                raise EndpointBroken(f"{self.name}: the stream ended without an answer, and cannot be resumed")
+                raise EndpointBroken(f"{self.name}: the stream ended without an answer and cannot be resumed")
             if ended_well:
                 await asyncio.sleep(max(cursor.retry or self._limits.reconnect_min, _LEAST_WAIT))
             elif failures:
-                # Sooner than the server says: if it is gone, its requests want their errors within a second.
+                # Sooner than the server's retry time: if the server is gone, the client needs errors within a second.
                 await asyncio.sleep(self._limits.reconnect_min)
             seen = cursor.last_event_id
             ended_well = await self._resume_once(post, seen)
             failures = 0 if ended_well or cursor.last_event_id != seen else failures + 1
             if failures >= _RESUME_TRIES:
-                raise EndpointBroken(f"{self.name}: the stream broke, and could not be resumed {failures} times")
+                raise EndpointBroken(f"{self.name}: the stream broke, and {failures} attempts to resume it failed")
 
     async def _resume_once(self, post: Post, last_event_id: str) -> bool:
-        """Ask for the rest of a stream; return whether that ended as meant. Raises EndpointBroken if there is none."""
+        """Request the rest of a stream; return False if that broke as well. Raises EndpointBroken if there is none."""
         headers = self._headers_in(post.session, {"Accept": EVENT_STREAM, LAST_EVENT_ID: last_event_id})
         try:
             async with self.dial.request("GET", headers) as response:
@@ -393,22 +395,22 @@ class HttpClient(RemoteClient):
                 if status == 200 and media_type(response.headers.get("Content-Type")) == EVENT_STREAM:
                     return await self._read_answers(post, response)
         except EndpointUnavailable as exc:
-            # Nobody listens there any more: who began the request is gone, and what became of it is unknown.
+            # The server no longer listens: the process that took the request is gone, and its outcome is unknown.
             raise EndpointBroken(f"the stream broke; {exc}") from exc
         except EndpointBroken:
             return False  # a GET may be repeated
         if status < 500 and status not in _TRANSIENT:
-            raise EndpointBroken(f"{self.name}: HTTP {status} when its stream was to be resumed")
+            raise EndpointBroken(f"{self.name}: HTTP {status} to the request that resumes the stream")
         return False
 
     def _after_initialized(self) -> None:
-        """Listen for what the server says unasked in this session, and no more in the one before it."""
+        """Listen for the server's own messages in this session, and stop listening in the previous session."""
         if self._listener is not None:
             self._listener.cancel()
         self._listener = self._tasks.spawn(self._listen(self._session_id), name=f"{self.name}: GET stream")
 
     async def _listen(self, session_id: str | None) -> None:
-        """Keep a GET stream open, for as long as the session lives."""
+        """Keep a GET stream open for as long as the session lives."""
         delay = self._limits.reconnect_min
         cursor, was_open = StreamCursor(), False
         clock = asyncio.get_running_loop().time
@@ -428,17 +430,17 @@ class HttpClient(RemoteClient):
                 logger.info("%s: GET stream lost: %s", self.name, exc)
             is_lost = status in (404, 410) or (status == 400 and LAST_EVENT_ID not in headers)
             if is_lost and was_open and session_id is not None:
-                # In a task of its own: it ends this one when it begins to listen in the new session.
+                # In a separate task: the renewal cancels this task when it starts to listen in the new session.
                 self._tasks.spawn(self._renew_quietly(session_id), name=f"{self.name}: new session")
                 return
             if status in (404, 405, 410) or (not was_open and 400 <= status < 500 and status not in _TRANSIENT):
-                logger.info("%s: no GET stream here (HTTP %d)", self.name, status)
+                logger.info("%s: the server offers no GET stream (HTTP %d)", self.name, status)
                 return
             if 400 <= status < 500:
-                cursor.last_event_id = None  # it may be that which the server does not accept (any more)
+                cursor.last_event_id = None  # the server may no longer accept this id
             has_lived = status == 200 and clock() - began > delay
             delay = self._limits.reconnect_min if has_lived else min(delay * 2, self._limits.reconnect_max)
-            # Jitter: a server that restarts must not get all its clients back in one moment.
+            # Jitter: a server that restarts must not get all its clients back at the same moment.
             own_wait = delay * random.uniform(0.5, 1.0)
             if cursor.retry is None:
                 await asyncio.sleep(own_wait)
@@ -449,22 +451,22 @@ class HttpClient(RemoteClient):
         try:
             await self._renew(session_id)
         except RelayError as exc:
-            logger.warning("%s", exc)  # the next request asks for a session again
+            logger.warning("%s", exc)  # the next request tries to begin a session again
 
     # Sessions.
 
     async def _renew(self, session_id: str | None) -> None:
-        """Begin a new session from the recorded handshake, one at a time; those that waited share its outcome.
+        """Begin a new session from the recorded handshake, one at a time. Requests that waited share the outcome.
 
-        Raises EndpointUnavailable if that fails: what was to be sent in the new session was not executed.
+        Raises EndpointUnavailable on failure: the server has executed none of the requests that waited.
         """
         failures = self._failed_renewals
         async with self._renewing:
             if self._session_id != session_id:
-                return  # another request has done it
+                return  # another request has begun a new session
             if self._failed_renewals != failures:
-                raise EndpointUnavailable(f"{self.name}: the session is lost, and a new one was refused")
-            logger.warning("%s: the server has forgotten the session; beginning a new one", self.name)
+                raise EndpointUnavailable(f"{self.name}: the session is lost, and the server refused a new one")
+            logger.warning("%s: the server has forgotten the session; starting a new one", self.name)
             for post in self._books.entries():
                 if post.session == session_id and post.facts is None:
                     self._doubtful.add(post)
@@ -475,14 +477,14 @@ class HttpClient(RemoteClient):
             except (RelayError, TimeoutError) as exc:
                 self._failed_renewals += 1
                 seen = exc if isinstance(exc, RelayError) else f"no answer within {self._limits.handshake:g} s"
-                raise EndpointUnavailable(f"the session is lost, and a new one could not be had: {seen}") from exc
+                raise EndpointUnavailable(f"the session is lost, and a new handshake failed: {seen}") from exc
             finally:
                 self._ready.set()
 
     async def _repeat_handshake(self) -> None:
         initialize = self._initialize
         if initialize is None:
-            raise EndpointUnavailable(f"{self.name}: no handshake is known")
+            raise EndpointUnavailable(f"{self.name}: the client has not initialized, so no handshake can be repeated")
         async with self.dial.request("POST", _POST_HEADERS, body=initialize.raw) as response:
             if response.status != 200:
                 said = self.dial.describe_error_body(await self.dial.read_error_body(response))
@@ -501,13 +503,13 @@ class HttpClient(RemoteClient):
             return negotiated_version(Frame(without_bom(await self.dial.read_body(response))))
         async for events in self.dial.events(response):
             for event in events:
-                # Whatever its id looks like: nothing else has been asked on this stream.
+                # Accept any id: this stream carries no other request's answer.
                 if isinstance(event.data, bytes) and Frame(event.data).head.kind in (Kind.RESPONSE, Kind.INVALID):
                     return negotiated_version(Frame(event.data))
         return None
 
     async def _say_goodbye(self) -> None:
-        """DELETE the session (2025-11-25, "Session Management" 5); a server may refuse that with 405."""
+        """DELETE the session (2025-11-25, "Session Management" 5). A server may refuse the DELETE with 405."""
         if self._session_id is None:
             return
         with contextlib.suppress(RelayError, TimeoutError):

@@ -139,8 +139,8 @@ async def test_where_a_redirect_leads_is_told(door: str, capsys: pytest.CaptureF
     said = await told_by(door, 302, {"Location": location}, PAGE, capsys)
     assert "HTTP 302" in said
     assert (
-        ": redirects are not followed; this one leads to https://elsewhere.example/v2/mcp?…: give that"
-        in said.replace("the address it leads to", "that")
+        ": redirects are not followed; this one leads to https://elsewhere.example/v2/mcp?…: configure that"
+        in said.replace("the final address", "that")
     )
     assert "s3cret" not in said
 
@@ -153,7 +153,7 @@ async def test_coding_that_nobody_asked_for_is_named(
     """A page in a coding that cannot be read is told as that, beside its status."""
     said = await told_by(door, 502, {"Content-Encoding": coding}, b"\x8b\x01\x80" * 20, capsys)
     assert "HTTP 502" in said
-    assert f"Content-Encoding: {coding}, which was not asked for" in said
+    assert f"Content-Encoding: {coding}, which the relay did not request" in said
 
 
 @pytest.mark.parametrize("coding", ["X-GZip", "deflate"])
@@ -346,7 +346,7 @@ async def test_redirect_to_another_origin_is_not_followed(door: str, location: s
         script.is_moved = True
         said = (await client.call(1))["error"]
         assert said["data"]["delivered"] == "no"
-        assert "/mcp/: give the address" in said["message"]
+        assert "/mcp/: configure the final address" in said["message"]
         assert {one.target for one in server.requests} == {"/mcp"}
 
 
@@ -417,20 +417,20 @@ class _Answer:
             300,
             {"Location": "/d"},
             b"choose",
-            "choose; redirects are not followed; this one leads to http://h/d: give the address it leads to",
+            "choose; redirects are not followed; this one leads to http://h/d: configure the final address",
         ),
-        (302, {}, b"<title>Found</title>", "redirects are not followed; give the address it leads to"),
+        (302, {}, b"<title>Found</title>", "redirects are not followed; configure the final address"),
         (
             302,
             {"Location": "../b?x=1"},
             b"",
-            "redirects are not followed; this one leads to http://h/b?…: give the address it leads to",
+            "redirects are not followed; this one leads to http://h/b?…: configure the final address",
         ),
         (
             302,
             {"Location": "http://u:p@[::1/x?y"},
             b"",
-            "redirects are not followed; this one leads to http://[::1/x: give the address it leads to",
+            "redirects are not followed; this one leads to http://[::1/x: configure the final address",
         ),
     ],
 )

@@ -275,7 +275,7 @@ async def test_a_client_that_fails_in_its_own_way() -> None:
     async with httpx.AsyncClient(transport=Failing()) as client:
         error = await refusal("http://in.process/mcp", client)
     assert (error["code"], error["data"]) == (-32001, {"delivered": "unknown"})
-    assert "its httpx client failed: a bug" in str(error["message"])
+    assert "the httpx client failed: a bug" in str(error["message"])
 
 
 async def test_a_client_that_was_closed() -> None:
@@ -284,7 +284,7 @@ async def test_a_client_that_was_closed() -> None:
         pass
     error = await refusal("http://127.0.0.1:9/mcp", client)
     assert (error["code"], error["data"]) == (-32006, {"delivered": "no"})
-    assert "has been closed" in str(error["message"])
+    assert "the httpx client is closed" in str(error["message"])
 
 
 async def test_redirects_are_not_followed_whatever_the_client_says() -> None:
@@ -342,7 +342,7 @@ async def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> No
 async def test_what_is_no_client() -> None:
     """Said when it is used, as of every target."""
     endpoint = relay.connect("http://127.0.0.1:1/mcp", client=httpx.Client())  # type: ignore[arg-type]  # the mistake
-    with pytest.raises(relay.RelayError, match=r"a Client is no httpx\.AsyncClient"):
+    with pytest.raises(relay.RelayError, match=r"expected an httpx\.AsyncClient, not Client"):
         await endpoint.receive()
     await endpoint.aclose()
 

@@ -260,7 +260,7 @@ async def test_a_token_that_cannot_be_had_fails_those_who_wait() -> None:
         (web.json_response({"access_token": "a\nb"}), "no access_token that could stand in a header"),
         (web.json_response({"access_token": "x", "token_type": "mac"}), "tokens of the type 'mac', not Bearer"),
         (web.Response(status=307, headers={"Location": "/mcp"}), "HTTP 307"),
-        (web.Response(body=b'{"access_token": "' + b"x" * 300_000), "an answer of more than 262144 bytes"),
+        (web.Response(body=b'{"access_token": "' + b"x" * 300_000), "the answer is longer than 262144 bytes"),
     ],
 )
 @pytest.mark.only_loop("asyncio")
@@ -292,7 +292,8 @@ async def test_a_server_that_accepts_no_token_is_not_asked_for_ever() -> None:
         for number, (requests, tokens) in enumerate([(2, 2), (3, 2), (4, 2)]):
             error = (await talk.ask(number))["error"]
             assert error["data"]["status"] == 401
-            assert error["message"] == f"{there.base}/mcp: HTTP 401: no: Bearer ***; it does not accept this login"
+            fault = "HTTP 401: no: Bearer ***; the server does not accept this login"
+            assert error["message"] == f"{there.base}/mcp: {fault}"
             assert (len(there.came), gate.given) == (requests, tokens)
 
 
@@ -340,7 +341,7 @@ async def test_a_wrong_password_is_tried_once() -> None:
         async with talking(there, login=login) as talk:
             error = (await talk.ask(1))["error"]
         assert error["data"] == {"delivered": "no", "status": 401}
-        assert "it does not accept this login" in error["message"] and "canary" not in error["message"]
+        assert "the server does not accept this login" in error["message"] and "canary" not in error["message"]
         assert len(there.came) == 2 and there.executed == []
 
 
@@ -355,7 +356,7 @@ async def test_a_challenge_that_cannot_be_answered() -> None:
         async with talking(there, login=login) as talk:
             error = (await talk.ask(1))["error"]
         assert (error["code"], error["data"]) == (-32006, {"delivered": "no"})
-        assert "its challenge cannot be answered" in error["message"]
+        assert "the relay cannot answer the server's challenge" in error["message"]
 
 
 # -- TLS --------------------------------------------------------------------------------------------------------------

@@ -136,7 +136,7 @@ async def test_an_endpoint_that_is_no_url() -> None:
     async with FaultServer.running(Muddled()) as server, Direct.to(server.url, transport="sse", limits=SMALL) as client:
         answer = await client.call(1, "initialize")
         assert (answer["error"]["code"], answer["error"]["data"]) == (-32006, {"delivered": "no"})
-        assert "its endpoint event is no URL" in answer["error"]["message"]
+        assert "the endpoint event holds no URL" in answer["error"]["message"]
 
 
 async def test_a_second_endpoint_event_changes_nothing() -> None:

@@ -181,7 +181,7 @@ async def test_invalid_tools_are_left_out_with_a_warning(kept: bool, caplog: pyt
         with caplog.at_level(logging.WARNING, "relay"):
             await client.send(modern("list", "tools/list"))
             await client.answer("list")
-        assert "left out the tool 'invalid': 'x' has an x-mcp-header" in caplog.text
+        assert "dropped the tool 'invalid' from the list: 'x' has an x-mcp-header" in caplog.text
         answer = result({"id": "list"}, {"tools": TOOLS[:2], "ttlMs": 0.10})
         assert client.lines[-1] == json.dumps(answer).encode()
         caplog.clear()
