@@ -60,6 +60,11 @@ class FrameInbox:
         """The number of bytes that have not been received yet."""
         return self._bytes
 
+    @property
+    def waiting(self) -> Sequence[Frame]:
+        """The frames that have not been received yet."""
+        return self._frames
+
     def put(self, frames: Sequence[Frame]) -> None:
         """Add frames, and pause the transport above the high mark; drop frames after ``finish``."""
         if not frames:

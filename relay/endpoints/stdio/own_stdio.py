@@ -193,6 +193,7 @@ class OwnStdio:
         self._say_end(None)
 
     def _say_end(self, reason: RelayError | None) -> None:
+        self._open.note_asked(self._reader.inbox.waiting)  # a server that never started has received none of them
         for answer in self._open.end(ended_by(reason)):
             self._writer.write_soon(answer)
         self._writer.send_eof()

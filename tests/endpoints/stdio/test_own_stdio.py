@@ -185,6 +185,19 @@ async def test_requests_left_open_get_errors_before_the_end(tmp_path: Path) -> N
     assert said[1]["error"]["data"] == {"delivered": "unknown"}
 
 
+async def test_requests_that_no_task_has_received_get_errors_too() -> None:
+    """A server that never started takes no request, so the client's request still waits in the inbox at the end."""
+    async with pairs_over(pipe_ends)(CHECK_LIMITS) as pair:
+        assert isinstance(pair.near, OwnStdio)
+        await pair.far.send([request(7)])
+        while not pair.near._reader.inbox.waiting:
+            await asyncio.sleep(0)
+        await pair.near.aclose(EndpointBroken("the server never started"))
+        (answer,) = await pair.far.receive()
+        assert (answer.head.id, answer.head.kind) == (7, Kind.RESPONSE)
+        assert b"the server never started" in answer.raw
+
+
 def test_on_windows_nothing_is_polled(monkeypatch: pytest.MonkeyPatch) -> None:
     """There pipes cannot be, and threads read and write them."""
     reading, writing = os.pipe()
