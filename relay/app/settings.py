@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
-import msgspec
-
 from relay.app.specs import ListenSpec
 from relay.endpoints.combined.pool import Retry
 from relay.endpoints.core.dialling import DEFAULT_DIALLING, DiallingOptions
 from relay.endpoints.http.listening import DEFAULT_LISTENING, ListeningOptions
 from relay.limits import Limits
 from relay.routing.schedule import Strategy
+from relay.values import PrivateValue
 
 if TYPE_CHECKING:
     from relay.app.config.servers_source import ServersSource
@@ -24,14 +23,7 @@ Share = Literal["session", "shared", "request", "stateless"]
 """A server for each session, one for all, or one for each request; or one for all, to requests without a session."""
 
 
-class _Settings(msgspec.Struct, frozen=True):
-    """A value whose text shows no field: commands, URLs and variables may hold secrets."""
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__}>"
-
-
-class PoolSettings(_Settings, frozen=True):
+class PoolSettings(PrivateValue, frozen=True):
     """Several servers that stand in for one another: addresses, and commands as lists of words."""
 
     targets: Sequence[str | Sequence[str]]
@@ -39,7 +31,7 @@ class PoolSettings(_Settings, frozen=True):
     retry: Retry
 
 
-class BridgeSettings(_Settings, frozen=True, kw_only=True):
+class BridgeSettings(PrivateValue, frozen=True, kw_only=True):
     """Own stdio to a URL."""
 
     url: str
@@ -49,7 +41,7 @@ class BridgeSettings(_Settings, frozen=True, kw_only=True):
     """Where the relay's own warnings go."""
 
 
-class ServeSettings(_Settings, frozen=True, kw_only=True):
+class ServeSettings(PrivateValue, frozen=True, kw_only=True):
     """A command, or an address, offered to clients of listeners."""
 
     command: Sequence[str]

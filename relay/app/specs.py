@@ -7,9 +7,10 @@ with TLS ``https://`` and ``tls://``; listening also ``fd:3``, an inherited sock
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
+
+import msgspec
 
 from relay.addresses import fault_of_url, shown_address
 from relay.errors import ConfigError
@@ -42,8 +43,7 @@ def is_address(target: str) -> bool:
     return target.lower().startswith(ADDRESSES)
 
 
-@dataclass(frozen=True, slots=True)
-class ListenSpec:
+class ListenSpec(msgspec.Struct, frozen=True):
     """One address to listen on. ``ws://`` is ``http``: a WebSocket is an upgraded request at the same address.
 
     ``https://`` and ``tls://`` are ``http`` and ``socket/tcp`` with TLS.

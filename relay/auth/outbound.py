@@ -8,7 +8,6 @@ endpoint gets the secret.
 from __future__ import annotations
 
 from base64 import b64encode
-from dataclasses import dataclass, field
 from urllib.parse import quote_plus, urlencode, urlsplit
 
 import msgspec
@@ -16,6 +15,7 @@ import msgspec
 from relay.addresses import fault_of_url, shown_address
 from relay.auth.origin import is_loopback
 from relay.errors import ConfigError
+from relay.values import PrivateValue
 
 __all__ = [
     "ClientCredentials",
@@ -34,32 +34,29 @@ _MARGIN = 0.1  # the same as a share of its lifetime, if that is less
 _SHOWN_ERROR = 200
 
 
-@dataclass(frozen=True, slots=True)
-class DigestLogin:
+class DigestLogin(PrivateValue, frozen=True):
     """A user and a password, with which the relay answers challenges."""
 
     username: str
-    password: str = field(repr=False)
+    password: str
 
 
-@dataclass(frozen=True, slots=True)
-class ClientCredentials:
+class ClientCredentials(PrivateValue, frozen=True):
     """A client id and a secret, which the relay exchanges for a token."""
 
     client_id: str
-    client_secret: str = field(repr=False)
-    token_url: str = field(repr=False)
+    client_secret: str
+    token_url: str
 
 
 Login = DigestLogin | ClientCredentials
 """A login that one constant header cannot express."""
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(PrivateValue, frozen=True):
     """A bearer token, and its lifetime in seconds from now; None: until the server refuses it."""
 
-    value: str = field(repr=False)
+    value: str
     lifetime: float | None
 
 

@@ -6,12 +6,13 @@ The relay reads the files at start-up, so that a wrong file is a line on stderr 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import logging
 import os
 import ssl
 from collections.abc import Iterable, Sequence
 from typing import Any
+
+import msgspec
 
 from relay.addresses import shown_address
 from relay.app.log.stderr import StderrSink, say
@@ -132,7 +133,7 @@ def _can_be_tls(spec: ListenSpec) -> bool:
 def with_tls(listens: Sequence[ListenSpec], options: argparse.Namespace) -> list[ListenSpec]:
     """Return the addresses, with TLS if ``--tls-cert`` is given. Raises ConfigError if one needs that option."""
     if options.tls_cert is not None:
-        return [dataclasses.replace(one, is_tls=_can_be_tls(one)) for one in listens]
+        return [msgspec.structs.replace(one, is_tls=_can_be_tls(one)) for one in listens]
     for one in listens:
         if one.is_tls:
             raise ConfigError(f"--listen {one}: TLS needs a certificate: --tls-cert FILE (and --tls-key FILE)")

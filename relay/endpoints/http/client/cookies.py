@@ -7,11 +7,13 @@ with one jar would share that server's session. The jar does no I/O, and the cal
 from __future__ import annotations
 
 import calendar
-import dataclasses
+import copy
 import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+
+import msgspec
 
 __all__ = ["CookieJar", "SessionJars"]
 
@@ -35,8 +37,7 @@ _YEAR = re.compile(r"(\d{2,4})(?:\D|$)", re.ASCII)
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 
 
-@dataclasses.dataclass(slots=True)
-class _Cookie:
+class _Cookie(msgspec.Struct):
     name: str
     value: str
     path: str
@@ -92,7 +93,7 @@ class CookieJar:
     def update(self, other: CookieJar) -> None:
         """Keep the cookies of another jar for the same server and client."""
         for cookie in other.kept.values():
-            self._keep(dataclasses.replace(cookie))
+            self._keep(copy.copy(cookie))
         self._made.clear()
         self._drop_surplus()
 

@@ -8,7 +8,6 @@ would connect to its own machine, and send there the token meant for ours.
 from __future__ import annotations
 
 import urllib.request
-from dataclasses import dataclass, field
 from typing import Any
 
 from yarl import URL
@@ -16,6 +15,7 @@ from yarl import URL
 from relay.auth.origin import is_loopback
 from relay.endpoints.http.address import read_url
 from relay.errors import ConfigError
+from relay.values import PrivateValue
 
 __all__ = ["Proxy", "proxy_for"]
 
@@ -24,13 +24,12 @@ _TUNNELLED = ("https", "wss")
 _AUTHORIZATION = "Proxy-Authorization"
 
 
-@dataclass(frozen=True, slots=True)
-class Proxy:
+class Proxy(PrivateValue, frozen=True):
     """A proxy and the relay's login to it."""
 
     url: URL
     """The address without the login, so that logs may show it."""
-    authorization: str | None = field(default=None, repr=False)
+    authorization: str | None = None
     """The value of ``Proxy-Authorization``."""
 
     def __str__(self) -> str:
