@@ -53,11 +53,12 @@ def test_dialling_loads_nothing_of_aiohttps_server() -> None:
     """It costs 15 ms, and a relay that only dials needs none of it."""
     ended = python(
         "import sys, relay.endpoints.http.client.remote, relay.endpoints.http.client.aiohttp_dial\n"
+        "import relay.endpoints.http.client.streamable\n"
         "import relay.endpoints.http.client.connector as connector\n"
         "connector.aiohttp_private.has('client')\n"
-        "print('aiohttp' in sys.modules, 'aiohttp.web' in sys.modules)"
+        "print('aiohttp' in sys.modules, 'aiohttp.web' in sys.modules, 'html' in sys.modules)"
     )
-    assert (ended.stdout, ended.stderr) == ("True False\n", "")
+    assert (ended.stdout, ended.stderr) == ("True False False\n", "")
 
 
 def test_import_looks_for_no_garbage() -> None:
