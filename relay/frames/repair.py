@@ -32,6 +32,13 @@ _MEMBER = re.compile(
 )
 # It ends at the brace that closes the message, so what it holds are members of the message itself.
 _LAST_MEMBERS = re.compile(rb'(?:,\s*+"(?:jsonrpc|id|method)"\s*+:\s*+(?:' + _SCALAR + rb")\s*+)++\}\s*+$", re.DOTALL)
+# An answer that ends before its result or error. The byte behind each scalar must be there: a cut may shorten a scalar.
+_CUT_SHORT = re.compile(
+    rb'\s*+\{(?=[^{}]*"jsonrpc")(?:\s*+"(?:jsonrpc|id)"\s*+:\s*+(?:' + _SCALAR + rb")(?=[\s,}])\s*+,?+)++"
+    rb'\s*+(?:"(?:[re][a-z]{0,5}+)?+)?+[\s}\]]*+$',
+    re.DOTALL,
+)
+_CUT_ID = re.compile(rb'"id"\s*+:\s*+(' + _SCALAR + rb")(?=[\s,}])", re.DOTALL)
 _MOST_MEMBERS = 32  # at either end; and KEPT bytes
 _Unset = msgspec.UnsetType
 
@@ -88,7 +95,8 @@ def meant_by(frame: Frame, *, is_server: bool) -> Head:
     """
     loose = _read_loosely(frame.raw) if frame.head.is_json else None
     if loose is None:
-        return salvage_head(frame.raw[:KEPT], frame.raw[-KEPT:])
+        head = salvage_head(frame.raw[:KEPT], frame.raw[-KEPT:])
+        return _cut_answer(frame.raw) or head if is_server and head.kind is Kind.INVALID else head
     message_id = read_id(_start_of(loose.id, MOST_NAME + 1)) if isinstance(loose.id, msgspec.Raw) else None
     has_answer = loose.has_answer and (is_server or not loose.has_method)
     if has_answer or (is_server and not loose.has_method and loose.id is not msgspec.UNSET):
@@ -96,6 +104,14 @@ def meant_by(frame: Frame, *, is_server: bool) -> Head:
     if loose.id is not msgspec.UNSET:
         return Head(Kind.REQUEST, message_id)
     return Head(Kind.NOTIFICATION) if loose.has_method else frame.head
+
+
+def _cut_answer(raw: bytes) -> Head | None:
+    """Read the id of an answer that ends before its result; None if ``raw`` may be anything else."""
+    if len(raw) > KEPT or _CUT_SHORT.match(raw) is None or (found := _CUT_ID.search(raw)) is None:
+        return None
+    message_id = read_id(found.group(1))
+    return None if message_id is None else Head(Kind.RESPONSE, message_id)
 
 
 class Sifted(NamedTuple):

@@ -139,7 +139,9 @@ async def test_noise_is_skipped_counted_and_shown() -> None:
         assert child.noise == 5
 
 
-@pytest.mark.parametrize("rest", ['"result":{"value":NaN}}', '"result":{"text":"cut sh'])
+@pytest.mark.parametrize(
+    "rest", ['"result":{"value":NaN}}', '"result":{"text":"cut sh', '"resu', '"error', '"', "", " }}", '"id":5}]']
+)
 async def test_an_answer_that_is_no_json_fails_its_request(rest: str) -> None:
     """Its id can be read, so whoever waits for it is told, and the child's other work goes on."""
     lines = f'{{"jsonrpc":"2.0","id":5,{rest}\n{{"id":6,"result":{{}}}}\n'.encode()
@@ -151,6 +153,18 @@ async def test_an_answer_that_is_no_json_fails_its_request(rest: str) -> None:
         assert (error["id"], error["error"]["code"], error["error"]["data"]) == (5, -32001, {"delivered": "unknown"})
         assert "server: its answer is not valid JSON" in error["error"]["message"]
     assert shown == [lines.splitlines()[0]]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ['{"jsonrpc":"2.0","id":5', '{"jsonrpc":"2.0","id":5,"meth', '{"id":5,', '{"jsonrpc":"2.0","id":5,"level":"'],
+)
+async def test_half_a_line_that_may_be_no_answer_fails_no_request(line: str) -> None:
+    """Its id may be cut short, it may be a request, or no JSON-RPC at all."""
+    lines = f'{line}\n{{"id":6,"result":{{}}}}\n'.encode()
+    async with running(f"import os; os.write(1, {lines!r})") as child:
+        assert [frame.head.id for frame in await all_of(child)] == [6]
+        assert child.noise == 1
 
 
 async def test_noise_without_anybody_to_show_it_to() -> None:
