@@ -1,1 +1,1 @@
-"""HTTP: ``server`` listens, ``client`` dials, ``through`` hands requests on from one to the other."""
+"""HTTP: ``server`` listens, ``client`` dials, ``through`` forwards requests from one to the other."""

@@ -1,7 +1,7 @@
-"""Read the address of a server as its operator wrote it: what stands in the path and the query goes out as it stands.
+"""Parse the address of a server, and keep its path and query byte for byte as the operator wrote them.
 
-``%2F`` is not ``/`` to a server that tells them apart, and a signature covers the bytes that were signed. Only what no
-request line can carry (spaces, control characters, all beyond ASCII) is percent-encoded, as UTF-8.
+Some servers distinguish ``%2F`` from ``/``, and a signature covers the bytes that were signed. The relay
+percent-encodes, as UTF-8, only what a request line cannot carry: spaces, control characters, and all beyond ASCII.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _NOT_SENDABLE = re.compile(r"[^\x21-\x7e]")
 
 
 def read_url(text: str) -> tuple[URL, str | None]:
-    """Return an address without its login, and the header of HTTP Basic if there is one. Raises ValueError."""
+    """Return an address without its login, and the login as an HTTP Basic header, if any. Raises ValueError."""
     scheme, mark, rest = text.strip().partition("://")
     if not mark:
         return URL(text), None
@@ -41,9 +41,10 @@ def read_url(text: str) -> tuple[URL, str | None]:
 def parse_url(
     text: str, headers: Mapping[str, str], schemes: tuple[str, ...] = ("http", "https")
 ) -> tuple[URL, dict[str, str]]:
-    """Return the address of a server, and ``headers``; a login in it is one of those, unless they have another.
+    """Return the address of a server, and its request headers.
 
-    Raises ConfigError unless it has one of ``schemes``.
+    The headers include the login in the address, unless ``headers`` has an Authorization. Raises ConfigError if
+    ``text`` is not a URL with one of ``schemes``.
     """
     try:
         url, authorization = read_url(text)
@@ -58,7 +59,7 @@ def parse_url(
 
 
 def join_url(base: URL, reference: str) -> URL:
-    """Return what a server's reference is, seen from ``base``; a login in it counts for nothing. Raises ValueError."""
+    """Resolve a server's reference against ``base``, and drop the login and the fragment. Raises ValueError."""
     return base.join(URL(_sendable(reference.strip()), encoded=True)).with_user(None).with_fragment(None)
 
 

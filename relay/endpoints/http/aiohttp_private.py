@@ -1,8 +1,8 @@
-"""What the relay uses of aiohttp's private state, and whether this version of aiohttp has it.
+"""List the private names of aiohttp that the relay uses, and check whether the installed version has them.
 
-Private state may change with any version. pyproject.toml bounds the version; whoever installs another one regardless
-gets a relay that does without what is missing: slower, and with bounds that are aiohttp's own. One warning says so.
-A test holds this table against the code.
+Private names may change with any version, so pyproject.toml bounds the version. If an operator installs another
+version, the relay works without the missing names: slower, and within aiohttp's own bounds. The relay then logs one
+warning. A test compares this table with the code.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ try:
 except ImportError:
     _helpers = None
 websocket_mask: Any = getattr(_helpers, "websocket_mask", None)
-"""Masks a bytearray in place, in C; None if this aiohttp has it elsewhere."""
+"""Masks a bytearray in place, in C; None if this aiohttp does not have the function here."""
 
 Part = Literal["listener", "client", "websocket"]
 
@@ -32,7 +32,7 @@ _HANDLER = (
     "_parser", "_paused", "_payload_parser", "_process_keepalive", "_request_count", "_request_in_progress",
     "_upgraded", "_waiter",
 )  # fmt: skip
-# Who has the names, as MODULE:CLASS or MODULE: a relay that only dials loads nothing of aiohttp's server.
+# The owner of the names, as MODULE:CLASS or MODULE text: a relay that only dials loads nothing of aiohttp's server.
 _NAMES: dict[Part, tuple[tuple[str, tuple[str, ...]], ...]] = {
     "listener": (
         ("aiohttp.web_protocol:RequestHandler", _HANDLER),
@@ -62,11 +62,11 @@ _NAMES: dict[Part, tuple[tuple[str, tuple[str, ...]], ...]] = {
 
 @functools.cache
 def has(part: Part) -> bool:
-    """Tell whether this aiohttp has all that a part of the relay relies on; if not, log one warning."""
+    """Tell whether this aiohttp has every private name that ``part`` uses; if not, log one warning."""
     missing = missing_from(part)
     if missing:
         logger.warning(
-            "aiohttp %s lacks %s, on which the relay's fast ways rest: %s goes the ordinary way; "
+            "aiohttp %s lacks %s, which the relay's fast ways use; %s takes the ordinary way; "
             "install a version that the relay was tested with",
             aiohttp.__version__, ", ".join(missing), _WORDS[part],
         )  # fmt: skip
@@ -77,7 +77,7 @@ _WORDS: dict[Part, str] = {"listener": "the HTTP listener", "client": "the HTTP 
 
 
 def missing_from(part: Part) -> list[str]:
-    """Return what this aiohttp lacks of what ``part`` relies on, as ``Class.name``."""
+    """Return the names that ``part`` uses and this aiohttp lacks, as ``Class.name``."""
     return [
         f"{path.rpartition(':')[2]}.{name}"
         for path, names in _NAMES[part]
@@ -87,7 +87,7 @@ def missing_from(part: Part) -> list[str]:
 
 
 def _owner(path: str) -> Any:
-    """Return the class or module; None if this aiohttp has it elsewhere."""
+    """Return the class or module at ``path``; None if this aiohttp does not have it there."""
     module, _, name = path.partition(":")
     try:
         owner = importlib.import_module(module)
@@ -97,7 +97,7 @@ def _owner(path: str) -> Any:
 
 
 def _is_in(owner: Any, name: str) -> bool:
-    """Tell whether a class or module has an attribute, or an ``__init__`` of the class, or of one above it, sets it."""
+    """Tell whether a class or module has an attribute, or whether the class or a base sets it in ``__init__``."""
     if hasattr(owner, name):
         return True
     makers = (getattr(base.__dict__.get("__init__"), "__code__", None) for base in getattr(owner, "__mro__", ()))

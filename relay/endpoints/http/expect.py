@@ -1,4 +1,4 @@
-"""What a client expects of us by ``Expect`` before it sends its body (RFC 9110 §10.1.1). Pure."""
+"""Read what a client expects of the relay by ``Expect`` before it sends its body (RFC 9110 §10.1.1). No I/O."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CONTINUE = "100-continue"
 
 
 def _expectations(head: RequestHead) -> list[str]:
-    """Return what a request expects; in HTTP/1.0 nothing was."""
+    """Return the expectations of a request; none for HTTP/1.0, which has no ``Expect``."""
     if "Expect" not in head.headers or head.version < HttpVersion11:
         return []
     words = ",".join(head.headers.getall("Expect")).split(",")
@@ -23,10 +23,10 @@ def _expectations(head: RequestHead) -> list[str]:
 
 
 def unknown_expectation(head: RequestHead) -> str | None:
-    """Return what a request expects of us that is not ``100-continue``."""
+    """Return the first expectation other than ``100-continue``; None if there is none."""
     return next((word for word in _expectations(head) if word != _CONTINUE), None)
 
 
 def expects_continue(head: RequestHead) -> bool:
-    """Tell whether a client holds its body back until it hears that its head will do."""
+    """Tell whether the client holds its body back until the relay accepts the head."""
     return _CONTINUE in _expectations(head)

@@ -93,7 +93,7 @@ def _check_keys(frame: Frame) -> None:
 
 
 def _id_at_ends(raw: bytes) -> RequestId | None:
-    """Return the id of a request that is not read, if it is at one of its ends."""
+    """Return the id of an unread request, if the id stands near the start or the end of the request."""
     head = salvage_head(raw, raw[-KEPT:])
     return head.id if head.kind is Kind.REQUEST else None
 
@@ -109,8 +109,8 @@ def check_facts(headers: MultiMapping[str], frame: Frame, server: ServerProfile 
     if head.kind is not Kind.REQUEST:
         raise Refused(400, "a POST is one request or notification", code=replies.INVALID_REQUEST)
     if head.method == "initialize":
-        # Not for the server to say: one that serves both eras could take it for a handshake of all its clients.
-        fault = "there is no initialize in 2026-07-28; a session of an earlier revision begins without its headers"
+        # The relay answers, not the server: a server of both eras could take this for a handshake of all its clients.
+        fault = "2026-07-28 has no initialize; to begin a session of an earlier revision, omit its headers"
         raise Refused(404, fault, code=METHOD_NOT_FOUND, request_id=head.id)
     facts = read_facts(frame)
     if facts is None or facts.version is None:

@@ -1,4 +1,4 @@
-"""What the operator says about HTTP listeners: one value, from the command line to each of them."""
+"""Define the operator's options for HTTP listeners: one value, from the command line to every listener."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ __all__ = ["DEFAULT_LISTENING", "ListeningOptions"]
 
 
 class ListeningOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How listeners admit clients, and where on a port they offer servers."""
+    """The options by which listeners admit clients, and the paths at which they offer servers."""
 
     allowed_hosts: Sequence[str] = ()
-    """Names in ``Host`` under which clients may reach a listener, besides its own."""
+    """Names that clients may send in ``Host``, in addition to the listener's own."""
     allowed_origins: Sequence[str] = ()
-    """Origins of web pages that may use a listener; ``*``: all."""
+    """Origins of web pages that may use a listener; ``*`` allows all."""
     exposed_headers: Sequence[str] = ()
-    """Headers of answers that those pages may read, besides ``Mcp-Session-Id``."""
+    """Headers of answers that those pages may read, in addition to ``Mcp-Session-Id``."""
     tls: ssl.SSLContext | None = None
-    """The certificate to listen with; None: without TLS."""
+    """The context with the listener's certificate; None for no TLS."""
     paths: HttpPaths = DEFAULT_PATHS
     limits: Limits = DEFAULT_LIMITS
 

@@ -1,4 +1,4 @@
-"""What HTTP says about a message: media types, Accept, headers that are lists."""
+"""Read what HTTP headers say about a message: its media type, Accept, and headers that are lists."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _EXCLUDES = re.compile(r"q=0(?:\.0*)?")
 
 
 def without_bom(body: bytes) -> bytes:
-    """Return a JSON body without the byte order mark that some write before it, which no JSON has (RFC 8259, 8.1)."""
+    """Return a JSON body without a leading byte order mark, which RFC 8259, 8.1 forbids but some servers send."""
     return body.removeprefix(_BOM)
 
 
 def listed(headers: MultiMapping[str], name: str) -> str | None:
-    """Return a header that is a list, all its lines as one (RFC 9110 §5.3); None if there is none.
+    """Return a list header with all its lines joined (RFC 9110 §5.3); None if the header is missing.
 
-    ``headers`` must find a name in any case, as aiohttp's do.
+    ``headers`` must look up names without regard to case, as aiohttp's do.
     """
     values = headers.getall(name, None)
     return None if values is None else ", ".join(values)
@@ -34,13 +34,13 @@ def listed(headers: MultiMapping[str], name: str) -> str | None:
 
 @functools.lru_cache(128)  # a client sends the same value with each request
 def media_type(value: str | None) -> str:
-    """Return the type of a Content-Type header, in lower case and without its parameters."""
+    """Return the media type of a Content-Type header, in lower case and without parameters."""
     return (value or "").partition(";")[0].strip().lower()
 
 
 @functools.lru_cache(128)
 def accepts(accept: str | None, wanted: str) -> bool:
-    """Tell whether an Accept header admits ``wanted``; none at all admits everything (RFC 9110 §12.5.1)."""
+    """Tell whether an Accept header admits ``wanted``; a missing header admits everything (RFC 9110 §12.5.1)."""
     if accept is None:
         return True
     admitted: dict[str, bool] = {}

@@ -1,4 +1,4 @@
-"""Where an HTTP listener offers a server: the paths, at the root or behind a name, which other tools put elsewhere."""
+"""Define the paths at which an HTTP listener offers a server, at the root or below a name."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ class HttpPaths(msgspec.Struct, frozen=True, kw_only=True):
     """The paths of one listener."""
 
     mcp: str = MCP
-    """Streamable HTTP and WebSocket; empty: not offered."""
+    """The path of Streamable HTTP and WebSocket; if empty, the listener does not offer them."""
     sse: str = SSE
-    """The stream of HTTP+SSE; empty: not offered."""
+    """The path of the HTTP+SSE stream; if empty, the listener does not offer HTTP+SSE."""
     messages: str = MESSAGES
-    """Where clients of HTTP+SSE are told to POST."""
+    """The path to which HTTP+SSE clients POST."""
     servers: str = SERVERS
-    """Below which servers with names are, ``/NAME`` following; empty: at the root."""
+    """The prefix of named servers, before ``/NAME``; if empty, they are at the root."""
     health: tuple[str, ...] = ()
-    """More places that say whether the relay takes something new, as plain text."""
+    """Additional health paths, which report in plain text whether the relay accepts new work."""
     base_url: str = ""
-    """What stands before ``messages`` in what a client of HTTP+SSE is told: empty, its own origin."""
+    """The prefix of ``messages`` in the endpoint event of HTTP+SSE; if empty, the client's own origin applies."""
 
     def places(self, path: str) -> Iterator[tuple[str, str]]:
-        """Yield the prefixes below which a path may be a server's, each with what the path behind it is by default."""
+        """Yield each prefix below which ``path`` may belong to a server, with the default name of the rest of it."""
         bare = path.removesuffix("/")
         for ours, default in ((self.mcp, MCP), (self.messages.removesuffix("/"), MESSAGES)):
             if ours and bare.endswith(ours):

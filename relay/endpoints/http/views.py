@@ -1,4 +1,4 @@
-"""What the gate sees of a request's head, of the listener, and of the server that stands at a path: to read only."""
+"""Define the gate's read-only views of a request's head, the listener, and the server at a path."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ class RulesView(Protocol):
 
     @property
     def policy(self) -> OriginPolicy:
-        """Which hosts and origins it admits."""
+        """The hosts and origins that the listener admits."""
 
     @property
     def generation(self) -> int:
-        """Rises when the rules change."""
+        """A number that rises when the rules change."""
 
 
 class CountsView(Protocol):
-    """What the way through needs of a listener."""
+    """The part of a listener that the way through needs."""
 
     active_streams: int
-    """Streams that clients read."""
+    """The number of streams that clients read."""
 
     @property
     def limits(self) -> Limits:
@@ -53,23 +53,23 @@ class CountsView(Protocol):
 
 
 class RequestHead(Protocol):
-    """The head of a request, as aiohttp's requests have it."""
+    """The head of a request, with the names of aiohttp's requests."""
 
     @property
     def method(self) -> str:
-        """In upper case."""
+        """The method, in upper case."""
 
     @property
     def path(self) -> str:
-        """Decoded, without the query."""
+        """The decoded path, without the query."""
 
     @property
     def headers(self) -> MultiMapping[str]:
-        """A name is found in any case."""
+        """The headers, looked up without regard to case."""
 
     @property
     def query(self) -> Mapping[str, str]:
-        """The parameters behind the path."""
+        """The parameters of the query."""
 
     @property
     def content_length(self) -> int | None:
@@ -77,7 +77,7 @@ class RequestHead(Protocol):
 
     @property
     def version(self) -> HttpVersion:
-        """Of HTTP."""
+        """The HTTP version."""
 
 
 class InboxView(Protocol):
@@ -85,7 +85,7 @@ class InboxView(Protocol):
 
     @property
     def is_paused(self) -> bool:
-        """Whether the server must take some before more may be put in."""
+        """Whether the inbox is full, so that the server must take frames first."""
 
 
 class SessionView(Protocol):
@@ -93,23 +93,23 @@ class SessionView(Protocol):
 
     @property
     def speaks(self) -> Literal["streamable", "sse", "modern"]:
-        """The transport, and the era."""
+        """The transport and the era that the session speaks."""
 
     @property
     def version(self) -> str | None:
-        """The revision that the handshake has settled."""
+        """The revision that the handshake has negotiated."""
 
     @property
     def inbox(self) -> InboxView:
-        """What its client has sent and its server has not taken."""
+        """The client's frames that the server has not taken yet."""
 
     @property
     def is_closing(self) -> bool:
-        """Whether it takes no more from its client."""
+        """Whether the session accepts no more frames from its client."""
 
     @property
     def waiting(self) -> int:
-        """Frames whose senders wait for room."""
+        """The number of frames whose senders wait for room."""
 
     @property
     def open_requests(self) -> Sized:
@@ -117,7 +117,7 @@ class SessionView(Protocol):
 
     @property
     def max_in_flight(self) -> int:
-        """How many may wait at one time."""
+        """The maximum number of open requests."""
 
 
 class ModernView(SessionView, Protocol):
@@ -125,11 +125,11 @@ class ModernView(SessionView, Protocol):
 
     @property
     def server(self) -> ServerProfile:
-        """What is known of the server."""
+        """What the relay knows of the server."""
 
     @property
     def takes_one(self) -> bool:
-        """Whether it ends with its first request."""
+        """Whether the endpoint ends with its first request."""
 
 
 class ThroughView(Protocol):
@@ -137,23 +137,23 @@ class ThroughView(Protocol):
 
     @property
     def in_flight(self) -> int:
-        """Requests that wait for its answer."""
+        """The number of requests that wait for the server's answer."""
 
     @property
     def is_elsewhere(self) -> bool:
-        """Whether it took no POST of a client that began."""
+        """Whether the server refused a client's first POST, and so may speak HTTP+SSE."""
 
 
 class MountView(Protocol):
-    """A server as the listener offers it."""
+    """A server that the listener offers."""
 
     @property
     def per_request(self) -> bool:
-        """Whether requests of the legacy era have no session."""
+        """Whether each legacy request has its own server, and no session."""
 
     @property
     def is_modern_per_request(self) -> bool:
-        """Whether requests of 2026-07-28 have a server each."""
+        """Whether each request of 2026-07-28 has its own server."""
 
     @property
     def modern(self) -> ModernView | None:
@@ -161,41 +161,41 @@ class MountView(Protocol):
 
     @property
     def through(self) -> ThroughView | None:
-        """The server, if it answers for itself."""
+        """The server, if the relay forwards requests to it without a session."""
 
     @property
     def is_leaving(self) -> bool:
-        """Whether the server is offered no more."""
+        """Whether the listener no longer offers the server."""
 
     @property
     def mark(self) -> str:
-        """What tells that a request has been here before."""
+        """The mark that shows that a request has passed this listener before."""
 
     @property
     def sse_address(self) -> str:
-        """Where a session of HTTP+SSE begins."""
+        """The address at which an HTTP+SSE session begins."""
 
     def find_session(self, session_id: str, /) -> SessionView | None:
-        """Return the session of this id that has been begun and has not been forgotten."""
+        """Return the session with this id; None if none has begun, or the relay has forgotten it."""
 
 
 class HouseView(Protocol):
-    """The listener."""
+    """The listener as a whole, with its servers."""
 
     @property
     def health_paths(self) -> Sequence[str]:
-        """Further places that say whether the relay takes something new."""
+        """Additional paths that report whether the relay accepts new work."""
 
     @property
     def is_draining(self) -> bool:
-        """Whether nothing new is taken: the relay is about to end."""
+        """Whether the listener accepts no new work because the relay is about to end."""
 
     @property
     def places(self) -> Places:
-        """Of the sessions."""
+        """The places that the listener has for sessions."""
 
     def find_mount(self, head: RequestHead, /) -> tuple[MountView, str] | None:
-        """Return what stands at a request's path, and how its place is called by default; None for nothing."""
+        """Return the server at a request's path, and the default name of that path; None if there is no server."""
 
     def describe_places(self) -> str:
-        """Say at which paths something stands."""
+        """Return a text that names the paths of all servers."""

@@ -1,1 +1,1 @@
-"""Hand an HTTP request on as it comes, from a client's connection to a server's."""
+"""Forward each HTTP request unchanged, from a client's connection to a server's."""

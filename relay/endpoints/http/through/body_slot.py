@@ -1,4 +1,4 @@
-"""The frame of a POST on its way to the server, and its bytes among those that wait to be sent."""
+"""Hold the frame of a POST until the relay has sent it, and count its bytes as unsent."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ __all__ = ["BodySlot", "LargeBody"]
 
 
 class BodySlot:
-    """The frame of a POST for as long as it may be needed, and its bytes among those that wait for the server."""
+    """The frame of a POST while the relay may need it, with its bytes in the count of unsent bytes."""
 
     __slots__ = ("_count", "_look_again", "_size", "frame")
 
     def __init__(self, count: Callable[[int], None], look_again: Callable[[], None]) -> None:
-        """Have no frame yet; ``count`` a large one, and ``look_again`` once others may come in its place."""
+        """Start without a frame. Call ``count`` with a large frame's bytes, and ``look_again`` once they are sent."""
         self.frame: Frame | None = None
         self._size = 0
         self._count, self._look_again = count, look_again
 
     def hold(self, frame: Frame, *, is_small: bool) -> None:
-        """Have this frame."""
+        """Hold ``frame``, and count its bytes unless ``is_small``."""
         self.frame = frame
         if not is_small:
             self._size = len(frame.raw)
             self._count(self._size)
 
     def end(self) -> None:
-        """Let go of the frame. Twice is no harm."""
+        """Release the frame; a second call does nothing."""
         self.frame = None
         size, self._size = self._size, 0
         if size:
@@ -42,7 +42,7 @@ class BodySlot:
 
 
 class LargeBody(BytesPayload):
-    """A body that is dropped once it is on its way: it is never sent twice."""
+    """A body that the relay drops once it is sent, because it is never sent twice."""
 
     def __init__(self, body: bytes, on_sent: Callable[[], None]) -> None:
         """Send ``body`` and call ``on_sent``."""
@@ -51,7 +51,7 @@ class LargeBody(BytesPayload):
         self._on_sent = on_sent
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
-        """Write it piece by piece, as aiohttp asks for it."""
+        """Write the body piece by piece when aiohttp asks for it."""
         body, self._value = self._value, b""
         for piece in pieces_of(body):
             await writer.write(piece)

@@ -1,4 +1,4 @@
-"""Find the answer in a stream, for a client that takes plain JSON and no streams; what comes beside it is left out."""
+"""Find the answer in a stream for a client that accepts only plain JSON, and drop the stream's other messages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["CollapsedStream"]
 
 
 class CollapsedStream:
-    """The answers to one POST, as they come as events."""
+    """The answers to one POST, collected from events."""
 
     def __init__(self, head: Head, max_frame_bytes: int) -> None:
         """Wait for the answers to ``head``."""
@@ -25,11 +25,11 @@ class CollapsedStream:
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether an answer has come that fits nobody, and none for the only request that waits."""
+        """Whether an answer without a match has arrived, and the only open request has no answer."""
         return self._ledger.is_doubtful
 
     def feed(self, chunk: bytes) -> bytes | None:
-        """Take some of the stream; return the body of the plain answer once all is there. Raises FrameTooLarge."""
+        """Take a piece of the stream; return the plain body once every answer is there. Raises FrameTooLarge."""
         for event in self._decoder.feed(chunk):
             if isinstance(event.data, Oversized):
                 raise FrameTooLarge(f"an event of more than {self._max_frame_bytes} bytes; see --max-frame-bytes")
@@ -40,7 +40,7 @@ class CollapsedStream:
         return None if self._ledger else self._body()
 
     def last_resort(self) -> bytes | None:
-        """Return the body of the answer that may be the only one that is owed, if one came and no other will."""
+        """Return a body with the unmatched answer, if the stream has ended and only that answer can be the owed one."""
         lost = self._ledger.fail_all()
         self._found += [one.stray.raw for one in lost if one.stray is not None]
         return self._body() if all(one.stray is not None for one in lost) else None

@@ -1,4 +1,4 @@
-"""A request that is forwarded: what the relay has read, and how its client gets the server's answer."""
+"""Hold a forwarded request, and build the client's answer from the server's."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ __all__ = [
 logger = logging.getLogger("relay")
 
 HOMEWARD = (SESSION_ID, "Retry-After", "Allow", "Cache-Control", "X-Accel-Buffering")
-"""Which headers of the server's answer reach the client."""
+"""The headers of the server's answer that reach the client."""
 STREAM_HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
 SUBSCRIBE = "subscriptions/listen"
 INITIALIZE = "initialize"
 
 
 class NotStreamable(Exception):
-    """The server takes no POST here and says so without JSON-RPC: it may speak HTTP+SSE. Nothing was executed."""
+    """The server refused a POST without JSON-RPC, so it may speak HTTP+SSE. It executed nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Forwarded:
-    """A client's request that is forwarded, its CORS headers, and what the relay has read."""
+    """A client's request that the relay forwards, with its CORS headers, its body's slot and its frame's head."""
 
     request: web.BaseRequest
     cors: Mapping[str, str]
@@ -58,13 +58,13 @@ class Forwarded:
 
 
 def session_of(request: web.BaseRequest, head: Head | None) -> str | None:
-    """Return the session that a request is of; none if one begins with it."""
+    """Return the session id of a request; None if the request begins a session."""
     is_first = head is not None and head.method == INITIALIZE
     return None if is_first else request.headers.get(SESSION_ID)
 
 
 def name_of_client(session_id: str | None) -> str:
-    """Return what the log calls a client."""
+    """Return the name of a client in the log."""
     return "a client" if session_id is None else name_of_session(session_id)
 
 
@@ -84,7 +84,7 @@ def homeward(response: Response, cors: Mapping[str, str]) -> dict[str, str]:
 
 
 def set_patience(patience: asyncio.Timeout, limits: Limits, *, is_doubtful: bool) -> None:
-    """Limit the wait for an answer that may have come already."""
+    """Limit the wait for an answer that may already have arrived under another id."""
     if is_doubtful is (patience.when() is None):
         now = asyncio.get_running_loop().time()
         patience.reschedule(now + limits.stray_grace if is_doubtful else None)

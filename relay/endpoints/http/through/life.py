@@ -1,4 +1,4 @@
-"""End what waits for a server: everything when the relay ends, subscriptions when it drains."""
+"""End the exchanges that wait for a server: all of them when the relay ends, subscriptions when it drains."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ __all__ = ["Life"]
 
 
 class Life:
-    """The life of one server that requests are forwarded to."""
+    """The life of one server to which the relay forwards requests."""
 
     def __init__(self) -> None:
-        """Start with nothing that waits."""
+        """Start without exchanges."""
         self.is_draining = False
         self.is_closed = False
-        self._open: dict[asyncio.Timeout, bool] = {}  # what waits for the server; True if it is a subscription
+        self._open: dict[asyncio.Timeout, bool] = {}  # exchanges that wait; True for a subscription
 
     def end_subscriptions(self) -> None:
-        """End subscriptions, which would never end by themselves."""
+        """End subscriptions, which do not end by themselves."""
         self.is_draining = True
         self._end(lambda is_subscription: is_subscription)
 
     def close(self) -> None:
-        """End everything that waits, now and later."""
+        """End every exchange that waits now, and every later one at once."""
         self.is_closed = True
         self._end(lambda _: True)
 
@@ -40,7 +40,7 @@ class Life:
 
     @contextlib.asynccontextmanager
     async def until_closed(self, head: Head | None = None) -> AsyncIterator[None]:
-        """Do what waits for the server; raises EndpointBroken when the relay ends."""
+        """Run the block that waits for the server. Raises EndpointBroken when the relay ends."""
         is_subscription = head is not None and head.method == SUBSCRIBE
         try:
             async with asyncio.timeout(0 if self.is_closed else None) as scope:

@@ -1,4 +1,4 @@
-"""Which of a client's headers reach the server."""
+"""Select the client's headers that reach the server."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ if TYPE_CHECKING:
 
 __all__ = ["Onward", "onward_headers"]
 
-# What is the transport's of a client's headers. Its credentials and cookies are for this relay, not for the server.
+# The client's headers of the transport. The client's credentials and cookies are for this relay, not for the server.
 _ONWARD = (SESSION_ID, PROTOCOL_VERSION, LAST_EVENT_ID, METHOD, NAME, "Traceparent", "Tracestate", "Baggage")
 _BOTH = f"{JSON}, {EVENT_STREAM}"
 
 
 class Onward(msgspec.Struct, frozen=True, eq=False):
-    """What the headers of a client are on their way to the server."""
+    """A client's headers in the form that the server gets."""
 
     head: bytes
-    """The head of a request but for the length of its body, and cookies."""
+    """The head of a request, without cookies and the length of the body."""
     session_id: str | None
     url: URL
-    """Where the head leads."""
+    """The URL for which the head was built."""
 
 
 def onward_headers(mark: str, client_headers: MultiMapping[str], frame: Frame | None = None) -> CIMultiDict[str]:
     """Return the headers of a forwarded request; ``mark`` names this relay's place in the trail."""
     prefix = PARAM_PREFIX.lower()
-    # With all its lines: whether one that has two is a fault, the server says.
+    # All lines of each header: the server decides whether a repeated header is a fault.
     headers = CIMultiDict((name, value) for name in _ONWARD for value in client_headers.getall(name, ()))
     if frame is not None and frame.head.method == INITIALIZE:
-        headers.popall(SESSION_ID, None)  # a session begins: a client may still say the last one's id
+        headers.popall(SESSION_ID, None)  # a session begins: a client may still send its previous session's id
     for name, value in client_headers.items():
         if name.lower().startswith(prefix):
             headers.add(name, value)
@@ -49,6 +49,6 @@ def onward_headers(mark: str, client_headers: MultiMapping[str], frame: Frame | 
     is_plain = frame is not None and not accepts(accept, EVENT_STREAM)
     headers["Accept"] = _BOTH if accept is None or is_plain else accept
     trail = Trail(mark)
-    trail.lead_here(client_headers, may_return=True)  # the gate has seen that it may
+    trail.lead_here(client_headers, may_return=True)  # the gate has checked that the request may pass again
     headers.update(trail.headers)
     return headers

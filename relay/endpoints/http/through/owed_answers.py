@@ -1,7 +1,7 @@
-"""Which requests a stream still owed its client when it ended, for when the client comes back with Last-Event-ID.
+"""Remember which requests a stream left unanswered when it ended, in case the client resumes with Last-Event-ID.
 
-A request that is handed on lives no longer than its connection, and a GET names none. If its server is gone by then,
-whoever comes back would hear of no request, and wait for ever.
+A forwarded request lives no longer than its connection, and a GET names no request. If the server is gone when the
+client resumes, the relay could otherwise name no request in an error, and the client would wait indefinitely.
 """
 
 from __future__ import annotations
@@ -10,22 +10,22 @@ from relay.routing.ledger import Ledger
 
 __all__ = ["OwedAnswers"]
 
-_MOST = 4096  # streams that ended early; the oldest is forgotten, which costs its client a plain error
+_MOST = 4096  # streams that ended early; the relay forgets the oldest, whose client then gets a plain error
 
 
 class OwedAnswers:
     """The unanswered requests of streams that ended and can be resumed."""
 
     def __init__(self) -> None:
-        """Know of none."""
+        """Start empty."""
         self._owed: dict[tuple[str | None, str], Ledger[bool]] = {}
 
     def keep(self, session: str | None, last_event_id: str, owed: Ledger[bool]) -> None:
-        """Note what a stream owed after the last event that its client has been sent."""
+        """Keep the requests that a stream left unanswered after the last event that the client got."""
         if len(self._owed) >= _MOST:
             del self._owed[next(iter(self._owed))]
         self._owed[session, last_event_id] = owed
 
     def take(self, session: str | None, last_event_id: str | None) -> Ledger[bool] | None:
-        """Return what is owed to a client that comes back; None if that is unknown."""
+        """Return the unanswered requests of a client that resumes a stream; None if they are unknown."""
         return None if last_event_id is None else self._owed.pop((session, last_event_id), None)

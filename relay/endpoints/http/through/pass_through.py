@@ -1,14 +1,16 @@
-"""Streamable HTTP to Streamable HTTP, request by request: the relay keeps nothing of a session.
+"""Forward Streamable HTTP to Streamable HTTP, request by request, without session state in the relay.
 
-The session id, the event ids and the statuses are the server's own and pass as they are, so a relay that is restarted
-between two requests is not noticed. Each request is checked as any other, its answer is the server's, and a request
-whose server cannot be reached, breaks off or answers something else gets a JSON-RPC error with its id, unless it can
-come back for the rest with Last-Event-ID. Both eras are alike here, but that nothing can be resumed in the modern one.
+The session id, the event ids and the statuses are the server's own and pass unchanged. So no client notices a relay
+that restarts between two requests. The gate checks each request as usual, and the server's answer goes to the client.
 
-What does not pass: the client's credentials and cookies, the server's challenges and cookies (who is logged in there
-is the relay, not the client), redirects, and pages that are neither JSON-RPC nor events. The server's cookies are kept
-for each session here, and sent with that session's requests. Those, and which answers a stream owed when it ended
-(``owed_answers``), are all that the relay knows of a session.
+If the server is unreachable, breaks off or gives another answer, the client gets a JSON-RPC error with the request's
+id. The exception is a client that can resume the stream with Last-Event-ID. Both eras work alike, except that the
+modern era cannot resume.
+
+Some things do not pass: the client's credentials and cookies, the server's challenges and cookies, redirects, and pages
+that are neither JSON-RPC nor events. The relay, not the client, is logged in at the server. So the relay keeps the
+server's cookies per session, and sends them with the requests of that session. Apart from the cookies, the relay
+remembers of a session only which answers a stream owed when it ended (``owed_answers``).
 """
 
 from __future__ import annotations
@@ -65,12 +67,12 @@ logger = logging.getLogger("relay")
 
 
 class PassThrough:
-    """A server behind an HTTP listener that hands requests on."""
+    """A server to which an HTTP listener forwards requests without a session."""
 
     def __init__(self, dial: Dial, context: CountsView, mark: str) -> None:
-        """Hand requests on through ``dial``, those that pass the checks of ``context``, in whose counts they are.
+        """Forward requests through ``dial``, within the limits and the counts of ``context``.
 
-        Each bears ``mark`` from here on.
+        Each forwarded request carries ``mark``.
         """
         self._mark = mark
         self.hub = dial.hub
@@ -78,11 +80,11 @@ class PassThrough:
         self._cookies = SessionCookies(dial.new_jar)
         self._loop = asyncio.get_running_loop()
         self._limits = context.limits
-        self._unsent = 0  # bytes of bodies that are here and not yet on their way
+        self._unsent = 0  # bytes of bodies that have arrived and are not yet sent
         self._directs: set[DirectExchange] = set()
         self._without_connection = 0
         self._busy_poll = BusyPoll()
-        self._tasks = TaskScope()  # of the pool, which opens connections
+        self._tasks = TaskScope()  # the pool opens connections in it
         self._life = Life()
         self._answers = WholeAnswers(dial, context.limits)
         self._streams = RelayedStreams(dial, context, self._tasks, self._life)
@@ -94,11 +96,11 @@ class PassThrough:
 
     @property
     def is_elsewhere(self) -> bool:
-        """Whether the server took no POST of a client that began: it may have no GET streams of our kind either."""
+        """Whether the server refused a client's first POST, and so may speak HTTP+SSE."""
         return self._answers.is_elsewhere
 
     async def post(self, request: web.BaseRequest, slot: BodySlot, cors: Mapping[str, str]) -> web.StreamResponse:
-        """Hand a POST on and give its answer back. Raises Refused, NotStreamable."""
+        """Forward a POST and return its answer. Raises Refused, NotStreamable."""
         headers = onward_headers(self._mark, request.headers, slot.frame)
         headers["Content-Type"] = JSON
         jar = self._cookies.of(headers.get(SESSION_ID))
@@ -108,13 +110,13 @@ class PassThrough:
         return await self._hand_on(request, entering, cors, slot, jar)
 
     async def other(self, request: web.BaseRequest, cors: Mapping[str, str]) -> web.StreamResponse:
-        """Hand a GET or a DELETE on."""
+        """Forward a GET or a DELETE and return its answer. Raises Refused."""
         jar = self._cookies.of(request.headers.get(SESSION_ID))
         entering = self._dial.request(request.method, onward_headers(self._mark, request.headers), jar=jar)
         return await self._hand_on(request, entering, cors, jar=jar)
 
     def onward_at_once(self, client_headers: MultiMapping[str], frame: Frame) -> Onward | None:
-        """Return what a client's headers are on a kept connection; None if there is none."""
+        """Return a client's headers as a head for a kept connection; None if no pool may be used."""
         pool = self._dial.pool(self._tasks)
         if pool is None or frame.head.method == INITIALIZE:
             return None
@@ -123,10 +125,13 @@ class PassThrough:
         try:
             return Onward(pool.beginning(headers), client_headers.get(SESSION_ID), pool.url)
         except ValueError:
-            return None  # the ordinary way says what is wrong with them
+            return None  # the ordinary way reports the invalid header
 
     def post_at_once(self, connection: DirectClient, onward: Onward, frame: Frame) -> bool:
-        """Hand an ordinary request on over a kept connection, if one is free; it will answer ``connection``."""
+        """Forward an ordinary request over an idle kept connection; return False if that is not possible now.
+
+        The answer goes to ``connection``.
+        """
         head, body = frame.head, frame.raw
         is_ordinary = head.kind is REQUEST and head.method not in (INITIALIZE, SUBSCRIBE)
         if not is_ordinary or self._life.is_closed or self.hub.in_flight >= self._limits.max_shared_in_flight:
@@ -135,16 +140,16 @@ class PassThrough:
         if pool is None or len(body) > self._limits.buffer_high:
             return False
         if onward.url is not pool.url:
-            connection.forget_onward()  # the server has moved: the head is made anew with the next request
+            connection.forget_onward()  # the server has moved: the next request builds a new head
             return False
         cookies = b""
         if self._cookies.kept:
             if pool.has_cookie_header:
-                return False  # to be one header with ours, which the ordinary way makes
+                return False  # the ordinary way merges the cookies with the operator's Cookie header
             cookies = self._cookies.header(onward.session_id, pool.path)
         pooled = pool.take()
         if pooled is None:
-            # Those that found none in this turn of the loop are in flight from the next one on.
+            # Requests that found no connection in this turn of the loop are in flight from the next turn on.
             if not self._without_connection:
                 asyncio.get_running_loop().call_soon(self._forget_without_connection)
             self._without_connection += 1
@@ -155,7 +160,7 @@ class PassThrough:
             pooled,
             frame,
             homeward=HOMEWARD,
-            max_bytes=min(self._limits.max_frame_bytes, LARGE),  # a larger answer is looked at in several turns
+            max_bytes=min(self._limits.max_frame_bytes, LARGE),  # the relay reads a larger answer in several turns
             on_end=self._direct_ended,
         )
         self._directs.add(direct)
@@ -201,7 +206,7 @@ class PassThrough:
     async def go_on(
         self, request: web.BaseRequest, direct: DirectExchange, cors: Mapping[str, str]
     ) -> web.StreamResponse:
-        """Give the answer of what was handed on at once. Raises Refused, NotStreamable."""
+        """Return the answer to a request that was forwarded directly. Raises Refused, NotStreamable."""
         slot = BodySlot(self._count_unsent, lambda: None)
         slot.hold(direct.frame, is_small=True)
         jar = self._cookies.of(request.headers.get(SESSION_ID))
@@ -209,7 +214,7 @@ class PassThrough:
 
     @contextlib.asynccontextmanager
     async def _after(self, direct: DirectExchange, request: web.BaseRequest, jar: CookieJar) -> AsyncIterator[Response]:
-        """Yield the answer of what was handed on at once, or of where it was redirected to."""
+        """Yield the answer to a directly forwarded request, or the answer of its redirect target."""
         async with direct.response(self._dial.name) as answer:
             if not self._dial.learn_move(answer, self._dial.url, answer.url):
                 yield answer
@@ -222,9 +227,9 @@ class PassThrough:
 
     @contextlib.contextmanager
     def slot(self, arrivals: Arrivals) -> Iterator[BodySlot]:
-        """Yield the slot of a POST's frame, which ends when the frame is sent, or this is left.
+        """Yield the slot of a POST's frame, which ends once the frame is sent or the block exits.
 
-        Large ones are left in the network while the server does not take those that are here.
+        Large bodies stay in the network while the server does not read the ones that have arrived.
         """
         slot = BodySlot(self._count_unsent, arrivals.look_again)
         try:
@@ -236,15 +241,15 @@ class PassThrough:
         self._unsent += size
 
     def wants_bodies(self) -> bool:
-        """Tell whether the server takes more: else large bodies are left in the network."""
+        """Tell whether the server reads fast enough; if not, large bodies stay in the network."""
         return self._unsent <= self._limits.max_frame_bytes
 
     def end_subscriptions(self) -> None:
-        """Wait no longer for what would never end by itself: the relay takes nothing new."""
+        """End subscriptions, which do not end by themselves, because the relay is draining."""
         self._life.end_subscriptions()
 
     async def aclose(self) -> None:
-        """End every exchange: with an error, or so that its client can come back for the rest."""
+        """End every exchange with an error, or so that its client can resume the stream."""
         self._life.close()
         for direct in tuple(self._directs):
             direct.go_on()
@@ -258,7 +263,7 @@ class PassThrough:
         slot: BodySlot | None = None,
         jar: CookieJar | None = None,
     ) -> web.StreamResponse:
-        """Enter the answer, which sends the request, and give it back; ``jar`` holds the cookies it has set."""
+        """Enter ``entering``, which sends the request, and return its answer; ``jar`` collects the answer's cookies."""
         frame = slot.frame if slot is not None else None
         head = frame.head if frame is not None else None
         forwarded = Forwarded(request, cors, slot, head)
@@ -299,7 +304,7 @@ class PassThrough:
             self.hub.settled(asks)
 
     def _shown(self, request: web.BaseRequest, answer: web.Response) -> web.Response:
-        """Let whoever looks on see an answer that goes to a client."""
+        """Show an answer to the observers on its way to the client."""
         if self.hub.frames is not None and isinstance(answer.body, bytes) and answer.body:
             self.hub.frames(self._dial.name, name_of_client(request.headers.get(SESSION_ID)), (Frame(answer.body),))
         return answer

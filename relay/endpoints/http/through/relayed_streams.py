@@ -43,10 +43,10 @@ logger = logging.getLogger("relay")
 
 
 class RelayedStreams:
-    """The streams of one server, and which answers they owed when they ended."""
+    """The streams of one server, and the answers that they owed when they ended."""
 
     def __init__(self, dial: Dial, context: CountsView, tasks: TaskScope, life: Life) -> None:
-        """Read what comes through ``dial``, in the counts of ``context``, for as long as ``life`` lasts."""
+        """Read streams through ``dial`` for as long as ``life`` lasts, and count them in ``context``."""
         self._dial = dial
         self._context = context
         self._limits = context.limits
@@ -56,7 +56,7 @@ class RelayedStreams:
         self._looking: asyncio.Future[bool] | None = None
 
     async def give(self, forwarded: Forwarded, response: Response) -> web.StreamResponse:
-        """Pass a stream on as it comes; if it ends too soon for good, its request gets an error."""
+        """Forward a stream as it arrives. If the stream ends early and cannot be resumed, its request gets an error."""
         request = forwarded.request
         if forwarded.slot is not None:
             forwarded.slot.end()
@@ -68,7 +68,7 @@ class RelayedStreams:
             await answer.prepare(request)
             last = await self._copy(forwarded, response, answer, watch)
             if last is None:
-                abort(request)  # as the server did: its client comes back with Last-Event-ID
+                abort(request)  # as the server did, so that the client resumes with Last-Event-ID
                 return answer
             if last:
                 await write(request, answer, last, self._limits)
@@ -96,7 +96,7 @@ class RelayedStreams:
             self._owed.keep(request.headers.get(SESSION_ID), watch.last_event_id, watch.owed)
         if watch.dropped:
             logger.warning(
-                "%s: dropped %d answers that had passed before, or that no request waits for",
+                "%s: dropped %d answers that were repeated, or that no request waits for",
                 self._dial.name,
                 watch.dropped,
             )
@@ -104,7 +104,7 @@ class RelayedStreams:
     async def _copy(
         self, forwarded: Forwarded, response: Response, answer: web.StreamResponse, watch: StreamWatch
     ) -> bytes | None:
-        """Copy events until there are no more; return what is to follow them, None if the stream must not end well."""
+        """Copy events until the stream ends; return the bytes to append, or None if the stream must end abnormally."""
         head = forwarded.head
         fault = f"{self._dial.name}: the stream ended without an answer"
         look = self._looking_on(forwarded.request)
@@ -133,7 +133,7 @@ class RelayedStreams:
         return self._give_up(watch, f"the request was lost: {fault}", look)
 
     def _give_up(self, watch: StreamWatch, message: str, look: Callable[[bytes], None] | None) -> bytes:
-        """Return what ends a stream that still owes an answer; the server has failed then."""
+        """Return the errors that end a stream which still owes answers, and record that the server failed."""
         if watch.is_owed and not watch.is_doubtful and not self._life.is_closed:
             self._dial.hub.fault = message
         last = watch.give_up(replies.LOST, message)
@@ -142,7 +142,7 @@ class RelayedStreams:
         return last
 
     def _looking_on(self, request: web.BaseRequest) -> Callable[[bytes], None] | None:
-        """Return what shows the events of a stream, as they pass, to whoever looks on; None if nobody does."""
+        """Return a function that shows passing bytes of a stream to the observers; None if there are none."""
         show = self._dial.hub.frames
         if show is None:
             return None
@@ -156,9 +156,10 @@ class RelayedStreams:
         return look
 
     async def _is_gone(self, watch: StreamWatch) -> bool:
-        """Tell whether nobody listens any more where the rest of a stream would be asked for.
+        """Tell whether the server of a broken stream no longer listens, so that the client could not resume.
 
-        A client that comes back to nobody would have no answer: its requests get their errors while it still listens.
+        A client that resumes at a dead server would get no answer. So the relay sends the errors while the client still
+        listens.
         """
         if not (watch.is_owed and watch.is_resumable):
             return False
@@ -168,25 +169,25 @@ class RelayedStreams:
         return await asyncio.shield(self._looking)
 
     async def _look(self, is_gone: asyncio.Future[bool]) -> None:
-        """Ask for nothing that a server could execute; any answer will do."""
+        """Probe the server with OPTIONS, which executes nothing; any answer shows that the server listens."""
         try:
             async with asyncio.timeout(self._limits.close_grace), self._dial.request("OPTIONS", {}):
                 is_gone.set_result(False)
         except EndpointUnavailable:
             is_gone.set_result(True)
         except (EndpointBroken, TimeoutError):
-            pass  # somebody is there, or may be
+            pass  # the server listens, or may listen
         finally:
             self._looking = None
             if not is_gone.done():
                 is_gone.set_result(False)
 
     def owed_to(self, request: web.BaseRequest) -> Ledger[bool] | None:
-        """Take the requests whose answers the stream still owed that a client asks for the rest of."""
+        """Take the unanswered requests of the stream that a client resumes; None if the relay knows of none."""
         return self._owed.take(request.headers.get(SESSION_ID), request.headers.get(LAST_EVENT_ID))
 
     def tell_owed(self, owed: Ledger[bool], cors: Mapping[str, str], message: str) -> web.Response:
-        """Answer a client that comes back for the rest of a stream: there will be none."""
+        """Answer a client that resumes a lost stream with an error for each request that the stream owed."""
         logger.info("http: %s", message)
         errors = [replies.error(one.request_id, replies.LOST, message, delivered="unknown") for one in owed.fail_all()]
         events = b"".join(encode_event(one.line) for one in errors)

@@ -1,8 +1,8 @@
-"""What a stream that passes still owes its client, and what to write if it ends too soon.
+"""Track which answers a forwarded stream still owes its client, and write the errors if the stream ends early.
 
-The bytes have gone to the client when they are looked at here: of an event that is large only its ends are kept, and
-of one that will never be whole the half is out already. It cannot be taken back, but it can be made an event of a
-kind that no client knows.
+The watch keeps only the ends of a large event, because the event's bytes pass to the client as they arrive. If an event
+breaks off, its first half has already passed. The relay cannot recall that half, but it can turn it into an event of a
+type that no client reads.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from relay.routing.ledger import Ledger
 
 __all__ = ["StreamWatch", "once_each"]
 
-# The last ``event`` field of an event is the one that counts (WHATWG HTML, "Server-sent events"); clients that find
-# none of theirs there leave its data unread.
+# The last ``event`` field of an event counts (WHATWG HTML, "Server-sent events"). Clients ignore the data of an event
+# type that they do not know.
 _BROKEN_OFF = b"event: broken-off\n\n"
 _BATCH = re.compile(rb"\s*\[")
 _LINE_END = re.compile(rb"\r\n|\n|\r")
@@ -33,21 +33,21 @@ _SLACK = 64  # field names before the data of an unfinished event
 
 
 class StreamWatch:
-    """The requests that a stream has yet to answer, from the events that pass; each is answered once."""
+    """The requests that a stream has yet to answer; each gets one answer from the events that pass."""
 
     def __init__(
         self, head: Head | None, limits: Limits, *, can_resume: bool, owed: Ledger[bool] | None = None,
         is_resumed: bool = False,
     ) -> None:  # fmt: skip
-        """Wait for the answers to ``head``; ``can_resume`` if an event id means that the rest can be had later.
+        """Wait for the answers to ``head``; ``can_resume`` if the client can resume the stream after an event id.
 
-        Without a head the stream is one that its client has asked for: resumed, where it may owe answers that are
-        known (``owed``), or for what the server says unasked, where no answer may come at all.
+        Without a head, the client opened the stream with a GET. A resumed stream may owe the answers in ``owed``.
+        Any other GET stream carries the server's own messages, and must not carry answers.
         """
         self._ledger = asked_in(head) if owed is None else owed
         self._is_unasked = head is None and not is_resumed
         self.dropped = 0
-        """Answers that did not pass, as they had passed before or belong to no request."""
+        """The number of dropped answers: repeated ones, and answers to no known request."""
         self.last_event_id: str | None = None
         self._can_resume = can_resume
         self._max_frame_bytes = limits.max_frame_bytes
@@ -56,28 +56,28 @@ class StreamWatch:
 
     @property
     def is_owed(self) -> bool:
-        """Whether an answer has still to come."""
+        """Whether a request still waits for its answer."""
         return len(self._ledger) > 0
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether an answer has come that fits nobody, and none for the only request that waits."""
+        """Whether an answer without a match has arrived, and the only open request has no answer."""
         return self._ledger.is_doubtful
 
     @property
     def owed(self) -> Ledger[bool]:
-        """The requests whose answers have still to come: their life goes on where the stream is resumed."""
+        """The requests that still wait for answers, for the stream that resumes this one."""
         return self._ledger
 
     @property
     def is_resumable(self) -> bool:
-        """Whether the rest can be had with the last event id."""
+        """Whether the client can resume the stream after the last event id."""
         return self.last_event_id is not None
 
     def feed(self, chunk: bytes) -> bytes:
-        """Take what came; return what is to pass: the same, unless it holds an answer that has passed before.
+        """Take a chunk of the stream; return the bytes to forward: the chunk, or a copy with some answers replaced.
 
-        Raises FrameTooLarge if it must not pass, with nothing of it taken for passed.
+        Raises FrameTooLarge if the chunk must not pass; the watch then counts none of it as passed.
         """
         rest_of_half = self._after_half()
         has_begun = not self._decoder.is_between_events
@@ -100,13 +100,13 @@ class StreamWatch:
         return self._without(chunk, instead, has_begun=has_begun, is_at_line=is_at_line) if is_changed else chunk
 
     def _without(self, chunk: bytes, instead: list[bytes | None], *, has_begun: bool, is_at_line: bool) -> bytes:
-        """Return bytes without the events that have something else to pass instead.
+        """Return ``chunk`` with each event in ``instead`` replaced.
 
-        Of an event whose beginning has passed, a last ``event`` field makes one of a kind that nobody reads.
+        If the beginning of an event has passed, a last ``event`` field turns it into a type that no client reads.
         """
         pieces = _cut(chunk, is_at_line=is_at_line)
         ends = [bool(SseDecoder(len(piece)).feed(piece)) for piece in pieces]
-        ends[0] = sum(ends[1:]) < len(instead)  # what it ends may have begun before it
+        ends[0] = sum(ends[1:]) < len(instead)  # the first piece may end an event of an earlier chunk
         left = iter(instead)
         passing = []
         for number, (piece, is_end) in enumerate(zip(pieces, ends, strict=True)):
@@ -122,11 +122,11 @@ class StreamWatch:
         return b"".join(passing)
 
     def _settle(self, event: SseEvent) -> bytes | None:
-        """Take the answers in an event; None if it passes, else what passes in its place."""
+        """Take the answers in an event; return None if the event passes, or the bytes that replace it."""
         if isinstance(event.data, Oversized):
             head = salvage_head(event.data.start, event.data.end)
             if head.kind is Kind.INVALID:
-                self._ledger.fail_all()  # written in no order we know: taken for the answer rather than given a second
+                self._ledger.fail_all()  # an unreadable large event: count it as the answer, to send no second one
         elif event.data and self._may_answer(event.data):
             frame = Frame(event.data)
             head = frame.head
@@ -142,7 +142,7 @@ class StreamWatch:
         return _without_repeated(event, fresh)
 
     def _is_fresh(self, request_id: RequestId) -> bool:
-        """Take an answer; return whether it passes, as the first to its request."""
+        """Take an answer; return whether the answer passes, because it is the first to its request."""
         if self._ledger.answer(request_id):
             return True
         if self._is_unasked or self._ledger.is_late(request_id):
@@ -154,30 +154,30 @@ class StreamWatch:
         return b'"result"' in data or b'"error"' in data or (self.is_owed and b'"method"' not in data)
 
     def _is_odd(self, head: Head) -> bool:
-        """Tell whether an answer is not sound, or while somebody waits not under the id of a request that is known."""
+        """Tell whether a frame is invalid, or holds an answer to no known request while a request waits."""
         if not self._ledger:
             return head.kind is Kind.INVALID and (self._is_unasked or self._ledger.has_settled)
         answers = (one.id for one in head.messages if one.kind is Kind.RESPONSE)
         return head.kind is Kind.INVALID or not all(self._ledger.knows(one) for one in answers)
 
     def _settle_odd(self, frame: Frame) -> bytes:
-        """Take what is not what an answer should be; return what passes in its place."""
+        """Take an odd answer; return the bytes that pass in its place."""
         passing: list[bytes] = []
         for one, fate in take_each(frame, self._ledger, is_whole=False):
             if fate == "again" or (fate == "nobody's" and self._is_unasked):
                 self.dropped += 1
-            elif fate != "nobody's" or not self.is_doubtful:  # else it may be what is to be said later
+            elif fate != "nobody's" or not self.is_doubtful:  # otherwise ``give_up`` may forward it later
                 passing.append(encode_event(one.line))
         return b"".join(passing)
 
     def give_up(self, code: int, message: str) -> bytes:
-        """Return what answers every request that waits, after whatever half of an event has passed."""
+        """Return errors for every open request, after the end of an event of which a half has passed."""
         lost = self._ledger.fail_all()
         errors = [one.stray or replies.error(one.request_id, code, message, delivered="unknown") for one in lost]
         return self._after_half() + b"".join(encode_event(one.line) for one in errors) if errors else b""
 
     def end_subscription(self) -> bytes:
-        """Return what ends a subscription in good order."""
+        """Return the bytes that end a subscription gracefully."""
         return self._after_half() + b"".join(
             encode_event(replies.subscription_ended(one.request_id).line) for one in self._ledger.fail_all()
         )
@@ -187,12 +187,12 @@ class StreamWatch:
             return self._rest_of_half
         if self._decoder.is_between_events:
             return b""
-        # One line end more than there are lines would be the end of the event, and give it to the client as whole.
+        # A blank line would end the event, and the client would take its half for a complete one.
         return _BROKEN_OFF if self._decoder.is_between_lines else b"\n" + _BROKEN_OFF
 
 
 def _cut(chunk: bytes, *, is_at_line: bool) -> list[bytes]:
-    """Cut bytes after each blank line, so that a piece holds the end of one event at most."""
+    """Split bytes after each blank line, so that each piece ends at most one event."""
     at = 0
     pieces: list[bytes] = []
     if is_at_line and (first := _LINE_END.match(chunk)) is not None:
@@ -207,13 +207,13 @@ def _cut(chunk: bytes, *, is_at_line: bool) -> list[bytes]:
 
 
 def _position_in(event: bytes) -> bytes:
-    """Return the fields of an event that say where the stream stands, for one in its place."""
+    """Return the ``id`` and ``retry`` fields of an event, for the bytes that replace it."""
     fields = [line for line in _LINE_END.split(event) if line.startswith((b"id", b"retry"))]
     return b"".join(line + b"\n" for line in fields)
 
 
 def _without_bom(event: SseEvent) -> bytes | None:
-    """Return what passes in place of an event that has a byte order mark before its message; None if it has none."""
+    """Return the replacement of an event whose message begins with a byte order mark; None for any other event."""
     if not event.has_bom or event.event != "message" or not isinstance(event.data, bytes):
         return None
     return encode_event(Frame(event.data).line)
@@ -226,7 +226,7 @@ def _size(event: SseEvent) -> int:
 
 
 def once_each(body: bytes) -> bytes:
-    """Leave out of a batch what answers a request for the second time."""
+    """Return a batch without repeated answers to the same request."""
     if body[:1] == b"{" or not _BATCH.match(body):
         return body
     frame = Frame(body.strip())
@@ -239,7 +239,7 @@ def once_each(body: bytes) -> bytes:
 
 
 def _without_repeated(event: SseEvent, fresh: list[bool]) -> bytes:
-    """Return what remains of a batch when only its ``fresh`` answers pass."""
+    """Return the batch in an event as events, without the answers that are not ``fresh``."""
     if not any(fresh) or not isinstance(event.data, bytes):
         return b""
     left = iter(fresh)

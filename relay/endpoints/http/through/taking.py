@@ -1,4 +1,4 @@
-"""Take answers where just the requests of one POST wait, as plain JSON or on its stream."""
+"""Match answers with the requests of one POST, in plain JSON or on a stream."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from relay.routing.matching import meant_or_itself
 
 __all__ = ["asked_in", "take_each"]
 
-_MOST_ANSWERS = 1024  # whose ids are remembered of one POST: more than a batch may ask for
+_MOST_ANSWERS = 1024  # remembered ids of answers to one POST: more than a batch may have requests
 
 Fate = Literal["answers", "again", "nobody's", "no answer"]
 
@@ -20,7 +20,7 @@ _THERE = "the server"
 
 
 def asked_in(head: Head | None) -> Ledger[bool]:
-    """Return the requests of a POST, each once, in a ledger without a clock: who reads the answers has one."""
+    """Return a ledger of the requests of a POST, each once; the ledger has no clock, as the stream's reader has one."""
     ledger: Ledger[bool] = Ledger(stray_grace=0.0, remembered=_MOST_ANSWERS)
     for one in head.messages if head is not None else ():
         if one.kind is Kind.REQUEST and one.id is not None and one.id not in ledger:
@@ -29,10 +29,10 @@ def asked_in(head: Head | None) -> Ledger[bool]:
 
 
 def take_each(frame: Frame, ledger: Ledger[bool], *, is_whole: bool) -> Iterator[tuple[Frame, Fate]]:
-    """Yield each message of a frame, and what became of it: an answer is taken, and reads as its request wants it.
+    """Yield each message of a frame with its fate; an answer has the id of its request and leaves the ledger.
 
-    ``is_whole``: nothing else will come, so what fits nobody is for the only one. What is no message, and is no answer
-    either, goes on if it can be read as text.
+    ``is_whole``: no other answer will arrive, so an answer without a match belongs to the only open request. Text that
+    is neither a message nor an answer passes unchanged.
     """
     if frame.head.kind is Kind.INVALID:
         members = meant_or_itself(frame, _THERE)

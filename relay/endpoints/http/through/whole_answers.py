@@ -1,4 +1,4 @@
-"""Answers that a client gets whole: JSON, refusals, and streams for a client that accepts none."""
+"""Build the answers that a client gets in one piece: JSON, refusals, and streams for a client that accepts none."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ __all__ = ["WholeAnswers", "answer_in"]
 
 
 class WholeAnswers:
-    """Turns a server's answers to forwarded requests into those that clients get."""
+    """Turns a server's answers to forwarded requests into answers to the clients."""
 
     def __init__(self, dial: Dial, limits: Limits) -> None:
-        """Read what comes through ``dial``, within ``limits``."""
+        """Read answers through ``dial``, within ``limits``."""
         self._dial = dial
         self._limits = limits
         self.is_elsewhere = False
-        """Whether the server took no POST of a client that began: it may have no GET streams of our kind either."""
+        """Whether the server refused a client's first POST, and so may speak HTTP+SSE."""
 
     async def whole(self, forwarded: Forwarded, response: Response) -> web.Response:
-        """Return the answer to a client, if the server's is no stream. Raises Refused, NotStreamable."""
+        """Return the client's answer from a server's answer that is no stream. Raises Refused, NotStreamable."""
         head, cors, status = forwarded.head, forwarded.cors, response.status
         if status >= 400:
             body = await self._dial.read_error_body(response)
@@ -71,16 +71,16 @@ class WholeAnswers:
             if answer is None:
                 said = self._dial.describe_error_body(body) if kind != JSON else ""
                 seen = f"answered with content type {kind or 'none'!r} {said}".rstrip()
-                seen = seen if kind != JSON else "the answer is not one to it"
+                seen = seen if kind != JSON else "the answer does not match this request"
                 return failure(head, cors, replies.UPSTREAM_STATUS, f"{self._dial.name}: {seen}", "unknown")
             body = answer
         headers = homeward(response, cors)
         if kind != JSON or not body:
-            return web.Response(status=status, headers=headers)  # a page is no part of 202, and could be a script
+            return web.Response(status=status, headers=headers)  # 202 has no page, and a page could be a script
         return web.Response(status=status, body=body, content_type=JSON, headers=headers)
 
     async def collapsed(self, forwarded: Forwarded, response: Response) -> web.Response:
-        """Read a stream for a client that takes none, until its answer is there. Raises EndpointBroken."""
+        """Read a stream until its answer arrives, for a client that accepts no streams. Raises EndpointBroken."""
         assert forwarded.head is not None, "a request was answered"
         stream = CollapsedStream(forwarded.head, self._limits.max_frame_bytes)
         body: bytes | None = None
@@ -97,14 +97,17 @@ class WholeAnswers:
         )
 
     def _refusal(self, forwarded: Forwarded, response: Response, body: bytes) -> web.Response:
-        """Pass a refusal on if it is JSON-RPC, else say it so; or find that the server may speak HTTP+SSE."""
+        """Forward a refusal that is JSON-RPC, and turn any other refusal into a JSON-RPC error.
+
+        Raises NotStreamable if the server may speak HTTP+SSE, and Refused if the client must begin a session anew.
+        """
         request, head, slot, status = forwarded.request, forwarded.head, forwarded.slot, response.status
         frame = Frame(body.strip())
         is_error = frame.head.kind is Kind.RESPONSE
-        # 405 with an error that is not this request's own: it is POST that is refused here, not the request.
+        # 405 with an error that does not answer this request: the server refuses POST, not the request.
         is_no_post = status == 405 and (not is_error or frame.head.id is None) and not is_modern_error(frame)
         is_begun = session_of(request, head) is not None
-        is_legacy = not is_modern_version(request.headers.get(PROTOCOL_VERSION))  # others find out by themselves
+        is_legacy = not is_modern_version(request.headers.get(PROTOCOL_VERSION))  # modern clients probe on their own
         if head is not None and is_legacy and not is_begun and slot is not None and slot.frame is not None:
             is_first = head.method == INITIALIZE
             if is_no_post or (is_first and status in (400, 404) and not is_error):
@@ -113,7 +116,7 @@ class WholeAnswers:
         if head is not None and is_no_post and is_begun:
             raise Refused(404, "no such session: begin a new one with initialize", request_id=head.id)
         headers = homeward(response, forwarded.cors)
-        if status in (401, 407):  # the client has not been asked, nor could its token go there
+        if status in (401, 407):  # the server challenges the relay, and never gets the client's token
             fault = f"{self._dial.name}: HTTP {status}: the server does not accept this relay's credentials"
             return failure(head, forwarded.cors, replies.UPSTREAM_STATUS, fault, "no")
         if is_error:
@@ -127,14 +130,14 @@ class WholeAnswers:
 
 
 def answer_in(head: Head, body: bytes, response: Response, frame: Frame | None = None) -> bytes | None:
-    """Return the body that answers every request, each under its id; None if this one does not.
+    """Return a body that answers every request under its id; None if ``body`` does not.
 
-    ``frame`` is what it holds, if that has been read.
+    ``frame`` is the frame in ``body``, if the caller has read it already.
     """
     frame = frame or Frame(body.strip())
     answer = frame.head
     if answer.kind is RESPONSE and answer.id == head.id and head.kind is REQUEST and is_framed(response):
-        return body  # as nearly always
+        return body  # nearly every answer
     is_readable = answer.kind is not Kind.INVALID
     answers = (frame.read_whole() if is_readable and not is_framed(response) else frame.head).messages
     asked = {one.id: None for one in head.messages if one.kind is Kind.REQUEST and one.id is not None}
@@ -150,7 +153,7 @@ def _odd_answer_in(frame: Frame, head: Head) -> bytes | None:
         if not isinstance(one, StandIn) and fate != "again":
             found.append(one.raw)
         elif fate == "answers":
-            return None  # of HTTP the status says that there is no answer
+            return None  # in HTTP, the status tells the client that there is no answer
     if asked or not found:
         return None
     return b"[" + b",".join(found) + b"]" if head.kind is Kind.BATCH or len(found) > 1 else found[0]
