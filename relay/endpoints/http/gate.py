@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["LONG", "ORDERS", "Gate", "Order", "too_large"]
 
 LONG = 4 * 2**20
-"""Bytes of a frame that it takes 10 ms and more to go over."""
+"""Bytes of a frame that takes 10 ms or more to check."""
 _SUBSCRIBE = "subscriptions/listen"
 _POST, _INVALID = Purpose.POST, Kind.INVALID  # found in a tenth of the time
 
@@ -152,7 +152,7 @@ class Order(msgspec.Struct, frozen=True):
     of_body: tuple[Step, ...] = ()
     """Checks of the content of the body."""
     hands_on: bool = False
-    """Whether the request then goes on to a server that answers for itself."""
+    """Whether the relay then forwards the request to a server that answers for itself."""
 
 
 _WHO = (steps.source, steps.expectation)

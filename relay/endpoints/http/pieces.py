@@ -1,4 +1,4 @@
-"""Write a large answer to a client piece by piece: of what it has not read no more than a piece is there twice."""
+"""Write a large answer to a client piece by piece, so that at most one unread piece exists as a copy."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _PIECE = 256 * 1024
 
 
 def pieces_of(data: bytes) -> Iterator[memoryview]:
-    """Yield data in pieces that are no copies."""
+    """Yield data in pieces, without copying."""
     whole = memoryview(data)
     for at in range(0, len(data), _PIECE):
         yield whole[at : at + _PIECE]
 
 
 async def send_whole(request: web.BaseRequest, whole: web.Response, limits: Limits) -> web.StreamResponse:
-    """Answer; a client that does not read a large answer loses it."""
+    """Send a complete answer; a client that does not read a large answer loses it."""
     body = whole.body
     if not isinstance(body, bytes) or len(body) <= limits.buffer_low:
         return whole
@@ -42,17 +42,17 @@ async def send_whole(request: web.BaseRequest, whole: web.Response, limits: Limi
 
 
 async def write(request: web.BaseRequest, answer: web.StreamResponse, data: bytes | memoryview, limits: Limits) -> None:
-    """Write to the client. Raises ConnectionError if it has left, or does not read."""
+    """Write to the client. Raises ConnectionError if the client has left or does not read."""
     try:
         async with asyncio.timeout(limits.stall):
             await answer.write(data)
     except TimeoutError:
-        logger.warning("http: a client left its answer unread for %g s: connection closed", limits.stall)
+        logger.warning("http: closed a connection: the client left its answer unread for %g s", limits.stall)
         abort(request)
-        raise ConnectionResetError("it does not read") from None
+        raise ConnectionResetError("the client does not read") from None
 
 
 def abort(request: web.BaseRequest) -> None:
-    """End the client's connection, in the middle of whatever it gets."""
+    """Close the client's connection at once, in the middle of an answer."""
     if request.transport is not None:
         request.transport.abort()

@@ -188,7 +188,7 @@ def resumption(gate: RulesView, walk: Walk) -> Refused | None:
         return None
     walk.resumed = walk.session.find_stream(last_event_id)
     if walk.resumed is None:
-        return Refused(400, f"event {last_event_id!r} is not kept (any more): its stream cannot be resumed")
+        return Refused(400, f"event {last_event_id!r} is unknown or no longer kept: its stream cannot be resumed")
     return None
 
 
@@ -202,7 +202,7 @@ def taking(gate: RulesView, walk: Walk) -> Refused | None:
         said = "the relay is shutting down"
         return Refused(503, said, request_id=request_id, headers={"Connection": "close"})
     if walk.mount.is_leaving:
-        return Refused(404, "this server is offered no more; begin a new session", request_id=request_id)
+        return Refused(404, "the relay no longer offers this server; begin a new session", request_id=request_id)
     return None
 
 
@@ -231,14 +231,14 @@ def staleness(gate: RulesView, walk: Walk) -> Refused | None:
 
 
 def untold(gate: RulesView, walk: Walk) -> Refused | Accept | None:
-    """Accept and drop notifications where each request has a server of its own."""
+    """Accept and drop notifications if each request has its own server."""
     head = _head(walk)
     if not walk.mount.per_request or head.kind is Kind.REQUEST:
         return None
     if walk.is_modern and (refused := _find_facts(walk, knows=False)) is not None:
         return refused
     if head.asks:
-        fault = "each request has a server of its own here: POST them one by one"
+        fault = "each request has its own server here: POST requests one by one"
         return Refused(400, fault, code=replies.INVALID_REQUEST)
     return Accept(walk.purpose, walk.admission)
 
@@ -275,7 +275,7 @@ def _find_facts(walk: Walk, *, knows: bool) -> Refused | None:
 
 
 def beginning(gate: RulesView, walk: Walk) -> Refused | SessionWanted | None:
-    """Find the session of the frame, or say what the frame begins."""
+    """Find the session of the frame, or return what the frame begins."""
     mount, head = walk.mount, _head(walk)
     if walk.is_of_modern_era and not mount.is_modern_per_request:
         walk.session = None if mount.modern is None or mount.modern.is_closing else mount.modern

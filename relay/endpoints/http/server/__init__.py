@@ -1,1 +1,1 @@
-"""Listen for clients by Streamable HTTP, HTTP+SSE and WebSocket, on one port."""
+"""Listen for clients over Streamable HTTP, HTTP+SSE and WebSocket, on one port."""

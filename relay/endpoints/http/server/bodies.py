@@ -1,6 +1,6 @@
-"""Read the bodies of HTTP requests, within their bounds of size, time and memory.
+"""Read the bodies of HTTP requests within bounds of size, time and memory.
 
-A body in a session shares the session's room, any other the room of all whom nobody has vouched for (arrivals.py).
+A body in a session shares the room of that session. All other bodies share one room for strangers (arrivals.py).
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 __all__ = ["body_of"]
 
-_RATE = 64 * 1024  # bytes a second that a body in a session must come with, after its deadline
-_STRANGERS_RATE = 2 * 1024 * 1024  # that a stranger's must come with: 64 MiB have a minute
+_RATE = 64 * 1024  # least bytes a second of a body in a session, after its deadline
+_STRANGERS_RATE = 2 * 1024 * 1024  # least bytes a second of a stranger's body: 64 MiB have a minute
 
-_CHUNK = 64 * 1024  # of a body that is being read: a small one
-_JOINED = 4 * 1024 * 1024  # bytes of a body of which two copies may be there for a moment
-_WHOLE = 16 * 1024  # bytes of a piece that is kept as it came
+_CHUNK = 64 * 1024  # bytes of a small body's buffer
+_JOINED = 4 * 1024 * 1024  # bytes of a body of which two copies may exist for a moment
+_WHOLE = 16 * 1024  # bytes of a piece that the reader keeps as it arrived
 _CLOSE = {"Connection": "close"}
 
 
@@ -38,10 +38,10 @@ _CLOSE = {"Connection": "close"}
 async def body_of(
     request: web.BaseRequest, walk: Walk, wanted: BodyWanted, context: ListenerContext
 ) -> AsyncIterator[bytes]:
-    """Yield a body once it is whole, as the gate wants it. Raises Refused.
+    """Yield a complete body within the bounds that the gate set. Raises Refused.
 
-    Only so many small bodies wait for a server that does not read; large ones stay in the network. Until this is left
-    a large body counts as waiting for the server of its session.
+    The number of small bodies that wait for a slow server is limited; large bodies stay in the network. Until the block
+    exits, a large body counts as waiting for the server of its session.
     """
     body = await _read(request, walk, wanted, context)
     session = walk.session
@@ -59,7 +59,7 @@ async def body_of(
 
 async def _read(request: web.BaseRequest, walk: Walk, wanted: BodyWanted, context: ListenerContext) -> bytes:
     length, session = request.content_length, walk.session
-    if wanted.room == "session":  # whoever knows its id was let in
+    if wanted.room == "session":  # a client that knows the session's id has been admitted
         arrival = None
         if not wanted.is_small:
             session.on_bodies_wanted = session.arrivals.look_again
@@ -82,9 +82,9 @@ def _wants() -> bool:
 async def _read_within(
     request: web.BaseRequest, limits: Limits, arrival: Arrival | None, most: int, rate: int
 ) -> bytes:
-    """Return a body of at most ``most`` bytes, which has a second for each ``rate`` of them beyond its deadline.
+    """Return a body of at most ``most`` bytes, which has one more second after its deadline for each ``rate`` bytes.
 
-    It waits for the room of ``arrival``, which ends here. Raises Refused.
+    The body waits for room in ``arrival``, which ends here. Raises Refused.
     """
     reading = _Reading(request, limits, arrival, most)
     try:
@@ -95,7 +95,7 @@ async def _read_within(
 
 
 class _Reading:
-    """One body that is being read."""
+    """One body while the relay reads it."""
 
     def __init__(self, request: web.BaseRequest, limits: Limits, arrival: Arrival | None, most: int) -> None:
         self._request = request
@@ -135,9 +135,9 @@ class _Reading:
     def _keep(self, piece: bytes, size: int) -> None:
         """Keep a piece, the last of ``size`` bytes so far.
 
-        A body of moderate length is joined at its end: to let it grow moves it again and again, which is 0.3 ms for
-        1 MB. A join needs the memory of the body again, so it is not for a larger one. Small pieces would need 40 times
-        the memory of what is in them.
+        The reader joins a body of moderate length at its end: a growing buffer moves its bytes repeatedly, which costs
+        0.3 ms for 1 MB. A join needs the memory of the body twice, so a larger body is not joined. Small pieces would
+        need 40 times the memory of their bytes.
         """
         if self._rest is None:
             if not self._pieces or (self._is_joined and (len(piece) >= _WHOLE or size == self._length)):
@@ -165,6 +165,6 @@ class _Reading:
     def _too_late(self) -> Refused:
         arrival = self._arrival
         if arrival is not None and (self._is_waiting or not arrival.is_inside):
-            said = "there is no room for this body now: others are arriving, or it stood still while they waited"
+            said = "no room for this body now: other bodies are arriving, or this body stalled while they waited"
             return Refused(503, said, headers={**_CLOSE, "Retry-After": "1"}, data={"delivered": "no"})
         return Refused(408, "the body took too long", headers=_CLOSE)

@@ -1,4 +1,4 @@
-"""Take a POST through the gate in a task, and do what its decisions want."""
+"""Take a POST through the gate in a task, and carry out the gate's decisions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["carry", "check_in_turns"]
 
 
 async def carry(gate: Gate, walk: Walk, mount: Mount, body: bytes | None) -> Accept | HandOn:
-    """Ask the gate about a POST until it accepts it or hands it on. Raises Refused.
+    """Ask the gate about a POST until the gate accepts or forwards the POST. Raises Refused.
 
     ``body`` is None if the walk has its frame already.
     """
@@ -49,7 +49,7 @@ async def carry(gate: Gate, walk: Walk, mount: Mount, body: bytes | None) -> Acc
             refused = decision
     session = walk.session
     if refused.is_of_frame and body is not None and session is not None and session.speaks != "modern":
-        # The server may wait for an answer in it.
+        # The refused body may hold an answer for which the server waits.
         await session.take_refused(refused.frame or Frame(body))
     gate.let_go(walk)
     try:

@@ -1,6 +1,6 @@
-"""The connections of an HTTP listener: aiohttp's, with what it lacks.
+"""Add to aiohttp's connections what an HTTP listener needs and aiohttp lacks.
 
-A cap on their number, the kernel's probes for peers that are gone, and an answer of our own to what is not HTTP.
+The additions are a cap on their number, keep-alive probes for dead peers, and the relay's own answer to invalid HTTP.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ logger = logging.getLogger("relay")
 
 
 class _Explaining(web.RequestHandler):
-    """A connection that says no in one line of the log and a JSON-RPC error, whatever aiohttp stumbled over."""
+    """A connection that reports a request which aiohttp rejects by one log line and a JSON-RPC error."""
 
     __slots__ = ()
     _refusals: RefusalLog
@@ -43,9 +43,9 @@ class _Explaining(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Answer what is not proper HTTP, or what we failed at, and close the connection."""
+        """Answer invalid HTTP, or a failure of the relay, and close the connection."""
         large = fault_of_head(exc, self._limits)
-        status, said = large or (status, "the request is not proper HTTP")
+        status, said = large or (status, "the request is not valid HTTP")
         if status < 500:
             why = said if large else _kind_of(message or "a malformed request")
             self._refusals.note(f"{status} of a head", why, f"http: {status} {why}")
@@ -65,18 +65,18 @@ class _Connection(FastConnection, _Explaining):
     __slots__ = ("_refusals",)
 
     def __init__(self, *args: Any, refusals: RefusalLog, **kwargs: Any) -> None:
-        """Note in ``refusals`` what is refused."""
+        """Note refused requests in ``refusals``."""
         super().__init__(*args, **kwargs)
         self._refusals = refusals
 
 
 class _PlainConnection(_Explaining):
-    """A connection as aiohttp has it, for a version that lacks what the other kind relies on."""
+    """A plain aiohttp connection, for a version of aiohttp that lacks what ``FastConnection`` needs."""
 
     __slots__ = ("_limits", "_refusals")
 
     def __init__(self, *args: Any, limits: Limits, refusals: RefusalLog, **kwargs: Any) -> None:
-        """Keep to ``limits`` as far as aiohttp's options go; note in ``refusals`` what is refused."""
+        """Apply ``limits`` as far as aiohttp's options allow; note refused requests in ``refusals``."""
         most = limits.max_head_bytes
         kwargs |= {"max_line_size": most, "max_field_size": most + 1, "keepalive_timeout": limits.idle_connection}
         super().__init__(*args, **kwargs)
@@ -85,12 +85,12 @@ class _PlainConnection(_Explaining):
 
 
 def _kind_of(fault: str) -> str:
-    """Return what aiohttp says of a malformed head, without the bytes that it shows: they may be a secret."""
+    """Return aiohttp's text about a malformed head without the quoted bytes, which may be a secret."""
     return fault.partition("\n")[0].partition(":")[0]
 
 
 class ConnectionServer(web.Server):
-    """aiohttp's server with a cap on connections, which it lacks."""
+    """aiohttp's server with a cap on the number of connections."""
 
     def __init__(
         self,
@@ -101,7 +101,7 @@ class ConnectionServer(web.Server):
         refusals: RefusalLog,
         **kwargs: Any,
     ) -> None:
-        """Give requests to ``handle``, what comes to the paths of ``doors`` the fast way; drop a peer long silent."""
+        """Give requests to ``handle``; take POSTs to the paths of ``doors`` the fast way, and drop silent peers."""
         super().__init__(handle, **kwargs)
         self._doors = doors if fast_ways.may_be_taken() else {}
         self._limits = limits
@@ -116,7 +116,7 @@ class ConnectionServer(web.Server):
         )
 
     def connection_made(self, handler: Any, transport: asyncio.Transport) -> None:
-        """Admit a connection, or turn it away if there are too many."""
+        """Admit a connection, or reject it if too many are open."""
         super().connection_made(handler, transport)
         if len(self.connections) > self._limits.max_connections:
             fault = f"503 {self._limits.max_connections} connections are open already"
@@ -127,7 +127,7 @@ class ConnectionServer(web.Server):
         detect_dead_peer(transport.get_extra_info("socket"), self._limits.stall)
 
     async def flush(self, seconds: float) -> None:
-        """Wait until clients have taken the answers that are written, for at most ``seconds``."""
+        """Wait for at most ``seconds`` until clients have read the answers."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while any(isinstance(one, FastConnection) and one.is_writing for one in self.connections):  # noqa: ASYNC110

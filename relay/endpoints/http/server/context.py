@@ -1,4 +1,4 @@
-"""What all servers behind one HTTP listener have in common: its rules and counts, and how an answer is written."""
+"""Hold what all servers of one HTTP listener share: the rules, the counts, and the way to write an answer."""
 
 from __future__ import annotations
 
@@ -25,39 +25,39 @@ logger = logging.getLogger("relay")
 
 _STREAM_HEADERS = {
     "Content-Type": EVENT_STREAM,
-    # Proxies that buffer or compress would hold events back (nginx: X-Accel-Buffering).
+    # Proxies that buffer or compress would delay events (nginx: X-Accel-Buffering).
     "Cache-Control": "no-cache, no-transform",
     "X-Accel-Buffering": "no",
 }
 
 
 class ListenerContext:
-    """How one listener answers, whichever of its servers is asked."""
+    """The rules, counts and answers of one listener, for all its servers."""
 
     def __init__(self, limits: Limits, policy: OriginPolicy, bounds: Bounds) -> None:
         """Admit what ``policy`` admits, within ``limits`` and ``bounds``."""
         self.limits = limits
         self.gate = Gate(limits, policy)
         self.is_draining = False
-        """Whether nothing new is taken: the relay is about to end."""
+        """Whether the listener accepts no new work because the relay is about to end."""
         self.requests = 0
         self.last_used = 0.0
-        """When a server was asked last by a request that took the ordinary way, by the loop's clock."""
+        """When the last request took the ordinary way, by the loop's clock."""
         self.refused = 0
         self.refusals = RefusalLog()
         self.active_streams = 0
         self.places = bounds.places
-        """Of the sessions, at all servers together."""
+        """The places for sessions, at all servers together."""
         self.strangers = bounds.strangers
-        """What arrives from those whom nobody has vouched for, at all servers together."""
+        """The room for arriving bodies without a session, at all servers together."""
         self._policy = policy
 
     def cors(self, headers: Mapping[str, str], requested: str | None = None) -> dict[str, str]:
-        """Return what tells a browser that its page may read the answer."""
+        """Return the CORS headers that let a browser's page read the answer."""
         return self._policy.cors_headers(headers.get("Origin"), requested)
 
     def refusal(self, refused: Refused) -> web.Response:
-        """Return the answer to a request that is refused."""
+        """Return the answer to a refused request."""
         body = replies.error(refused.request_id, refused.code, str(refused), **refused.data).raw
         response = web.Response(status=refused.status, body=body, content_type=JSON, headers=refused.headers)
         if refused.headers.get("Connection") == "close":
@@ -65,12 +65,12 @@ class ListenerContext:
         return response
 
     def renew(self) -> None:
-        """Ask the gate anew about every request from now on: its rules have changed."""
+        """End every admission, because the gate's rules have changed."""
         self.gate.generation += 1
 
     @contextlib.contextmanager
     def place(self) -> Iterator[None]:
-        """Hold the place of a connection that is a session; the gate has seen that there is one."""
+        """Hold a session's place for a connection; the gate has checked that a place is free."""
         self.places.taken += 1
         try:
             yield
@@ -86,7 +86,7 @@ class ListenerContext:
         after: int | None = None,
         first: bytes | None = None,
     ) -> web.StreamResponse:
-        """Answer with an SSE stream until it ends, its client leaves or stalls, or another connection takes it over."""
+        """Answer with an SSE stream until it ends, the client leaves or stalls, or another connection takes over."""
         response = web.StreamResponse(headers={**_STREAM_HEADERS, **headers})
         self.active_streams += 1
         try:
@@ -95,7 +95,7 @@ class ListenerContext:
             await stream.feed(response.write, after=after)
             await response.write_eof()
         except Stalled:
-            logger.warning("http: a client left its stream unread for %g s: connection closed", self.limits.stall)
+            logger.warning("http: closed a connection: the client left its stream unread for %g s", self.limits.stall)
             if request.transport is not None:
                 request.transport.abort()
         except (ConnectionError, OSError) as exc:

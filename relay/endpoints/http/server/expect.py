@@ -1,4 +1,4 @@
-"""``Expect: 100-continue``: tell a client that holds its body back that its head will do (RFC 9110 §10.1.1)."""
+"""Answer ``Expect: 100-continue``: tell a waiting client to send its body (RFC 9110 §10.1.1)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _GO_ON = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 def holds_body_back(request: web.BaseRequest) -> bool:
-    """Tell whether a client may still wait before it sends the body, or the rest of it."""
+    """Tell whether the client may still hold back the body or the rest of it."""
     return not request.content.is_eof() and expects_continue(request)
 
 
 def ask_for_body(request: web.BaseRequest) -> None:
-    """Tell a client that waits for it to send its body: the head has passed every check."""
+    """Tell a waiting client to send its body, because the head has passed every check."""
     if holds_body_back(request) and request.transport is not None:
         request.transport.write(_GO_ON)

@@ -1,10 +1,11 @@
 """Answer an ordinary POST at once, in the callback that read it.
 
-aiohttp gives each request a task and a Request object, which cost more than all that the relay does with it: 13,400
-calls a second against 36,000 (bench: serve/calls/100B/32). Here a complete POST to a server's ``/mcp``, in a known
-session, is parsed by the same C parser, checked by the same rules and handed to the same session, and its answer is
-written when it comes. Everything else (refusals, streams, slow bodies, browsers, pipelined requests) goes aiohttp's
-ordinary way, with nothing lost: the message stays in aiohttp's queue until it has been answered.
+aiohttp gives each request a task and a Request object. They cost more than everything that the relay does with the
+request: 13,400 calls a second against 36,000 (bench: serve/calls/100B/32). This connection takes a complete POST to a
+server's ``/mcp`` in a known session without them. The parser, the gate and the session are the same.
+
+Everything else (refusals, streams, slow bodies, browsers, pipelined requests) takes aiohttp's ordinary way. Nothing is
+lost: the message stays in aiohttp's queue until the connection has answered it.
 """
 
 from __future__ import annotations
@@ -40,23 +41,23 @@ __all__ = ["FastConnection"]
 _ANSWER = b"HTTP/1.1 %b\r\nContent-Type: application/json\r\n%bContent-Length: %d\r\nDate: %b\r\n\r\n"
 _STATUS_LINES = {200: b"200 OK", 400: b"400 Bad Request", 404: b"404 Not Found"}
 _ACCEPTED = b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\nDate: %b\r\n\r\n"
-_BEGINNING = 2  # requests of a handshake: a session that does no more keeps no head, which is 3 KiB
-_CROWDED = 0.1  # seconds for a request to wait on its connection for room; then as a task, which costs more
-_JOINED = 16 * 1024  # up to here one copy of the body is cheaper than a second write
+_BEGINNING = 2  # requests of a handshake: a session without further requests keeps no head, which takes 3 KiB
+_CROWDED = 0.1  # seconds that a request waits for room on its connection, before it waits in a task, which costs more
+_JOINED = 16 * 1024  # up to this size, one copy of the body is cheaper than a second write
 
 
 class Waiting(Protocol):
-    """What was handed on to another server and waits for its answer there."""
+    """A request that the relay has forwarded and that waits for its answer."""
 
     def go_on(self) -> None:
-        """Go on the ordinary way: the answer is late."""
+        """Let the ordinary way take over, because the answer is late."""
 
     def client_left(self) -> None:
-        """Give up: nobody waits for it any more."""
+        """Cancel the request, because its client has left."""
 
 
 class FastConnection(BoundedHeads):
-    """aiohttp's handler of one connection, with a shortcut."""
+    """aiohttp's handler of one connection, with a shortcut for ordinary POSTs."""
 
     __slots__ = (
         "_cached_head", "_crowded", "_deadline", "_direct", "_doors", "_early", "_exchange", "_is_between", "_session",
@@ -64,7 +65,7 @@ class FastConnection(BoundedHeads):
     )  # fmt: skip
 
     def __init__(self, *args: Any, doors: Mapping[str, Door], **kwargs: Any) -> None:
-        """Take POSTs to the paths of ``doors`` at once, where their gates let them in."""
+        """Take POSTs to the paths of ``doors`` at once if the gates admit them."""
         super().__init__(*args, **kwargs)
         self._doors = doors
         self._session: HttpSession | ModernClients | None = None
@@ -73,27 +74,27 @@ class FastConnection(BoundedHeads):
         self._deadline = 0.0
         self._direct: Waiting | None = None
         self._crowded: HttpSession | ModernClients | None = None
-        """What takes no more for now: the request that came for it waits here."""
+        """The session whose inbox is full, while a request for it waits on this connection."""
         self.remembered: Remembered | None = None
-        """Whose POST was let in last on this connection; its admission says for how long."""
+        """The last admitted POST of this connection, valid as long as its admission."""
         self._stream: tuple[HttpSession | ModernClients, Exchange, EventStream] | None = None
         self._cached_head: CachedHead[RawRequestMessage] | None = None
         self._is_between = True
-        """Whether all that came so far were whole requests: the parser is between two, and one may pass it by."""
+        """Whether the parser is between two requests, so that a request with a cached head may bypass the parser."""
         self._early = b""
-        """What came while aiohttp's task was on its way to wait for it."""
+        """The bytes that arrived while aiohttp's task was about to wait for a request."""
         self._unparsed = b""
-        """A request that has passed the parser by and waits for its answer; the ordinary way needs it parsed."""
+        """A request that bypassed the parser and waits for its answer; the ordinary way must parse it first."""
 
     def data_received(self, data: bytes) -> None:
-        """Let aiohttp parse; answer what can be answered at once before its task is woken for the rest."""
+        """Let aiohttp parse; answer an ordinary request at once, and wake aiohttp's task for any other."""
         if not self._early and self._take_cached(data):
             return
-        if not data:  # aiohttp calls this with nothing when requests that waited have been read
+        if not data:  # aiohttp calls this with no bytes once waiting requests have been read
             super().data_received(data)
         elif self._will_wait and not self._early:
-            # A quick client's request comes while the task of its last answer ends. Were it that task's, all that
-            # follow would be: of 128 connections 6 that began so made 52,000 calls a second 34,000.
+            # A quick client's request arrives while the task of its last answer ends. If that task took the request,
+            # it would take all that follow: of 128 connections, 6 that began so made 52,000 calls a second 34,000.
             self._early = data
             self._loop.call_soon(self._take_early)
         else:
@@ -101,7 +102,7 @@ class FastConnection(BoundedHeads):
 
     @property
     def _will_wait(self) -> bool:
-        """Whether aiohttp's task has nothing to do: it will wait for the next request in this turn of the loop."""
+        """Whether aiohttp's task has no work, and will wait for the next request in this turn of the loop."""
         is_busy = self._request_in_progress or self._payload_parser is not None or self._upgraded
         return self._waiter is None and not self._messages and not is_busy
 
@@ -112,7 +113,7 @@ class FastConnection(BoundedHeads):
                 self._take(data)
 
     def _take_cached(self, data: bytes) -> bool:
-        """Take a request if its head has come before, past the parser; return whether that was done."""
+        """Take a request with a cached head without the parser; return whether the request was taken."""
         known, waiter = self._cached_head, self._waiter
         if (
             known is None
@@ -144,7 +145,7 @@ class FastConnection(BoundedHeads):
         self._parse(data)
         body = self._whole_body() if is_first else None
         self._is_between = self._is_between and body is not None and self._holds_just(data, body)
-        # One small head, whole, on a connection that had its time: there is nothing to watch.
+        # One small and complete head on a connection within its time: no deadline to watch.
         is_usual = (
             len(self._messages) == 1
             and type(self._messages[0][0]) is RawRequestMessage
@@ -157,7 +158,7 @@ class FastConnection(BoundedHeads):
         if waiter is None or waiter.done() or not self._messages:
             return
         if self._is_waiting:
-            return  # a task that was woken takes the message: answering it here too would deliver it twice
+            return  # a woken task takes the message: an answer here would deliver it twice
         if not self._answer_at_once(data, body):
             self._wake()
 
@@ -172,7 +173,7 @@ class FastConnection(BoundedHeads):
         self._waiter = waiter
 
     def _parse_the_rest(self) -> None:
-        """Let aiohttp parse the request that has passed the parser by: something else comes, or its task is needed."""
+        """Let aiohttp parse the request that bypassed the parser, before other bytes or for aiohttp's task."""
         if self._unparsed:
             data, self._unparsed = self._unparsed, b""
             self._parse(data)
@@ -183,17 +184,17 @@ class FastConnection(BoundedHeads):
             self._waiter.set_result(None)
 
     def _whole_body(self) -> bytes | None:
-        """Return the body of the one message there is; None if there are more, or some of it is still to come."""
+        """Return the body of the only message; None if there are more messages, or if the body is incomplete."""
         if len(self._messages) != 1 or not (payload := self._messages[0][1]).is_eof():
             return None
-        return look_at_body(payload)  # not taken: the ordinary way must find it if this one does not do
+        return look_at_body(payload)  # not consumed: the ordinary way may need the body
 
     def _holds_just(self, data: bytes, body: bytes) -> bool:
         message = self._messages[0][0]
         return isinstance(message, RawRequestMessage) and is_whole(data, body, message)
 
     def _answer_at_once(self, data: bytes, body: bytes | None) -> bool:
-        """Take the one message there is, if it is an ordinary POST; return whether that was done."""
+        """Take the only message if it is an ordinary POST; return whether the message was taken."""
         message = self._messages[0][0]
         if (
             not body
@@ -211,9 +212,10 @@ class FastConnection(BoundedHeads):
         return True
 
     def _offer(self, message: RawRequestMessage, body: bytes) -> bool:
-        """Put a whole POST through the gate and do what it says; False if that is for the ordinary way.
+        """Ask the gate about a complete POST and carry out the decision; return False for the ordinary way.
 
-        What is refused, begins a session or comes from a browser goes there: the gate will say the same again.
+        A POST that is refused, begins a session or comes from a browser takes the ordinary way, where the gate decides
+        the same again.
         """
         door = self._doors.get(message.path)
         if door is None:
@@ -240,14 +242,14 @@ class FastConnection(BoundedHeads):
             is_taken = self._wait_for_room(decision.session)
         else:
             is_taken = False
-        walk.body = walk.frame = walk.head = walk.facts = None  # until the next comes it would be held for nothing
+        walk.body = walk.frame = walk.head = walk.facts = None  # needless until the next request
         self.remembered = known if is_taken else None
         if is_taken and self._crowded is None:
             door.context.requests += 1
         return is_taken
 
     def recall(self, request: web.BaseRequest) -> Walk | None:
-        """Return the walk of a POST in a session whose head has come before, for a task to begin behind its head."""
+        """Return the walk of a POST in a session with a remembered head, so that a task skips the head's checks."""
         known = self.remembered
         if known is None or request.method != "POST" or self._doors.get(request.raw_path) is not known.door:
             return None
@@ -271,7 +273,7 @@ class FastConnection(BoundedHeads):
         except (IdInUse, Unnameable):
             return False
         if walk.is_modern and session.trail is not None:
-            session.trail.lead_here(walk.headers)  # of all its clients
+            session.trail.lead_here(walk.headers)  # the trail covers all its clients
         if exchange is None:
             self.accepted()
         else:
@@ -287,9 +289,10 @@ class FastConnection(BoundedHeads):
         return known.onward is not None and through.post_at_once(self, known.onward, frame)
 
     def _wait_for_room(self, session: HttpSession | ModernClients) -> bool:
-        """Look at the request again once the inbox of ``session`` takes more; after a while it goes the ordinary way.
+        """Retry the request once the inbox of ``session`` has room; after a while, let it take the ordinary way.
 
-        That is a task for each: of 128 requests of 10 kB in flight it answers 11,000 a second, this 17,000.
+        The ordinary way needs a task per request. With 128 requests of 10 kB in flight it answers 11,000 a second;
+        this way answers 17,000.
         """
         if session.waiting >= session.max_in_flight:
             return False
@@ -300,12 +303,12 @@ class FastConnection(BoundedHeads):
         return True
 
     def forget_onward(self) -> None:
-        """Make the head anew with which requests are handed on: the server has moved."""
+        """Forget the head of forwarded requests, because the server has moved."""
         if self.remembered is not None:
             self.remembered.onward = None
 
     def expect_direct(self, direct: Waiting, seconds: float) -> None:
-        """Wait for the answer to what was handed on: for so long, then the ordinary way."""
+        """Wait ``seconds`` for the answer to a forwarded request; then the ordinary way takes over."""
         self._direct = direct
         self._wait(seconds)
 
@@ -326,18 +329,18 @@ class FastConnection(BoundedHeads):
             self._crowded = None
 
     def _wait(self, seconds: float) -> None:
-        # aiohttp takes a connection whose task waits for idle: it must not close it just before the answer.
+        # aiohttp considers a connection idle while its task waits, and must not close it just before the answer.
         now = self._loop.time()
         self._next_keepalive_close_time = now + seconds + self._keepalive_timeout
         self._deadline = now + seconds
         if self._timer is not None and self._timer.when() > self._deadline:
-            self._timer.cancel()  # of a call that could take longer: those of 2026-07-28 can
+            self._timer.cancel()  # a timer of a request of 2026-07-28, which may take longer
             self._timer = None
-        if self._timer is None:  # one for many calls: to start and to cancel one for each costs 1.5 us
+        if self._timer is None:  # one timer for many calls: a timer per call costs 1.5 us
             self._timer = self._loop.call_later(seconds, self._look)
 
     def _look(self) -> None:
-        """See to what has waited long enough: an answer that is late comes as a stream."""
+        """Handle a request that has waited long enough: a late answer becomes a stream."""
         self._timer = None
         left = self._deadline - self._loop.time()
         if self._is_waiting and left > 0:
@@ -351,16 +354,16 @@ class FastConnection(BoundedHeads):
             self._wake()
 
     def answer_direct(self, headers: bytes, body: bytes) -> None:
-        """Write the answer of another server, with these header lines."""
+        """Write the answer to a forwarded request, with these header lines."""
         self._direct = None
         self._respond(_ANSWER % (b"200 OK", headers, len(body), rfc822_formatted_time().encode()), body)
 
     def wake_for_direct(self) -> None:
-        """Let the ordinary way go on with what was handed on; it asks for it by ``adopt_direct``."""
+        """Let the ordinary way take over a forwarded request, through ``adopt``."""
         self._wake()
 
     def answered(self, outcome: Frame | EventStream) -> None:
-        """Write the answer; a stream is handed to the ordinary way."""
+        """Write the answer, or leave a stream to the ordinary way."""
         session, exchange = self._session, self._exchange
         assert session is not None, "expected"
         assert exchange is not None, "expected"
@@ -375,7 +378,7 @@ class FastConnection(BoundedHeads):
         self._respond(_ANSWER % (status, session.header_line, len(body), rfc822_formatted_time().encode()), body)
 
     def adopt(self) -> tuple[Any, Any] | None:
-        """Return what was taken here and goes on in a task, a stream or what was handed on, and whose it is."""
+        """Return a stream or a forwarded request that a task must continue, with what is remembered of its head."""
         adopted, self._stream, self._direct = self._stream or self._direct, None, None
         if adopted is None:
             return None
@@ -405,13 +408,13 @@ class FastConnection(BoundedHeads):
 
     @property
     def is_writing(self) -> bool:
-        """Whether some of an answer is unsent that was written at once: no task waits for that."""
+        """Whether part of an answer is unsent that no task waits for, because the callback wrote the answer."""
         waiter, transport = self._waiter, self.transport
         is_idle = waiter is not None and not waiter.done()
         return is_idle and transport is not None and transport.get_write_buffer_size() > 0
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Let the session know that the client has left before its answer."""
+        """Tell the session that the client left before its answer."""
         if self._timer is not None:
             self._timer.cancel()
         self._leave_crowd()
@@ -428,7 +431,7 @@ class FastConnection(BoundedHeads):
 
 
 def _is_same(known: Remembered, headers: RawHeaders) -> bool:
-    """Tell whether these headers, which are another object, are those that a connection remembers."""
+    """Tell whether ``headers``, a different object, equal the headers that a connection remembers."""
     at = known.length_at
     is_same = (
         len(headers) == at + 1 + len(known.after)

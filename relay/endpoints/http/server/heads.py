@@ -1,6 +1,7 @@
-"""Bound the heads of requests: how long one may take, how large it may be, and what is said of one that is too large.
+"""Bound the heads of requests in time and in size, and refuse heads that are too large.
 
-aiohttp bounds each line of a head and their number, not the sum, and has one deadline for connections of every state.
+aiohttp bounds each line of a head and the number of lines, but not their sum. It has one deadline for all connections,
+whatever their state.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ _TOO_MANY = "Too many headers received"  # aiohttp's own words
 
 
 class LargeHead(Exception):
-    """The head of a request is beyond ``limits.max_head_bytes``."""
+    """The head of a request is larger than ``limits.max_head_bytes``."""
 
 
 def fault_of_head(exc: BaseException | None, limits: Limits) -> tuple[int, str] | None:
-    """Return status and words for a head that is too large; None for one that is wrong in another way."""
+    """Return the status and the message for a head that is too large; None for any other fault."""
     most = limits.max_head_bytes
     if isinstance(exc, LineTooLong) and exc.args[1] == most:
         return 414, f"the request's target is longer than {most} bytes"
@@ -39,41 +40,41 @@ def fault_of_head(exc: BaseException | None, limits: Limits) -> tuple[int, str] 
 
 
 class BoundedHeads(web.RequestHandler):
-    """aiohttp's handler of one connection, on which heads have a size and a time."""
+    """aiohttp's handler of one connection, with bounds on the size and the time of heads."""
 
     __slots__ = ("_head_size", "_is_deaf", "_is_head_due", "_limits")
 
     def __init__(self, *args: Any, limits: Limits, **kwargs: Any) -> None:
-        """Keep to ``limits.max_head_bytes`` and ``limits.header_deadline``."""
+        """Apply ``limits.max_head_bytes`` and ``limits.header_deadline``."""
         most = limits.max_head_bytes
-        # A line may be all of a head. A header may be one byte longer than a target: that tells which was too long.
+        # One line may fill the whole head. A header may be one byte longer than a target, to tell which was too long.
         kwargs |= {"max_line_size": most, "max_field_size": most + 1, "max_headers": _MOST_LINES}
         super().__init__(*args, keepalive_timeout=limits.idle_connection, **kwargs)
         self._limits = limits
         self._head_size = 0
-        """Bytes of a head that is not whole."""
+        """Bytes of an incomplete head."""
         self._is_head_due = True
-        """Whether the time for a head runs: the first is still to come, or some of one has."""
+        """Whether the deadline of a head runs: the first head is due, or a head is incomplete."""
         self._is_deaf = False
-        """Whether what comes is not looked at any more: the connection ends with the answers that are due."""
+        """Whether the relay ignores further bytes, because the connection ends with the answers that are due."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Give the client its time for the first request."""
+        """Start the deadline of the first request."""
         super().connection_made(transport)
         self._give(self._limits.header_deadline)
 
     @property
     def is_before_head(self) -> bool:
-        """Whether what comes next is a head, or more of one: no body, and nothing of a WebSocket."""
+        """Whether the next bytes belong to a head, not to a body or a WebSocket."""
         request = self._current_request
         is_idle = self._waiter is not None and not self._messages
         is_upgraded = self._upgraded or self._payload_parser is not None
         return is_idle or (not is_upgraded and request is not None and request.content.is_eof())
 
     def watch_head(self, size: int, *, was_before_head: bool) -> None:
-        """Look at heads once aiohttp has parsed ``size`` more bytes.
+        """Check heads once aiohttp has parsed ``size`` more bytes.
 
-        The time for a head begins with its first byte, that of an idle connection with the request before.
+        The deadline of a head starts with its first byte. The idle time of a connection starts with its last request.
         """
         if self._messages:
             self._look_at_fault()
@@ -92,7 +93,7 @@ class BoundedHeads(web.RequestHandler):
                 self._refuse()
 
     def _refuse_large(self) -> None:
-        """Refuse the first whole head that is too large, and what is behind it."""
+        """Refuse the first complete head that is too large, and every request behind it."""
         for at, (message, _) in enumerate(self._messages):
             if isinstance(message, RawRequestMessage) and _size_of(message) > self._limits.max_head_bytes:
                 while len(self._messages) > at:
@@ -101,21 +102,21 @@ class BoundedHeads(web.RequestHandler):
                 return
 
     def _look_at_fault(self) -> None:
-        """Take up what aiohttp's parser has found too large."""
+        """Refuse a head that aiohttp's parser found too large."""
         message = self._messages[-1][0]
         if isinstance(message, _ErrInfo) and fault_of_head(message.exc, self._limits) is not None:
             self._messages.pop()
             self._refuse(message.exc)
 
     def _refuse(self, fault: BaseException | None = None) -> None:
-        """Answer with the fault in its turn, and hear no more of a client that may still send."""
-        # A body without an end: aiohttp reads on for a while, so that no reset takes the answer from the client.
+        """Answer with the fault in its turn, and ignore what the client still sends."""
+        # An endless body: aiohttp then keeps reading for a while, so that no reset destroys the answer.
         unread = StreamReader(self, 1, loop=self._loop)
         self._messages.append((_ErrInfo(status=431, exc=fault or LargeHead(), message=""), unread))
         self._is_deaf = True
 
     def _give(self, seconds: float) -> None:
-        """Close the connection unless a request has come in so many seconds; aiohttp's timer may be for later."""
+        """Close the connection unless a request arrives within ``seconds``; aiohttp's timer may fire later."""
         at = self._loop.time() + seconds
         self._next_keepalive_close_time = at
         if self._keepalive_handle is not None:

@@ -1,7 +1,7 @@
 """Listen for MCP clients over HTTP: Streamable HTTP and WebSocket at ``/mcp``, HTTP+SSE at ``/sse``, on one port.
 
-One server may be offered at the root, others by their names below ``/servers/NAME``; each has a mount, whose sessions
-are its own (mount.py). Here is the port: its connections, who answers which path, ``/status`` and ``/health``.
+The listener offers one server at the root, and named servers below ``/servers/NAME``. Each server has a mount with its
+own sessions (mount.py). This module has the port: its connections, the paths, ``/status`` and ``/health``.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ logger = logging.getLogger("relay")
 
 _SHOWN_NAMES = 20
 _SHOWN_PATH = 100  # characters
-_SAFE = "@!$'()*,:;=+&"  # what one segment of a path may have as it is
+_SAFE = "@!$'()*,:;=+&"  # characters that a segment of a path may hold unescaped
 
 
 def _authority(host: str, port: int) -> str:
@@ -55,22 +55,22 @@ def _authority(host: str, port: int) -> str:
 
 class _Request(web.BaseRequest):
     async def _prepare_hook(self, response: web.StreamResponse) -> None:
-        # aiohttp names itself and Python, with their versions; the answers it does not write have no such header.
+        # aiohttp names itself and Python with their versions. Answers that aiohttp does not write have no such header.
         response.headers.popall("Server", None)
 
 
 class _Door:
-    """What answers below one prefix."""
+    """The handlers of the requests below one prefix."""
 
     def __init__(self, prefix: str, mount: Mount, paths: HttpPaths, house: HouseView) -> None:
         self.prefix = prefix
-        """As it stands in a path that is decoded."""
+        """The prefix as it stands in a decoded path."""
         self.mount = mount
         self.streamable = StreamableHttp(mount, house)
         self.sse = SseRoutes(mount, paths)
 
     def knows(self, head: RequestHead) -> bool:
-        """Tell whether a request is of one of the sessions here."""
+        """Tell whether a request belongs to one of the sessions here."""
         session_id = head.headers.get(SESSION_ID) or head.query.get("session_id")
         return session_id is not None and self.mount.sessions.find(session_id) is not None
 
@@ -91,12 +91,12 @@ class HttpListener:
         descriptor: int | None = None,
         bounds: Bounds | None = None,
     ) -> None:
-        """Listen on ``host``:``port`` (0: a free one) once ``start`` is called; ``status`` adds to ``/status``.
+        """Listen on ``host``:``port`` (0: a free port) once ``start`` is called; ``status`` adds to ``/status``.
 
-        ``descriptor`` is a socket that listens already, on that address or on a Unix socket.
+        ``descriptor`` is a socket that already listens, on that address or on a Unix socket.
 
-        ``per_request`` and ``server`` are of the mount at the root (see ``Mount``), if ``has_root``. ``bounds`` it may
-        share with other listeners.
+        ``per_request`` and ``server`` apply to the mount at the root (see ``Mount``), if ``has_root``. Several
+        listeners may share ``bounds``.
         """
         self._host = host
         self._port = port
@@ -117,14 +117,14 @@ class HttpListener:
         self._housekeeping: asyncio.Task[None] | None = None
         self.addresses: list[tuple[str, int]] = []
         self.is_draining = False
-        """Whether nothing new is taken."""
+        """Whether the listener accepts no new work."""
         self.is_leaving = False
-        """Whether ``/health`` says 503 though all is served still: the relay is about to drain."""
+        """Whether ``/health`` answers 503 while the listener still serves, because the relay is about to drain."""
 
-    # Who is offered.
+    # Which servers the listener offers.
 
     def mount(self, name: str, *, per_request: PerRequest = "no", server: Dial | None = None) -> Mount:
-        """Offer a server below ``/servers/NAME``; iterate over what is returned for an endpoint per session."""
+        """Offer a server below ``/servers/NAME``; return its mount, which yields an endpoint per session."""
         servers = self._paths.servers
         prefix = f"{servers}/{name}"
         assert prefix not in self._doors, "one server of a name"
@@ -138,10 +138,10 @@ class HttpListener:
         return mount
 
     def unmount(self, mount: Mount, seconds: float) -> Coroutine[Any, Any, None]:
-        """Offer a server no more: its place is free at once for another of its name.
+        """Stop offering a server; another server of the same name may take its place at once.
 
-        What is returned must be awaited: it lets what is in flight be answered for at most ``seconds``, then ends its
-        sessions, which are found until then.
+        The caller must await the returned coroutine. The coroutine waits for at most ``seconds`` for the requests in
+        flight, and then ends the server's sessions. Until then, requests still reach these sessions.
         """
         door = next(door for door in self._doors.values() if door.mount is mount)
         del self._doors[door.prefix]
@@ -154,7 +154,7 @@ class HttpListener:
         try:
             await mount.drain(seconds)
         finally:
-            await mount.aclose("the server is offered no more")
+            await mount.aclose("the relay no longer offers the server")
             self._leaving.remove(door)
             del self._door_of[mount]
 
@@ -164,7 +164,7 @@ class HttpListener:
     # Life.
 
     async def start(self) -> None:
-        """Bind and accept connections. Raises ConfigError if the address cannot be had."""
+        """Bind and accept connections. Raises ConfigError if the relay cannot bind the address."""
         if not http_parser.HttpRequestParser.__module__.startswith("aiohttp._http_parser"):
             raise ConfigError(
                 "aiohttp runs without its C parser, which is open to request smuggling; reinstall aiohttp"
@@ -210,26 +210,26 @@ class HttpListener:
 
     async def _accept_at(self, sock: socket.socket, http: ConnectionServer) -> asyncio.Server:
         loop = asyncio.get_running_loop()
-        # The kernel drops, and resets later, what comes in one burst beyond this (or net.core.somaxconn).
+        # The kernel drops, and later resets, connections of one burst beyond this backlog (or net.core.somaxconn).
         backlog = self._limits.max_connections
         tls: dict[str, Any] = {}
         if self._ssl is not None:
             tls["ssl"] = self._ssl
             tls["ssl_handshake_timeout"] = self._limits.connect
             tls["ssl_shutdown_timeout"] = self._limits.close_grace
-        # asyncio's server for Unix sockets removes the file at the end (3.13), which is not ours.
+        # asyncio's server for Unix sockets removes the file at the end (3.13), but the file is not the relay's.
         if isinstance(sock.getsockname(), tuple) or isinstance(loop, asyncio.SelectorEventLoop):
             return await loop.create_server(http, sock=sock, backlog=backlog, **tls)
         return await loop.create_unix_server(http, sock=sock, backlog=backlog, **tls)
 
     @property
     def url(self) -> str:
-        """The address of the Streamable HTTP endpoint, as a client on this machine would write it."""
+        """The URL of the Streamable HTTP endpoint, for a client on this machine."""
         return self.base_url + self._paths.mcp
 
     @property
     def base_url(self) -> str:
-        """Scheme, host and port."""
+        """The scheme, host and port of the listener."""
         host, port = self.addresses[0]
         scheme = "http" if self._ssl is None else "https"
         if host.startswith("unix:"):
@@ -237,12 +237,12 @@ class HttpListener:
         return f"{scheme}://{_authority(EVERYWHERE.get(host, host), port)}"
 
     def __aiter__(self) -> AsyncIterator[AnyEndpoint]:
-        """Yield each session at the root when its first frame has come, and the clients that have none at theirs."""
+        """Yield each session at the root at its first frame, and the endpoint of clients without a session."""
         assert self._root is not None, "has a root"
         return aiter(self._root)
 
     async def drain(self, seconds: float) -> None:
-        """Accept nothing new and wait until every request in flight has its answer, for at most ``seconds``."""
+        """Accept no new work, and wait for at most ``seconds`` until every request in flight has its answer."""
         self.is_draining = self._context.is_draining = True
         self._stop_accepting()
         loop = asyncio.get_running_loop()
@@ -256,7 +256,7 @@ class HttpListener:
             server.close()
 
     async def aclose(self) -> None:
-        """Stop listening and close every connection; sessions that live get their end."""
+        """Stop listening, end every session and close every connection."""
         self.is_draining = self._context.is_draining = True
         if self._housekeeping is not None:
             self._housekeeping.cancel()
@@ -265,17 +265,17 @@ class HttpListener:
         for mount in self._mounts():
             await mount.aclose()
         if self._http is not None:
-            self._http.pre_shutdown()  # connections that are idle end at once
+            self._http.pre_shutdown()  # closes idle connections at once
             await self._http.shutdown(self._limits.close_grace)
 
     @property
     def in_flight(self) -> int:
-        """Requests that wait for an answer, in all sessions."""
+        """The number of requests that wait for an answer, in all sessions."""
         return sum(mount.in_flight for mount in self._mounts())
 
     @property
     def last_used(self) -> float:
-        """When somebody used a server last, by the loop's clock; 0 if nobody did."""
+        """When a client last used a server, by the loop's clock; 0 if none did."""
         return max(self._context.last_used, *(mount.last_used for mount in self._mounts()), 0.0)
 
     async def _tidy(self) -> None:
@@ -289,11 +289,11 @@ class HttpListener:
     # Requests.
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one HTTP request, whatever it is."""
+        """Answer one HTTP request."""
         connection = request.protocol
         adopted = connection.adopt() if isinstance(connection, FastConnection) else None
         try:
-            if adopted is not None:  # it was let in, and counted, by the callback that read it
+            if adopted is not None:  # the callback has admitted and counted the request
                 response = await self._go_on(request, *adopted)
             else:
                 self._context.requests += 1
@@ -303,7 +303,7 @@ class HttpListener:
             line = f"http: {request.method} {request.path[:_SHOWN_PATH]}: {exc.status} {exc}"
             self._context.refusals.note(f"{exc.status}", f"{exc}", line)
             response = self._context.refusal(exc)
-            if holds_body_back(request):  # what comes next may be its body or another request: nobody could tell
+            if holds_body_back(request):  # the next bytes may be its body or another request
                 response.force_close()
             if not response.prepared and (cors := self._context.cors(request.headers)):
                 response.headers.update(cors)
@@ -317,7 +317,7 @@ class HttpListener:
         return await streamable.go_on(request, adopted, walk)
 
     async def _dispatch(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Do what the gate says. Raises Refused."""
+        """Carry out the gate's decision. Raises Refused."""
         connection = request.protocol
         walk = connection.recall(request) if isinstance(connection, FastConnection) else None
         if walk is None:
@@ -327,7 +327,7 @@ class HttpListener:
             try:
                 raise decision
             finally:
-                del decision  # else this frame and the exception would live until the collector finds them
+                del decision  # otherwise this frame and the exception live until the garbage collector runs
         if walk.purpose is Purpose.HEALTH:
             return self._health(request.path)
         if walk.purpose is Purpose.PREFLIGHT:
@@ -348,20 +348,20 @@ class HttpListener:
             self._context.last_used = now
         return decision
 
-    # What the gate sees of the listener.
+    # The gate's view of the listener.
 
     @property
     def health_paths(self) -> tuple[str, ...]:
-        """Further places that say whether the relay takes something new."""
+        """Additional paths that report whether the relay accepts new work."""
         return self._paths.health
 
     @property
     def places(self) -> Places:
-        """Of the sessions."""
+        """The places that the listener has for sessions."""
         return self._context.places
 
     def find_mount(self, head: RequestHead) -> tuple[Mount, str] | None:
-        """Return what stands at a request's path, and how its place is called by default; None for nothing."""
+        """Return the server at a request's path, and the default name of that path; None if there is no server."""
         for prefix, place in self._paths.places(head.path):
             for door in self._leaving:
                 if door.prefix == prefix and door.knows(head):
@@ -371,7 +371,7 @@ class HttpListener:
         return None
 
     def describe_places(self) -> str:
-        """Say at which paths something stands."""
+        """Return a text that names the paths of all servers."""
         at_root = (("MCP is", self._paths.mcp), ("HTTP+SSE is", self._paths.sse)) if self._root is not None else ()
         places = [f"{what} at {where}" for what, where in at_root if where]
         path = self._paths.mcp or self._paths.sse
@@ -385,8 +385,8 @@ class HttpListener:
         requested = listed(request.headers, "Access-Control-Request-Headers") or ""
         cors = self._context.cors(request.headers, requested)
         if (origin := request.headers.get("Origin")) is not None and not cors:
-            fault = "its browser is not told that it may use this server; --allow-origin adds it"
-            self._context.refusals.note("preflight", origin, f"http: a page of origin {origin!r} has asked: {fault}")
+            fault = "the relay does not allow that origin; --allow-origin adds it"
+            self._context.refusals.note("preflight", origin, f"http: refused a page of origin {origin!r}: {fault}")
         return web.Response(status=204, headers=cors or {"Allow": "GET, POST, DELETE, OPTIONS"})
 
     def _health(self, path: str) -> web.Response:

@@ -1,8 +1,8 @@
-"""All clients of revision 2026-07-28 of one HTTP listener, as one endpoint.
+"""Serve all clients of revision 2026-07-28 of one HTTP listener as one endpoint.
 
-There are no sessions: each POST stands alone, and a handle that a server gave one client must find the same server
-again, so they share one. Each request gets an id of the relay's own and is named back on its way home. A client that
-leaves has cancelled its request. MCP 2026-07-28, Transports, "Streamable HTTP".
+This revision has no sessions: each POST stands alone. A handle that a server gave to one client must reach the same
+server again, so all clients share one server. The relay replaces each request's id with its own, and restores the
+client's id in the answer. A client that leaves cancels its request. MCP 2026-07-28, Transports, "Streamable HTTP".
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ __all__ = ["ModernClients"]
 logger = logging.getLogger("relay")
 
 _OF_REQUESTS = frozenset(("notifications/cancelled", "notifications/progress"))
-_MOST_PAGES = 20  # of a list of tools
+_MOST_PAGES = 20  # pages of a list of tools
 
 
 class ModernClients(ClientSession):
-    """The requests of many clients, each known to the server under a number of its own."""
+    """The requests of many clients, each known to the server by its own number."""
 
     speaks: Literal["modern"] = "modern"
     answer_headers: Mapping[str, str] = {}
@@ -45,10 +45,10 @@ class ModernClients(ClientSession):
     _end = "the relay is shutting down"
 
     def __init__(self, limits: Limits, on_end: Callable[[ModernClients], None]) -> None:
-        """Call ``on_end`` when no request is taken any more."""
+        """Call ``on_end`` once the endpoint accepts no more requests."""
         super().__init__(limits)
         self.name = "clients of 2026-07-28"
-        # A plain answer can say 404 or 400, a stream cannot: wait for as long as connections may be silent.
+        # A plain answer can have status 404 or 400, a stream cannot: wait for as long as connections may be silent.
         self.answer_wait = limits.keep_alive
         self.server = ServerProfile(self._loop.time)
         self._asking = asyncio.Lock()
@@ -58,23 +58,23 @@ class ModernClients(ClientSession):
         self.open_requests: Sized = self._requests
         self.dropped = 0
         self.takes_one = False
-        """Whether it ends with its first request: every request has an endpoint, and a server, of its own."""
+        """Whether the endpoint ends with its first request, because every request has its own endpoint and server."""
         self.greeting: str | None = None
-        """The version of a request of the legacy era that came alone: its server wants ``initialize`` first."""
+        """The version of a single legacy request, whose server needs an ``initialize`` first."""
 
     @property
     def is_listening(self) -> bool:
-        """Whether a stream is open for what the server sends unasked: there is none in 2026-07-28."""
+        """Whether a client listens for the server's own messages; 2026-07-28 has no stream for them."""
         return False
 
     @property
     def in_flight(self) -> int:
-        """Requests that wait for an answer, subscriptions left out."""
+        """The number of requests that wait for an answer, without subscriptions."""
         return len(self._requests)
 
     @property
     def max_in_flight(self) -> int:
-        """How many requests may wait at one time."""
+        """The maximum number of open requests."""
         return self._limits.max_shared_in_flight
 
     # What the HTTP handlers ask for.
@@ -87,16 +87,15 @@ class ModernClients(ClientSession):
         takes_stream: bool = True,
         has_log: bool = False,
     ) -> Exchange | None:
-        """Take a frame a client has POSTed; return the exchange that waits for its answer, if it is a request.
+        """Take a frame that a client has POSTed; return the exchange that waits for its answer, if it is a request.
 
-        ``on_outcome`` is told how that exchange is answered: never as a stream, unless it takes one. ``has_log``: the
-        request asks for log messages. Raises Unnameable and
-        EndpointClosed.
+        ``on_outcome`` receives the answer: a frame, or a stream if the client accepts one. ``has_log``: the request
+        asks for log messages. Raises Unnameable and EndpointClosed.
         """
         self._check_taking()
         self.touch()
         if frame.head.kind is not Kind.REQUEST:
-            # A client's own ids mean nothing to the server, and leaving is how a request is cancelled here.
+            # A client's ids mean nothing to the server, and a client cancels a request by leaving.
             if frame.head.method not in _OF_REQUESTS:
                 self.inbox.put((frame,))
             return None
@@ -107,9 +106,9 @@ class ModernClients(ClientSession):
         return exchange
 
     async def find_out(self, method: str | None, facts: RequestFacts) -> bool:
-        """Ask the server what must be known to check a request; return whether anything was asked.
+        """Ask the server for the facts that the check of a request needs; return whether a question was asked.
 
-        A server that does not answer in time, or not well, leaves the request unchecked.
+        If the server does not answer properly in time, the request goes unchecked.
         """
         if self.takes_one or self.server.question(method, facts) is None:
             return False
@@ -127,7 +126,7 @@ class ModernClients(ClientSession):
         return True
 
     async def _ask(self, method: str, **params: object) -> Frame | None:
-        """Ask the server for ourselves; None if it does not answer."""
+        """Send a request of the relay's own to the server; return None if the server does not answer."""
         answered: asyncio.Future[Frame | EventStream] = self._loop.create_future()
 
         def take(outcome: Frame | EventStream) -> None:
@@ -145,11 +144,11 @@ class ModernClients(ClientSession):
         except TimeoutError:
             return None
         finally:
-            self.abandon(exchange)  # nothing if it is answered
+            self.abandon(exchange)  # does nothing once it is answered
         return outcome if isinstance(outcome, Frame) else None
 
     def status_of(self, answer: Frame) -> int:
-        """Return the HTTP status that a plain answer has."""
+        """Return the HTTP status of a plain answer."""
         return status_of(answer)
 
     def begin_stream(self, exchange: Exchange) -> None:
@@ -160,31 +159,31 @@ class ModernClients(ClientSession):
             exchange.decide(exchange.stream)
 
     def abandon(self, exchange: Exchange) -> None:
-        """Cancel a request whose client has left; nothing more is delivered for it ("Cancellation")."""
+        """Cancel a request whose client has left; the relay delivers nothing more for it ("Cancellation")."""
         exchange.is_abandoned = True
         number = exchange.number
         if self._requests.abandon(number, self._loop.time(), self._limits.abandoned_memory) is None:
             return
-        logger.debug("%s: the client of request %d has left: cancelled", self.name, number)
+        logger.debug("%s: cancelled request %d: its client has left", self.name, number)
         self.inbox.put((replies.cancelled(number, "the client has left"),))
         self._one_taken()
 
     def reader_left(self, exchange: Exchange) -> None:
-        """Note that an exchange's stream has no reader any more: it has ended, or its client has left."""
+        """Note that an exchange's stream has no reader any more: the stream has ended, or its client has left."""
         self.abandon(exchange)
 
     def idle_since(self) -> float | None:
-        """Return when a request came last, or None while one is open."""
+        """Return when the last request arrived, or None while a request is open."""
         if self._books:
             self.touch()
             return None
         return self._last_used
 
     def tidy(self, now: float) -> None:
-        """Keep nothing that could grow old."""
+        """Do nothing: the endpoint keeps nothing that expires."""
 
     def end_subscriptions(self) -> None:
-        """End every subscription as its server would: its client knows that no more will come."""
+        """End every subscription as its server would, so that the client expects no more."""
         for renamed in self._requests:
             if renamed.is_subscription:
                 self._requests.settle(renamed.number)
@@ -192,19 +191,19 @@ class ModernClients(ClientSession):
                 self.inbox.put((replies.cancelled(renamed.number, "the relay is shutting down"),))
 
     def finish(self) -> None:
-        """Take no more requests."""
+        """Accept no more requests."""
         super().finish()
         self._on_end(self)
 
     # What the pipe asks for.
 
     async def send(self, frames: Sequence[Frame]) -> None:
-        """Give each frame to the client it is for. Never waits: no client may hold up the others."""
+        """Give each frame to its client. Never waits: no client may block the others."""
         self._check_open()
         self.send_at_once(frames)
 
     def send_at_once(self, frames: Sequence[Frame]) -> bool:
-        """Give each frame to the client it is for, while this is open."""
+        """Give each frame to its client, while the endpoint is open."""
         if self.is_closed:
             return False
         for one in each_message(frames):
@@ -225,16 +224,16 @@ class ModernClients(ClientSession):
             self.server.take(renamed.method, home)
             self._answer(renamed, home)
             if renamed.method == "server/discover" and is_foreign_error(home) and not self._books:
-                self.finish()  # a server of the legacy era, which serves sessions only: this one is of no use
+                self.finish()  # a legacy server, which serves sessions only: this endpoint cannot use it
         elif kind is Kind.REQUEST:
-            # "The server MUST NOT write JSON-RPC requests" (stdio of this revision): it must not wait for an answer.
-            fault = "clients without a session take no requests"
+            # "The server MUST NOT write JSON-RPC requests" (stdio of this revision): answer it with an error at once.
+            fault = "clients without a session accept no requests"
             refusal = replies.error(frame.head.id, replies.METHOD_NOT_FOUND, fault)
             self.inbox.put((refusal,))
         elif (related := self._requests.related(frame)) is not None:
             self._notify(*related)
         else:
-            self._drop(frame, "a notification that could be any client's")
+            self._drop(frame, "a notification that matches no client")
 
     def _drop(self, frame: Frame, what: str) -> None:
         self.dropped += 1
@@ -256,7 +255,7 @@ class ModernClients(ClientSession):
     def _notify(self, renamed: Renamed[Exchange], frame: Frame) -> None:
         exchange = renamed.owner
         if not exchange.takes_stream:
-            self._drop(frame, "a notification to a client that takes no stream")
+            self._drop(frame, "a notification to a client that accepts no stream")
             return
         self.begin_stream(exchange)
         assert exchange.stream is not None, "begun"
@@ -265,7 +264,7 @@ class ModernClients(ClientSession):
             self._requests.settle(renamed.number)
             self._end_subscription(renamed)
         elif exchange.stream.log.unwritten_bytes > self._limits.replay_bytes:
-            logger.warning("%s: a client reads too slowly: its request is cancelled", self.name)
+            logger.warning("%s: cancelled a request: its client reads too slowly", self.name)
             self.abandon(exchange)
             exchange.stream.cut()
 
@@ -274,7 +273,7 @@ class ModernClients(ClientSession):
         self._answer(renamed, replies.subscription_ended(renamed.id))
 
     def _fail_open(self, end: replies.End) -> None:
-        # Subscriptions end in good order.
+        # Subscriptions end gracefully.
         for renamed in self._requests.fail_all():
             if renamed.is_subscription:
                 self._end_subscription(renamed)

@@ -1,8 +1,8 @@
-"""Who uses one server by HTTP: its sessions, and its clients of 2026-07-28, which have none.
+"""Track who uses one server over HTTP: the sessions, and the clients of 2026-07-28, which have no session.
 
 Each server that a listener offers has a mount of its own, so that a session opened at one is unknown at the others.
-The mount begins what begins with a request, and sees all of it to its end. Whether it may begin is the gate's to say
-(gate.py); how a request becomes a frame, and an answer a response, is the matter of streamable.py and sse_routes.py.
+The mount begins sessions and endpoints, and ends them. The gate decides whether they may begin (gate.py). streamable.py
+and sse_routes.py turn requests into frames, and answers into responses.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ logger = logging.getLogger("relay")
 
 AnySession = HttpSession | SseSession | ModernClients
 AnyEndpoint: TypeAlias = "AnySession | WebSocketEndpoint"
-"""What a mount yields: an endpoint for each session, and one for all clients that have none."""
+"""What a mount yields: one endpoint per session, and one for all clients without a session."""
 Begun = TypeVar("Begun", HttpSession, ModernClients)
 
 PerRequest = Literal["no", "legacy", "all"]
-"""Which requests have an endpoint of their own: none, those of the legacy era, or all."""
+"""Which requests have their own endpoint: none, the legacy ones, or all."""
 
 
 class Mount:
-    """One server as a listener offers it, below a prefix; yields an endpoint for each session."""
+    """One server that a listener offers below a prefix; iterate over it for one endpoint per session."""
 
     def __init__(
         self,
@@ -54,10 +54,10 @@ class Mount:
         per_request: PerRequest = "no",
         server: Dial | None = None,
     ) -> None:
-        """Serve below ``prefix``, which is empty or begins with a slash, in a URL's spelling; HTTP+SSE at ``sse_path``.
+        """Serve below ``prefix``, which is empty or begins with a slash, as in a URL; HTTP+SSE is at ``sse_path``.
 
-        ``per_request`` gives each request of the legacy era, or of both, an endpoint of its own: no sessions then.
-        ``server`` speaks Streamable HTTP itself: what comes to ``/mcp`` is handed on to it, request by request.
+        ``per_request`` gives each request of the legacy era, or of both eras, its own endpoint and no session.
+        ``server`` speaks Streamable HTTP itself: the relay forwards the requests at ``/mcp`` to it, one by one.
         """
         self.prefix = prefix
         self.sse_address = prefix + sse_path
@@ -69,7 +69,7 @@ class Mount:
         self.mark = new_mark()
         self.through = self._pass_to(server) if server is not None else None
         self.modern: ModernClients | None = None
-        # Those too that have ended and may still give late answers.
+        # Includes ended endpoints, which may still give late answers.
         self._unclosed: weakref.WeakSet[AnyEndpoint] = weakref.WeakSet()
         self._offered: asyncio.Queue[AnyEndpoint | None] = asyncio.Queue()
         self.is_leaving = False
@@ -83,34 +83,34 @@ class Mount:
     # Life.
 
     async def __aiter__(self) -> AsyncIterator[AnyEndpoint]:
-        """Yield each session when its first frame has come, and the clients that have none at their first."""
+        """Yield each session at its first frame, and the endpoint of clients without a session at their first."""
         while (session := await self._offered.get()) is not None:
             yield session
 
     @property
     def is_draining(self) -> bool:
-        """Whether nothing new is taken: the relay is about to end, or the server is offered no more."""
+        """Whether the mount accepts no new work: the relay is about to end, or no longer offers the server."""
         return self.is_leaving or self.context.is_draining
 
     @property
     def in_flight(self) -> int:
-        """Requests that wait for an answer, in all sessions."""
+        """The number of requests that wait for an answer, in all sessions."""
         handed_on = self.through.hub.in_flight if self.through is not None else 0
         return handed_on + sum(session.in_flight for session in self._unclosed)
 
     @property
     def last_used(self) -> float:
-        """When somebody used the server last, by the loop's clock; 0 if nobody did. Sessions that have ended count."""
+        """When a client last used the server, by the loop's clock; 0 if none did. Ended sessions count."""
         handed_on = self.through.hub.last_used if self.through is not None else 0.0
         self._last_used = max(self._last_used, handed_on, *(session.last_used for session in self._unclosed), 0.0)
         return self._last_used
 
     def tidy(self, now: float) -> None:
-        """End what has been idle for too long."""
+        """End sessions that have been idle for too long."""
         max_idle = self.context.limits.session_idle
-        self._last_used = self.last_used  # of sessions too that end now
+        self._last_used = self.last_used  # includes the sessions that end now
         for session in self.sessions.expired(now, max_idle):
-            logger.info("%s: idle for %g s: closed", session.name, max_idle)
+            logger.info("%s: closed after %g s idle", session.name, max_idle)
             session.finish()
         for session in self.sessions:
             session.tidy(now)
@@ -120,7 +120,7 @@ class Mount:
             modern.finish()
 
     async def drain(self, seconds: float) -> None:
-        """Take nothing new and wait until every request in flight has its answer, for at most ``seconds``."""
+        """Accept no new work, and wait for at most ``seconds`` until every request in flight has its answer."""
         self.is_leaving = True
         if self.through is not None:
             self.through.end_subscriptions()
@@ -133,7 +133,7 @@ class Mount:
                     await asyncio.sleep(0.02)
 
     async def aclose(self, why: str = "the relay is shutting down") -> None:
-        """Give every session that lives its end, and yield no more."""
+        """End every session, and yield no more."""
         self.is_leaving = True
         if self.through is not None:
             await self.through.aclose()
@@ -141,10 +141,10 @@ class Mount:
             await session.aclose(EndpointClosed(why))
         self._offered.put_nowait(None)
 
-    # What begins. Whether it may, the gate has said.
+    # What begins. The gate has decided that it may.
 
     def begin(self, wanted: SessionWanted, headers: Mapping[str, str]) -> HttpSession | ModernClients:
-        """Begin what a frame begins: a session, the endpoint of all clients of 2026-07-28, or one for the frame."""
+        """Begin a session, the endpoint of all clients of 2026-07-28, or an endpoint for one frame."""
         if wanted.begins == "session":
             session = HttpSession(self.context.limits, self.sessions.publish, self.sessions.remove)
             return self._begin(session, headers)
@@ -169,7 +169,7 @@ class Mount:
             self.modern = None
 
     def begin_sse(self, headers: Mapping[str, str]) -> SseSession:
-        """Begin a session of HTTP+SSE, which is offered with its first frame."""
+        """Begin an HTTP+SSE session, which the mount yields at its first frame."""
         session = SseSession(self.context.limits, self.sessions.remove)
         session.trail = self.trail_of(headers)
         self.sessions.add(session)
@@ -178,12 +178,12 @@ class Mount:
         return session
 
     def trail_of(self, headers: Mapping[str, str]) -> Trail:
-        """Return the way that a client has come, up to here."""
+        """Return the relays that a client's request has passed, up to this one."""
         trail = Trail(self.mark)
         trail.lead_here(headers)
         return trail
 
     def offer(self, endpoint: AnyEndpoint) -> None:
-        """Yield an endpoint, and close it with the mount if it lives as long."""
+        """Yield an endpoint, and close it with the mount if the endpoint is still open."""
         self._unclosed.add(endpoint)
         self._offered.put_nowait(endpoint)

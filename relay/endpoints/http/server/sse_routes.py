@@ -1,4 +1,4 @@
-"""HTTP+SSE of 2024-11-05 before one server: the stream at ``/sse``, and the POSTs at the address that it names."""
+"""Serve HTTP+SSE of 2024-11-05 for one server: the stream at ``/sse``, and the POSTs at the address in its event."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class SseRoutes:
     """The requests at ``/sse`` and ``/messages/`` of one server."""
 
     def __init__(self, mount: Mount, paths: HttpPaths) -> None:
-        """Serve those who use the server of ``mount``, below whose prefix are ``paths``."""
+        """Serve the clients of ``mount`` at ``paths`` below the prefix of the mount."""
         self._mount = mount
         self._context = mount.context
         self._messages = paths.base_url + mount.prefix + paths.messages
@@ -31,7 +31,7 @@ class SseRoutes:
     async def carry_out(
         self, request: web.BaseRequest, walk: Walk, decision: Accept | BodyWanted
     ) -> web.StreamResponse:
-        """Do what the gate says of a request's head. Raises Refused."""
+        """Carry out the gate's decision about a request's head. Raises Refused."""
         if isinstance(decision, BodyWanted):
             return await self._take_message(request, walk, decision)
         return await self._open_stream(request)

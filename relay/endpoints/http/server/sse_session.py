@@ -1,6 +1,6 @@
-"""One client of the HTTP listener by HTTP+SSE of 2024-11-05, as an endpoint.
+"""Serve one client of HTTP+SSE of 2024-11-05 as an endpoint.
 
-One stream carries everything to the client, POSTs carry the rest; the session is the stream.
+One stream carries all frames to the client, and POSTs carry the client's frames. The stream is the session.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["SseSession"]
 
 
 class SseSession(ClientSession):
-    """An HTTP+SSE session of 2024-11-05: one stream carries everything to the client, POSTs carry the rest."""
+    """An HTTP+SSE session of 2024-11-05, which lives as long as its stream."""
 
     speaks: Literal["sse"] = "sse"
 
@@ -38,21 +38,21 @@ class SseSession(ClientSession):
 
     @property
     def is_listening(self) -> bool:
-        """Whether the client reads what the server says unasked: its one stream carries everything."""
+        """Whether the client reads the server's own messages, which its one stream carries, too."""
         return True
 
     @property
     def in_flight(self) -> int:
-        """Requests that wait for an answer."""
+        """The number of requests that wait for an answer."""
         return len(self._books)
 
     @property
     def dropped(self) -> int:
-        """Answers nobody waited for."""
+        """The number of dropped answers, which no request waited for."""
         return self._books.dropped
 
     def accept(self, frame: Frame) -> None:
-        """Take a frame the client has POSTed. Raises IdInUse, EndpointClosed."""
+        """Take a frame that the client has POSTed. Raises IdInUse, EndpointClosed."""
         self._check_taking()
         self.touch()
         head = frame.head
@@ -60,20 +60,20 @@ class SseSession(ClientSession):
         if head.method == "initialize":
             self.is_initialized = True
         if head.method == "notifications/cancelled":
-            self._books.forget(head.target)  # the stream stays open without an answer: nothing hangs
+            self._books.forget(head.target)  # the stream stays open without an answer, so nothing blocks
         self.inbox.put((frame,))
 
     def idle_since(self) -> float | None:
-        """Return None: a session lives as long as its stream, which the keep-alive probes."""
+        """Return None: the session lives as long as its stream, and keep-alive probes detect a dead one."""
         return None
 
     def tidy(self, now: float) -> None:
-        """End a session whose client opened a stream and never said ``initialize``."""
+        """End a session whose client opened a stream and never sent ``initialize``."""
         if not self.is_initialized and now - self._began > self._limits.handshake:
             self.finish()
 
     async def send(self, frames: Sequence[Frame]) -> None:
-        """Write frames to the stream; waits while the client does not read. Raises EndpointClosed after its end."""
+        """Write frames to the stream; wait while the client does not read. Raises EndpointClosed after the end."""
         self._check_taking()
         for frame in frames:
             self._push(frame)
@@ -82,7 +82,7 @@ class SseSession(ClientSession):
             self._check_taking()
 
     def _push(self, frame: Frame) -> None:
-        """Write a frame; an answer under its request's id, unless nobody waits for it."""
+        """Write a frame; give an answer its request's id, and drop an answer that no request waits for."""
         kind = frame.head.kind
         if kind is Kind.BATCH and not all(self._is_due(message) for message in frame.head.members):
             for member in frame.split():
@@ -108,7 +108,7 @@ class SseSession(ClientSession):
         return message.kind is not Kind.RESPONSE or message.id in self._books
 
     def finish(self) -> None:
-        """Take no more from the client and let its stream end."""
+        """Accept no more frames from the client, and end its stream."""
         super().finish()
         self.stream.end()
         self._on_end(self)

@@ -1,8 +1,8 @@
-"""One SSE stream towards a client: its events, and the connection that reads them, if one does.
+"""Hold one SSE stream towards a client: its events, and the connection that reads them, if any.
 
-The stream outlives its connections: a client may come back for it with ``Last-Event-ID``, and a second connection
-takes over from the first. Events wait in an EventLog; a connection that does not read holds the source back, and
-loses the connection after ``limits.stall`` seconds, not the stream.
+The stream outlives its connections: a client may resume it with ``Last-Event-ID``, and a second connection takes over
+from the first. Events wait in an EventLog. A client that does not read slows the source down. After ``limits.stall``
+seconds the client loses its connection, but not the stream.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ __all__ = ["EventStream", "Stalled"]
 
 logger = logging.getLogger("relay")
 
-_WRITE_SIZE = 64 * 1024  # events are joined up to this size: one system call for a burst of notifications
+_WRITE_SIZE = 64 * 1024  # the stream joins events up to this size: one system call for a burst of notifications
 
 
 class Stalled(Exception):
-    """The client left its stream unread for ``limits.stall`` seconds, or more of it than may wait."""
+    """The client left its stream unread for ``limits.stall`` seconds, or left too much of it unread."""
 
 
 class EventStream:
-    """Events for one client, in order, each written once unless the client asks for it again."""
+    """Events for one client, in order; the stream writes each once unless the client resumes before it."""
 
     def __init__(
         self, number: int, limits: Limits, *, has_ids: bool, has_priming: bool = False, kept: Kept | None = None
     ) -> None:
-        """Give events ids if the transport has them (2025-03-26 on), and open with an empty one (2025-11-25).
+        """Give events ids if the transport has them (since 2025-03-26), and open with an empty event (2025-11-25).
 
-        ``kept`` counts what all streams of a session keep.
+        ``kept`` counts the bytes that all streams of a session keep.
         """
         self._limits = limits
         self._has_ids = has_ids
         self._has_priming = has_priming
-        # Without ids nothing can be asked for again: written events need not be kept.
+        # Without ids no client can resume, so the log need not keep written events.
         self.log = EventLog(number, limits.replay_bytes if has_ids else 0, limits.replay_events if has_ids else 0, kept)
         self.is_ended = False
         self.is_cut = False
@@ -54,49 +54,49 @@ class EventStream:
 
     @property
     def has_reader(self) -> bool:
-        """Whether a connection is reading this stream, or about to."""
+        """Whether a connection reads this stream or is about to read it."""
         return self._reader is not None or self._is_awaited
 
     def await_reader(self) -> None:
-        """Count the client as reading from now on: its connection is there and will, so nothing may be dropped."""
+        """Count the client as a reader from now on, so that no event is dropped before its connection reads."""
         self._is_awaited = True
 
     def stop_awaiting(self) -> None:
-        """The connection was lost before it began to read."""
+        """Count the client as a reader no longer: its connection was lost before it began to read."""
         if self._is_awaited:
             self._is_awaited = False
             self.log.trim(has_reader=self.has_reader)
             self._room.set()
 
     def set_priming(self, *, has_priming: bool) -> None:
-        """Open with an empty event from the next connection on: the version is known only after ``initialize``."""
+        """Set whether later connections open with an empty event; ``initialize`` negotiates the version."""
         self._has_priming = has_priming
 
     def push(self, line: bytes) -> None:
-        """Add an event; without a reader the oldest are dropped beyond the log's bounds."""
+        """Add an event; without a reader, the log drops the oldest events beyond its bounds."""
         now = self._loop.time()
         self.log.append(line, now, has_reader=self.has_reader)
         self._news.set()
 
     def end(self) -> None:
-        """Say that no further event will come: readers are done once they have what is there."""
+        """End the stream: readers finish once they have written the remaining events."""
         self.is_ended = True
         self._news.set()
         self._room.set()
 
     def cut(self) -> None:
-        """Let the connection that reads this stream end at once, in the middle: what waits for it is dropped."""
+        """End the reading connection at once, in the middle, and drop the events that wait."""
         self.is_cut = True
         self.log.clear()
         self.end()
 
     @property
     def is_full(self) -> bool:
-        """Whether a reader is so far behind that the source must wait."""
+        """Whether the reader is so far behind that the source must wait."""
         return self.has_reader and self.log.unwritten_bytes > self._limits.buffer_high
 
     async def wait_for_room(self) -> None:
-        """Wait until the reader has caught up, or is gone."""
+        """Wait until the reader has caught up or has gone."""
         while self.is_full:
             self._room.clear()
             await self._room.wait()
@@ -104,8 +104,8 @@ class EventStream:
     async def feed(self, write: Callable[[bytes | memoryview], Awaitable[None]], *, after: int | None = None) -> None:
         """Write events to a connection until the stream ends or another connection takes it over.
 
-        ``after`` is the number of the last event the client has seen. Raises Stalled if it does not read, or the
-        stream was cut.
+        ``after`` is the number of the last event that the client has seen. Raises Stalled if the client does not read,
+        or if the stream was cut.
         """
         reader = self._reader = object()
         self._is_awaited = False
@@ -135,7 +135,7 @@ class EventStream:
             self._room.set()
 
     def _priming(self) -> bytes:
-        """Return the empty event that names where the stream stands, so that its client can come back to there."""
+        """Return the empty event whose id names the stream's position, so that the client can resume there."""
         return encode_event(b"", event_id=self.log.event_id(self.log.written), retry=self._limits.sse_retry)
 
     def _take(self) -> bytes:

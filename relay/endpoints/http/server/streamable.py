@@ -1,7 +1,7 @@
-"""Streamable HTTP before one server: POST, GET and DELETE at ``/mcp``, and the upgrade to WebSocket.
+"""Serve Streamable HTTP for one server: POST, GET and DELETE at ``/mcp``, and the upgrade to WebSocket.
 
-This carries out what the gate says (gate.py): it takes requests from aiohttp to the sessions, and writes the answer as
-JSON or as a stream. What an answer is, and where a frame goes, the sessions decide.
+This module carries out the decisions of the gate (gate.py). It passes requests from aiohttp to the sessions, and writes
+answers as JSON or as a stream. The sessions decide where a frame goes and what answers a request.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ if TYPE_CHECKING:
 __all__ = ["Adopted", "StreamableHttp"]
 
 Adopted: TypeAlias = "tuple[HttpSession | ModernClients, Exchange, EventStream] | DirectExchange"
-"""What a callback has taken and leaves to a task: a stream that has begun, or what waits for another server."""
+"""What a callback leaves to a task: a stream that has begun, or a forwarded request that waits for its answer."""
 
 
 class StreamableHttp:
     """The requests at ``/mcp`` of one server."""
 
     def __init__(self, mount: Mount, house: HouseView) -> None:
-        """Serve those who use the server of ``mount``, which the listener ``house`` offers."""
+        """Serve the clients of ``mount``, which the listener ``house`` offers."""
         self.mount = mount
         self.house = house
         self.context = mount.context
@@ -53,7 +53,7 @@ class StreamableHttp:
     async def carry_out(
         self, request: web.BaseRequest, walk: Walk, decision: Accept | HandOn | BodyWanted
     ) -> web.StreamResponse:
-        """Do what the gate says of a request's head. Raises Refused."""
+        """Carry out the gate's decision about a request's head. Raises Refused."""
         if isinstance(decision, BodyWanted):
             through = walk.purpose is Purpose.POST_THROUGH
             return await (self._post_through if through else self._post)(request, walk, decision)
@@ -75,15 +75,15 @@ class StreamableHttp:
     async def _post(self, request: web.BaseRequest, walk: Walk, wanted: BodyWanted) -> web.StreamResponse:
         async with body_of(request, walk, wanted, self.context) as body:
             answering = await self._take(request, walk, body)
-            del body  # while it waits for its answer a large request is with the server alone
+            del body  # while a large request waits for its answer, only the server keeps its body
         return await answering
 
     async def _take(self, request: web.BaseRequest, walk: Walk, body: bytes | None) -> Awaitable[web.StreamResponse]:
-        """Hand a frame to its session, once the gate lets it; return what waits for the answer. Raises Refused."""
+        """Give a frame to its session once the gate accepts it; return an awaitable of the answer. Raises Refused."""
         accepted: object = None
         if walk.purpose is Purpose.POST_IN_SESSION and body is not None and len(body) <= LARGE:
             walk.body = body
-            accepted = self.gate.decide(walk, asyncio.get_running_loop().time())  # as nearly always, it wants no more
+            accepted = self.gate.decide(walk, asyncio.get_running_loop().time())  # nearly always final
         if not isinstance(accepted, Accept):
             accepted = await carry(self.gate, walk, self.mount, body)
         assert isinstance(accepted, Accept), "it is for a session here, or for none"
@@ -92,11 +92,11 @@ class StreamableHttp:
         if session is None:
             return self._accepted(request)
         if session.speaks == "modern" and session.trail is not None:
-            session.trail.lead_here(request.headers)  # of all its clients
+            session.trail.lead_here(request.headers)  # the trail covers all its clients
         outcome: asyncio.Future[Frame | EventStream] = asyncio.get_running_loop().create_future()
 
         def decide(decided: Frame | EventStream) -> None:
-            if not outcome.cancelled():  # else the client has left, and its task will say so when it runs
+            if not outcome.cancelled():  # otherwise the client has left, and its task cleans up when it runs
                 outcome.set_result(decided)
 
         exchange = self._accept(accepted, decide)
@@ -134,13 +134,13 @@ class StreamableHttp:
         return await answering
 
     async def _take_back(self, request: web.BaseRequest, walk: Walk, frame: Frame) -> Awaitable[web.StreamResponse]:
-        """Hand a frame that the server takes in another way to a session here. Raises Refused."""
+        """Give a frame to a session here, because the server speaks another transport. Raises Refused."""
         walk.purpose = Purpose.POST
         walk.take_frame(frame)
         return await self._take(request, walk, None)
 
     async def go_on(self, request: web.BaseRequest, adopted: Adopted, walk: Walk) -> web.StreamResponse:
-        """Go on with what was taken in the callback that read it, and has become more than a plain answer."""
+        """Continue a request that a callback accepted, and that needs more than a plain answer."""
         if isinstance(adopted, tuple):
             return await self._stream_answer(request, *adopted)
         from relay.endpoints.http.through.forwarded import NotStreamable
@@ -183,7 +183,7 @@ class StreamableHttp:
         finally:
             session.reader_left(exchange)
 
-    # The others.
+    # GET, DELETE and the upgrade.
 
     async def _get(self, request: web.BaseRequest, accepted: Accept) -> web.StreamResponse:
         session: HttpSession = accepted.session
@@ -196,8 +196,8 @@ class StreamableHttp:
         return await self.context.stream(request, stream, headers, after=number)
 
     async def _upgrade(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer with a WebSocket, whose end is the session's. Raises Refused if it is no proper handshake."""
-        from relay.endpoints.websocket.websocket import accept_websocket  # 9 ms of start-up, which few need
+        """Answer with a WebSocket, whose end ends the session. Raises Refused if the handshake is invalid."""
+        from relay.endpoints.websocket.websocket import accept_websocket  # 9 ms of start-up that few relays need
 
         context = self.context
         with context.place():

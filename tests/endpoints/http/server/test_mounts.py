@@ -91,7 +91,7 @@ async def test_a_server_that_leaves_answers_what_is_under_way() -> None:
         assert (await client.post(notification("notifications/x"))).status == 202
         assert [frame.head.method for frame in await session.receive()] == ["notifications/x"]
         error = await refused(await client.post(request(2, "x")), 404)
-        assert error["id"] == 2 and "offered no more" in error["error"]["message"]
+        assert error["id"] == 2 and "no longer offers" in error["error"]["message"]
         await session.send([answer(1)])
         assert (await under_way).status == 200
         await leaving
@@ -109,7 +109,7 @@ async def test_a_server_that_leaves_does_not_wait_for_ever() -> None:
         await session.receive()
         await opened.listener.unmount(mount, 0.05)
         body = await (await under_way).json()
-        assert body["id"] == 1 and "offered no more" in body["error"]["message"]
+        assert body["id"] == 1 and "no longer offers" in body["error"]["message"]
         await until(lambda: not opened.listener.in_flight)
 
 
