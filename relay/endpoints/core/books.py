@@ -75,9 +75,12 @@ class Books(Ledger[Entry]):
         """
         return self.cancel(request_id, self.now(), self._limits.cancel_grace)
 
-    def forget(self, request_id: RequestId | None, seconds: float | None = None) -> Entry | None:
-        """Close a request; a late answer counts as known for ``seconds``, or for ``Limits.cancel_grace``."""
-        return self.leave(request_id, self.now(), self._limits.cancel_grace if seconds is None else seconds)
+    def forget(self, request_id: RequestId | None) -> Entry | None:
+        """Close a request; a late answer counts as known for ``Limits.abandoned_memory``.
+
+        That is longer than ``Limits.cancel_grace``, after which another endpoint of the pipe answers on its own.
+        """
+        return self.leave(request_id, self.now(), self._limits.abandoned_memory)
 
     def now(self) -> float:
         """Return the time by the running loop's clock."""
