@@ -35,9 +35,9 @@ def own_names(tree: ast.AST) -> Iterator[str]:
             yield node.value
 
 
-def private_uses(folder: Path) -> dict[str, set[str]]:
-    """Return the private attributes that modules use and none of the package defines, with where they are used."""
-    trees = {path: ast.parse(path.read_text()) for path in folder.rglob("*.py") if path.name != "aiohttp_private.py"}
+def private_uses(room: str) -> dict[str, set[str]]:
+    """Return the private attributes that a room uses and the package does not define, each with the files."""
+    trees = {path: ast.parse(path.read_text()) for path in PACKAGE.rglob("*.py") if path.name != "aiohttp_private.py"}
     ours = {name for tree in trees.values() for name in own_names(tree)}
     for tree in trees.values():  # what an object of ours sets in its own __init__
         for made in ast.walk(tree):
@@ -47,7 +47,7 @@ def private_uses(folder: Path) -> dict[str, set[str]]:
                 }
     found: dict[str, set[str]] = {}
     for path, tree in trees.items():
-        for node in ast.walk(tree):
+        for node in ast.walk(tree) if path.is_relative_to(PACKAGE / room) else ():
             if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__"):
                 if node.attr not in ours | OF_OTHERS:
                     found.setdefault(node.attr, set()).add(path.name)
@@ -57,7 +57,7 @@ def private_uses(folder: Path) -> dict[str, set[str]]:
 def test_the_table_has_all_that_is_used() -> None:
     """Who uses another private name of aiohttp's must put it into the table."""
     known = {name for part in PARTS for _, names in aiohttp_private._NAMES[part] for name in names}
-    used = private_uses(PACKAGE / "endpoints")
+    used = private_uses("endpoints")
     assert len(used) > 15, "the search finds what it looks for"
     assert {name: where for name, where in used.items() if name not in known} == {}
 
