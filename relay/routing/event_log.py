@@ -1,7 +1,8 @@
-"""One SSE stream's events: those not yet written to its client, and those kept for a client that comes back.
+"""Hold one SSE stream's events: those not yet written to the client, and those kept for a client that resumes.
 
-Pure: bounded in bytes, events and age; the caller says what time it is. One structure serves the live queue and the
-replay log, so that no event can be in neither: an event is written from here, and stays until the bounds push it out.
+No I/O and no clock: the caller passes the time. The log is bounded in bytes, events and age. One structure is both the
+live queue and the replay log, so no event can be in neither. An event stays after it is written, until the bounds
+remove it.
 MCP 2025-11-25, Streamable HTTP, "Resumability and Redelivery".
 """
 
@@ -15,17 +16,17 @@ __all__ = ["Event", "EventLog", "Kept", "parse_event_id"]
 
 
 class Kept:
-    """How many bytes the logs of one session keep together: counted as they change, asked for with every event."""
+    """The bytes that all logs of one session keep together, counted at each change."""
 
     __slots__ = ("bytes",)
 
     def __init__(self) -> None:
-        """Start with none."""
+        """Start at zero bytes."""
         self.bytes = 0
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
-    """One event of a stream: its number there, its data on one line, and when it came (seconds, any clock)."""
+    """One event of a stream: its number, its data on one line, and its arrival time (seconds of any clock)."""
 
     number: int
     line: bytes
@@ -33,7 +34,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
 
 def parse_event_id(value: str) -> tuple[int, int] | None:
-    """Read an event id of ours, ``stream-number``; None if it is not one."""
+    """Read an event id of the relay, ``stream-number``; return None for any other id."""
     stream, dash, number = value.partition("-")
     if dash and stream.isascii() and stream.isdigit() and number.isascii() and number.isdigit():
         return (int(stream), int(number)) if len(value) <= 40 else None
@@ -44,9 +45,9 @@ class EventLog:
     """The events of one stream, numbered from 1; number 0 is the priming event."""
 
     def __init__(self, stream: int, max_bytes: int, max_events: int, kept: Kept | None = None) -> None:
-        """Keep at most ``max_bytes`` and ``max_events`` of what has been written, or has no reader.
+        """Keep at most ``max_bytes`` and ``max_events`` of events that are written or have no reader.
 
-        ``kept`` counts what this log and others keep together.
+        ``kept`` counts the bytes that all logs of a session keep together.
         """
         self._kept = kept or Kept()
         self.stream = stream
@@ -57,9 +58,9 @@ class EventLog:
         self._last = 0
         self._written = 0
         self.unwritten_bytes = 0
-        """Bytes that wait for the stream's reader: what backpressure looks at."""
+        """Bytes that wait for the stream's reader, which decide about backpressure."""
         self.dropped = 0
-        """Events pushed out before anybody had read them."""
+        """The number of events removed before any client had read them."""
 
     @property
     def last(self) -> int:
@@ -77,7 +78,7 @@ class EventLog:
         return self._bytes
 
     def has_gap_after(self, number: int) -> bool:
-        """Whether the event after this one has been pushed out: who has seen ``number`` cannot go on from here."""
+        """Whether the event after ``number`` has been removed, so that a client cannot resume there."""
         return number < (self._events[0].number - 1 if self._events else self._last)
 
     @property
@@ -86,11 +87,11 @@ class EventLog:
         return self._written == self._last
 
     def event_id(self, number: int) -> bytes:
-        """Return the id under which an event of this stream is sent."""
+        """Return the event id of an event of this stream."""
         return b"%d-%d" % (self.stream, number)
 
     def append(self, line: bytes, now: float, *, has_reader: bool) -> None:
-        """Add an event. With a reader attached nothing unread is pushed out: the caller holds the source back."""
+        """Add an event. With a reader, the log removes no unread event, and the caller must slow the source down."""
         self._last += 1
         self._events.append(Event(self._last, line, now))
         self._bytes += len(line)
@@ -99,7 +100,7 @@ class EventLog:
         self.trim(has_reader=has_reader)
 
     def next_unwritten(self) -> Event | None:
-        """Take the oldest event that has not been written; it stays in the log."""
+        """Return the oldest unwritten event and count it as written; the event stays in the log."""
         if self.is_drained:
             return None
         first = self._events[0].number
@@ -111,16 +112,16 @@ class EventLog:
         return event
 
     def rewind(self, number: int) -> None:
-        """Let the stream go on after event ``number``: its client comes back and has seen that one.
+        """Continue the stream after event ``number``, the last one that a resuming client has seen.
 
-        What has been pushed out since cannot be sent again: the stream goes on with the oldest event kept.
+        The log cannot repeat removed events, so the stream may continue with the oldest event kept.
         """
         pushed_out = self._events[0].number - 1 if self._events else self._last
         self._written = max(pushed_out, min(number, self._last))
         self.unwritten_bytes = sum(len(event.line) for event in self._events if event.number > self._written)
 
     def trim(self, *, has_reader: bool, before: float | None = None, max_bytes: int | None = None) -> None:
-        """Push out the oldest events beyond the bounds (``max_bytes``: a tighter one), and those before ``before``."""
+        """Remove the oldest events beyond the bounds (``max_bytes``: a tighter one), and those before ``before``."""
         bound = self._max_bytes if max_bytes is None else min(max_bytes, self._max_bytes)
         while self._events:
             oldest = self._events[0]
@@ -138,7 +139,7 @@ class EventLog:
             self._kept.bytes -= len(oldest.line)
 
     def clear(self) -> None:
-        """Forget every event: nobody will ask for this stream again."""
+        """Forget every event, because no client can resume this stream."""
         self._kept.bytes -= self._bytes
         self._events.clear()
         self._bytes = self.unwritten_bytes = 0

@@ -1,8 +1,8 @@
-"""One client of the HTTP listener, as an endpoint: a session, its open exchanges and its streams.
+"""Serve one client of the HTTP listener as an endpoint: a session, its open exchanges and its streams.
 
-Each POSTed request opens an exchange. Its answer is plain JSON if it is the first thing that comes; the moment
-something related comes first, or nothing came for ``limits.answer_wait``, it becomes an SSE stream. The session
-decides; the HTTP handlers carry it out. MCP 2025-11-25, Transports, "Streamable HTTP".
+Each POSTed request opens an exchange. If the answer is the exchange's first frame, it goes out as plain JSON. If a
+related frame arrives first, or nothing arrives for ``limits.answer_wait``, the exchange becomes an SSE stream. The
+session decides, and the HTTP handlers carry the decision out. MCP 2025-11-25, Transports, "Streamable HTTP".
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ __all__ = ["ClientSession", "Exchange", "HttpSession"]
 
 logger = logging.getLogger("relay")
 
-_PATIENCE = 5.0  # seconds for a body that stands still to hold up others of its own session
+_PATIENCE = 5.0  # seconds for which a stalled body may block others of its own session
 _STANDALONE = 0  # the number of the GET stream
 
 
 class ClientSession:
-    """What sessions of both HTTP transports share: an inbox, an id, a clock and an end."""
+    """The part that sessions of both HTTP transports share: an inbox, an id, a clock and an end."""
 
-    _end = "the session was closed"  # what an end without a reason means
+    _end = "the session was closed"  # the reason of an end without one
 
     def __init__(self, limits: Limits) -> None:
         self.id = new_session_id()
@@ -51,14 +51,14 @@ class ClientSession:
         self.version: str | None = None
         self.inbox = FrameInbox(self.name, limits)
         self.waiting = 0
-        """Frames whose senders wait for room in the inbox."""
+        """The number of frames whose senders wait for room in the inbox."""
         self.body_bytes = 0
-        """Of large bodies that are whole and wait for room in the inbox."""
+        """Bytes of complete large bodies that wait for room in the inbox."""
         self._arrivals: Arrivals | None = None
         self.on_bodies_wanted: Callable[[], None] = lambda: None
-        """Called when the server may take more, after ``wants_bodies`` has said that it does not."""
+        """Called when the server may read more, after ``wants_bodies`` has returned False."""
         self.trail: Trail | None = None
-        """The relays that the client has come through."""
+        """The relays that the client's requests have passed."""
         self.is_closing = False
         self.is_closed = False
         """Set once no answer can reach the client any more."""
@@ -83,14 +83,14 @@ class ClientSession:
         return self._arrivals
 
     def wants_bodies(self) -> bool:
-        """Tell whether the server takes more: else large bodies are left in the network."""
+        """Tell whether the server reads fast enough; if not, large bodies stay in the network."""
         if self.inbox.is_paused and not self.is_closing:
             self.inbox.call_at_room(self.on_bodies_wanted)
             return False
         return self.is_closing or self.body_bytes <= self._limits.buffer_high
 
     async def wait_for_room(self, frame: Frame | None = None) -> None:
-        """Wait until the upstream takes more; a cancellation need not, for it may be what makes room."""
+        """Wait until the upstream reads more; a cancellation does not wait, because it may make room."""
         if frame is None or frame.head.target is None:
             self.waiting += 1
             try:
@@ -99,22 +99,22 @@ class ClientSession:
                 self.waiting -= 1
 
     async def take_refused(self, frame: Frame) -> None:
-        """Give the server an error in place of its client's answer, if that is in what is refused: it waits for it."""
+        """Give the server an error for each answer in a refused frame, because the server waits for the answer."""
         await read_in_turn(frame)
         if not self.is_closing:
             answers = answers_in(frame, "the client", is_server=False)
             self.inbox.put([one for one in answers if one.head.kind is Kind.RESPONSE and one.head.id is not None])
 
     async def receive(self) -> Sequence[Frame]:
-        """Return what the client has POSTed; ``()`` once it has ended the session."""
+        """Return the frames that the client has POSTed; ``()`` once the client has ended the session."""
         return await self.inbox.receive()
 
     def offer_to(self, taker: Taker) -> None:
-        """Offer what the client POSTs to ``taker``; see ``OffersFrames``."""
+        """Offer the client's frames to ``taker``; see ``OffersFrames``."""
         self.inbox.offer_to(taker)
 
     def call_at_end(self, callback: Callable[[], None]) -> None:
-        """Call ``callback`` once the client will send no more: it has ended the session, or the session has expired."""
+        """Call ``callback`` once the client has ended the session, or the session has expired."""
         self.inbox.call_at_end(callback)
 
     def finish(self) -> None:
@@ -123,11 +123,11 @@ class ClientSession:
         self.inbox.finish()
 
     async def send_eof(self) -> None:
-        """Take the server's end: no answer can come any more, so the open requests get their errors."""
+        """Take the server's end: answer the open requests with errors, because no answer can arrive any more."""
         await self.aclose(EndpointClosed("the server has ended"))
 
     async def aclose(self, reason: RelayError | None = None) -> None:
-        """End: every open request gets an error that carries ``reason``, every stream ends."""
+        """End the session: answer every open request with an error that carries ``reason``, and end every stream."""
         if self.is_closed:
             return
         self._fail_open(replies.end_by(reason, self._end))
@@ -139,7 +139,7 @@ class ClientSession:
         raise NotImplementedError
 
     def _check_taking(self) -> None:
-        """See that the session has not ended, for instance while a body was on its way: nobody would answer it."""
+        """Raise EndpointClosed if the session has ended, for instance while a body was arriving."""
         if self.is_closing:
             raise EndpointClosed(f"{self.name}: a frame after its end")
 
@@ -154,26 +154,26 @@ class Exchange:
     __slots__ = ("is_abandoned", "is_initialize", "number", "on_outcome", "owed", "parts", "stream")
 
     def __init__(self, on_outcome: Callable[[Frame | EventStream], None], *, takes_stream: bool = True) -> None:
-        """Call ``on_outcome`` once: with the frame to answer with, or the stream to answer as, if it takes one."""
+        """Call ``on_outcome`` once, with the answer's frame, or with a stream if the client accepts one."""
         self.on_outcome: Callable[[Frame | EventStream], None] | None = on_outcome
         self.owed = 0
-        """How many answers have still to come."""
+        """The number of answers that are still to come."""
         self.number = 0
-        """Under which its server knows its request, if the relay has given it one."""
+        """The number under which the server knows the request, if the relay has given it one."""
         self.stream: EventStream | None = None
         self.is_abandoned = False
         self.is_initialize = False
-        """Whether it is the ``initialize`` with which the session begins."""
+        """Whether the request is the ``initialize`` that begins the session."""
         self.parts: list[bytes] | None = None if takes_stream else []
-        """Answers that wait for the others of their batch; None if they go as a stream."""
+        """Answers that wait for the rest of their batch; None if the answers go out as a stream."""
 
     @property
     def takes_stream(self) -> bool:
-        """Whether the client takes a stream for an answer."""
+        """Whether the client accepts a stream as the answer."""
         return self.parts is None
 
     def decide(self, outcome: Frame | EventStream) -> None:
-        """Say how the POST is answered; only the first time counts."""
+        """Decide how to answer the POST; only the first call counts."""
         on_outcome, self.on_outcome = self.on_outcome, None
         if on_outcome is not None and not self.is_abandoned:
             on_outcome(outcome)
@@ -200,7 +200,7 @@ class HttpSession(ClientSession):
         self.is_initialized = False
         self._streams: dict[int, EventStream] = {}
         self._crowded: list[EventStream] = []
-        """Streams that were full after the last frames: before the next, their readers are waited for."""
+        """Streams that were full after the last frames; ``send`` waits for their readers before the next frames."""
         self._last_stream = _STANDALONE
         self._kept = Kept()
         self._standalone = EventStream(_STANDALONE, limits, has_ids=True, kept=self._kept)
@@ -210,26 +210,26 @@ class HttpSession(ClientSession):
 
     @property
     def is_listening(self) -> bool:
-        """Whether the client reads what the server says unasked."""
+        """Whether the client reads the server's own messages."""
         return self._standalone.has_reader
 
     @property
     def in_flight(self) -> int:
-        """Requests that wait for an answer."""
+        """The number of requests that wait for an answer."""
         return len(self.books)
 
     @property
     def dropped(self) -> int:
-        """Answers nobody waited for."""
+        """The number of dropped answers, which no request waited for."""
         return self.books.dropped
 
     @property
     def answer_headers(self) -> dict[str, str]:
-        """Headers of a plain answer: an ``initialize`` that fails opens no session."""
+        """The headers of a plain answer, with the session id unless ``initialize`` has failed."""
         return self.stream_headers if self.is_initialized else {}
 
     def status_of(self, answer: Frame) -> int:
-        """Return the HTTP status of a plain answer: 200, JSON-RPC errors too, but for the end of the session."""
+        """Return the HTTP status of a plain answer: 200, for JSON-RPC errors too, except at the end of the session."""
         return 404 if isinstance(answer, replies.SessionOver) else 200
 
     def accept(
@@ -240,9 +240,9 @@ class HttpSession(ClientSession):
         takes_stream: bool = True,
         has_log: bool = False,
     ) -> Exchange | None:
-        """Take a frame the client has POSTed; return the exchange that waits for its answers, if it asks for any.
+        """Take a frame that the client has POSTed; return the exchange that waits for its answers, if it has requests.
 
-        ``on_outcome`` is told how that exchange is answered: never as a stream, unless it takes one. Raises IdInUse,
+        ``on_outcome`` receives the answer: a frame, or a stream if the client accepts one. Raises IdInUse,
         EndpointClosed.
         """
         if self.is_closing:
@@ -267,7 +267,7 @@ class HttpSession(ClientSession):
 
     def begin_stream(self, exchange: Exchange) -> None:
         """Answer this exchange as an SSE stream."""
-        # The timer may come when the answer has just been given, and nobody would read the stream.
+        # The timer may fire just after the answer went out, when no connection would read the stream.
         if exchange.stream is None and exchange.on_outcome is not None and exchange.takes_stream:
             self._last_stream += 1
             stream = EventStream(
@@ -285,7 +285,7 @@ class HttpSession(ClientSession):
             exchange.decide(stream)
 
     def abandon(self, exchange: Exchange) -> None:
-        """Note that the client left before any answer began, or during ``initialize``: it cannot come back for it."""
+        """Note that the client left before any answer began, or during ``initialize``, and so cannot resume."""
         exchange.is_abandoned = True
         if exchange.stream is not None:
             exchange.stream.stop_awaiting()
@@ -294,7 +294,7 @@ class HttpSession(ClientSession):
             self.finish()
 
     def reader_left(self, exchange: Exchange) -> None:
-        """Note that the stream of an exchange has no reader any more: the client may come back for it."""
+        """Note that the stream of an exchange has no reader any more; the client may resume the stream."""
         if not self.is_initialized:
             self.abandon(exchange)
 
@@ -304,7 +304,7 @@ class HttpSession(ClientSession):
         return self._standalone
 
     def find_stream(self, event_id: str) -> tuple[EventStream, int] | None:
-        """Return the stream that sent an event id and the event's number, or None if it is not kept (any more)."""
+        """Return the stream of an event id and the event's number, or None if the session does not keep the event."""
         position = parse_event_id(event_id)
         if position is None:
             return None
@@ -312,13 +312,13 @@ class HttpSession(ClientSession):
         if stream is None or position[1] > stream.log.last:
             return None
         if stream is not self._standalone and stream.log.has_gap_after(position[1]):
-            return None  # going on behind the gap would let the client wait for an answer that was in it
+            return None  # the client would wait for an answer that may be in the gap
         return stream, position[1]
 
     def idle_since(self) -> float | None:
         """Return when the session was last used, or None while a client reads a stream.
 
-        A call whose client has left does not count: its server may never answer it.
+        A call whose client has left does not count, because the server may never answer it.
         """
         if any(stream.has_reader for stream in self._streams.values()):
             self.touch()
@@ -326,7 +326,7 @@ class HttpSession(ClientSession):
         return self._last_used
 
     def tidy(self, now: float) -> None:
-        """Forget events too old to be asked for, and streams that have none left."""
+        """Forget events that are too old to resume from, and streams without events."""
         for number, stream in list(self._streams.items()):
             stream.log.trim(has_reader=stream.has_reader, before=now - self._limits.replay_age)
             if stream.is_ended and not stream.has_reader and not len(stream.log):
@@ -334,11 +334,11 @@ class HttpSession(ClientSession):
 
     @property
     def kept_bytes(self) -> int:
-        """Bytes of events that wait for their reader, or for a client that comes back."""
+        """Bytes of events that wait for their reader, or for a client that resumes."""
         return self._kept.bytes
 
     def _bound_replay(self) -> None:
-        """Keep of all streams together what one session may keep: the oldest streams give way."""
+        """Bound the bytes that all streams of the session keep together: drop events of the oldest streams."""
         excess = self.kept_bytes - self._limits.replay_bytes
         if excess <= 0:
             return
@@ -364,14 +364,14 @@ class HttpSession(ClientSession):
     # What the pipe asks for.
 
     async def send(self, frames: Sequence[Frame]) -> None:
-        """Put each frame on the stream it belongs to; waits for clients that read slowly, up to ``limits.stall``."""
+        """Put each frame on its stream. Waits for slow readers, for at most ``limits.stall`` seconds."""
         self._check_open()
         await self._wait_for_room()
         self._push(frames)
         await self._wait_for_room()
 
     def send_at_once(self, frames: Sequence[Frame]) -> bool:
-        """Put each frame on the stream it belongs to, unless a client that reads slowly is to be waited for."""
+        """Put each frame on its stream; return False, and put none, if a slow reader must catch up first."""
         if self.is_closed or self._crowded:
             return False
         if len(frames) > 1:
@@ -409,7 +409,7 @@ class HttpSession(ClientSession):
             return self._route_invalid(frame)
         exchange = self.books.related(head, frame.belongs_to)
         if exchange is None and not self._standalone.has_reader:
-            # Better on the stream of another call than where nobody looks: a server may wait for the answer.
+            # No connection reads the GET stream, so use another call's stream: the server may wait for the answer.
             exchange = self.books.latest()
         if exchange is None or exchange.is_abandoned or not exchange.takes_stream:
             self._standalone.push(frame.line)
@@ -420,7 +420,7 @@ class HttpSession(ClientSession):
         return exchange.stream
 
     def _route_batch(self, frame: Frame) -> EventStream | None:
-        """Answer with a batch as it came if it is all that its exchange waits for; else member by member."""
+        """Forward a batch unchanged if it completes its exchange; otherwise forward it member by member."""
         ids = {message.id for message in frame.head.members if message.kind is Kind.RESPONSE}
         exchanges = {self.books.find(request_id) for request_id in ids}
         exchange = exchanges.pop() if len(exchanges) == 1 else None
@@ -435,7 +435,7 @@ class HttpSession(ClientSession):
         return stream
 
     def _route_invalid(self, frame: Frame) -> EventStream | None:
-        """Put what an invalid frame was meant to be on its stream, if it was an answer."""
+        """Put the answers in an invalid frame on their streams."""
         stream = None
         for one in answers_in(frame):
             stream = self._route(one) or stream
@@ -454,11 +454,11 @@ class HttpSession(ClientSession):
         return self._answer(exchange, frame)
 
     def _give_due(self, due: Due) -> None:
-        """Give a request its outcome whose server has given it none of its own."""
+        """Give a request its outcome if the server has not answered it."""
         self._push((due.outcome,))
 
     def _answer(self, exchange: Exchange, frame: Frame) -> EventStream | None:
-        """Pass an answer on: as the plain JSON body if it is the whole answer and the first thing, else as an event."""
+        """Forward an answer: as a plain JSON body if it is complete and nothing went before, otherwise as an event."""
         if exchange.stream is None:
             if exchange.parts is not None and (exchange.owed or exchange.parts) and frame.head.kind is not Kind.BATCH:
                 exchange.parts.append(frame.raw)
@@ -478,7 +478,7 @@ class HttpSession(ClientSession):
     def _take_initialize_answer(self, frame: Frame) -> None:
         version = negotiated_version(frame)
         if version is None:
-            logger.info("%s: initialize failed: no session", self.name)
+            logger.info("%s: initialize failed, so no session begins", self.name)
             self.finish()
             return
         self.version = version
