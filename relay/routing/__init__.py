@@ -1,4 +1,4 @@
-"""Pure tables: which answer is whose. No I/O, no clock (callers pass the time), no asyncio.
+"""Tables that match answers with requests. No I/O, no clock (callers pass the time), no asyncio.
 
 exchanges.py   request id → the exchange that waits for its answer
 renaming.py    ids of the relay's own for requests of many clients, and whose they are

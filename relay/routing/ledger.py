@@ -1,15 +1,16 @@
-"""The table of open requests: one life for each, and one outcome.
+"""Keep the table of open requests, and give each request one life and one outcome.
 
-A request is *opened*. Then it is *answered*, or it *fails*; or it is *cancelled*, and has a grace in which its own
-answer may still come. Whoever needs no answer any more can *leave* instead: the request is not open then, but the
-ledger knows a late answer to it. A ledger keeps an entry of its caller's with each open request.
+A request is *opened*. Then it is *answered*, or it *fails*. A *cancelled* request has a grace period in which its own
+answer may still arrive. A caller that needs no answer any more can *leave* the request: the request is then not open,
+but the ledger recognizes a late answer to it. The ledger keeps an entry of the caller with each open request.
 
-An id comes home in its client's spelling, whatever the server wrote. An answer that fits nobody, and is not late, is a
-*stray*. It may be that of the only request that is open: if that has no other within a grace, the stray is its
-outcome, an error without an id in the server's own words, anything else as an error of the relay's, for it could be
-another's. Nobody is left waiting for an answer that has come, and none is lost to a stray before it.
+An answer gets its id back in the client's spelling, whatever the server wrote. An answer that matches no open request
+and is not late is a *stray*. It may belong to the only open request. If that request gets no other answer within a
+grace period, the stray is its outcome. An error without an id keeps the server's words. Any other stray becomes an
+error of the relay, because it could be another request's answer. So no request waits for an answer that has arrived,
+and no request loses its answer to an earlier stray.
 
-Pure: callers pass the time, in seconds by a clock of theirs. ``endpoints/core/books.py`` has the clock.
+No I/O and no clock: callers pass the time in seconds of their clock. ``endpoints/core/books.py`` has the clock.
 """
 
 from __future__ import annotations
@@ -28,49 +29,49 @@ from relay.routing.matching import alike, error_in_place, last_resort, spellings
 __all__ = ["LISTEN", "Due", "IdInUse", "Ledger", "Lost"]
 
 LISTEN = "subscriptions/listen"
-"""The request that stays open for as long as a client wants to hear of changes (2026-07-28, "Subscriptions")."""
+"""The method of a request that stays open while a client wants notifications (2026-07-28, "Subscriptions")."""
 
 REMEMBERED = 128
-"""How many ids a ledger knows to have had their outcome, unless it is made to know more."""
+"""How many settled ids a ledger remembers by default."""
 MOST_LEFT = 16_384
-"""How many requests that were left are remembered at one time."""
+"""How many left requests a ledger remembers at one time."""
 
 Entry = TypeVar("Entry")
 
 
 class IdInUse(Exception):
-    """A request came with an id that still waits for an answer: the two could not be told apart."""
+    """A request has the id of a request that is still open, so that their answers would be indistinguishable."""
 
     def __init__(self, request_id: RequestId) -> None:
-        """Name the id."""
+        """Name ``request_id`` in the message."""
         super().__init__(f"request id {request_id!r:.80} is already waiting for its answer")
         self.request_id = request_id
 
 
 class Due(NamedTuple):
-    """A request whose grace is over: it is open still, and needs an outcome now."""
+    """A request whose grace period is over; it is still open and needs an outcome now."""
 
     request_id: RequestId
     stray: Frame | None
-    """The answer that fits nobody else, as it reads for this request; None: the request was cancelled."""
+    """The stray, under this request's id; None if the request was cancelled."""
 
     @property
     def outcome(self) -> Frame:
-        """What the request gets."""
+        """The frame that the request gets."""
         return self.stray or replies.cancelled_unanswered(self.request_id)
 
 
 class Lost(NamedTuple, Generic[Entry]):
-    """A request that will not be answered any more."""
+    """A request that gets no answer any more."""
 
     request_id: RequestId
     entry: Entry
     stray: Frame | None
-    """The answer that may have been its own: it says more than that no other has come."""
+    """The stray that may have been the request's own answer, and is more specific than an error of the relay."""
 
 
 class _Special:
-    """What few requests have: kept apart, so that the others cost one operation on one dict."""
+    """The state that few requests need, kept apart so that other requests cost one operation on one dict."""
 
     __slots__ = ("is_cancelled", "is_subscription", "repeats", "stray", "token")
 
@@ -90,7 +91,7 @@ class Ledger(Generic[Entry]):
     """The open requests of one side of one connection, session or server."""
 
     def __init__(self, *, stray_grace: float | None = None, remembered: int = REMEMBERED) -> None:
-        """Have none. ``stray_grace``: seconds for which a stray waits for the real answer; None: it is nobody's."""
+        """Start empty. ``stray_grace``: seconds for which a stray waits for the real answer; None drops strays."""
         self._open: dict[RequestId | None, Entry] = {}
         self._special: dict[RequestId, _Special] = {}
         self._tokens: dict[RequestId, RequestId] = {}
@@ -98,18 +99,18 @@ class Ledger(Generic[Entry]):
         self._doubtful = 0
         self._left: dict[RequestId, _Left[Entry]] = {}
         self._settled: deque[int] = deque(maxlen=remembered)
-        """Hashes of ids, not the ids: those may be long."""
+        """Hashes of settled ids, because the ids may be long."""
         self._note = self._settled.append
         self.knows_late: Callable[[RequestId], bool] | None = None
-        """Tells which ids have been there, if that is not for the last ``remembered`` to say."""
+        """Tells whether an id was open before, in place of the last ``remembered`` ids."""
         self._stray_grace = stray_grace
         self._times: list[tuple[float, int, RequestId, object]] = []
         self._sequence = count()
         self.on_due: Callable[[float, float], None] | None = None
-        """Called with a time at which to ask ``due``, and how many seconds that is from now."""
+        """Receives the time at which to call ``due``, and the seconds until then."""
 
     def __len__(self) -> int:
-        """Count the open requests, subscriptions too."""
+        """Count the open requests, including subscriptions."""
         return len(self._open)
 
     def __contains__(self, request_id: RequestId | None) -> bool:
@@ -118,22 +119,22 @@ class Ledger(Generic[Entry]):
 
     @property
     def open_ids(self) -> Collection[RequestId | None]:
-        """The ids of the open requests, as they are from now on; to count them costs no call."""
+        """A live view of the ids of the open requests, whose count costs no call."""
         return self._open
 
     @property
     def calls(self) -> int:
-        """How many requests are open, without the subscriptions, which may stay open for ever."""
+        """The number of open requests, without subscriptions, which do not end by themselves."""
         return len(self._open) - self._subscriptions
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether a request waits for its answer though another that may be its own has come."""
+        """Whether an open request has a stray that may be its own answer."""
         return self._doubtful > 0
 
     @property
     def has_settled(self) -> bool:
-        """Whether any request has had its outcome."""
+        """Whether any request has settled."""
         return bool(self._settled)
 
     # A life's beginning.
@@ -156,10 +157,10 @@ class Ledger(Generic[Entry]):
         self._subscriptions += is_subscription
         if token is not None:
             special.token = token
-            self._tokens[token] = request_id  # a second request with the same token has it from here on
+            self._tokens[token] = request_id  # a later request with the same token takes the token over
 
     def open_frame(self, entry: Entry, head: Head) -> int:
-        """Open the request of a frame, or those of a batch; return how many. Raises IdInUse, and opens nothing then."""
+        """Open the requests of a frame; return their number. Raises IdInUse, and then opens none."""
         if head.kind is Kind.REQUEST:
             assert head.id is not None, "a request has an id"
             self.open(head.id, entry, head.method, head.token)
@@ -176,7 +177,7 @@ class Ledger(Generic[Entry]):
         return len(asked)
 
     def repeat(self, request_id: RequestId) -> None:
-        """Let one more request wait under an id that is open, where each of them gets an answer."""
+        """Let one more request wait under an open id, if each of these requests gets its own answer."""
         self._special_of(request_id).repeats += 1
 
     def _special_of(self, request_id: RequestId) -> _Special:
@@ -185,42 +186,42 @@ class Ledger(Generic[Entry]):
             special = self._special[request_id] = _Special()
         return special
 
-    # Who is there.
+    # Look-ups.
 
     def find(self, request_id: RequestId | None) -> Entry | None:
         """Return the entry of an open request."""
         return self._open.get(request_id)
 
     def items(self) -> list[tuple[RequestId, Entry]]:
-        """Return a copy of all that is open: requests end while one looks."""
+        """Return a copy of all open requests, because requests may end during the iteration."""
         return [(request_id, entry) for request_id, entry in self._open.items() if request_id is not None]
 
     def entries(self) -> Collection[Entry]:
-        """Return the entries of all that is open, in the order of opening; a view, as of a dict."""
+        """Return a live view of the entries of all open requests, in the order of opening."""
         return self._open.values()
 
     def latest(self) -> Entry | None:
-        """Return the entry of the request that was opened last."""
+        """Return the entry of the latest open request."""
         return next(reversed(self._open.values()), None)
 
     def is_subscription(self, request_id: RequestId) -> bool:
-        """Tell whether an open request is one that stays open to bring notifications."""
+        """Tell whether an open request is a subscription, which stays open for notifications."""
         special = self._special.get(request_id)
         return special is not None and special.is_subscription
 
     def stray_of(self, request_id: RequestId) -> Frame | None:
-        """Return the answer that may be an open request's own."""
+        """Return the stray that may be an open request's own answer; None if there is none."""
         special = self._special.get(request_id)
         return None if special is None else special.stray
 
     def of_token(self, token: RequestId | None) -> Entry | None:
-        """Return the entry of the open request that brought a progress token."""
+        """Return the entry of the open request with this progress token."""
         return self._open.get(self._tokens.get(token)) if self._tokens and token is not None else None
 
     def related(self, head: Head, belongs_to: RequestId | None) -> Entry | None:
-        """Return the entry that a request or notification from the peer is part of, if that can be told.
+        """Return the entry to which a request or notification of the peer belongs; None if that is unknown.
 
-        In order: its progress token; the request that the transport tied it to; the only entry there is.
+        The ledger tries its progress token, then the request on whose stream it arrived, then the only entry.
         """
         entry = self.of_token(head.token) if head.kind is Kind.NOTIFICATION else None
         if entry is None and belongs_to is not None:
@@ -235,7 +236,7 @@ class Ledger(Generic[Entry]):
     # A life's end.
 
     def answer(self, request_id: RequestId | None) -> Entry | None:
-        """Take the answer under an id as it is; return the entry, or None if nobody waits under that id."""
+        """Take the answer under exactly this id; return the entry, or None if no request is open under the id."""
         entry = self._open.pop(request_id, None)
         if entry is not None:
             self._note(hash(request_id))
@@ -259,7 +260,7 @@ class Ledger(Generic[Entry]):
     def answer_oddly(
         self, answer: Frame, now: float, name: str, *, is_whole: bool = False, among: Container[Entry] | None = None
     ) -> tuple[Entry, Frame] | None:
-        """Take an answer that is under no open id, as ``home_of`` says; return whose it is, and how it reads there."""
+        """Take an answer without an open id, as ``home_of`` decides; return its entry, and the answer under its id."""
         home = self.home_of(answer, now, name, is_whole=is_whole, among=among)
         if home is None:
             return None
@@ -270,10 +271,10 @@ class Ledger(Generic[Entry]):
     def home_of(
         self, answer: Frame, now: float, name: str, *, is_whole: bool = False, among: Container[Entry] | None = None
     ) -> Frame | None:
-        """Return an answer of ``name`` that is under no open id, under the id of the request that it is for.
+        """Return an answer of ``name`` without an open id under the id of the request that it answers.
 
-        None: it is nobody's, or in doubt and ``due`` later. ``is_whole``: nothing else will come for the request that
-        it belongs to, so nothing is in doubt. ``among``: only these entries can be meant.
+        None: the answer matches no request, or is in doubt and ``due`` later. ``is_whole``: its request gets no other
+        answer, so nothing is in doubt. ``among``: only these entries can be meant.
         """
         waiting = self._open
         if among is not None:
@@ -290,9 +291,9 @@ class Ledger(Generic[Entry]):
         return None
 
     def _only(self, answer: Frame, waiting: dict[RequestId | None, Entry]) -> RequestId | None:
-        """Return the only request that an answer which fits nobody may be for."""
+        """Return the only request to which a stray may belong; None if there are several or none."""
         if answer.belongs_to in waiting:
-            return answer.belongs_to  # it came on that request's own stream
+            return answer.belongs_to  # the answer arrived on that request's own stream
         calls: Iterable[RequestId | None] = waiting
         if self._subscriptions:
             calls = [one for one in waiting if one is not None and not self.is_subscription(one)]
@@ -308,15 +309,15 @@ class Ledger(Generic[Entry]):
             self._call_at(now, self._stray_grace, only, stray)
 
     def knows(self, request_id: RequestId | None) -> bool:
-        """Tell whether a request is open, or had its outcome under just this id a while ago."""
+        """Tell whether a request is open, or has recently settled under exactly this id."""
         return request_id in self._open or hash(request_id) in self._settled
 
     def note(self, request_id: RequestId) -> None:
-        """Note that an id has had its outcome which was never open here."""
+        """Note that an id has settled that was never open in this ledger."""
         self._note(hash(request_id))
 
     def is_late(self, request_id: RequestId | None) -> bool:
-        """Tell whether an id had its outcome a while ago, in whatever spelling: one more answer is late, or twice."""
+        """Tell whether an id has recently settled, in any spelling, so that one more answer is late or repeated."""
         if request_id is None:
             return False
         if self.knows_late is not None:
@@ -324,7 +325,7 @@ class Ledger(Generic[Entry]):
         return any(hash(spelling) in self._settled for spelling in (request_id, *spellings(request_id)))
 
     def cancel(self, request_id: RequestId | None, now: float, grace: float) -> Entry | None:
-        """Give a request ``grace`` seconds for its own answer; it is ``due`` then. Return its entry if it is open."""
+        """Give a request ``grace`` seconds for its own answer, until it is ``due``. Return its entry if it is open."""
         entry = self._open.get(request_id)
         if entry is not None and request_id is not None:
             special = self._special_of(request_id)
@@ -334,11 +335,11 @@ class Ledger(Generic[Entry]):
         return entry
 
     def cancelled(self) -> list[RequestId]:
-        """Return the open requests whose own answer has a grace to come."""
+        """Return the cancelled requests that are still open in their grace period."""
         return [request_id for request_id, special in self._special.items() if special.is_cancelled]
 
     def leave(self, request_id: RequestId | None, now: float, grace: float) -> Entry | None:
-        """Let nobody wait for a request any more; for ``grace`` seconds it is known that its peer may speak of it."""
+        """Close a request without an answer; remember for ``grace`` seconds that the peer may still refer to it."""
         entry = self.answer(request_id)
         if entry is not None and request_id is not None and request_id not in self._open:
             left = self._left[request_id] = _Left(entry)
@@ -348,7 +349,7 @@ class Ledger(Generic[Entry]):
         return entry
 
     def was_left(self, request_id: RequestId | None, *, is_over: bool = False) -> bool:
-        """Tell whether a request was left a while ago; ``is_over``: it has been answered now, and is forgotten."""
+        """Tell whether a request was recently left; ``is_over``: the request has its answer now, so forget it."""
         if not self._left or request_id is None:
             return False
         left = request_id if request_id in self._left else alike(request_id, self._left)
@@ -357,11 +358,11 @@ class Ledger(Generic[Entry]):
         return left is not None
 
     def left(self) -> Iterator[Entry]:
-        """Go over the entries of requests that were left."""
+        """Iterate over the entries of left requests."""
         return (left.entry for left in self._left.values())
 
     def fail_all(self) -> list[Lost[Entry]]:
-        """End all that is open and forget what was left; return what has no answer, in the order of opening."""
+        """Close all open requests and forget the left ones; return the unanswered ones in the order of opening."""
         lost = [Lost(request_id, entry, self.stray_of(request_id)) for request_id, entry in self.items()]
         again = [one for one in lost for _ in range(self._repeats_of(one.request_id))]
         self._open.clear()
@@ -385,7 +386,7 @@ class Ledger(Generic[Entry]):
             self.on_due(now + seconds, seconds)
 
     def due(self, now: float) -> Iterator[Due]:
-        """Yield the requests whose grace is over. Each needs its outcome before the next is asked for."""
+        """Yield the requests whose grace period is over. Settle each one before asking for the next."""
         while self._times and self._times[0][0] <= now:
             _, _, request_id, what = heapq.heappop(self._times)
             if isinstance(what, _Left):
@@ -395,5 +396,5 @@ class Ledger(Generic[Entry]):
             special = self._special.get(request_id)
             if special is None:
                 continue
-            if special.stray is what or (special is what and special.is_cancelled):  # not another under the same id
+            if special.stray is what or (special is what and special.is_cancelled):  # not a later one of the same id
                 yield Due(request_id, special.stray if special.stray is what else None)

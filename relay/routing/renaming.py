@@ -1,7 +1,7 @@
-"""Ids of the relay's own for requests of many clients on one connection, and whose they are.
+"""Give the requests of many clients on one connection the relay's own ids, and map the ids back.
 
-Clients choose the same ids. Each request gets another one here, its progress token becomes the same number, and what
-the server says of either is named back. Pure: it says where a frame goes and how it reads there.
+Clients choose the same ids. So each request gets a new number here, and its progress token becomes the same number. The
+relay maps both back in the server's frames. No I/O: the table decides which client gets a frame, and with which ids.
 """
 
 from __future__ import annotations
@@ -41,26 +41,26 @@ _NEVER_GUESSED = frozenset(
         "notifications/resources/updated",
     )
 )
-"""What says itself whose it is; where that cannot be read, it is not for the only one who waits."""
+"""The notifications that name their request. If the name is unreadable, they do not go to the only open request."""
 
 Owner = TypeVar("Owner", bound=Hashable)
 
 
 class Renamed(msgspec.Struct, Generic[Owner], frozen=True, eq=False):
-    """One open request: whose it is, and what its own client calls it."""
+    """One open request: its owner, and the id that its client uses."""
 
     owner: Owner
     number: int
-    """The id under which the server knows it."""
+    """The id under which the server knows the request."""
     id: RequestId
     token: RequestId | None
     method: str | None
     has_log: bool
-    """Whether it has asked for log messages; a subscription brings none."""
+    """Whether the request asks for log messages; a subscription brings none."""
 
     @property
     def is_subscription(self) -> bool:
-        """Whether it stays open to bring notifications."""
+        """Whether the request stays open for notifications."""
         return self.method == LISTEN
 
 
@@ -68,25 +68,25 @@ class Renaming(Generic[Owner]):
     """The open requests of all clients of one server: a ledger of their numbers."""
 
     def __init__(self, ledger: Ledger[Renamed[Owner]] | None = None) -> None:
-        """Keep them in ``ledger``, which has none yet."""
+        """Keep the requests in ``ledger``, which must be empty."""
         self.ledger: Ledger[Renamed[Owner]] = Ledger() if ledger is None else ledger
         self.ledger.knows_late = self.was_given
         self._logging: dict[int, None] = {}
-        """Those, open or abandoned, that have asked for log messages."""
+        """The numbers of requests, open or abandoned, that have asked for log messages."""
         self._last = 0
 
     def __len__(self) -> int:
-        """Count the requests that wait for an answer, without the subscriptions."""
+        """Count the requests that wait for an answer, without subscriptions."""
         return self.ledger.calls
 
     def __iter__(self) -> Iterator[Renamed[Owner]]:
-        """Go over a copy: requests end while one looks."""
+        """Iterate over a copy, because requests may end during the iteration."""
         return iter(list(self.ledger.entries()))
 
     def open(self, owner: Owner, frame: Frame, *, has_log: bool = False) -> tuple[Renamed[Owner], Frame]:
-        """Take a request of ``owner``; return what is known of it, and the frame as the server shall see it.
+        """Take a request of ``owner``; return its record, and the frame for the server.
 
-        ``has_log``: it asks for log messages (2026-07-28, "Logging").
+        ``has_log``: the request asks for log messages (2026-07-28, "Logging").
         Raises Unnameable, and opens nothing, if its progress token is no string or integer.
         """
         head = frame.head
@@ -103,19 +103,21 @@ class Renaming(Generic[Owner]):
         return renamed, outward
 
     def find(self, number: RequestId | None) -> Renamed[Owner] | None:
-        """Return the open request of that number."""
+        """Return the open request with this number; None if there is none."""
         return self.ledger.find(number)
 
     def settle(self, number: RequestId | None) -> Renamed[Owner] | None:
-        """Forget a request that is answered."""
+        """Forget a request that has its answer."""
         renamed = self.ledger.answer(number)
         if renamed is not None and renamed.has_log:
             self._logging.pop(renamed.number, None)
         return renamed
 
     def abandon(self, number: int, now: float, seconds: float) -> Renamed[Owner] | None:
-        """Forget a request for which nobody waits any more. Until it is answered, or for some seconds, its server may
-        still speak of it: what does not say whose it is could be its own.
+        """Close a request for which no client waits any more.
+
+        Until its answer arrives, or for ``seconds``, the server may still refer to the request. A frame that names no
+        request could then belong to it.
         """
         renamed = self.ledger.find(number)
         if renamed is None or renamed.is_subscription:
@@ -123,7 +125,7 @@ class Renaming(Generic[Owner]):
         return self.ledger.leave(number, now, seconds)
 
     def answered(self, frame: Frame, now: float) -> tuple[Renamed[Owner], Frame] | None:
-        """Take an answer; return whose it is and how it reads there, or None if nobody waits for it (any more)."""
+        """Take an answer; return its request and the answer for the client, or None if no request waits for it."""
         renamed = self.settle(frame.head.id)
         if renamed is None:
             found = self.ledger.answer_oddly(frame, now, "the server")
@@ -133,38 +135,38 @@ class Renaming(Generic[Owner]):
         try:
             home = with_id(frame, renamed.id)
         except Unnameable as exc:
-            fault = f"the answer cannot be named back: {exc}"
+            fault = f"the relay cannot restore the id in the answer: {exc}"
             return renamed, replies.error(renamed.id, replies.LOST, fault, delivered="unknown")
         if renamed.is_subscription:
-            with contextlib.suppress(Unnameable):  # it is the answer, whatever it says there
+            with contextlib.suppress(Unnameable):  # the frame is the answer, whatever that field holds
                 home = with_subscription(home, renamed.id)
         return renamed, home
 
     def was_given(self, request_id: RequestId) -> bool:
-        """Tell whether a number has been given to a request, open or not."""
+        """Tell whether the relay has given a number to a request, open or not."""
         number = read_id(request_id.encode()[:128]) if isinstance(request_id, str) else request_id
         return isinstance(number, int) and 0 < number <= self._last
 
     def related(self, frame: Frame) -> tuple[Renamed[Owner], Frame] | None:
-        """Say which open request a notification is part of, and how it reads there; None if that cannot be told.
+        """Return the open request of a notification, and the notification for its client; None if that is unknown.
 
-        In order: its progress token; its subscription; the subscription it ends; the request the transport tied it
-        to; of log messages, the only request that has asked for them; the only request that is open, unless it could
-        be of one that was abandoned.
+        The table tries, in this order: the progress token, the subscription, the subscription that the notification
+        ends, and the request on whose stream it arrived. A log message goes to the only request that asked for
+        log messages. Anything else goes to the only open request, unless it could belong to an abandoned one.
         """
         head = frame.head
         try:
             if head.token is not None:
                 renamed = self.find(head.token)
                 token = None if renamed is None else renamed.token
-                # Progress of a request that is over belongs to nobody, least of all to the only one that is open.
+                # Progress of a settled request goes to no client, and never to the only open request.
                 return None if renamed is None or token is None else (renamed, with_token(frame, token))
             if (subscription := subscription_of(frame)) is not None:
                 renamed = self.find(subscription)
                 return None if renamed is None else (renamed, with_subscription(frame, renamed.id))
             if head.target is not None:
                 renamed = self.find(head.target)
-                # A server ends subscriptions so, and nothing else (2026-07-28, "Cancellation").
+                # A server ends only subscriptions this way (2026-07-28, "Cancellation").
                 if renamed is None or not renamed.is_subscription:
                     return None
                 return renamed, with_target(frame, renamed.id)
@@ -175,14 +177,14 @@ class Renaming(Generic[Owner]):
         if frame.belongs_to is not None:
             renamed = self.find(frame.belongs_to)
         elif head.method == _LOG and (asked := self._logging_now()):
-            # The server's log is for who has asked; what a client abandoned may still be spoken of.
+            # Log messages go to the request that asked for them; the server may still log for an abandoned request.
             renamed = self.find(asked[0]) if len(asked) == 1 else None
         else:
             renamed = None if head.method in _NEVER_GUESSED else self._only()
         return None if renamed is None else (renamed, frame)
 
     def _logging_now(self) -> list[int]:
-        """Return the numbers of requests that have asked for log messages, and may still be spoken of; two will do."""
+        """Return the numbers of requests for which the server may still log; at most two, which is enough."""
         found: list[int] = []
         over: list[int] = []
         for number in self._logging:
@@ -200,7 +202,7 @@ class Renaming(Generic[Owner]):
         return next(one for one in self.ledger.entries() if not one.is_subscription)
 
     def owners(self) -> set[Owner]:
-        """Return who has a request open, or has abandoned one that may still be spoken of; of many, two at least."""
+        """Return the owners of open requests and of abandoned ones that may still matter; of many, at least two."""
         found = {one.owner for one in self.ledger.left()}
         for one in self.ledger.entries():
             if len(found) > 1:
@@ -210,6 +212,6 @@ class Renaming(Generic[Owner]):
         return found
 
     def fail_all(self) -> list[Renamed[Owner]]:
-        """Settle everything at once; return what is left without an answer."""
+        """Settle all requests at once; return the unanswered ones."""
         self._logging.clear()
         return [lost.entry for lost in self.ledger.fail_all()]

@@ -1,7 +1,7 @@
-"""Which session an ``Mcp-Session-Id`` names, how many there may be, and which have been idle for too long.
+"""Map each ``Mcp-Session-Id`` to its session, cap the number of sessions, and find those that are idle for too long.
 
-Pure: the caller says what time it is. A session takes a place from its first request on, so that the cap holds, and is
-found by its id only once ``initialize`` has succeeded.
+No I/O and no clock: the caller passes the time. A session takes a place from its first request on, so that the cap
+holds. ``find`` returns the session only once ``initialize`` has succeeded.
 """
 
 from __future__ import annotations
@@ -15,38 +15,38 @@ __all__ = ["Places", "Sessions", "Tracked", "name_of_session"]
 
 
 def name_of_session(session_id: str) -> str:
-    """Return what logs call a session: by a hash of its id, which is a secret."""
+    """Return the name of a session in logs, with a hash of its id, because the id is a secret."""
     return f"session {hashlib.sha256(session_id.encode()).hexdigest()[:8]}"
 
 
 class Tracked(Protocol):
-    """What the table asks of a session."""
+    """The part of a session that the table needs."""
 
     id: str
 
     def idle_since(self) -> float | None:
-        """Return when it was last in use (seconds, the caller's clock), or None while it is."""
+        """Return when the session was last in use (seconds of the caller's clock), or None while it is in use."""
 
 
 Session = TypeVar("Session", bound=Tracked)
 
 
 class Places:
-    """How many sessions there may be at one time, in one table or in several together."""
+    """The places for sessions, in one table or in several together."""
 
     def __init__(self, most: int) -> None:
-        """Have ``most`` places, all free."""
+        """Start with ``most`` free places."""
         self.most = most
         self.taken = 0
 
     @property
     def is_full(self) -> bool:
-        """Whether no further session is admitted."""
+        """Whether there is no place for a further session."""
         return self.taken >= self.most
 
     @property
     def refusal(self) -> str:
-        """What those hear who find no place."""
+        """The message to a client that finds no place."""
         return f"{self.most} sessions are open already; --max-sessions admits more"
 
 
@@ -60,37 +60,37 @@ class Sessions(Generic[Session]):
         self._by_id: dict[str, Session] = {}
 
     def __len__(self) -> int:
-        """Count the sessions that have a place, found or not."""
+        """Count the sessions that have a place, published or not."""
         return len(self._members)
 
     def __iter__(self) -> Iterator[Session]:
-        """Go over a copy: sessions end while one looks."""
+        """Iterate over a copy, because sessions may end during the iteration."""
         return iter(list(self._members))
 
     def add(self, session: Session) -> None:
-        """Give the session a place, full or not; nobody finds it yet."""
+        """Give the session a place, even beyond the cap; ``find`` does not return it yet."""
         if session not in self._members:
             self._members.add(session)
             self._places.taken += 1
 
     def publish(self, session: Session) -> None:
-        """Let the session be found by its id: its ``initialize`` has succeeded."""
+        """Make the session available to ``find``, because its ``initialize`` has succeeded."""
         if session in self._members:
             self._by_id[session.id] = session
 
     def find(self, session_id: str) -> Session | None:
-        """Return the session of that id: never one that is unknown, expired or not yet initialized."""
+        """Return the session with this id; None if it is unknown, expired or not yet initialized."""
         return self._by_id.get(session_id)
 
     def remove(self, session: Session) -> None:
-        """Forget the session; its place is free. Twice is no harm."""
+        """Forget the session and free its place; a second call does nothing."""
         if session in self._members:
             self._members.discard(session)
             self._places.taken -= 1
         self._by_id.pop(session.id, None)
 
     def expired(self, now: float, max_idle: float) -> list[Session]:
-        """Return the sessions that nobody has used for ``max_idle`` seconds."""
+        """Return the sessions that have been idle for ``max_idle`` seconds."""
         return [
             session
             for session in self._members

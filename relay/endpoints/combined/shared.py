@@ -1,12 +1,12 @@
-"""One server for several sessions of the legacy era: ``--share shared``.
+"""Share one server among several legacy sessions: ``--share shared``.
 
-The first ``initialize`` is the server's; its answer serves every later session of the same protocol version. Each
-request gets a number of the relay's own and is named back. ``SharedSessions`` is the side that a pipe joins to the
-server, a ``Member`` the side that a pipe joins to one session.
+The server gets the first ``initialize``, and its answer serves every later session of the same protocol version. The
+relay replaces each request's id with its own number, and restores the id in the answer. A pipe joins ``SharedSessions``
+to the server, and joins a ``Member`` to one session.
 
-What the server says of a request goes to the session that made it. What it says to all goes to all. What could be any
-one session's goes to the only one that has a request open, and while none has to all; if there are several, nobody gets
-it: it could be private.
+A frame about a request goes to the session of that request. A frame for all sessions goes to all. A frame that could
+belong to any one session goes to the only session with an open request, or to all if no session has one. If several
+sessions have open requests, the relay drops the frame, because the frame could be private.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _TO_ALL = frozenset(
     )
 )
 IDLE = 10.0
-"""Seconds after which a server that nobody shares any more has ended, or is on the way: stubborn ones take 10 more."""
+"""Seconds after its last session until a shared server ends; a server that does not exit takes up to 10 more."""
 _UPDATED = "notifications/resources/updated"
 
 
@@ -78,14 +78,14 @@ def _is_error(frame: Frame) -> bool:
 
 
 class SharedPool:
-    """The shared servers of one command or URL: one for each protocol version that sessions ask for."""
+    """The shared servers of one command or URL, one for each protocol version that sessions request."""
 
     def __init__(
         self, name: str, limits: Limits, start: Callable[[SharedSessions], None], *, idle: float | None = IDLE
     ) -> None:
-        """Call ``start`` with the clients' side of each new server, to be joined to one.
+        """Call ``start`` with the clients' side of each new server, which ``start`` joins to a server.
 
-        A server ends ``idle`` seconds after its last session has left; None: never.
+        A server ends ``idle`` seconds after its last session has left; with None, it never ends.
         """
         self.name = name
         self.limits = limits
@@ -94,14 +94,14 @@ class SharedPool:
         self._shared: dict[str, SharedSessions] = {}
 
     def member(self, is_listening: Callable[[], bool]) -> Member:
-        """Return an endpoint for one session; ``is_listening`` says whether its client reads what comes unasked."""
+        """Return an endpoint for one session; ``is_listening`` tells whether its client reads a GET stream."""
         return Member(self, is_listening)
 
     def of_version(self, version: str) -> SharedSessions:
-        """Return the sessions of a version; begins a server for the first of them."""
+        """Return the sessions of a version, after starting a server for the first of them."""
         shared = self._shared.get(version)
         if shared is None or shared.inbox.is_finished:
-            # Any text may stand for a version: only servers of those there are outlive their sessions.
+            # A client may send any text as a version: only servers of known versions outlive their sessions.
             idle = self._idle if version in LEGACY_VERSIONS else 0
             shared = SharedSessions(f"{self.name} ({version})", self.limits, idle=idle)
             self._shared[version] = shared
@@ -109,29 +109,29 @@ class SharedPool:
         return shared
 
     async def aclose(self) -> None:
-        """End every server, and the sessions it still has: they outlive their sessions, not the relay."""
+        """End every server and its sessions: servers outlive their sessions, but not the relay."""
         for shared in self._shared.values():
             await shared.aclose(EndpointClosed("the relay is shutting down"))
 
 
 class Member:
-    """One session's share of a server."""
+    """One session's share of a server, as an endpoint."""
 
     def __init__(self, pool: SharedPool, is_listening: Callable[[], bool]) -> None:
-        """Belong to no server until ``initialize`` says of which version."""
+        """Start without a server, until ``initialize`` names the version."""
         self.name = pool.name
         self.is_listening = is_listening
         self.inbox = FrameInbox(self.name, pool.limits)
         self.numbers: dict[RequestId, int] = {}
-        """Its open requests: what the session calls them, and what the server does."""
+        """The session's open requests: the server's number for each id of the session."""
         self.subscribed: set[str] = set()
         self.is_greeted = False
-        """Whether its ``initialize`` has been answered: nothing that it has not asked for comes before that."""
+        """Whether the session has its answer to ``initialize``; before that it gets no messages of the server."""
         self._pool = pool
         self._shared: SharedSessions | None = None
 
     async def receive(self) -> Sequence[Frame]:
-        """Return what the server has for this session."""
+        """Return the server's frames for this session."""
         return await self.inbox.receive()
 
     def call_at_end(self, callback: Callable[[], None]) -> None:
@@ -139,7 +139,7 @@ class Member:
         self.inbox.call_at_end(callback)
 
     async def send(self, frames: Sequence[Frame]) -> None:
-        """Send frames of the session to the server; waits while it takes no more. Raises EndpointClosed."""
+        """Send frames of the session to the server; wait while the server does not read. Raises EndpointClosed."""
         if self.inbox.is_finished:
             raise EndpointClosed(f"{self.name}: send after its end")
         for one in each_message(frames):
@@ -159,7 +159,7 @@ class Member:
         self._shared.take(self, frame)
 
     async def send_eof(self) -> None:
-        """Leave the server: the session has ended. Other sessions go on."""
+        """Leave the server, because the session has ended; other sessions continue."""
         self.leave()
         self.inbox.finish()
 
@@ -169,7 +169,7 @@ class Member:
         self.inbox.finish()
 
     def leave(self, reason: RelayError | None = None) -> None:
-        """Take nothing more from the server; what the session has open there is cancelled."""
+        """Accept no more frames from the server, and cancel the session's open requests there."""
         shared, self._shared = self._shared, None
         end = replies.end_by(reason, "the session was closed")
         for request_id in self.numbers:
@@ -182,7 +182,7 @@ class SharedSessions:
     """All sessions of one version, as one client of their server."""
 
     def __init__(self, name: str, limits: Limits, *, idle: float | None = IDLE) -> None:
-        """Have no member; end ``idle`` seconds after the last has left (None: never)."""
+        """Start without members; end ``idle`` seconds after the last member has left (None: never)."""
         self.name = name
         self.inbox = FrameInbox(name, limits)
         self.members: list[Member] = []
@@ -193,7 +193,7 @@ class SharedSessions:
         self._books: Books[Renamed[Member | None]] = Books(name, limits, self._give_due)
         self._requests = Renaming(self._books)
         self._asked: Ledger[Member] = Ledger()
-        """What the server has asked which session."""
+        """The server's open requests, each with the session that got it."""
         self._greeting: int | None = None
         self._greeted: Frame | None = None
         self._is_initialized = False
@@ -213,7 +213,7 @@ class SharedSessions:
 
     def _end_unused(self) -> None:
         if not self.inbox.is_finished:
-            logger.info("%s: ended, nobody has used it for %g s", self.name, self._idle)
+            logger.info("%s: ended after %g s without a session", self.name, self._idle)
             self.inbox.finish()
 
     def take(self, member: Member, frame: Frame) -> None:
@@ -236,14 +236,14 @@ class SharedSessions:
             self.inbox.put((frame,))
 
     def _take_answer(self, member: Member, frame: Frame) -> None:
-        """Take a session's answer to what the server has asked it, under the server's id."""
+        """Take a session's answer to a request of the server, under the server's id."""
         if self._asked.find(frame.head.id) is member:
             self._asked.answer(frame.head.id)
             self.inbox.put((frame,))
         elif found := self._asked.answer_oddly(frame, self._books.now(), "the client", among=(member,)):
             self.inbox.put((found[1],))
         else:
-            self._drop(frame, "an answer to a request that its session was not asked")
+            self._drop(frame, "an answer to a request that the session did not get")
 
     def _cancel(self, member: Member, frame: Frame) -> None:
         target = frame.head.target
@@ -258,7 +258,7 @@ class SharedSessions:
         self._books.await_cancelled(number)
 
     def _give_due(self, due: Due) -> None:
-        """Route a stray; a cancelled request that its server has not answered would count as open for ever."""
+        """Route a stray, or close a cancelled request that the server has not answered."""
         renamed = self._requests.find(due.request_id)
         if due.stray is not None:
             self._route(due.stray)
@@ -268,7 +268,7 @@ class SharedSessions:
                 del renamed.owner.numbers[renamed.id]
 
     def _abandon(self, number: int) -> None:
-        """Forget a request, but not at once whose it was: its server may not have heard, or not care."""
+        """Close a request, but remember its session for a while: the server may not have noticed the cancellation."""
         self._requests.abandon(number, self._books.now(), self._limits.abandoned_memory)
 
     def _ask(self, member: Member, frame: Frame) -> int | None:
@@ -291,7 +291,7 @@ class SharedSessions:
             self._greeting = self._ask(member, frame)
 
     def _take_greeting(self, answer: Frame) -> None:
-        """Serve the sessions that wait from the answer; if it is an error, let the next one try."""
+        """Serve the waiting sessions from the answer to ``initialize``; after an error, let the next session try."""
         self._greeting = None
         if not _is_error(answer):
             self._greeted = answer
@@ -301,7 +301,7 @@ class SharedSessions:
                 self._greet(member, frame)
 
     def _is_answered_here(self, member: Member, frame: Frame) -> bool:
-        """Note subscriptions to resources: the end of one is the server's to know when no other session has it too."""
+        """Note subscriptions to resources; the server gets an unsubscribe only if no other session is subscribed."""
         method = frame.head.method
         if method not in ("resources/subscribe", "resources/unsubscribe"):
             return False
@@ -318,12 +318,12 @@ class SharedSessions:
         return True
 
     def remove(self, member: Member) -> None:
-        """Forget a session: cancel what it has open, answer for it what the server has asked it."""
+        """Forget a session: cancel its open requests, and answer the server's requests to it with errors."""
         if member in self.members:
             self.members.remove(member)
         for number in member.numbers.values():
             if number == self._greeting:
-                continue  # the others wait for it
+                continue  # the other sessions wait for this answer
             self._abandon(number)
             self.inbox.put((replies.cancelled(number, "the client has left"),))
         member.numbers.clear()
@@ -345,7 +345,7 @@ class SharedSessions:
     # The endpoint that is joined to the server.
 
     async def receive(self) -> Sequence[Frame]:
-        """Return what the sessions have for the server."""
+        """Return the sessions' frames for the server."""
         return await self.inbox.receive()
 
     def call_at_end(self, callback: Callable[[], None]) -> None:
@@ -353,7 +353,7 @@ class SharedSessions:
         self.inbox.call_at_end(callback)
 
     async def send(self, frames: Sequence[Frame]) -> None:
-        """Give each frame to the session it is for. Never waits: no session may hold up the others."""
+        """Give each frame to its session. Never waits: no session may block the others."""
         if self.inbox.is_finished:
             raise EndpointClosed(f"{self.name}: send after its end")
         for one in each_message(frames):
@@ -387,15 +387,15 @@ class SharedSessions:
         if frame.head.method == "notifications/progress" or frame.belongs_to is not None:
             self._drop(frame, "a notification of a request that is over")
         elif len(busy) > 1 or any(member not in self.members for member in busy):
-            self._drop(frame, "a notification that could be any session's")
+            self._drop(frame, "a notification that could belong to any session")
         else:
             self._give(busy or self._greeted_members(), frame)
 
     def _take_back(self, frame: Frame) -> None:
-        """Let the session know whom the server has asked that it wants no answer any more."""
+        """Forward the server's cancellation of a request to the session that got the request."""
         member = self._asked.answer(frame.head.target)
         if member is None:
-            self._drop(frame, "the end of a request that no session was asked")
+            self._drop(frame, "the cancellation of a request that no session got")
         else:
             self._give((member,), frame)
 
@@ -412,12 +412,12 @@ class SharedSessions:
             owner.is_greeted = owner.is_greeted or (is_greeting and not _is_error(frame))
             self._give((owner,), home)
         elif owner is not None and not is_greeting:
-            self._drop(frame, "an answer to a request whose id its session uses again")
+            self._drop(frame, "an answer to a request whose id the session has reused")
         if is_greeting:
             self._take_greeting(frame)
 
     def _route_request(self, frame: Frame) -> None:
-        """Ask the session whose request is open, else one that has subscribed, else one that listens."""
+        """Route a server's request to the session with an open request, else to a subscriber, else to a listener."""
         request_id = frame.head.id
         assert request_id is not None, "a request has an id"
         if frame.head.method == "ping":
@@ -432,14 +432,14 @@ class SharedSessions:
         )
         if len(busy) > 1 or not choice or choice[-1] not in self.members:
             fault = "several sessions have requests open" if len(busy) > 1 else "no session listens"
-            self.inbox.put((replies.error(request_id, replies.REFUSED, f"whom this is for cannot be told: {fault}"),))
+            self.inbox.put((replies.error(request_id, replies.REFUSED, f"no session fits this request: {fault}"),))
             return
-        self._asked.answer(request_id)  # a server that uses an id again means the last one
+        self._asked.answer(request_id)  # if a server reuses an id, the latest request counts
         self._asked.open(request_id, choice[-1])
         self._give(choice[-1:], frame)
 
     def _busy(self) -> list[Member]:
-        """Return the sessions that may be spoken of: those with a request open, or that left one a moment ago."""
+        """Return the sessions to which a frame may belong: those with an open request, or a recently closed one."""
         return [member for member in self._requests.owners() if member is not None]
 
     def _greeted_members(self) -> list[Member]:
