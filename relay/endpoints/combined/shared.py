@@ -94,7 +94,7 @@ class SharedPool:
         self._shared: dict[str, SharedSessions] = {}
 
     def member(self, is_listening: Callable[[], bool]) -> Member:
-        """Return an endpoint for one session; ``is_listening`` tells whether its client reads a GET stream."""
+        """Return an endpoint for one session; ``is_listening`` tells whether its client listens for messages."""
         return Member(self, is_listening)
 
     def of_version(self, version: str) -> SharedSessions:

@@ -19,8 +19,8 @@ __all__ = ["Walk"]
 class Walk:
     """The state of one request in the gate; ``Gate.enter`` makes it.
 
-    Only the gate writes to it, and whoever carries out a decision. A connection may reuse the walk for its next POST
-    with the same head.
+    Only the gate, and the code that carries out its decision, write to it. A connection may reuse the walk for its next
+    POST with the same head.
     """
 
     __slots__ = (

@@ -338,7 +338,7 @@ class HttpListener:
         if walk.place == MCP:
             assert isinstance(decision, Accept | HandOn | BodyWanted), "no frame is here"
             return await door.streamable.carry_out(request, walk, decision)
-        assert isinstance(decision, Accept | BodyWanted), "of HTTP+SSE nothing is handed on"
+        assert isinstance(decision, Accept | BodyWanted), "the gate forwards no HTTP+SSE"
         return await door.sse.carry_out(request, walk, decision)
 
     def _ask(self, walk: Walk) -> Decision:

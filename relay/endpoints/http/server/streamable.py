@@ -58,7 +58,7 @@ class StreamableHttp:
             through = walk.purpose is Purpose.POST_THROUGH
             return await (self._post_through if through else self._post)(request, walk, decision)
         if isinstance(decision, HandOn):
-            assert self.mount.through is not None, "it is handed on to it"
+            assert self.mount.through is not None, "the gate forwards only to such a server"
             return await self.mount.through.other(request, self._cors(request))
         if decision.purpose is Purpose.STREAM:
             return await self._get(request, decision)
@@ -119,7 +119,7 @@ class StreamableHttp:
         from relay.endpoints.http.through.forwarded import NotStreamable
 
         through, cors = self.mount.through, self._cors(request)
-        assert through is not None, "it is handed on to it"
+        assert through is not None, "the gate forwards only to such a server"
         with through.slot(self.context.strangers) as slot:
             async with body_of(request, walk, wanted, self.context) as body:
                 handed_on = await carry(self.gate, walk, self.mount, body)
@@ -145,7 +145,7 @@ class StreamableHttp:
             return await self._stream_answer(request, *adopted)
         from relay.endpoints.http.through.forwarded import NotStreamable
 
-        assert self.mount.through is not None, "it was handed on to it"
+        assert self.mount.through is not None, "the callback forwarded the request to it"
         with contextlib.suppress(NotStreamable):
             return await self.mount.through.go_on(request, adopted, self._cors(request))
         return await (await self._take_back(request, walk, adopted.frame))
