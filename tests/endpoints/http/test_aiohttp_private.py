@@ -21,7 +21,7 @@ from tests.endpoints.http.house import answer, house, initialized
 
 PACKAGE = Path(relay.__file__).parent
 PARTS: list[Part] = ["listener", "client", "websocket"]
-OF_OTHERS = {"_uri_reference", "_replace", "_note", "_special"}  # httpx's, a named tuple's, and the ledger's
+OF_OTHERS = {"_uri_reference", "_replace"}  # httpx's and a named tuple's
 
 
 def own_names(tree: ast.AST) -> Iterator[str]:
