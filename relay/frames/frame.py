@@ -21,9 +21,11 @@ _NEWLINES = bytes.maketrans(b"\r\n", b"  ")
 class Frame:
     """One JSON-RPC message exactly as it arrived, without its line ending."""
 
-    __slots__ = ("_excess", "_head", "belongs_to", "found", "raw")
+    __slots__ = ("_excess", "_head", "belongs_to", "found", "raw", "tokens")
     found: tuple[object]
     """What ``read_facts`` found in a large frame; unset until it has looked."""
+    tokens: list[tuple[int, int]]
+    """Where ``look_for_token`` found progress tokens; unset until it has looked."""
     _excess: tuple[int, int, str]
     """What ``excess`` has found, and within which bounds; not there before."""
 

@@ -11,17 +11,27 @@ for a second id.
 
 from __future__ import annotations
 
+import contextlib
 import re
 
 import msgspec
 
 from relay.frames.frame import Frame
-from relay.frames.head import Head, RequestId
+from relay.frames.head import REQUEST, Head, RequestId
 from relay.frames.json_cost import MOST_NAME, may_hold
-from relay.frames.json_scan import Span, Text, TooMany, find_members
+from relay.frames.json_scan import Span, Text, TooMany, find_values
 from relay.frames.strictness import UNREADABLE, mend, read_name
 
-__all__ = ["Unnameable", "subscription_of", "with_id", "with_number", "with_subscription", "with_target", "with_token"]
+__all__ = [
+    "Unnameable",
+    "look_for_token",
+    "subscription_of",
+    "with_id",
+    "with_number",
+    "with_subscription",
+    "with_target",
+    "with_token",
+]
 
 SUBSCRIPTION_ID = "io.modelcontextprotocol/subscriptionId"
 
@@ -38,7 +48,7 @@ _TAIL = 256  # bytes in which a trailing id is looked for
 _HEAD = 4096  # bytes in which a leading one is
 _SMALL = 2048  # bytes up to which the whole frame is searched for a second id
 _ESCAPED = re.compile(rb"\\(?:/|u00(?:2[eEfF]|[4-7]))")  # a letter, a dot or a slash: a key can be spelt with it
-_BRACE = ord("{")
+_TOKEN_PATH = ("params", "_meta", "progressToken")
 
 
 class Unnameable(ValueError):
@@ -107,10 +117,22 @@ def with_number(frame: Frame, new: int) -> Frame:
     """
     head = frame.head
     spans = _find_id(frame)
-    tokens = _find(frame, ("params", "_meta", "progressToken"), is_read=head.token is not None)
+    tokens = _tokens_in(frame)
     if tokens and head.token is None:
         raise Unnameable("its progress token cannot be told: params._meta stands twice")
     return _renamed(frame, sorted(spans + tokens), new, id=new, token=new if tokens else None)
+
+
+def look_for_token(frame: Frame) -> None:
+    """Find the progress token of a request ahead of ``with_number``, which then need not: 16 MiB may take 45 ms."""
+    if frame.head.kind is REQUEST:
+        with contextlib.suppress(Unnameable):
+            frame.tokens = _tokens_in(frame)
+
+
+def _tokens_in(frame: Frame) -> list[Span]:
+    known: list[Span] | None = getattr(frame, "tokens", None)
+    return _find(frame, _TOKEN_PATH, is_read=frame.head.token is not None) if known is None else known
 
 
 def _find_id(frame: Frame) -> list[tuple[int, int]]:
@@ -186,16 +208,14 @@ def _scan(frame: Frame, path: tuple[str, ...]) -> list[Span]:
             raise Unnameable(f"{'.'.join(path)} cannot be told: {exc}") from exc
 
 
-def _places(raw: bytes, text: Text, path: tuple[str, ...], start: int = 0) -> list[Span]:
+def _places(raw: bytes, text: Text, path: tuple[str, ...]) -> list[Span]:
     """Return where values stand; ``text`` is ``raw`` with its half surrogate pairs mended."""
     spans: list[Span] = []
     try:
-        for _, (begin, end) in find_members(text, path[:1], start):
-            if len(path) > 1:
-                spans += _places(raw, text, path[1:], begin) if text[begin] == _BRACE else []
-            elif text[begin:end] != b"null":
+        for begin, end in find_values(text, path):
+            if text[begin:end] != b"null":
                 if end - begin > MOST_NAME or not _is_name(raw[begin:end]):
-                    raise Unnameable(f"{path[0]} is neither a string nor an integer")
+                    raise Unnameable(f"{path[-1]} is neither a string nor an integer")
                 spans.append((begin, end))
     except TooMany as exc:
         raise Unnameable(str(exc)) from exc

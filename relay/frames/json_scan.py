@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import msgspec
 
-__all__ = ["MOST_STEPS", "Malformed", "Span", "Text", "TooMany", "elements", "find_members"]
+__all__ = ["MOST_STEPS", "Malformed", "Span", "Text", "TooMany", "elements", "find_members", "find_values"]
 
 Text = bytes | bytearray
 Span = tuple[int, int]
@@ -22,7 +22,7 @@ MOST_STEPS = 6000
 
 _RUN = 256 * 1024  # bytes of members that are skipped at once
 _STEP = 256  # bytes of them that cost as much as a look at one
-_QUOTE = ord('"')
+_QUOTE, _BRACE = ord('"'), ord("{")
 _SHORT = 512  # bytes of a string or a number that is matched here; msgspec skips a longer one
 _SCALAR = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[-+.0-9eE]++(?=[\s,\]}])|true|false|null', re.DOTALL)
 _SPACE = re.compile(rb"\s*+")
@@ -40,7 +40,7 @@ class TooMany(ValueError):
     """There are more members than the limit."""
 
 
-def find_members(text: Text, keys: tuple[str, ...], start: int = 0) -> Iterator[tuple[str, Span]]:
+def find_members(text: Text | memoryview, keys: tuple[str, ...], start: int = 0) -> Iterator[tuple[str, Span]]:
     """Yield the members of the object at ``start`` that have one of these keys, with where their values stand.
 
     A key is found in every spelling, and as often as it is repeated. Raises TooMany, Malformed.
@@ -49,21 +49,49 @@ def find_members(text: Text, keys: tuple[str, ...], start: int = 0) -> Iterator[
     at = _opened(text, start, b"{")
     steps = MOST_STEPS
     while at >= 0:
-        run = dull.match(text, at, at + _RUN)
-        assert run is not None, "it matches nothing, too"
-        steps -= 1 + (run.end() - at) // _STEP
-        if steps < 0:
-            raise TooMany(f"an object has more members than are looked at, some {MOST_STEPS}")
-        at = _past_space(text, run.end())
-        key_end = _end_of(text, at)
-        colon = _past_space(text, key_end)
-        if text[at] != _QUOTE or text[colon : colon + 1] != b":":
-            raise Malformed("a member without a key, or a key without a value")
-        value = _past_space(text, colon + 1)
-        value_end = _end_of(text, value)
-        if (key := _read_key(text, at, key_end)) in keys:
-            yield key, (value, value_end)
-        at = _next(text, value_end, b"}")
+        key, value, steps = _read_member(text, at, dull, steps)
+        end = _end_of(text, value)
+        if key in keys:
+            yield key, (value, end)
+        at = _next(text, end, b"}")
+
+
+def find_values(text: Text, path: tuple[str, ...], start: int = 0) -> Generator[Span, None, int]:
+    """Yield where the values at a path of keys stand in the object at ``start``; return where that object ends.
+
+    All objects on the path are scanned in one pass. Keys are found as in ``find_members``. Raises TooMany, Malformed.
+    """
+    dull = _dull(path[:1])
+    at, end = _opened(text, start, b"{"), -1
+    steps = MOST_STEPS
+    while at >= 0:
+        key, value, steps = _read_member(text, at, dull, steps)
+        if key == path[0] and len(path) > 1 and text[value] == _BRACE:
+            end = yield from find_values(text, path[1:], value)
+        else:
+            end = _end_of(text, value)
+            if key == path[0] and len(path) == 1:
+                yield value, end
+        at = _next(text, end, b"}")
+    return _end_of(text, start) if end < 0 else _past_space(text, end) + 1
+
+
+def _read_member(text: Text | memoryview, at: int, dull: re.Pattern[bytes], steps: int) -> tuple[str, int, int]:
+    """Skip dull members, then return the key of the next, where its value begins, and the steps that are left.
+
+    Raises TooMany, Malformed.
+    """
+    run = dull.match(text, at, at + _RUN)
+    assert run is not None, "it matches nothing, too"
+    steps -= 1 + (run.end() - at) // _STEP
+    if steps < 0:
+        raise TooMany(f"an object has more members than are looked at, some {MOST_STEPS}")
+    at = _past_space(text, run.end())
+    key_end = _end_of(text, at)
+    colon = _past_space(text, key_end)
+    if text[at] != _QUOTE or text[colon : colon + 1] != b":":
+        raise Malformed("a member without a key, or a key without a value")
+    return _read_key(text, at, key_end), _past_space(text, colon + 1), steps
 
 
 def elements(text: Text, most: int, start: int = 0) -> Iterator[Span]:
@@ -87,12 +115,12 @@ def _dull(keys: tuple[str, ...]) -> re.Pattern[bytes]:
     return re.compile(rb"(?:\s*+" + other + rb"\s*+:\s*+" + value + rb"\s*+,)*+")
 
 
-def _read_key(text: Text, start: int, end: int) -> str:
+def _read_key(text: Text | memoryview, start: int, end: int) -> str:
     """Return the key between two positions; an empty string if it is longer than any key the relay looks for."""
     return str(_decode_key(text[start:end])) if end - start <= _SHORT else ""
 
 
-def _opened(text: Text, start: int, opening: bytes) -> int:
+def _opened(text: Text | memoryview, start: int, opening: bytes) -> int:
     """Return where the first member begins; -1 if there is none."""
     at = _past_space(text, start)
     if text[at : at + 1] != opening:
@@ -101,7 +129,7 @@ def _opened(text: Text, start: int, opening: bytes) -> int:
     return -1 if text[at : at + 1] in (b"}", b"]") else at
 
 
-def _next(text: Text, end: int, closing: bytes) -> int:
+def _next(text: Text | memoryview, end: int, closing: bytes) -> int:
     """Return where the next member begins after one that ends at ``end``; -1 if there is none."""
     at = _past_space(text, end)
     if text[at : at + 1] == closing:
@@ -111,13 +139,13 @@ def _next(text: Text, end: int, closing: bytes) -> int:
     return _past_space(text, at + 1)
 
 
-def _past_space(text: Text, at: int) -> int:
+def _past_space(text: Text | memoryview, at: int) -> int:
     found = _SPACE.match(text, at)
     assert found is not None, "it matches nothing, too"
     return found.end()
 
 
-def _end_of(text: Text, at: int) -> int:
+def _end_of(text: Text | memoryview, at: int) -> int:
     """Return where the value that begins at ``at`` ends."""
     scalar = _SCALAR.match(text, at, at + _SHORT)
     if scalar is not None:
@@ -135,9 +163,9 @@ def _end_of(text: Text, at: int) -> int:
     return _before_space(text, len(text))
 
 
-def _before_space(text: Text, end: int) -> int:
+def _before_space(text: Text | memoryview, end: int) -> int:
     """Return where the white space that ends at ``end`` begins."""
     size = 64
-    while not (rest := text[max(end - size, 0) : end].rstrip(_WHITE)):
+    while not (rest := bytes(text[max(end - size, 0) : end]).rstrip(_WHITE)):
         size *= 2
     return max(end - size, 0) + len(rest)

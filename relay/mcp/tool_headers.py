@@ -12,7 +12,7 @@ import msgspec
 
 from relay.frames.frame import Frame
 from relay.frames.json_cost import MOST_NAME
-from relay.frames.json_scan import TooMany, find_members
+from relay.frames.json_scan import Span, TooMany, find_members
 from relay.frames.strictness import UNREADABLE, read_text
 from relay.mcp.facts import RequestFacts
 from relay.mcp.tool_list import KEY, tools_in
@@ -150,6 +150,7 @@ def _shown(path: tuple[str, ...]) -> str:
 
 _INTEGER = re.compile(r"(-?)(?=[0-9])0*+([0-9]*+)(?:\.0++)?")  # possessive: a stranger wrote the header
 _LONGEST_NUMBER = 400  # characters; a longer number gets no header
+_QUOTE = ord('"')
 _SHOWN = 100  # characters of a value in a reason
 
 
@@ -163,36 +164,42 @@ def mirrored(frame: Frame, facts: RequestFacts, tools: ToolHeaders | None) -> It
     annotations = tools.of(facts.name)
     if not annotations:
         return
-    arguments = b"" if isinstance(facts.arguments, msgspec.UnsetType) else bytes(facts.arguments)
+    arguments = memoryview(b"" if isinstance(facts.arguments, msgspec.UnsetType) else facts.arguments)
+    spans = _spans_at(arguments, {annotation.path for annotation in annotations})
     for annotation in annotations:
-        yield annotation, _text_of(_value_at(arguments, annotation.path))
+        span = spans.get(annotation.path)
+        yield annotation, None if span is None else _text_of(arguments[span[0] : span[1]])
 
 
-def _value_at(arguments: bytes, path: tuple[str, ...]) -> bytes | None:
-    """Return the bytes of the value at a path; the last one if a key is repeated. Raises TooMany."""
-    start, end = 0, len(arguments)
-    for key in path:
-        try:
-            found = [span for _, span in find_members(arguments, (key,), start)]
-        except UNREADABLE:
-            return None
-        if not found:
-            return None
-        start, end = found[-1]
-    return arguments[start:end]
+def _spans_at(text: memoryview, paths: set[tuple[str, ...]], start: int = 0) -> dict[tuple[str, ...], Span]:
+    """Return where the values at these paths stand, the last one if a key is repeated. Raises TooMany.
+
+    Each object is scanned once, however many paths lead through it: 16 MiB take up to 30 ms.
+    """
+    keys = tuple(sorted({path[0] for path in paths}))
+    try:
+        found = dict(find_members(text, keys, start))
+    except UNREADABLE:
+        return {}
+    spans: dict[tuple[str, ...], Span] = {}
+    for key, span in found.items():
+        rests = {path[1:] for path in paths if path[0] == key}
+        if () in rests:
+            spans[key,] = span
+        if inner := rests - {()}:
+            spans |= {(key, *rest): at for rest, at in _spans_at(text, inner, span[0]).items()}
+    return spans
 
 
-def _text_of(text: bytes | None) -> str | None:
+def _text_of(value: memoryview) -> str | None:
     """Return the text of a value for a header; None for null, arrays and objects, which have none."""
-    if text is None:
+    if value[0] == _QUOTE:
+        if len(value) > MOST_NAME:
+            raise TooMany(f"a value of {len(value)} bytes is more than a header holds")
+        return read_text(bytes(value))
+    if value[0] in b"n[{" or len(value) > _LONGEST_NUMBER:
         return None
-    if text[:1] == b'"':
-        if len(text) > MOST_NAME:
-            raise TooMany(f"a value of {len(text)} bytes is more than a header holds")
-        return read_text(text)
-    if text[:1] in b"n[{" or len(text) > _LONGEST_NUMBER:
-        return None
-    number = text.decode()
+    number = str(value, "ascii")
     integer = _INTEGER.fullmatch(number)
     return number if integer is None else _canonical(integer)
 

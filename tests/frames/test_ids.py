@@ -12,11 +12,13 @@ import pytest
 from hypothesis import assume, event, example, given
 from hypothesis import strategies as st
 
+from relay.frames import ids
 from relay.frames.frame import Frame
 from relay.frames.head import Kind
 from relay.frames.ids import (
     SUBSCRIPTION_ID,
     Unnameable,
+    look_for_token,
     subscription_of,
     with_id,
     with_number,
@@ -387,3 +389,22 @@ def test_a_subscription_beside_half_a_surrogate_pair_is_read() -> None:
 def test_what_the_transport_knew_stays_with_the_frame() -> None:
     """``belongs_to`` is not renamed: it is the transport's."""
     assert with_id(Frame(b'{"jsonrpc":"2.0","id":1,"result":{}}', 1), 2).belongs_to == 1
+
+
+def test_a_token_that_was_looked_for_is_not_looked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two steps over a large frame, between which others run, are not one."""
+    text = r"\"" * 200_000
+    raw = '{"jsonrpc":"2.0","id":1,"method":"x","params":{"_meta":{"progressToken":"a\\u0062"},"text":"%s"}}' % text  # noqa: UP031
+    looked, fresh = Frame(raw.encode()), Frame(raw.encode())
+    look_for_token(looked)
+    expected_frame = with_number(fresh, 2)
+    monkeypatch.setattr(ids, "find_values", None)
+    assert with_number(looked, 2).raw == expected_frame.raw
+    assert b'"progressToken":2' in expected_frame.raw
+
+
+def test_looking_for_a_token_refuses_nothing() -> None:
+    looked = Frame(b'{"jsonrpc":"2.0","id":1,"method":"x","params":{"_meta":{"progressToken":[]}}}')
+    look_for_token(looked)
+    with pytest.raises(Unnameable):
+        with_number(looked, 2)

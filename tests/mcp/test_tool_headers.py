@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import tracemalloc
+
 import pytest
 from multidict import CIMultiDict
 
+from relay.frames import json_scan
 from relay.frames.frame import Frame
+from relay.mcp.facts import read_facts
 from relay.mcp.headers import check_headers, request_headers
-from relay.mcp.tool_headers import Annotation, InvalidTool, ToolHeaders
+from relay.mcp.tool_headers import Annotation, InvalidTool, ToolHeaders, mirrored
 from tests.mcp.messages import facts_of, learned, listing, param, request, tool
 
 
@@ -166,3 +171,33 @@ def test_only_a_call_of_a_listed_tool_has_parameters() -> None:
     tools = learned(tool("t", p=param("P")))
     for frame in (request("prompts/get", name="t", arguments={"p": "x"}), request(name="u", arguments={"p": "x"})):
         assert set(request_headers(frame, facts_of(frame), tools)) == {"MCP-Protocol-Version", "Mcp-Method", "Mcp-Name"}
+
+
+def test_all_mirrored_values_are_found_in_one_pass_without_a_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten parameters of a large call would be ten passes of 30 ms."""
+    properties = {key: {"type": "string", "x-mcp-header": key} for key in "abcdefghij"}
+    tools = ToolHeaders()
+    tools.learn(listing({"name": "x", "inputSchema": {"type": "object", "properties": properties}}))
+    arguments = {"text": "\n" * 2**20} | dict.fromkeys("abcdefghij", "v")
+    meta = {"io.modelcontextprotocol/protocolVersion": "2026-07-28"}
+    params = {"_meta": meta, "name": "x", "arguments": arguments}
+    frame = Frame(json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}).encode())
+    facts = read_facts(frame)
+    assert facts is not None
+    passes: list[int] = []
+    skip = json_scan._skip
+
+    def noted(text: memoryview) -> object:
+        passes.append(len(text))
+        return skip(text)
+
+    monkeypatch.setattr(json_scan, "_skip", noted)
+    tracemalloc.start()
+    try:
+        found = [value for _, value in mirrored(frame, facts, tools)]
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found == ["v"] * 10
+    assert len([size for size in passes if size > 2**20]) == 1
+    assert peak < 2**20

@@ -9,6 +9,7 @@ from relay.endpoints.core.turns import LARGE, let_others_go_on
 from relay.endpoints.http.decisions import Accept, AnswerWanted, HandOn, Refused, RoomWanted, SessionWanted
 from relay.endpoints.http.media import without_bom
 from relay.frames.frame import Frame
+from relay.frames.ids import look_for_token
 from relay.mcp.facts import read_facts
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ async def check_in_turns(gate: Gate, walk: Walk) -> Refused | None:
     walk.body = None
     version = None if walk.session is None else walk.session.version
     try:
-        for step in (*gate.frames.steps(version), read_facts):
+        for step in (*gate.frames.steps(version), read_facts, *((look_for_token,) if walk.is_modern else ())):
             step(frame)
             await let_others_go_on(frame)
     except Refused as exc:
