@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Mapping
+from types import SimpleNamespace
 
 import pytest
 
@@ -157,3 +158,30 @@ async def test_a_failure_of_the_callers_stays_its_own() -> None:
             async with dial.request("POST", {}, body=b'{"method":"x"}'):
                 raise ValueError("mine")
         assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r"])
+async def test_others_get_their_turn_between_pieces_of_very_short_lines(end: bytes) -> None:
+    """A reader takes 0.3 s for 3 MiB of them; long lines come as they arrived."""
+
+    class Content:
+        async def iter_any(self) -> AsyncIterator[bytes]:
+            yield short
+            yield long
+
+    short, long = (b"data:" + end) * 500_000, b"data: " + b"x" * 3_000_000 + end
+    turns = 0
+
+    def take_turn() -> None:
+        nonlocal turns
+        turns += 1
+        asyncio.get_running_loop().call_soon(take_turn)
+
+    take_turn()
+    async with dialling("http://127.0.0.1:1/mcp") as dial:
+        arriving = dial.pieces(SimpleNamespace(content=Content()))  # type: ignore[arg-type]
+        pieces = [(piece, turns) async for piece in arriving]
+    *parts, (last, _) = pieces
+    assert b"".join(part for part, _ in parts) == short
+    assert last == long
+    assert len({turn for _, turn in parts}) == len(parts) > 50
