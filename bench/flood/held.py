@@ -6,6 +6,8 @@
 
 import argparse
 import contextlib
+import os
+import signal
 import socket
 import sys
 import tempfile
@@ -23,6 +25,7 @@ from bench.flood.measure import Running, resident
 from bench.sockets import connect, shake_hands
 
 SECONDS = 3.0
+_NICE = 10  # of the process of the holders, which wait for nothing
 LARGE = "x" * 2**20
 
 Opened = tuple[socket.socket, bytes]
@@ -101,7 +104,7 @@ DOORS = {
 
 
 class Holder(threading.Thread):
-    """Sends what it sends, and keeps the connection."""
+    """Sends what it sends, and keeps the connection; runs in the process of ``Holders``."""
 
     def __init__(self, opened: Opened, size: int, *, is_little: bool) -> None:
         """Begin a JSON object of ``size`` bytes."""
@@ -117,6 +120,31 @@ class Holder(threading.Thread):
             piece = b"x" * 2**18
             while self._left > 0:
                 self._left -= self.socket.send(piece[: self._left])
+
+
+class Holders:
+    """A process of all holders, so that their threads do not make this process's calls wait."""
+
+    def __init__(self, opened: list[Opened], size: int, *, is_little: bool) -> None:
+        """Fork, and let each connection have a thread there; this process must have no other thread yet."""
+        self._pid = os.fork()
+        if self._pid:
+            for connection, _ in opened:
+                connection.close()
+            return
+        try:
+            os.nice(_NICE)
+            for one in opened:
+                Holder(one, size, is_little=is_little).start()
+            while True:
+                signal.pause()
+        finally:
+            os._exit(0)
+
+    def end(self) -> None:
+        """End the process, which closes all connections."""
+        os.kill(self._pid, signal.SIGKILL)
+        os.waitpid(self._pid, 0)
 
 
 def _large_call(client: Client) -> float:
@@ -139,10 +167,9 @@ def measure(door: HeldDoor, size: int, clients: int, program: list[str], place: 
             small.call(number + 10)
         usual = max(_large_call(large) for _ in range(3))
         before = resident(running.pid)
-        holders = [Holder(door.open(running.port, place, size), size, is_little=is_little) for _ in range(clients)]
+        opened = [door.open(running.port, place, size) for _ in range(clients)]
         running.forget_peak()
-        for holder in holders:
-            holder.start()
+        holders = Holders(opened, size, is_little=is_little)
         worst, waits = 0.0, [0.0]
         watching = threading.Thread(target=lambda: waits.extend(_large_call(large) for _ in range(3)), daemon=True)
         until = time.monotonic() + SECONDS
@@ -156,8 +183,7 @@ def measure(door: HeldDoor, size: int, clients: int, program: list[str], place: 
             worst = max(worst, time.monotonic() - began)
             time.sleep(0.003)
         peak, held = resident(running.pid, "VmHWM") - before, resident(running.pid) - before
-        for holder in holders:
-            holder.socket.close()
+        holders.end()
         time.sleep(0.5)
         after = resident(running.pid) - before
         extra = f"{max(waits) * 1e3:9.0f} {usual * 1e3:9.0f}"
