@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from relay.frames.faults import batch_fault
 from relay.frames.head import ENDS, LARGE, REQUEST, RESPONSE, Counted, Head, Kind, RequestId
 from relay.frames.json_cost import BUILT, MOST_MESSAGES, excess, may_hold, may_hold_key
 from relay.frames.json_scan import Malformed, Span, Text, TooMany, elements
@@ -144,7 +145,7 @@ def _read_batch(raw: Text) -> Head:
     try:
         text, spans = find_messages(raw)
     except TooMany:
-        return Head(Kind.INVALID, fault=f"a batch of more than {MOST_MESSAGES} messages", is_excessive=True)
+        return Head(Kind.INVALID, fault=batch_fault(MOST_MESSAGES), is_excessive=True)
     except UNREADABLE as exc:
         return _unreadable(exc)
     if not spans:

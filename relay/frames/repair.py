@@ -17,6 +17,7 @@ import msgspec
 
 from relay.frames import replies
 from relay.frames.envelope import find_messages, salvage_head
+from relay.frames.faults import message_fault
 from relay.frames.frame import Frame
 from relay.frames.head import Head, Kind, RequestId
 from relay.frames.json_cost import MOST_NAME
@@ -142,7 +143,7 @@ def sift(frame: Frame, name: str, *, is_server: bool) -> Sifted:
         if meant.kind is Kind.RESPONSE:
             mended = _mended(one, meant.id)
             is_noise = is_noise or mended is None
-            said = f"{name}: its answer is not {'one of JSON-RPC' if one.head.is_json else 'valid JSON'}: {fault}"
+            said = f"{name}: its answer is {message_fault(fault)}"
             onward.append(mended or error_under(meant.id, said, one.belongs_to))
             continue
         is_noise = True

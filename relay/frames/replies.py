@@ -12,7 +12,8 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 import orjson
 
-from relay.errors import ConfigError, EndpointUnavailable, RelayError, ServerLeftOut
+from relay.errors import ConfigError, EndpointUnavailable, FrameTooLarge, RelayError, ServerLeftOut
+from relay.frames.faults import message_fault
 from relay.frames.frame import Frame
 from relay.frames.head import Head, Kind, RequestId
 from relay.frames.strictness import UNREADABLE
@@ -44,7 +45,6 @@ __all__ = [
     "request",
     "result",
     "session_over",
-    "size_fault",
     "subscription_ended",
     "too_large",
 ]
@@ -93,12 +93,7 @@ def code_of(invalid: Head) -> int:
 
 def not_a_message(invalid: Head, request_id: RequestId | None) -> Frame:
     """Make the error for whoever sent what is no message, under the id that it was meant to have."""
-    return error(request_id, code_of(invalid), f"not a JSON-RPC message: {invalid.fault}", delivered="no")
-
-
-def size_fault(name: str, size: int, limit: int) -> str:
-    """Return what is said of a frame of ``name`` that has ``size`` bytes, where ``limit`` are admitted."""
-    return f"{name}: a frame of {size} bytes; --max-frame-bytes is {limit}"
+    return error(request_id, code_of(invalid), message_fault(invalid.fault), delivered="no")
 
 
 def too_large(head: Head, request_id: RequestId | None, fault: str) -> Frame:
@@ -139,11 +134,14 @@ class End(NamedTuple):
         return error(request_id, self.code, self.message, delivered=self.delivered)
 
 
-def end_by(reason: RelayError | None, otherwise: str) -> End:
+def end_by(reason: RelayError | None, otherwise: str = "") -> End:
     """Return what ``reason`` means for them: a server that could not be reached, or started, has got none of them.
 
-    Nor has one that is left out: what it had got has had its outcome before the session ended.
+    Nor has one that is left out: what it had got has had its outcome before the session ended. A request whose answer
+    is too large may have been executed. ``otherwise`` is the reason if there is none.
     """
+    if isinstance(reason, FrameTooLarge):
+        return End(TOO_LARGE, str(reason), "unknown")
     if isinstance(reason, ServerLeftOut):
         return End(UNAVAILABLE, str(reason), "no", is_session_over=True)
     if isinstance(reason, EndpointUnavailable | ConfigError):
@@ -156,8 +154,8 @@ def errors(request_ids: Iterable[RequestId], code: int, message: str, *, deliver
     return [error(request_id, code, message, delivered=delivered) for request_id in request_ids]
 
 
-def cancelled(request_id: RequestId, reason: str) -> Frame:
-    """Make the ``notifications/cancelled`` of a request whose client has left."""
+def cancelled(request_id: RequestId, reason: str = "the client has left") -> Frame:
+    """Make the ``notifications/cancelled`` of a request whose answer nobody waits for any more."""
     head = b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":'
     return Frame(head + msgspec.json.encode(request_id) + b',"reason":' + orjson.dumps(reason) + b"}}")
 

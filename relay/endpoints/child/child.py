@@ -25,6 +25,7 @@ from relay.endpoints.core.pipes import widen_pipe
 from relay.endpoints.core.small_event import SmallEvent
 from relay.errors import ConfigError, EndpointBroken, EndpointUnavailable, RelayError
 from relay.frames import replies
+from relay.frames.faults import size_fault
 from relay.frames.frame import Frame
 from relay.frames.head import Head, Kind
 from relay.frames.lines import Oversized
@@ -173,7 +174,7 @@ class _ChildReader(FrameReader):
 
     def _answer_oversized(self, head: Head, piece: Oversized) -> None:
         """Replace an answer that is too large by an error; the child's other requests continue."""
-        fault = replies.size_fault(self.name, piece.size, self._limits.max_frame_bytes)
+        fault = f"{self.name}: {size_fault(piece.size, self._limits.max_frame_bytes)}"
         if head.kind is Kind.RESPONSE or (head.kind is Kind.INVALID and piece.start.lstrip()[:1] == b"{"):
             # The kept ends of the line may not show its id; the only open request then gets this error.
             self.inbox.put([Frame(replies.too_large(head, head.id, fault).raw)])

@@ -325,7 +325,7 @@ class SharedSessions:
             if number == self._greeting:
                 continue  # the other sessions wait for this answer
             self._abandon(number)
-            self.inbox.put((replies.cancelled(number, "the client has left"),))
+            self.inbox.put((replies.cancelled(number),))
         member.numbers.clear()
         for request_id in [asked for asked, other in self._asked.items() if other is member]:
             self._asked.answer(request_id)

@@ -18,6 +18,7 @@ from relay.endpoints.core.small_event import SmallEvent
 from relay.endpoints.core.turns import LARGE, breath
 from relay.errors import EndpointBroken, EndpointClosed, RelayError
 from relay.frames.envelope import salvage_head
+from relay.frames.faults import size_fault
 from relay.frames.frame import Frame
 from relay.frames.head import Head, Kind
 from relay.frames.lines import Oversized
@@ -151,10 +152,8 @@ class FrameReader(asyncio.Protocol):
         """Log a frame beyond the limit, and pass what is known of it to the endpoint, which answers it."""
         head = salvage_head(piece.start, piece.end)
         what = "a line" if head.kind is Kind.INVALID else f"a {head.kind.value} (id {head.id!r})"
-        logger.warning(
-            "%s: %s of %d bytes dropped; --max-frame-bytes is %d",
-            self.name, what, piece.size, self._limits.max_frame_bytes,
-        )  # fmt: skip
+        fault = size_fault(piece.size, self._limits.max_frame_bytes, what)
+        logger.warning("%s: %s: dropped", self.name, fault)
         if self._on_oversized is not None:
             self._on_oversized(head, piece)
 

@@ -17,6 +17,7 @@ from relay.endpoints.core.open_requests import OpenRequests, ended_by
 from relay.errors import EndpointBroken, RelayError
 from relay.frames import replies
 from relay.frames.envelope import salvage_head
+from relay.frames.faults import message_fault, size_fault
 from relay.frames.frame import Frame
 from relay.frames.head import Kind
 from relay.frames.lines import Oversized
@@ -99,7 +100,7 @@ class Settlement:
 
     def _take_oversized(self, piece: Oversized, onward: list[Frame], back: list[Frame]) -> None:
         head = salvage_head(piece.start, piece.end)
-        fault = replies.size_fault(self._name, piece.size, self._limits.max_frame_bytes)
+        fault = f"{self._name}: {size_fault(piece.size, self._limits.max_frame_bytes)}"
         self._warn("too large", f"{fault}: dropped")
         if head.kind is Kind.RESPONSE:
             onward += self._take([Frame(replies.too_large(head, head.id, fault).raw)])
@@ -114,8 +115,7 @@ class Settlement:
             self.noise += 1
             if self.noise == 1:
                 fault = frame.head.fault
-                line = f"{self._name}: sent data that is not JSON-RPC ({fault}); the relay drops such lines"
-                self._warn(f"{fault}", line)
+                self._warn(fault, f"{self._name}: sent what is {message_fault(fault)}; the relay drops such lines")
         onward += _but_errors_of_nobody(self._take(sifted.onward))
         back += sifted.back
 

@@ -12,7 +12,9 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from relay.frames import replies
+from relay.frames.faults import message_fault
 from relay.frames.frame import Frame
+from relay.frames.head import Head
 from relay.mcp.facts import RequestFacts
 
 __all__ = [
@@ -27,6 +29,8 @@ __all__ = [
     "Refused",
     "RoomWanted",
     "SessionWanted",
+    "not_a_message",
+    "too_large",
 ]
 
 ANONYMOUS = "anonymous"
@@ -150,6 +154,19 @@ class Refused(Exception):
         """Whether the body was refused as a frame: it may have been an answer for which a server waits."""
         self.frame: Frame | None = None
         """What was refused, if it is large and was read."""
+
+
+def too_large(fault: str, *, request_id: str | int | None = None, headers: Mapping[str, str] | None = None) -> Refused:
+    """Return the refusal of a body that is too large, in bytes or in what it holds."""
+    return Refused(413, fault, code=replies.TOO_LARGE, request_id=request_id, headers=headers)
+
+
+def not_a_message(invalid: Head) -> Refused:
+    """Return the refusal of a body that is INVALID."""
+    fault, request_id = message_fault(invalid.fault), invalid.id
+    if invalid.is_excessive:
+        return too_large(fault, request_id=request_id)
+    return Refused(400, fault, code=replies.code_of(invalid), request_id=request_id)
 
 
 Decision: TypeAlias = Accept | HandOn | BodyWanted | SessionWanted | AnswerWanted | RoomWanted | Refused

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator
 
 from multidict import MultiMapping
 
-from relay.endpoints.http.decisions import Refused
+from relay.endpoints.http.decisions import Refused, not_a_message, too_large
 from relay.endpoints.http.media import without_bom
 from relay.frames import replies
-from relay.frames.envelope import salvage_head
+from relay.frames.envelope import NOT_UTF8, salvage_head
+from relay.frames.faults import batch_fault
 from relay.frames.frame import Frame
 from relay.frames.head import Head, Kind, RequestId
 from relay.frames.json_cost import is_utf8
@@ -57,7 +58,7 @@ class FrameChecks:
         if len(frame.raw) <= self.uncounted:
             return
         if fault := frame.excess(self._limits.max_json_nodes, self._limits.max_json_values):
-            raise Refused(413, fault, code=replies.TOO_LARGE, request_id=_id_at_ends(frame.raw))
+            raise too_large(fault, request_id=_id_at_ends(frame.raw))
 
     def _check_batch(self, head: Head, version: str | None) -> None:
         if head.kind is not Kind.BATCH:
@@ -66,28 +67,26 @@ class FrameChecks:
             raise Refused(400, f"batches are not part of {version}", code=replies.INVALID_REQUEST)
         most = self._limits.max_batch
         if len(head.members) > most:
-            raise Refused(413, f"a batch of {len(head.members)}; at most {most}", code=replies.TOO_LARGE)
+            raise too_large(batch_fault(most))
         if any(member.method == "initialize" for member in head.members):
             raise Refused(400, "initialize must not be part of a batch", code=replies.INVALID_REQUEST)
 
 
 def _check_text(frame: Frame) -> None:
     if not frame.raw.isascii() and not is_utf8(frame.raw):
-        raise Refused(400, "the body is not UTF-8", code=replies.PARSE_ERROR)
+        raise not_a_message(NOT_UTF8)
 
 
 def _check_head(frame: Frame) -> None:
     if (head := frame.read_whole()).kind is Kind.INVALID:
-        status = 413 if head.is_excessive else 400
-        fault = f"not a JSON-RPC message: {head.fault}"
-        raise Refused(status, fault, code=replies.code_of(head), request_id=head.id)
+        raise not_a_message(head)
 
 
 def _check_keys(frame: Frame) -> None:
     try:
         key = repeated_key(frame)
     except TooMany as exc:
-        raise Refused(413, str(exc), code=replies.TOO_LARGE, request_id=frame.head.id) from exc
+        raise too_large(str(exc), request_id=frame.head.id) from exc
     if key is not None:
         raise Refused(400, f"the key {key!r} stands twice", code=replies.INVALID_REQUEST)
 

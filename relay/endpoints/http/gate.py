@@ -15,12 +15,12 @@ import msgspec
 
 from relay.endpoints.core.hops import HOPS
 from relay.endpoints.http import steps
-from relay.endpoints.http.decisions import Accept, BodyWanted, Decision, HandOn, Purpose, Refused, RoomWanted
+from relay.endpoints.http.decisions import Accept, BodyWanted, Decision, HandOn, Purpose, Refused, RoomWanted, too_large
 from relay.endpoints.http.frame_checks import FrameChecks
 from relay.endpoints.http.media import EVENT_STREAM, listed
 from relay.endpoints.http.purposes import is_probe, purpose_at
 from relay.endpoints.http.walk import Walk
-from relay.frames import replies
+from relay.frames.faults import size_fault
 from relay.frames.frame import Frame
 from relay.frames.head import BATCH, REQUEST, Kind
 from relay.frames.json_scan import TooMany
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from relay.endpoints.http.views import HouseView, RequestHead
     from relay.limits import Limits
 
-__all__ = ["LONG", "ORDERS", "Gate", "Order", "too_large"]
+__all__ = ["LONG", "ORDERS", "Gate", "Order", "body_too_large"]
 
 LONG = 4 * 2**20
 """Bytes of a frame that takes 10 ms or more to check."""
@@ -57,7 +57,7 @@ def size(gate: Gate, walk: Walk) -> Refused | None:
         return Refused(503, f"{walk.mount.through.in_flight} requests are in flight already")
     if length is None and walk.body is not None:
         length = len(walk.body)  # the ordinary way checks a chunked body as it reads it
-    return None if length is None or length <= most else too_large(length, most, gate.limits)
+    return None if length is None or length <= most else body_too_large(length, most, gate.limits)
 
 
 def frame(gate: Gate, walk: Walk) -> Refused | None:
@@ -280,16 +280,15 @@ class Gate:
         """Return the refusal of a body that is not one valid frame."""
         head = walk.head
         if isinstance(fault, TooMany):
-            fault = Refused(413, str(fault), code=replies.TOO_LARGE, request_id=head.id if head is not None else None)
+            fault = too_large(str(fault), request_id=head.id if head is not None else None)
         refused = (walk.stale or fault).with_traceback(None)  # a traceback would keep the body
         refused.is_of_frame = True
         return refused
 
 
-def too_large(length: int, most: int, limits: Limits) -> Refused:
+def body_too_large(length: int, most: int, limits: Limits) -> Refused:
     """Return the refusal of a body of more than ``most`` bytes."""
-    said = f"at most {most}, see --max-frame-bytes"
+    fault = size_fault(length, most, "a body", is_cut=True)
     if most < limits.max_frame_bytes:
-        said = f"before a session at most {most}: begin with initialize"
-    fault = f"a body of {length} bytes or more; {said}"
-    return Refused(413, fault, code=replies.TOO_LARGE, headers={"Connection": "close"})
+        fault = size_fault(length, most, "a body", is_cut=True, most="before initialize the most")
+    return too_large(fault, headers={"Connection": "close"})

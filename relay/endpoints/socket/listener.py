@@ -28,6 +28,7 @@ from relay.endpoints.socket.tcp import SocketEndpoint, SocketProtocol, SocketRea
 from relay.errors import ConfigError, EndpointClosed
 from relay.frames import replies
 from relay.frames.envelope import salvage_head
+from relay.frames.faults import message_fault
 from relay.frames.frame import Frame, each_message
 from relay.frames.head import Kind
 from relay.frames.lines import KEPT, Oversized
@@ -97,7 +98,7 @@ class _StrangerReader(SocketReader):
                 self._refuse("an endless first line" if isinstance(first, Oversized) else first.head.fault)
                 return []
             if not _is_of_2_0(first):
-                self._refuse_politely(first, 'not a JSON-RPC message: no "jsonrpc":"2.0"', replies.INVALID_REQUEST)
+                self._refuse_politely(first, message_fault('no "jsonrpc":"2.0"'), replies.INVALID_REQUEST)
                 return []
             if (fault := self.on_proven()) is not None:
                 self._refuse_politely(first, fault, replies.REFUSED)
@@ -105,7 +106,7 @@ class _StrangerReader(SocketReader):
             self._is_proven = True
         for number, piece in enumerate(pieces):
             if isinstance(piece, Frame) and piece.head.kind is Kind.INVALID and _is_garbage(piece):
-                self.on_said(f"a line of it is not JSON: {piece.head.fault}")
+                self.on_said(f"a line of it is {message_fault(piece.head.fault)}")
                 return self._end_with(pieces[: number + 1])
         return super().accept(pieces)
 

@@ -23,6 +23,7 @@ from relay.endpoints.core.pipes import widen_pipe
 from relay.endpoints.core.small_event import SmallEvent
 from relay.errors import EndpointBroken, EndpointClosed, RelayError
 from relay.frames import replies
+from relay.frames.faults import size_fault
 from relay.frames.frame import Frame
 from relay.frames.head import Head, Kind
 from relay.frames.lines import Oversized
@@ -218,9 +219,9 @@ class OwnStdio:
 
     def _refuse_oversized(self, head: Head, piece: Oversized) -> None:
         """Answer a request that is too large to read; the client's other requests continue."""
-        limit = self._limits.max_frame_bytes
+        fault = f"{self.name}: {size_fault(piece.size, self._limits.max_frame_bytes)}"
         if head.kind is Kind.REQUEST and not self._closed:
-            self._writer.write_soon(replies.too_large(head, head.id, replies.size_fault(self.name, piece.size, limit)))
+            self._writer.write_soon(replies.too_large(head, head.id, fault))
 
 
 def _is_sound(frame: Frame) -> bool:

@@ -43,6 +43,7 @@ from relay.endpoints.websocket.masks import MaskedSocket
 from relay.endpoints.websocket.sending import send_masked
 from relay.endpoints.websocket.upgrade_refusal import explaining
 from relay.errors import EndpointBroken, EndpointClosed, EndpointUnavailable, RelayError
+from relay.frames.faults import size_fault
 from relay.frames.frame import Frame
 from relay.frames.head import Kind
 from relay.frames.json_cost import is_utf8
@@ -204,8 +205,10 @@ class WebSocketEndpoint(ConnectedEndpoint):
                 return None if code in _ORDERLY else self._closed_with(code, str(message.extra or ""))
             elif kind is WSMsgType.ERROR:
                 code = data.code if isinstance(data, aiohttp.WebSocketError) else _LOST
-                said = f"a message beyond --max-frame-bytes, {self._limits.max_frame_bytes}" if code == _TOO_BIG else ""
-                return self._closed_with(code, said or _describe(data))
+                limit = self._limits.max_frame_bytes
+                is_large = code == _TOO_BIG
+                said = size_fault(limit + 1, limit, "a message", is_cut=True) if is_large else _describe(data)
+                return self._closed_with(code, said)
             elif kind is not WSMsgType.PONG:  # closed by this side, or lost without a close frame
                 return None if self._is_closing else self._closed_with(_LOST, "the connection was lost")
 

@@ -151,7 +151,7 @@ async def test_an_answer_that_is_no_json_fails_its_request(rest: str) -> None:
         assert answered.head.id == 6
         error = json.loads(failed.raw)
         assert (error["id"], error["error"]["code"], error["error"]["data"]) == (5, -32001, {"delivered": "unknown"})
-        assert "server: its answer is not valid JSON" in error["error"]["message"]
+        assert "server: its answer is not a JSON-RPC message" in error["error"]["message"]
     assert shown == [lines.splitlines()[0]]
 
 

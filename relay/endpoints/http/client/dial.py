@@ -22,6 +22,7 @@ from relay.endpoints.http.address import join_url
 from relay.endpoints.http.client.content_coding import coding_of, decode, is_readable
 from relay.endpoints.http.client.error_page import describe_page, page_of
 from relay.errors import FrameTooLarge
+from relay.frames.faults import size_fault
 from relay.frames.sse import SseDecoder, SseEvent
 from relay.limits import Limits
 from relay.observe.hub import Hub
@@ -201,7 +202,8 @@ class AnyDial:
         async for piece in self.chunks(response):
             size += len(piece)
             if size > limit:
-                raise FrameTooLarge(f"{self.name}: the answer is longer than {limit} bytes; see --max-frame-bytes")
+                fault = size_fault(limit + 1, limit, "an answer", is_cut=True)
+                raise FrameTooLarge(f"{self.name}: {fault}")
             body.write(piece)
         return body.getvalue()
 

@@ -17,9 +17,10 @@ from relay.endpoints.core.tasks import TaskScope
 from relay.endpoints.core.turns import LARGE, read_in_turn
 from relay.endpoints.http.client.dial import AnyDial
 from relay.endpoints.http.client.lost_session import SessionLoss
-from relay.errors import EndpointClosed, EndpointUnavailable, FrameTooLarge, RelayError
+from relay.errors import EndpointClosed, RelayError
 from relay.frames import replies
 from relay.frames.envelope import salvage_head
+from relay.frames.faults import message_fault, size_fault
 from relay.frames.frame import Frame
 from relay.frames.head import BATCH, REQUEST, RESPONSE, Head, Kind, RequestId
 from relay.frames.lines import Oversized
@@ -350,12 +351,9 @@ class RemoteClient:
         """Await a delivery; turn any failure into an error for each request of the frame."""
         try:
             await delivery
-        except EndpointUnavailable as exc:
-            self.fail(post, replies.UNAVAILABLE, str(exc), "no")
-        except FrameTooLarge as exc:
-            self.fail(post, replies.TOO_LARGE, str(exc), "unknown")
         except RelayError as exc:
-            self.fail(post, replies.LOST, f"the request was lost: {exc}", "unknown")
+            end = replies.end_by(exc)
+            self.fail(post, end.code, end.message, end.delivered)
         except Exception:  # a bug of the relay, but without an error the client would wait indefinitely
             self.fail(post, replies.LOST, "the request was lost: the relay failed", "unknown")
             raise
@@ -390,7 +388,7 @@ class RemoteClient:
         """Take the valid parts of a server's invalid frame; answer the server's invalid request with an error."""
         sifted = sift(frame, self.name, is_server=True)
         if sifted.is_noise:
-            logger.warning("%s: dropped a message that is not JSON-RPC (%s)", self.name, frame.head.fault)
+            logger.warning("%s: dropped what is %s", self.name, message_fault(frame.head.fault))
         for one in sifted.onward:
             self.take(one, is_whole=is_whole)
         for refusal in sifted.back:
@@ -482,7 +480,7 @@ class RemoteClient:
 
     def _take_oversized(self, piece: Oversized, post: Post | None) -> None:
         head = salvage_head(piece.start, piece.end)
-        fault = replies.size_fault(self.name, piece.size, self._limits.max_frame_bytes)
+        fault = f"{self.name}: {size_fault(piece.size, self._limits.max_frame_bytes)}"
         logger.warning("%s: dropped", fault)
         if head.kind is Kind.RESPONSE:
             error = replies.too_large(head, head.id, fault)

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from relay.endpoints.core.arrivals import Arrival
 from relay.endpoints.http.decisions import BodyWanted, Refused
-from relay.endpoints.http.gate import too_large
+from relay.endpoints.http.gate import body_too_large
 from relay.endpoints.http.server.expect import ask_for_body
 from relay.limits import Limits
 
@@ -124,7 +124,7 @@ class _Reading:
                 while piece := await content.readany():  # as it came: ``iter_chunked`` cuts and joins, a copy more
                     size += len(piece)
                     if size > self._most:
-                        raise too_large(size, self._most, self._limits)
+                        raise body_too_large(size, self._most, self._limits)
                     self._keep(piece, size)
                     await self._wait_for_room(len(piece))
                     deadline.reschedule(end + size / rate)

@@ -165,7 +165,7 @@ class ModernClients(ClientSession):
         if self._requests.abandon(number, self._loop.time(), self._limits.abandoned_memory) is None:
             return
         logger.debug("%s: cancelled request %d: its client has left", self.name, number)
-        self.inbox.put((replies.cancelled(number, "the client has left"),))
+        self.inbox.put((replies.cancelled(number),))
         self._one_taken()
 
     def reader_left(self, exchange: Exchange) -> None:

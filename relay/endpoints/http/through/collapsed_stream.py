@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from relay.endpoints.http.through.taking import asked_in, take_each
 from relay.errors import FrameTooLarge
+from relay.frames.faults import size_fault
 from relay.frames.frame import Frame
 from relay.frames.head import Head, Kind
 from relay.frames.lines import Oversized
@@ -32,7 +33,7 @@ class CollapsedStream:
         """Take a piece of the stream; return the plain body once every answer is there. Raises FrameTooLarge."""
         for event in self._decoder.feed(chunk):
             if isinstance(event.data, Oversized):
-                raise FrameTooLarge(f"an event of more than {self._max_frame_bytes} bytes; see --max-frame-bytes")
+                raise FrameTooLarge(size_fault(event.data.size, self._max_frame_bytes, "an event"))
             if event.data:
                 for one, fate in take_each(Frame(event.data), self._ledger, is_whole=False):
                     if fate == "answers":

@@ -294,12 +294,11 @@ class PassThrough:
             if head is None and (owed := self._streams.owed_to(request)):
                 return self._streams.tell_owed(owed, cors, f"the request was lost: the stream broke; {exc}")
             return self._shown(request, failure(head, cors, replies.UNAVAILABLE, f"{exc}", "no"))
-        except FrameTooLarge as exc:
-            return self._shown(request, failure(head, cors, replies.TOO_LARGE, f"{exc}", "unknown"))
-        except EndpointBroken as exc:
-            self.hub.fault = None if self._life.is_closed else f"{exc}"
-            lost = f"the request was lost: {exc}"
-            return self._shown(request, failure(head, cors, replies.LOST, lost, "unknown"))
+        except (FrameTooLarge, EndpointBroken) as exc:
+            end = replies.end_by(exc)
+            if isinstance(exc, EndpointBroken):
+                self.hub.fault = None if self._life.is_closed else f"{exc}"
+            return self._shown(request, failure(head, cors, end.code, end.message, end.delivered))
         finally:
             self.hub.settled(asks)
 

@@ -119,7 +119,8 @@ class RelayedStreams:
                             await write(forwarded.request, answer, onward, self._limits)
                             set_patience(patience, self._limits, is_doubtful=watch.is_doubtful)
         except FrameTooLarge as exc:
-            return watch.give_up(replies.TOO_LARGE, f"{self._dial.name}: {exc}")
+            end = replies.end_by(exc)
+            return watch.give_up(end.code, f"{self._dial.name}: {end.message}")
         except EndpointBroken as exc:
             if self._life.is_closed or not await self._is_gone(watch):
                 if (head is None and not watch.is_owed) or (watch.is_owed and watch.is_resumable):

@@ -13,6 +13,7 @@ from relay.endpoints.http.through.taking import asked_in, take_each
 from relay.errors import FrameTooLarge
 from relay.frames import replies
 from relay.frames.envelope import salvage_head
+from relay.frames.faults import size_fault
 from relay.frames.frame import Frame
 from relay.frames.head import Head, Kind, RequestId
 from relay.frames.lines import Oversized
@@ -87,8 +88,8 @@ class StreamWatch:
             unfinished = self._decoder.pending - _SLACK
             size = max([unfinished, *(_size(event) for event in events)])
             if size > self._max_frame_bytes:
-                self._rest_of_half = rest_of_half
-                raise FrameTooLarge(f"an event of more than {self._max_frame_bytes} bytes; see --max-frame-bytes")
+                self._rest_of_half, limit = rest_of_half, self._max_frame_bytes
+                raise FrameTooLarge(size_fault(limit + 1, limit, "an event", is_cut=True))
         is_changed = False
         instead: list[bytes | None] = []
         for event in events:
