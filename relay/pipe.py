@@ -19,6 +19,7 @@ from relay.endpoints.base import Endpoint, OffersFrames, SendsAtOnce
 from relay.errors import EndpointBroken, EndpointClosed, RelayError
 from relay.frames.frame import Frame
 from relay.limits import DEFAULT_LIMITS, Limits
+from relay.observe.hub import Hub
 
 __all__ = ["Observer", "PipeReport", "pipe"]
 
@@ -66,15 +67,23 @@ class PipeReport:
 
 
 class _Watched:
-    """Calls the observer of one pipe, until the observer raises."""
+    """Tells the hub and the observer of one pipe, until one of them raises: that one hears no more."""
 
-    def __init__(self, observer: Observer, a: Endpoint, b: Endpoint) -> None:
-        self._observer: Observer | None = observer
+    def __init__(self, observer: Observer | None, hub: Hub | None, a: Endpoint, b: Endpoint) -> None:
+        self._observer = observer
+        self._hub = hub
         self._a, self._b = a, b
         self._finished: set[int] = set()
-        self._tell(observer.pipe_started, a, b)
+        if observer is not None:
+            self._tell(observer.pipe_started, a, b)
 
     def frames_forwarded(self, source: Endpoint, sink: Endpoint, frames: Sequence[Frame]) -> None:
+        if self._hub is not None and (heard := self._hub.frames) is not None:
+            try:
+                heard(source.name, sink.name, frames)
+            except Exception:  # as an observer, it must not break the pipe
+                logger.exception("%s <-> %s: the hub failed; the pipe no longer calls it", self._a.name, self._b.name)
+                self._hub = None
         if self._observer is not None:
             self._tell(self._observer.frames_forwarded, source, sink, frames)
 
@@ -238,16 +247,21 @@ class _Direction:
 
 
 async def pipe(
-    a: Endpoint, b: Endpoint, *, limits: Limits = DEFAULT_LIMITS, observer: Observer | None = None
-) -> PipeReport:
+    a: Endpoint, b: Endpoint, *, limits: Limits = DEFAULT_LIMITS, observer: Observer | None = None,
+    hub: Hub | None = None,
+) -> PipeReport:  # fmt: skip
     """Forward frames between two endpoints until both have finished, then close both.
 
     When one side finishes, the pipe calls ``send_eof`` of the other, which may continue for ``limits.linger`` seconds,
     so that late answers arrive. When one side breaks, the pipe closes the other with that reason, so that each of its
     open requests gets an error. Cancellation closes both. Never raises RelayError: the report says what happened.
+
+    ``observer`` is told of this pipe; the subscribers of ``hub`` hear its frames among those of other ways. Subscribers
+    that come after the pipe has started do not hear it.
     """
     report = PipeReport()
-    watched = _Watched(observer, a, b) if observer is not None else None
+    is_heard = hub is not None and hub.frames is not None
+    watched = _Watched(observer, hub, a, b) if is_heard or observer is not None else None
     is_fast = fast_ways.may_be_taken()
     busy_poll = BusyPoll()
     forward = _Direction(a, b, watched, limits.linger, busy_poll)

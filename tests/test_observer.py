@@ -12,6 +12,7 @@ import pytest
 from relay.endpoints.base import Endpoint
 from relay.errors import EndpointBroken, EndpointClosed, RelayError
 from relay.frames.frame import Frame
+from relay.observe.hub import Hub
 from relay.pipe import Observer, PipeReport
 from tests.test_pipe import Rig, frame, take
 
@@ -141,3 +142,36 @@ async def test_without_an_observer_nothing_is_watched(monkeypatch: pytest.Monkey
     await rig.left.send_eof()
     await rig.right.send_eof()
     assert (await rig.run()).frames_a_to_b == 1
+
+
+async def test_the_hub_hears_the_frames_of_a_pipe(swapped: bool) -> None:
+    """By the names of the sides, each way once, beside the pipe's own observer."""
+    rig, diary, hub = Rig(swapped=swapped), Diary(), Hub()
+    heard: list[str] = []
+    hub.subscribe(lambda source, sink, frames: heard.append(f"{len(frames)} {source} > {sink}"))
+    await rig.left.send([frame(1), frame(2)])
+    await rig.left.send_eof()
+    await rig.right.send([frame(3)])
+    await rig.right.send_eof()
+    await rig.run(diary, hub)
+    assert sorted(heard) == ["1 right > left", "2 left > right"]
+    assert sorted(heard) == sorted(one for one in diary.told if ">" in one)
+
+
+async def test_a_hub_that_fails_harms_neither_the_pipe_nor_its_observer(caplog: pytest.LogCaptureFixture) -> None:
+    """The failure is logged once, and everything is forwarded and observed."""
+    rig, diary, hub = Rig(swapped=False), Diary(), Hub()
+
+    def fail(source: str, sink: str, frames: Sequence[Frame]) -> None:
+        raise ZeroDivisionError("the subscriber's own bug")
+
+    hub.subscribe(fail)
+    await rig.left.send([frame(1)])
+    await rig.left.send_eof()
+    await rig.right.send([frame(2)])
+    await rig.right.send_eof()
+    with caplog.at_level(logging.ERROR, "relay"):
+        report = await rig.run(diary, hub)
+    assert (report.frames_a_to_b, report.frames_b_to_a) == (1, 1) and diary.told[-1] == "ended"
+    messages = [record.message for record in caplog.records]
+    assert messages == ["left <-> right: the hub failed; the pipe no longer calls it"]

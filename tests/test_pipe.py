@@ -14,6 +14,7 @@ from relay.endpoints.core.memory import MemoryEndpoint, memory_pair
 from relay.errors import EndpointBroken, RelayError
 from relay.frames.frame import Frame
 from relay.limits import Limits
+from relay.observe.hub import Hub
 from relay.pipe import Observer, PipeReport, pipe
 
 QUICK = Limits(linger=0.2, close_grace=0.2)
@@ -75,10 +76,10 @@ class Rig:
         self.swapped = swapped
         self.limits = limits
 
-    async def run(self, observer: Observer | None = None) -> PipeReport:
+    async def run(self, observer: Observer | None = None, hub: Hub | None = None) -> PipeReport:
         """Run the pipe."""
         a, b = (self.near_right, self.near_left) if self.swapped else (self.near_left, self.near_right)
-        return await pipe(a, b, limits=self.limits, observer=observer)
+        return await pipe(a, b, limits=self.limits, observer=observer, hub=hub)
 
     def figures(self, report: PipeReport) -> tuple[int, int, int, int]:
         """Return frames and bytes to the right, frames and bytes to the left."""

@@ -1,7 +1,7 @@
 """One place that hears what passes between clients and one server, whichever way it takes.
 
-A pipe tells it through an observer; requests that are handed on without a pipe tell it themselves. Counters are kept
-here; whoever wants the frames subscribes. While nobody has subscribed, a frame costs one ``is None``.
+A pipe tells the hub that it is given; requests that are handed on without a pipe tell it themselves, and are counted
+here. Whoever wants the frames subscribes. While nobody has subscribed, a frame costs one ``is None``.
 """
 
 from __future__ import annotations

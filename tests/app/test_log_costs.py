@@ -15,7 +15,6 @@ from relay.app.log.printable import printable, printable_bytes
 from relay.app.log.setup import set_up_logging
 from relay.app.log.stderr import StderrSink
 from relay.app.secrets.text import mask_secrets, start_of
-from relay.endpoints.core.memory import memory_pair
 from relay.frames.frame import Frame
 from relay.pipe import Observer
 
@@ -147,9 +146,8 @@ def test_a_record_is_bounded() -> None:
     try:
         words = '"' + "token" * 200_000
         assert thread_seconds(lambda: logging.getLogger("relay").warning("%s", words)) < MOST
-        a, b = memory_pair()
         frames = [Frame(words.encode())] * 100
-        assert thread_seconds(lambda: FrameLog(SECRETS).frames_forwarded(a, b, frames)) < MOST
+        assert thread_seconds(lambda: FrameLog(SECRETS).show("a", "b", frames)) < MOST
     finally:
         root.handlers[:] = handlers
         root.setLevel(level)

@@ -8,7 +8,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,11 +19,9 @@ from relay.app.log.reach import ReachLog
 from relay.app.log.setup import set_up_logging
 from relay.app.log.stderr import StderrSink, say
 from relay.app.secrets.text import mask_secrets
-from relay.endpoints.base import Endpoint
 from relay.endpoints.core.memory import memory_pair
 from relay.frames import replies
 from relay.frames.frame import Frame
-from relay.pipe import Observer
 
 
 class Written:
@@ -184,11 +182,12 @@ def test_a_log_call_that_cannot_be_formatted_is_no_failure(
 
 def test_frames_are_shown_as_arrows(written: Written, root_logger: logging.Logger) -> None:
     """At DEBUG, cut to 2 KiB, never in the middle of a secret."""
-    a, b = memory_pair()
     set_up_logging(logging.DEBUG, ["canary-secret"], written.sink)
     log = FrameLog(["canary-secret"])
-    log.frames_forwarded(
-        a, b, [Frame(b'{"id":1}'), Frame(b"x" * 2048), Frame(b"x" * 2049), Frame(b"y" * 2040 + b"canary-secret" * 2)]
+    log.show(
+        "memory a",
+        "memory b",
+        [Frame(b'{"id":1}'), Frame(b"x" * 2048), Frame(b"x" * 2049), Frame(b"y" * 2040 + b"canary-secret" * 2)],
     )
     first, second, third, fourth = written.read().splitlines()
     assert first.endswith('DEBUG memory a > memory b: {"id":1}')
@@ -196,7 +195,7 @@ def test_frames_are_shown_as_arrows(written: Written, root_logger: logging.Logge
     assert third.endswith("x… (2049 bytes)")
     assert fourth.endswith("y" * 2040 + "… (2066 bytes)")
     logging.getLogger().setLevel(logging.INFO)
-    log.frames_forwarded(a, b, [Frame(b"{}")])
+    log.show("memory a", "memory b", [Frame(b"{}")])
     assert written.read() == ""
 
 
@@ -249,23 +248,6 @@ def test_causes_without_end_are_bounded(written: Written, root_logger: logging.L
     set_up_logging(logging.WARNING, [], written.sink)
     ReachLog(server).frames_forwarded(server, client, [unreachable(number, f"{number}") for number in range(1000)])
     assert written.read().count("\n") == 64
-
-
-def test_who_looks_at_frames_looks_at_all_of_them() -> None:
-    """The debug log sees both ways, as it does alone."""
-
-    class Seen(Observer):
-        def __init__(self) -> None:
-            self.frames: list[Frame] = []
-
-        def frames_forwarded(self, source: Endpoint, sink: Endpoint, frames: Sequence[Frame]) -> None:
-            self.frames += frames
-
-    client, server = memory_pair()
-    log = ReachLog(server, then=(seen := Seen()))
-    log.frames_forwarded(client, server, [Frame(b"1")])
-    log.frames_forwarded(server, client, [Frame(b"2")])
-    assert [frame.raw for frame in seen.frames] == [b"1", b"2"]
 
 
 def test_say_masks_what_a_url_holds(written: Written) -> None:

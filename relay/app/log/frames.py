@@ -7,30 +7,25 @@ from collections.abc import Iterable, Sequence
 
 from relay.app.log.printable import more
 from relay.app.secrets.text import start_of
-from relay.endpoints.base import Endpoint
 from relay.frames.frame import Frame
-from relay.pipe import Observer
+from relay.observe.hub import Hub
 
-__all__ = ["FrameLog", "frame_log"]
+__all__ = ["FrameLog", "log_frames_of"]
 
 logger = logging.getLogger("relay")
 
 _SHOWN_FRAME = 2048
 
 
-class FrameLog(Observer):
-    """A pipe's observer: every frame as an arrow in the debug log."""
+class FrameLog:
+    """A hub's subscriber: every frame as an arrow in the debug log."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         """Cut no frame in the middle of one of ``secrets``: half of one would not be masked."""
         self._secrets = [secret.encode("utf-8", "surrogateescape") for secret in secrets]
 
-    def frames_forwarded(self, source: Endpoint, sink: Endpoint, frames: Sequence[Frame]) -> None:
-        """Log the frames, each cut to 2 KiB."""
-        self.show(source.name, sink.name, frames)
-
     def show(self, source: str, sink: str, frames: Sequence[Frame]) -> None:
-        """Log frames that go from one to another."""
+        """Log frames that go from one to another, each cut to 2 KiB."""
         if not logger.isEnabledFor(logging.DEBUG):
             return
         for frame in frames:
@@ -39,6 +34,7 @@ class FrameLog(Observer):
             logger.debug("%s > %s: %s", source, sink, text)
 
 
-def frame_log(secrets: Sequence[str]) -> FrameLog | None:
-    """Return an observer that logs every frame, if that is wanted."""
-    return FrameLog(secrets) if logger.isEnabledFor(logging.DEBUG) else None
+def log_frames_of(hub: Hub, secrets: Sequence[str]) -> None:
+    """Log every frame that ``hub`` hears, if the log shows frames."""
+    if logger.isEnabledFor(logging.DEBUG):
+        hub.subscribe(FrameLog(secrets).show)

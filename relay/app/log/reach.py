@@ -18,10 +18,9 @@ logger = logging.getLogger("relay")
 class ReachLog(Observer):
     """A pipe's observer: logs each cause once why a server cannot be reached, and notes whether it ever was."""
 
-    def __init__(self, server: Endpoint, then: Observer | None = None) -> None:
-        """Observe the frames of ``server``; pass every frame to ``then``, too."""
+    def __init__(self, server: Endpoint) -> None:
+        """Observe the frames of ``server``."""
         self._server = server
-        self._then = then
         self._causes: set[str] = set()
         self._was_reached = False
 
@@ -32,8 +31,6 @@ class ReachLog(Observer):
 
     def frames_forwarded(self, source: Endpoint, sink: Endpoint, frames: Sequence[Frame]) -> None:
         """Look for errors that the relay made because it could not reach the server."""
-        if self._then is not None:
-            self._then.frames_forwarded(source, sink, frames)
         if source is not self._server:
             return
         for frame in frames:

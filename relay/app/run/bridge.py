@@ -8,7 +8,7 @@ import dataclasses
 import logging
 
 from relay.app.log.child_stderr import ChildStderr
-from relay.app.log.frames import frame_log
+from relay.app.log.frames import log_frames_of
 from relay.app.log.reach import ReachLog
 from relay.app.log.stderr import StderrSink
 from relay.app.run.signals import StopSignals
@@ -18,6 +18,7 @@ from relay.app.specs import is_url
 from relay.endpoints.base import Endpoint
 from relay.endpoints.stdio.own_stdio import OwnStdio
 from relay.errors import ConfigError, EndpointClosed, EndpointUnavailable
+from relay.observe.hub import Hub
 from relay.pipe import Observer, pipe
 
 __all__ = ["bridge", "bridge_own_servers"]
@@ -41,7 +42,9 @@ async def bridge(settings: BridgeSettings, sink: StderrSink, *, remote: Endpoint
         remote = Remote(settings.url, settings.dialling)
     else:
         remote = connect_with(settings.dialling, settings.url)
-    reach = ReachLog(remote, then=frame_log(settings.secrets))
+    reach = ReachLog(remote)
+    hub = Hub()
+    log_frames_of(hub, settings.secrets)
     stdio = await OwnStdio.open(limits=limits)
 
     async def stop_in_order() -> None:
@@ -77,7 +80,7 @@ async def bridge(settings: BridgeSettings, sink: StderrSink, *, remote: Endpoint
             ending = group.create_task(end_in_order(), name="end in order")
             # As after SIGTERM, requests in flight when stdin ends get their answers, for as long as the drain lasts.
             patient = dataclasses.replace(limits, linger=limits.drain)
-            report = await pipe(stdio, remote, limits=patient, observer=observer)
+            report = await pipe(stdio, remote, limits=patient, observer=observer, hub=hub)
             stopping.cancel()
             ending.cancel()
     if isinstance(report.failure, ConfigError):

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from relay.app.log.frames import frame_log
+from relay.app.log.frames import log_frames_of
 from relay.app.run.targets import AddressTarget, KeepsSpare, RemoteTarget, Target
 from relay.app.settings import ServeSettings
 from relay.endpoints.base import CountsUse, Endpoint, HasStream, HasTrail
@@ -40,21 +40,17 @@ logger = logging.getLogger("relay")
 _PER_REQUEST: dict[str, PerRequest] = {"stateless": "legacy", "request": "all"}  # by what clients share
 
 
-class _PipeToHub(Observer):
-    """Tells the hub of a server what one session's pipe carries."""
+class _FaultsToHub(Observer):
+    """Tells the hub of a server whether that server answers, which only the frames of one session's pipe show."""
 
-    def __init__(self, hub: Hub, upstream: Endpoint, *, notes_faults: bool) -> None:
-        """``notes_faults``: only the frames of ``upstream`` show whether it answers."""
+    def __init__(self, hub: Hub, upstream: Endpoint) -> None:
         self._hub = hub
-        self._answering = upstream if notes_faults else None
+        self._answering = upstream
 
     def frames_forwarded(self, source: Endpoint, sink: Endpoint, frames: Sequence[Frame]) -> None:
-        hub = self._hub
         if source is self._answering:
             fault = replies.fault_of(frames[-1])
-            hub.fault = fault.message if fault is not None and fault.is_failure else None
-        if hub.frames is not None:
-            hub.frames(source.name, sink.name, frames)
+            self._hub.fault = fault.message if fault is not None and fault.is_failure else None
 
 
 class Offer:
@@ -70,8 +66,7 @@ class Offer:
         self._settings = settings
         self.hub = target.dial.hub if isinstance(target, RemoteTarget) else Hub()
         """Hears of every frame between clients and the server, by whichever way it goes."""
-        if (log := frame_log(settings.secrets)) is not None:
-            self.hub.subscribe(log.show)
+        log_frames_of(self.hub, settings.secrets)
         self._notes_faults = notes_faults and isinstance(target, RemoteTarget)
         self._pool = self._make_pool() if settings.share in ("shared", "stateless") else None
         self._tasks = TaskScope()
@@ -167,11 +162,9 @@ class Offer:
     async def _carry(self, session: Endpoint, upstream: Endpoint) -> None:
         """Join a session to its server; a failure ends this session only."""
         self._last_used = monotonic()
-        observer: Observer | None = None
-        if self._notes_faults or self.hub.frames is not None:
-            observer = _PipeToHub(self.hub, upstream, notes_faults=self._notes_faults)
+        observer = _FaultsToHub(self.hub, upstream) if self._notes_faults else None
         try:
-            report = await pipe(session, upstream, limits=self._settings.limits, observer=observer)
+            report = await pipe(session, upstream, limits=self._settings.limits, observer=observer, hub=self.hub)
         except Exception:
             # A bug in the relay ends this session and no other.
             logger.exception("%s: unexpected failure", session.name)
