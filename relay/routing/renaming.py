@@ -25,7 +25,8 @@ from relay.frames.ids import (
     with_token,
 )
 from relay.frames.strictness import read_id
-from relay.routing.ledger import LISTEN, Ledger
+from relay.routing.ledger import Ledger
+from relay.routing.open_table import LISTEN
 
 __all__ = ["LISTEN", "Renamed", "Renaming"]
 

@@ -12,7 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from relay.frames import replies
 from relay.frames.frame import Frame
 from relay.frames.head import Head, Kind, RequestId
-from relay.routing.ledger import LISTEN, MOST_LEFT, IdInUse, Ledger
+from relay.routing.ledger import MOST_LEFT, Ledger
+from relay.routing.open_table import LISTEN, IdInUse
 
 GRACE = 10.0
 NULL = {"id": None, "error": {"code": -32700, "message": "what?"}}

@@ -15,7 +15,8 @@ from relay.frames import replies
 from relay.frames.frame import Frame
 from relay.frames.head import RequestId
 from relay.mcp.facts import read_facts
-from relay.routing.ledger import LISTEN, Due, IdInUse
+from relay.routing.ledger import Due
+from relay.routing.open_table import LISTEN, IdInUse
 
 __all__ = ["Call", "Calls", "CallsOwner"]
 

@@ -13,8 +13,8 @@ from relay.frames import replies
 from relay.frames.frame import Frame
 from relay.frames.head import Head, Kind, RequestId
 from relay.limits import Limits
-from relay.routing.ledger import LISTEN, IdInUse
 from relay.routing.matching import meant_or_itself
+from relay.routing.open_table import LISTEN, IdInUse
 
 __all__ = ["OpenRequests"]
 

@@ -28,7 +28,8 @@ from relay.frames.repair import Sifted, sift
 from relay.frames.sse import SseEvent
 from relay.mcp.facts import RequestFacts
 from relay.mcp.handshake import INITIALIZED, negotiated_version
-from relay.routing.ledger import Due, IdInUse
+from relay.routing.ledger import Due
+from relay.routing.open_table import IdInUse
 
 __all__ = ["Post", "RemoteClient", "StreamCursor"]
 

@@ -31,7 +31,7 @@ from relay.endpoints.http.walk import Walk
 from relay.frames.frame import Frame
 from relay.frames.ids import Unnameable
 from relay.frames.replies import SessionOver
-from relay.routing.ledger import IdInUse
+from relay.routing.open_table import IdInUse
 
 if TYPE_CHECKING:
     from relay.endpoints.http.server.mount import Mount

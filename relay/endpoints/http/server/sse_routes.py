@@ -14,7 +14,7 @@ from relay.endpoints.http.walk import Walk
 from relay.frames import replies
 from relay.frames.frame import Frame
 from relay.frames.sse import encode_event
-from relay.routing.ledger import IdInUse
+from relay.routing.open_table import IdInUse
 
 __all__ = ["SseRoutes"]
 

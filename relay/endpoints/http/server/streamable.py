@@ -28,7 +28,7 @@ from relay.frames import replies
 from relay.frames.frame import Frame
 from relay.frames.ids import Unnameable
 from relay.mcp.headers import SESSION_ID
-from relay.routing.ledger import IdInUse
+from relay.routing.open_table import IdInUse
 
 if TYPE_CHECKING:
     from relay.endpoints.http.through.direct_exchange import DirectExchange
