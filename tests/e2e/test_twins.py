@@ -77,3 +77,18 @@ def test_twins(way: Way, loop: str) -> None:
         assert not differences, differences
 
     agree()
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_twins_refuse_a_body_of_an_ended_session_alike(loop: str) -> None:
+    """The session is the reason, though the connection remembers its head and the body is no frame."""
+    factory = uvloop.new_event_loop if loop == "uvloop" else asyncio.new_event_loop
+    drawn = [
+        Step("call", "echo", 1, 0, (), None, 0, 0),
+        Step("delete", "echo", 1, 0, (), None, 0, 0),
+        Step("raw", "echo", 1, 0, (), b"", 0, 0),
+    ]
+    with asyncio.Runner(loop_factory=factory) as runner:
+        fast = runner.run(play("child", drawn, on=True))
+        plain = runner.run(play("child", drawn, on=False))
+    assert not fast.differences(plain)

@@ -256,6 +256,8 @@ class FastConnection(BoundedHeads):
         walk, raw = known.walk, request.raw_headers
         if walk.purpose is not Purpose.POST_IN_SESSION or not (known.headers is raw or _is_same(known, raw)):
             return None
+        if walk.session.is_closing:
+            return None  # a check of the head says so, before any check of the body
         walk.length = request.content_length
         walk.body = walk.frame = walk.head = walk.facts = None
         walk.is_sized = walk.has_asked = walk.has_waited = False
