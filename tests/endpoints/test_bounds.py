@@ -168,6 +168,40 @@ async def test_one_bound_counts_who_comes_by_any_door(first: str, second: str) -
                 await asyncio.sleep(0.005)
 
 
+def _ws_text(said: bytes) -> bytes:
+    return b"\x81\xfe" + len(said).to_bytes(2, "big") + bytes(4) + said
+
+
+async def _first_of(listener: HttpListener) -> Endpoint:
+    return await anext(aiter(listener))
+
+
+async def test_a_websocket_gets_a_server_with_its_first_frame() -> None:
+    """As a TCP connection does: connections that say nothing would each start a process."""
+    async with relay(Limits(close_grace=0.2)) as there:
+        guest = await enter(there, "websocket")
+        assert (await guest.said()).startswith(b"HTTP/1.1 101 ")
+        async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+            coming = group.create_task(_first_of(there.http))
+            guest.writer.write(_ws_text(b'{"x":1}'))
+            assert b'"error"' in await guest.said()
+            assert not coming.done()
+            guest.writer.write(_ws_text(initialize()))
+        endpoint = coming.result()
+        (frame,) = await endpoint.receive()
+        assert frame.raw == initialize()
+        await endpoint.aclose()
+
+
+async def test_a_websocket_that_has_said_nothing_is_closed_with_its_listener() -> None:
+    """The code is 1001, "going away"."""
+    async with relay(Limits(close_grace=0.2)) as there:
+        guest = await enter(there, "websocket")
+        assert (await guest.said()).startswith(b"HTTP/1.1 101 ")
+        await there.http.aclose()
+        assert (await guest.said())[:4:2] == b"\x88\x03"
+
+
 # -- room -------------------------------------------------------------------------------------------------------------
 
 KIB, MIB = 2**10, 2**20

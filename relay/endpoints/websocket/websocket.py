@@ -107,6 +107,7 @@ class WebSocketEndpoint(ConnectedEndpoint):
         """The relays that the client's connection has passed through."""
         self._stranger = socket if isinstance(socket, MaskedSocket) else None
         """The socket of a client that has not sent a frame yet, else None."""
+        self._is_decided = asyncio.Event()
         self._handshake: asyncio.TimerHandle | None = None
         self._last_used = monotonic()
 
@@ -119,6 +120,12 @@ class WebSocketEndpoint(ConnectedEndpoint):
             self._wait_for_message(self._stranger, monotonic())
         self._tasks.spawn(self._read(), name=f"{self.name}: read")
         self._tasks.spawn(self._keep_alive(), name=f"{self.name}: keep alive")
+
+    async def proves_itself(self) -> bool:
+        """Wait for the first frame of a client; return False if the connection ends before it."""
+        if self._stranger is not None:
+            await self._is_decided.wait()
+        return self._stranger is None
 
     async def send(self, frames: Sequence[Frame]) -> None:
         """Send one message for each frame; wait while the peer does not read.
@@ -248,6 +255,7 @@ class WebSocketEndpoint(ConnectedEndpoint):
             return
         socket.vouch()
         self._stranger = None
+        self._is_decided.set()
         self._stop_handshake()
 
     def _wait_for_message(self, socket: MaskedSocket, since: float) -> None:
@@ -299,6 +307,7 @@ class WebSocketEndpoint(ConnectedEndpoint):
         self._failure = self._failure or failure
         self._inbox.put(self._settlement.peer_ended(failure or reason))
         self._inbox.finish(failure)
+        self._is_decided.set()
 
     def _break(self, failure: EndpointBroken) -> None:
         """End and abort a connection that has failed."""

@@ -183,7 +183,11 @@ class Mount:
         trail.lead_here(headers)
         return trail
 
-    def offer(self, endpoint: AnyEndpoint) -> None:
-        """Yield an endpoint, and close it with the mount if the endpoint is still open."""
+    def hold(self, endpoint: AnyEndpoint) -> None:
+        """Close an endpoint with the mount if the endpoint is still open."""
         self._unclosed.add(endpoint)
+
+    def offer(self, endpoint: AnyEndpoint) -> None:
+        """Yield an endpoint, and hold it."""
+        self.hold(endpoint)
         self._offered.put_nowait(endpoint)

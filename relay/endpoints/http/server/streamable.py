@@ -205,5 +205,13 @@ class StreamableHttp:
                 request, context.limits, strangers=context.strangers, refusals=context.refusals
             )
             endpoint.trail = self.mount.trail_of(request.headers)
-            self.mount.offer(endpoint)
+            self.mount.hold(endpoint)
+            is_proven = False
+            try:
+                is_proven = await endpoint.proves_itself()
+            finally:
+                if not is_proven:
+                    await endpoint.aclose()  # no server was started for it
+            if is_proven:
+                self.mount.offer(endpoint)
             return await endpoint.serve()
