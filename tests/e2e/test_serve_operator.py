@@ -195,7 +195,7 @@ async def test_clients_that_leave_badly_do_not_fill_the_log(tmp_path: Path) -> N
                 while not any("last.example" in line for line in relay.said):
                     await asyncio.sleep(0.01)
         ends = [line for line in relay.said if ": ended: " in line]
-        noise = [line for line in relay.said if "not JSON-RPC" in line]
+        noise = [line for line in relay.said if "not a JSON-RPC message" in line]
     assert 1 <= len(ends) <= 4, ends
     doors = sorted(line.split("WARNING ")[1].split(" ")[0].split(":")[0] for line in noise)
     assert doors == ["tcp", "unix", "websocket"], noise
