@@ -1,7 +1,8 @@
 """Show the relay at work: `python -m relay.demo`, or `make demo`.
 
-Starts `mcp-relay` in front of the demo server, prints what to paste into a client's configuration, makes one call
-through it (stdio client -> relay -> HTTP -> relay -> stdio server, four real processes) and stays up until Ctrl-C.
+It starts `mcp-relay` in front of the demo server and prints what to paste into a client's configuration. Then it makes
+one call through four real processes (stdio client -> relay -> HTTP -> relay -> stdio server).
+It stays up until Ctrl-C.
 """
 
 from __future__ import annotations

@@ -10,11 +10,12 @@ import pytest
 from relay.app.log.child_stderr import ChildStderr
 from relay.app.log.stderr import StderrSink
 from relay.app.run.child_target import ChildTarget
-from relay.app.run.listening import listen_http
+from relay.app.run.listening import listen
 from relay.app.settings import BridgeSettings, ServeSettings
 from relay.app.specs import ListenSpec, is_url
 from relay.endpoints.child.guardian import Guardian
 from relay.endpoints.core.dialling import DiallingOptions
+from relay.endpoints.http.server.listener import HttpListener
 from relay.errors import ConfigError
 from relay.frames.frame import Frame
 from relay.limits import DEFAULT_LIMITS, Limits
@@ -77,9 +78,10 @@ async def test_a_missing_program_is_found_at_the_start() -> None:
 async def test_an_address_that_cannot_be_had() -> None:
     """A ConfigError names it; a port already taken, too."""
     with pytest.raises(ConfigError, match="192.0.2.1"):
-        await listen_http("192.0.2.1")
-    listener = await listen_http()
+        await listen("http://192.0.2.1:0/mcp")
+    listener = await listen()
+    assert isinstance(listener, HttpListener)
     port = int(listener.base_url.rpartition(":")[2])
     with pytest.raises(ConfigError, match=str(port)):
-        await listen_http("127.0.0.1", port)
+        await listen(f"http://127.0.0.1:{port}/mcp")
     await listener.aclose()

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 import relay
-from relay.app.run.listening import listen_http
 from relay.endpoints.core.dialling import DiallingOptions
 from relay.endpoints.http.client.aiohttp_dial import Dial
 from relay.endpoints.http.listening import ListeningOptions
+from relay.endpoints.http.server.listener import HttpListener
 from relay.endpoints.http.server.modern import ModernClients
 from relay.limits import Limits
 from tests.e2e.odd_doors import CLIENTS, SERVERS, WAIT, Client, Message, OwnPipes, reaching, serving
@@ -225,7 +225,8 @@ async def test_every_answer_has_its_call_where_requests_are_handed_on(
         stack.push_async_callback(dial.aclose)
         if way == "first":
             stack.enter_context(pytest.MonkeyPatch.context()).setattr(Dial, "pool", lambda *_: None)
-        listener = await listen_http(options=ListeningOptions(limits=SOON), server=dial)
+        listener = HttpListener(options=ListeningOptions(limits=SOON), server=dial)
+        await listener.start()
         stack.push_async_callback(listener.aclose)
         client = await stack.enter_async_context(reaching("http", listener.url))
         if era == "legacy":

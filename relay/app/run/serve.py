@@ -18,7 +18,6 @@ import msgspec
 from relay.app.log.child_stderr import ChildStderr
 from relay.app.log.stderr import StderrSink, say
 from relay.app.run.child_target import ChildTarget
-from relay.app.run.listening import listen_http
 from relay.app.run.offer import Offer
 from relay.app.run.signals import StopSignals
 from relay.app.run.targets import AddressTarget, RemoteTarget, Target
@@ -195,7 +194,9 @@ class _Serving:
         settings = self._settings
         options = settings.listening if spec.is_tls else msgspec.structs.replace(settings.listening, tls=None)
         if spec.kind == "http":
-            listener = await listen_http(
+            from relay.endpoints.http.server.listener import HttpListener
+
+            listener = HttpListener(
                 spec.host,
                 spec.port,
                 options,
@@ -206,6 +207,7 @@ class _Serving:
                 descriptor=spec.descriptor,
                 bounds=self._bounds,
             )
+            await listener.start()
             self._http.append(listener)
             return listener
         if spec.kind == "stdio":

@@ -33,10 +33,10 @@ def shared(
         async for client in await relay.listen():
             group.create_task(relay.pipe(client, server.session(client)))
 
-    ``target`` is what ``connect`` takes, a function that returns an endpoint, or an endpoint. The server is started
-    with the first ``initialize`` of each protocol version, whose answer serves the later ones, and ends 10 seconds
-    after the last of its clients has left (``Limits.shared_idle``), to be started again when it is needed. Requests get
-    ids of the relay's own and are named back. Close it with ``aclose``.
+    ``target`` is what ``connect`` takes, a function that returns an endpoint, or an endpoint. The first
+    ``initialize`` of each protocol version starts a server, and its answer serves the later ones. The server ends 10
+    seconds after its last client has left (``Limits.shared_idle``); the next client starts it again. The relay gives
+    each request an id of its own, and gives the client's id back with the answer. Close it with ``aclose``.
 
     An endpoint is there once: it serves the clients of one protocol version, and none after its end; others get an
     error. A function makes one whenever it is needed: ``lambda: relay.fallback(…)``.

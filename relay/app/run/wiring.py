@@ -50,15 +50,18 @@ def connect(
     client: httpx.AsyncClient | None = None,
     login: ServerLogin | None = None,
 ) -> Endpoint:
-    """Return an endpoint for a target; it is started or connected when first used.
+    """Return an endpoint for a target. The first use of the endpoint starts the command, or connects.
 
-    ``"https://host/mcp"`` is a server by HTTP (``headers`` go with every request, ``transport`` is found out),
-    ``"ws://host/mcp"`` one by WebSocket, ``"tcp://host:port"`` and ``"unix:/path"`` one by a socket, ``"stdio:"`` this
-    process's own stdin and stdout, a list a command to start (in ``cwd``, with ``env`` added to the short environment
-    that MCP's SDKs give). ``https``, ``wss`` and ``tls`` are with TLS, as ``ssl`` says if given. An http(s) URL is
-    spoken to through ``client``, if there is one: an ``httpx.AsyncClient`` for HTTP/2, SOCKS, an ``httpx.Auth``, an
-    application in this process; it remains the caller's to close. ``login`` is what ``open_login`` makes, for URLs
-    without a client. Raises ConfigError for anything else.
+    - ``"https://host/mcp"``: a server by HTTP. ``headers`` go with every request; ``transport`` is found out.
+    - ``"ws://host/mcp"``: a server by WebSocket.
+    - ``"tcp://host:port"``, ``"unix:/path"``: a server by a socket.
+    - ``"stdio:"``: this process's own stdin and stdout.
+    - A list: a command to start, in ``cwd``, with ``env`` added to the short environment that MCP's SDKs give.
+
+    ``https``, ``wss`` and ``tls`` use TLS, with the context ``ssl`` if it is given. With ``client``, an
+    ``httpx.AsyncClient``, the relay sends the requests to an http(s) URL through that client: for HTTP/2, SOCKS, an
+    ``httpx.Auth``, or an application in this process. The caller closes the client. ``login`` comes from
+    ``open_login``, and is for URLs without a client. Raises ConfigError for anything else.
     """
     options = DiallingOptions(headers=headers or {}, transport=transport, tls=ssl, login=login, limits=limits)
     return connect_with(options, target, env=env, cwd=cwd, client=client)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence, Sized
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from relay.endpoints.core.books import Books
@@ -55,7 +55,7 @@ class ModernClients(ClientSession):
         self._on_end = on_end
         self._books: Books[Renamed[Exchange]] = Books(self.name, limits, lambda due: self._route(due.outcome))
         self._requests = Renaming(self._books)
-        self.open_requests: Sized = self._requests
+        self.open_requests = self._requests
         self.dropped = 0
         self.takes_one = False
         """Whether the endpoint ends with its first request, because every request has its own endpoint and server."""
@@ -66,11 +66,6 @@ class ModernClients(ClientSession):
     def is_listening(self) -> bool:
         """Whether a client listens for the server's own messages; 2026-07-28 has no stream for them."""
         return False
-
-    @property
-    def in_flight(self) -> int:
-        """The number of requests that wait for an answer, without subscriptions."""
-        return len(self._requests)
 
     @property
     def max_in_flight(self) -> int:

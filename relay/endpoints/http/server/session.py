@@ -44,6 +44,8 @@ class ClientSession:
     """The part that sessions of both HTTP transports share: an inbox, an id, a clock and an end."""
 
     _end = "the session was closed"  # the reason of an end without one
+    open_requests: Sized
+    """The requests that wait for an answer, without subscriptions of 2026-07-28."""
 
     def __init__(self, limits: Limits) -> None:
         self.id = new_session_id()
@@ -65,6 +67,11 @@ class ClientSession:
         self._limits = limits
         self._loop = asyncio.get_running_loop()
         self._last_used = self._loop.time()
+
+    @property
+    def in_flight(self) -> int:
+        """The number of requests that wait for an answer, without subscriptions of 2026-07-28."""
+        return len(self.open_requests)
 
     @property
     def last_used(self) -> float:
@@ -196,7 +203,7 @@ class HttpSession(ClientSession):
         self._on_ready = on_ready
         self._on_end = on_end
         self.books: Books[Exchange] = Books(self.name, limits, self._give_due)
-        self.open_requests: Sized = self.books.open_ids
+        self.open_requests = self.books.open_ids
         self.is_initialized = False
         self._streams: dict[int, EventStream] = {}
         self._crowded: list[EventStream] = []
@@ -212,11 +219,6 @@ class HttpSession(ClientSession):
     def is_listening(self) -> bool:
         """Whether the client reads the server's own messages."""
         return self._standalone.has_reader
-
-    @property
-    def in_flight(self) -> int:
-        """The number of requests that wait for an answer."""
-        return len(self.books)
 
     @property
     def dropped(self) -> int:

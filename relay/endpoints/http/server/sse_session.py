@@ -5,7 +5,7 @@ One stream carries all frames to the client, and POSTs carry the client's frames
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence, Sized
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from relay.endpoints.core.books import Books
@@ -32,7 +32,7 @@ class SseSession(ClientSession):
         self.max_in_flight = limits.max_in_flight
         self.stream = EventStream(0, limits, has_ids=False)
         self._books: Books[SseSession] = Books(self.name, limits, lambda due: self._push(due.outcome))
-        self.open_requests: Sized = self._books.open_ids
+        self.open_requests = self._books.open_ids
         self._began = self._last_used
         self.is_initialized = False
 
@@ -40,11 +40,6 @@ class SseSession(ClientSession):
     def is_listening(self) -> bool:
         """Whether the client reads the server's own messages, which its one stream carries, too."""
         return True
-
-    @property
-    def in_flight(self) -> int:
-        """The number of requests that wait for an answer."""
-        return len(self._books)
 
     @property
     def dropped(self) -> int:
