@@ -67,7 +67,7 @@ def __getattr__(name: str) -> Any:
     if name == "__version__":
         from importlib.metadata import version
 
-        return version("mcp-relay")
+        return version("mcp-frame-relay")
     if name in _LATE:
         from importlib import import_module
 

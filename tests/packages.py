@@ -44,6 +44,10 @@ def main() -> int:
         uv = {"UV_TOOL_DIR": str(folder / "uv"), "UV_TOOL_BIN_DIR": str(folder / "uv-bin")}
         _run([str(tools / "uv"), "tool", "install", "--quiet", "--python", sys.executable, str(wheel)], uv)
         _check("uv tool", folder / "uv-bin" / "mcp-relay")
+        # As people start a package without installing it: the program has the package's name.
+        at_once = ["--quiet", "--python", sys.executable, "--from", str(wheel), "mcp-frame-relay"]
+        _check("uvx", str(tools / "uvx"), *at_once, environment=uv)
+        _check("pipx run", str(tools / "pipx"), "run", "--spec", str(wheel), "mcp-frame-relay", environment=pipx)
         _check("container file", _container(folder) / "mcp-relay")
     return 0
 
@@ -73,16 +77,21 @@ def _environment(folder: Path, *requirements: str) -> Path:
     return folder / BIN
 
 
-def _check(how: str, program: Path) -> None:
+def _check(how: str, *program: Path | str, environment: Mapping[str, str] | None = None) -> None:
     """Use a program that was installed: its version, and a call through it by HTTP."""
-    version = _run([str(program), "--version"]).strip()
+    argv = [str(word) for word in program]
+    version = _run([*argv, "--version"], environment).strip()
     relay = subprocess.Popen(
-        [str(program), "--", sys.executable, str(SERVER)], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        [*argv, "--", sys.executable, str(SERVER)],
+        env={**os.environ, **(environment or {})},
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert relay.stderr is not None
     try:
         url = relay.stderr.readline().split("listening on ")[1].split()[0]
-        report = _run([str(program), "test", url])
+        report = _run([*argv, "test", url], environment)
         assert report.startswith("ok "), report
     finally:
         relay.terminate()

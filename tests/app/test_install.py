@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+import relay
 from relay import cli
 from relay.app.config.jsonc import read
 from relay.app.install import command as install
@@ -279,6 +280,40 @@ def test_a_program_that_will_not_stay_is_a_warning(
     code, _, said = run("--client", "zed", "--print", "a", URL)
     assert code == 0
     assert "will not stay" in said and str(program) in said
+
+
+def test_uvx_starts_the_package_by_its_own_name_and_version(
+    run: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
+    """The package mcp-relay on PyPI is somebody else's: an entry must never make uvx install it."""
+    monkeypatch.setenv("PATH", str(home))
+    assert _entry(run, "--uvx", "-H", "X-A", "b", URL) == {
+        "type": "stdio",
+        "command": "uvx",
+        "args": [f"mcp-frame-relay@{relay.__version__}", "-H", "X-A", "b", URL],
+    }
+    (home / "uvx").write_text("#!/bin/sh\n")
+    (home / "uvx").chmod(0o755)
+    assert _entry(run, "--uvx", URL)["command"] == str(home / "uvx")
+
+
+STRANGER = "#!/usr/bin/python3\nimport sys\nfrom mcp_relay.cli import main\nsys.exit(main())\n"
+
+
+def test_another_packages_program_of_our_name_is_a_warning_and_is_not_installed(
+    run: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
+    stranger = home / "mcp-relay"
+    stranger.write_text(STRANGER)
+    stranger.chmod(0o755)
+    monkeypatch.setenv("PATH", str(home))
+    monkeypatch.setattr(sys, "argv", [str(stranger)])
+    code, printed, said = run("--client", "zed", "--print", "a", URL)
+    assert code == 0
+    assert str(stranger) not in printed
+    assert f"{stranger} belongs to another package" in said
+    stranger.write_text(STRANGER.replace("mcp_relay.cli", "relay.cli"))
+    assert "another package" not in run("--client", "zed", "--print", "a", URL)[2]
 
 
 SPEAKS = """

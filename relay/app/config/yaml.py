@@ -26,7 +26,7 @@ def read_yaml(name: str, text: str) -> Parsed:
         import yaml
     except ImportError as exc:
         raise ConfigError(
-            f"{name}: this is YAML, which only PyYAML reads: pip install 'mcp-relay[yaml]', "
+            f"{name}: this is YAML, which only PyYAML reads: pip install 'mcp-frame-relay[yaml]', "
             f"or make it JSON: yq -o=json . FILE > servers.json"
         ) from exc
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

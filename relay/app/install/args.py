@@ -6,14 +6,13 @@ import argparse
 import logging
 import os
 import re
-import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from relay.addresses import shown_address
 from relay.app.install.clients import CLIENTS
+from relay.app.install.program import DISTRIBUTION, own_command, uvx_command
 from relay.app.install.short_path import is_found_anyway, path_for_script
 from relay.app.log.stderr import StderrSink
 from relay.app.options.headers import headers_of
@@ -50,7 +49,7 @@ mcp-relay install --client CLIENT NAME [OPTIONS] URL
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # Options of a relay that listens; an entry speaks on stdio.
 _OF_LISTENING = {name: flag for name, flag in FOR_A_COMMAND.items() if name not in OF_A_CHILD}
-_OWN = ("client", "project", "yes", "print", "list", "target", "args", "help", "version")
+_OWN = ("client", "project", "yes", "print", "list", "uvx", "target", "args", "help", "version")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +81,9 @@ def build_install_parser() -> argparse.ArgumentParser:
     group.add_argument("--project", action="store_true", help="that of the project in this directory, not the user's")
     group.add_argument("-y", "--yes", action="store_true", help="do not ask")
     group.add_argument("--print", action="store_true", help="print the entry on stdout and change nothing")
+    group.add_argument(
+        "--uvx", action="store_true", help=f"start this version by uvx {DISTRIBUTION}@VERSION, not by its path"
+    )
     group.add_argument("--list", action="store_true", help="show the clients, and where their configuration is")
     return parser
 
@@ -192,7 +194,7 @@ def _entry(options: argparse.Namespace, given: dict[argparse.Action, Any], targe
         for name in env:  # the client sets them for the relay; the server needs them
             args += [] if name in options.pass_variable else ["--pass-variable", name]
         target = _findable(target, options, env)
-    program, *first = _ourselves()
+    program, *first = uvx_command() if options.uvx else own_command()
     takes_all = any(action.nargs in ("+", "*", "?") for action in given if action.dest not in _OWN)
     dashes = [] if is_remote and not takes_all else ["--"]
     entry: dict[str, Any] = {"command": program, "args": [*first, *args, *dashes, *target]}
@@ -253,16 +255,3 @@ def _findable(target: list[str], options: argparse.Namespace, env: dict[str, str
             logger.warning("%s needs what is in %s: PATH in the entry says so", program, path.split(os.pathsep)[0])
             env["PATH"] = path
     return [program, *target[1:]]
-
-
-def _ourselves() -> list[str]:
-    """Return a command that starts this program anywhere: clients have a short PATH and another working directory."""
-    beside = os.path.join(os.path.dirname(sys.executable), "mcp-relay")
-    started_as = sys.argv[0] if os.path.basename(sys.argv[0]).removesuffix(".exe") == "mcp-relay" else ""
-    for candidate in (started_as, beside):
-        if candidate and (found := shutil.which(candidate)):
-            found = os.path.abspath(found)
-            if {".cache", "Caches", "archive-v0"} & {*found.split(os.sep)}:  # of uvx, and of pipx run
-                logger.warning("%s will not stay: it is in a cache; uv tool install, or pipx install, first", found)
-            return [found]
-    return [sys.executable, "-m", "relay"]

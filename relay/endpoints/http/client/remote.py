@@ -144,7 +144,7 @@ def _dial(url: str, options: DiallingOptions, client: httpx.AsyncClient | None) 
         try:
             from relay.endpoints.http.client.httpx_dial import HttpxDial
         except ImportError as exc:
-            raise ConfigError(f"client: {exc}; install 'mcp-relay[httpx]'") from exc
+            raise ConfigError(f"client: {exc}; install 'mcp-frame-relay[httpx]'") from exc
 
         return HttpxDial(url, client, options)
     from relay.endpoints.http.client.aiohttp_dial import Dial
