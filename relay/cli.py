@@ -29,12 +29,16 @@ with without_collecting():
         open_standard_descriptors,
         raise_descriptor_limit,
     )
-    from relay.errors import ConfigError, RelayError
+    from relay.errors import CommandNotFound, ConfigError, RelayError
 
 __all__ = ["main"]
 
 _UNREAD = 141  # the exit code that shells give a program that SIGPIPE ended
-_OWN_NAMES = ("mcp-relay", "__main__.py")  # else the name of a link or a copy, which may be another tool's
+_OWN_NAMES = (
+    "mcp-relay",
+    "mcp-frame-relay",
+    "__main__.py",
+)  # else the name of a link or a copy, which may be another tool's
 
 
 def _test(args: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
@@ -129,6 +133,10 @@ def _job(program: str, args: Sequence[str], sink: StderrSink) -> Coroutine[Any, 
     word = args[before] if before < len(args) else ""
     if word in _SUBCOMMANDS:
         return _SUBCOMMANDS[word]((*args[:before], *args[before + 1 :]), sink)
+    if word.replace("-", "").isalpha():
+        from relay.app.commands.first_word import check_first_word
+
+        check_first_word(args[before:], {*_SUBCOMMANDS, *_WITHOUT_LOOP, "as"})
     return relay_command.command(args, sink)
 
 
@@ -147,6 +155,10 @@ def _log_args(args: Sequence[str]) -> int:
 
 def _next_step(exc: ConfigError) -> str:
     """Return the option to change; the error itself knows only that the address is not available."""
+    if isinstance(exc, CommandNotFound):
+        from relay.app.commands.first_word import other_meaning
+
+        return other_meaning(exc.program, {*_SUBCOMMANDS, *_WITHOUT_LOOP, "as"})
     cause = exc.__cause__
     if isinstance(cause, socket.gaierror) or (isinstance(cause, OSError) and cause.errno == errno.EADDRNOTAVAIL):
         return "; --host must be an address of this machine"

@@ -2,6 +2,7 @@
 
     RelayError
     ├── ConfigError           the operator: a flag, a spec or a file is wrong
+    │   └── CommandNotFound   the operator: the command of a server is no program
     ├── FrameError            a peer: bytes that are not an acceptable JSON-RPC frame
     │   └── FrameTooLarge     a peer: a frame larger than ``Limits.max_frame_bytes``
     ├── EndpointUnavailable   a peer that the relay cannot reach; it has sent nothing to the peer
@@ -14,6 +15,7 @@ Foreign errors (``OSError``, aiohttp's) stop at the endpoint that meets them, wh
 """
 
 __all__ = [
+    "CommandNotFound",
     "ConfigError",
     "EndpointBroken",
     "EndpointBusy",
@@ -32,6 +34,15 @@ class RelayError(Exception):
 
 class ConfigError(RelayError):
     """The operator asked for something impossible: one line on stderr, exit code 2."""
+
+
+class CommandNotFound(ConfigError):
+    """The command of a server is not a program that can be run here."""
+
+    def __init__(self, program: str, remedy: str) -> None:
+        """Name the program, and say what to do."""
+        super().__init__(f"command {program!r} was not found or cannot be run; {remedy}")
+        self.program = program
 
 
 class FrameError(RelayError):

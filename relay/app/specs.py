@@ -15,7 +15,16 @@ import msgspec
 from relay.addresses import fault_of_url, shown_address
 from relay.errors import ConfigError
 
-__all__ = ["ADDRESSES", "URL_SCHEMES", "ListenSpec", "fault_of_scheme", "is_address", "is_url", "parse_listen"]
+__all__ = [
+    "ADDRESSES",
+    "URL_SCHEMES",
+    "ListenSpec",
+    "address_meant",
+    "fault_of_scheme",
+    "is_address",
+    "is_url",
+    "parse_listen",
+]
 
 URL_SCHEMES = ("http://", "https://")
 
@@ -36,6 +45,19 @@ def fault_of_scheme(target: str) -> str | None:
     if scheme is None:
         return None
     return f"{scheme[0]}… is neither a command nor an address of a kind that is known: {', '.join(ADDRESSES)}"
+
+
+_BARE = re.compile(r"(localhost|\[[0-9a-fA-F:.]+\]|[\w-]+(?:\.[\w-]+)+|[\w-]+(?=:))(:\d+)?(/\S*)?")
+_LOCAL = ("localhost", "127.", "[::1]")
+
+
+def address_meant(target: str) -> str | None:
+    """Return the URL that ``localhost:9911/mcp`` means: a host with a port or a path. None for others."""
+    found = _BARE.fullmatch(target)
+    if found is None or not (found[2] or found[3]):
+        return None
+    scheme = "http" if found[1].startswith(_LOCAL) else "https"
+    return f"{scheme}://{target}{'' if found[3] else '/mcp'}"
 
 
 def is_address(target: str) -> bool:

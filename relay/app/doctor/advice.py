@@ -10,6 +10,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
+from relay.app.specs import address_meant
 from relay.endpoints.core.tls import explain_tls
 from relay.endpoints.socket.tcp import describe
 from relay.frames.replies import LOST, METHOD_NOT_FOUND
@@ -33,7 +34,6 @@ _STATUS = re.compile(r"\bHTTP (\d{3})\b")
 _OWN_ADVICE = re.compile(r"[;:] the server (requires a token|does not accept this login).*")
 _WITH_TLS = ("https://", "wss://", "tls://")
 _MAYBE_CERTIFICATE = "it may demand a client certificate: --client-cert FILE; else look into its log"
-_HOST_AND_PORT = re.compile(r"(?:[\w.-]+|\[[0-9a-fA-F:.]+\]):\d+")
 _FIRST = ("initialize", "server/discover")
 _PATHS = ("/mcp", "/sse")
 
@@ -90,10 +90,9 @@ def _advice_for(exc: OSError | UnicodeError) -> str:
 
 def explain_command(name: str, fault: str) -> CheckFailed:
     """Explain why a command cannot start; ``fault`` may end with what to do about it."""
-    if _HOST_AND_PORT.fullmatch(name):
-        return CheckFailed(
-            f"{name}: there is no such command", f"a server's address is tcp://{name} or http://{name}/mcp"
-        )
+    if (address := address_meant(name)) is not None:
+        over_tcp = "" if "/" in name else f"tcp://{name} or "
+        return CheckFailed(f"{name}: there is no such command", f"a server's address is {over_tcp}{address}")
     seen, _, advice = fault.rpartition("; ")
     return CheckFailed(seen, advice) if seen else CheckFailed(fault)
 

@@ -23,7 +23,7 @@ from relay.endpoints.child.program import Program, start_program
 from relay.endpoints.core.byte_stream import FrameReader, FrameWriter
 from relay.endpoints.core.pipes import widen_pipe
 from relay.endpoints.core.small_event import SmallEvent
-from relay.errors import ConfigError, EndpointBroken, EndpointUnavailable, RelayError
+from relay.errors import CommandNotFound, ConfigError, EndpointBroken, EndpointUnavailable, RelayError
 from relay.frames import replies
 from relay.frames.faults import size_fault
 from relay.frames.frame import Frame
@@ -99,7 +99,7 @@ def resolve_program(command: Sequence[str], env: Mapping[str, str], cwd: str | N
         remedy = "give its full path, or add it to PATH"
         if any(space in program for space in " \t\n"):
             remedy = f"if it is {len(program.split())} words, write it without quotes around them all"
-        raise ConfigError(f"command {program!r} was not found or cannot be run; {remedy}")
+        raise CommandNotFound(program, remedy)
     if found.lower().endswith((".cmd", ".bat")) and any(_CMD_METACHARACTERS & set(word) for word in command[1:]):
         raise ConfigError(f"{found}: a batch file's arguments must not contain any of & | < > ^ % \" !")
     return [os.path.abspath(found), *command[1:]]
