@@ -77,6 +77,10 @@ def connect_with(
 ) -> Endpoint:
     """Return an endpoint for a target as ``connect`` does, with the options that it makes of its arguments."""
     limits = options.limits
+    if options.guard is not None and (client is not None or not _is_guarded(target)):
+        raise ConfigError(
+            f"cannot connect to {_shown(target)!r} behind a guard: it judges http(s):// and ws(s):// only"
+        )
     if client is not None and (not isinstance(target, str) or not is_url(target)):
         raise ConfigError(f"cannot connect to {_shown(target)!r} through an httpx client: that takes an http(s) URL")
     if client is not None and options.tls is not None:
@@ -115,6 +119,11 @@ def connect_with(
 
         return Lazy(shown_address(target), dial_upgraded)
     raise ConfigError(f"cannot connect to {_shown(target)!r}: {_KNOWN}")
+
+
+def _is_guarded(target: str | Sequence[str]) -> bool:
+    """Tell whether the guard judges every socket that a connection to this target opens."""
+    return isinstance(target, str) and target.lower().startswith((*URL_SCHEMES, "ws://", "wss://"))
 
 
 def _shown(target: str | Sequence[str]) -> str | Sequence[str]:

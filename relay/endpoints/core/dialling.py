@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     import aiohttp
 
+    from relay.endpoints.core.egress import EgressGuard
+
 __all__ = ["DEFAULT_DIALLING", "DiallingOptions", "ServerLogin", "Transport"]
 
 Transport = Literal["auto", "sse", "streamablehttp"]
@@ -40,6 +42,8 @@ class DiallingOptions(msgspec.Struct, frozen=True, kw_only=True):
     tls: ssl.SSLContext | None = None
     """The TLS context for the server; None trusts the system's authorities."""
     login: ServerLogin | None = None
+    guard: EgressGuard | None = None
+    """Judges each URL and each address before the relay dials it, if clients choose the server; else None."""
     limits: Limits = DEFAULT_LIMITS
 
     def __repr__(self) -> str:

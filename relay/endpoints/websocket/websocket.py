@@ -413,16 +413,19 @@ def _with_one_list(request: web.BaseRequest) -> web.BaseRequest:
 async def dial_websocket(url: str, options: DiallingOptions = DEFAULT_DIALLING) -> WebSocketEndpoint:
     """Connect to ``ws://host/path`` or ``wss://host/path`` with ``options``, without following redirects.
 
-    Raises ConfigError for any other address. Raises EndpointUnavailable if no WebSocket opens within
-    ``limits.connect`` seconds.
+    Raises ConfigError for any other address, and for one that the guard in ``options`` refuses. Raises
+    EndpointUnavailable if no WebSocket opens within ``limits.connect`` seconds.
     """
     limits, login = options.limits, options.login
+    guard = options.guard
     address, sent = parse_url(url, {"User-Agent": "mcp-relay", **own_headers(), **options.headers}, ("ws", "wss"))
+    if guard is not None:
+        guard.check_url(address)
     name = shown_address(str(address))
     own = next((value for header, value in sent.items() if header.lower() == "cookie"), "")
     # Only for the handshake, which a login may send twice; the connection after it has no headers.
     jar = CookieJar(address.raw_host or "", is_secure=address.scheme == "wss", own=own)
-    proxy = proxy_for(address)
+    proxy = proxy_for(address, guard)
     if proxy is not None:
         sent.update(proxy.headers_for(address))
         if address.scheme == "ws":  # a proxy that reads the request knows only http, and until the upgrade it is http
@@ -434,7 +437,7 @@ async def dial_websocket(url: str, options: DiallingOptions = DEFAULT_DIALLING) 
 
     is_tls = address.scheme == "wss" or (proxy is not None and proxy.url.scheme == "https")
     session = aiohttp.ClientSession(
-        connector=new_connector(options.tls, is_tls=is_tls),
+        connector=new_connector(options.tls, is_tls=is_tls, guard=guard),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=limits.connect),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,

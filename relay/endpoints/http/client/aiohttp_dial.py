@@ -21,6 +21,7 @@ from relay import fast_ways
 from relay.auth.maskable import maskable
 from relay.endpoints.core.dialling import DEFAULT_DIALLING, DiallingOptions
 from relay.endpoints.core.hops import own_headers
+from relay.endpoints.core.keepalive import open_socket
 from relay.endpoints.core.tasks import TaskScope
 from relay.endpoints.core.tls import is_refusal
 from relay.endpoints.http import aiohttp_private
@@ -57,10 +58,14 @@ class Dial(AnyDial):
     def __init__(self, url: str, options: DiallingOptions = DEFAULT_DIALLING) -> None:
         """Connect to ``url`` with ``options``, through the proxy that the environment names for ``url``.
 
-        Raises ConfigError if ``url`` is not an http(s) URL, or if the environment's proxy is invalid.
+        Raises ConfigError if ``url`` is not an http(s) URL, if the environment's proxy is invalid, or if the guard in
+        ``options`` refuses ``url``.
         """
         address, self._headers = parse_url(url, options.headers)
-        self.proxy = proxy_for(address)
+        self._guard = guard = options.guard
+        if guard is not None:
+            guard.check_url(address)
+        self.proxy = proxy_for(address, guard)
         logins = {} if self.proxy is None else {"": self.proxy.authorization or ""}
         super().__init__(address, options.limits, secrets_in({**self._headers, **logins}))
         self._hops = own_headers()
@@ -90,7 +95,7 @@ class Dial(AnyDial):
         if self._session is None:
             is_tls = "https" in (self.url.scheme, self.proxy and self.proxy.url.scheme)
             self._session = aiohttp.ClientSession(
-                connector=new_connector(self._ssl, is_tls=is_tls, hint=self._hint),
+                connector=new_connector(self._ssl, is_tls=is_tls, hint=self._hint, guard=self._guard),
                 # aiohttp adds a session's headers to CONNECT, too, and a proxy must not see the server's headers.
                 headers=self._all_headers if self.proxy is None else None,
                 auto_decompress=False,  # content_coding decodes answers, within bounds
@@ -171,8 +176,20 @@ class Dial(AnyDial):
         if self._login is not None or self.proxy is not None or not self._may_pool:
             return None
         if self._pool is None and self.url.scheme == "http":
-            self._pool = ConnectionPool(self.where(self.url), self._all_headers, self.cookies, tasks, self._hint)
+            self._pool = ConnectionPool(
+                self.where(self.url),
+                self._all_headers,
+                self.cookies,
+                tasks,
+                self._hint,
+                open_socket if self._guard is None else self._guard.open_socket,
+            )
         return None if self._session is None else self._pool
+
+    @property
+    def follows_moves(self) -> bool:
+        """Whether the relay follows a redirect; never behind a guard."""
+        return self._guard is None
 
     def moved(self) -> None:
         """Move the pool to the address that the server redirected to, too."""

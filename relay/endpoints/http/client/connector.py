@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -14,6 +14,9 @@ from relay.endpoints.core.keepalive import open_socket
 from relay.endpoints.core.tls import default_context
 from relay.endpoints.http import aiohttp_private
 from relay.endpoints.http.client.kept import KEEP_IDLE, KeepingConnector, ServerHint
+
+if TYPE_CHECKING:
+    from relay.endpoints.core.egress import EgressGuard
 
 __all__ = ["Resolver", "new_connector"]
 
@@ -44,16 +47,25 @@ class Resolver(AbstractResolver):
 
 
 def new_connector(
-    ssl_context: ssl.SSLContext | None, *, is_tls: bool, hint: ServerHint | None = None
+    ssl_context: ssl.SSLContext | None,
+    *,
+    is_tls: bool,
+    hint: ServerHint | None = None,
+    guard: EgressGuard | None = None,
 ) -> aiohttp.TCPConnector:
-    """Make the connector of an aiohttp session. Every session that the relay dials with has its own."""
+    """Make the connector of an aiohttp session. Every session that the relay dials with has its own.
+
+    ``guard`` judges the address of each socket.
+    """
     options: dict[str, Any] = {
         "limit": 0,
         "resolver": Resolver(),
-        "socket_factory": open_socket,
+        "socket_factory": open_socket if guard is None else guard.open_socket,
         # A context of ours, made on first use: quick_start leaves aiohttp's default context without certificates.
         "ssl": (ssl_context or default_context()) if is_tls else True,
     }
+    if guard is not None:
+        options["use_dns_cache"] = False
     if not aiohttp_private.has("client"):
         return aiohttp.TCPConnector(keepalive_timeout=KEEP_IDLE, **options)
     return KeepingConnector(hint, **options)

@@ -95,6 +95,11 @@ class AnyDial:
         """Yield an answer's body, still encoded, as it arrives. Raises EndpointBroken if the connection breaks."""
         raise NotImplementedError
 
+    @property
+    def follows_moves(self) -> bool:
+        """Whether the relay follows a redirect of a POST within the origin."""
+        return True
+
     def moved(self) -> None:
         """Adapt to a redirect: POSTs go to another address from now on."""
 
@@ -144,7 +149,7 @@ class AnyDial:
         The relay sends nothing to another origin: headers and bodies are for this server only.
         """
         location = response.headers.get("Location") if response.status in _MOVED else None
-        if location is None:
+        if location is None or not self.follows_moves:
             return False
         try:
             target = join_url(sent_to, location)

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from aiohttp import ClientPayloadError
 from aiohttp.http import RawResponseMessage
@@ -18,7 +20,7 @@ from aiohttp.streams import StreamReader
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from relay.endpoints.core.keepalive import SERVER_SILENCE, detect_dead_peer
+from relay.endpoints.core.keepalive import open_socket
 from relay.endpoints.core.tasks import TaskScope
 from relay.endpoints.http.client.content_coding import CONTENT_ENCODING
 from relay.endpoints.http.client.cookies import CookieJar
@@ -136,11 +138,6 @@ class PooledConnection(KeptConnection):
         self.homeward: tuple[object, bytes] | None = None
         """The headers of a forwarded answer, and the header lines that the client received for them."""
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Turn on dead-peer detection for a new connection."""
-        super().connection_made(transport)
-        detect_dead_peer(transport.get_extra_info("socket"), SERVER_SILENCE)
-
     def ask(self, head: bytes, body: bytes, on_answer: OnAnswer) -> None:
         """Send a request, and call ``on_answer`` once."""
         self._on_answer = on_answer
@@ -232,13 +229,23 @@ class ConnectionPool:
     """The kept connections to one server."""
 
     def __init__(
-        self, url: URL, headers: Mapping[str, str], cookies: CookieJar, tasks: TaskScope, hint: ServerHint
+        self,
+        url: URL,
+        headers: Mapping[str, str],
+        cookies: CookieJar,
+        tasks: TaskScope,
+        hint: ServerHint,
+        open_socket: Callable[[tuple[Any, ...]], socket.socket] = open_socket,
     ) -> None:
-        """POST to ``url`` with ``headers``. ``grow`` opens connections; ``hint`` bounds how long they stay idle."""
+        """POST to ``url`` with ``headers``. ``grow`` opens connections; ``hint`` bounds how long they stay idle.
+
+        ``open_socket`` returns the socket for an entry of ``getaddrinfo``, or raises OSError if it may not be dialled.
+        """
         self.move(url)
         self._headers = dict(headers)
         self.hint = hint
         self._tasks = tasks
+        self._open_socket = open_socket
         self._idle: list[PooledConnection] = []
         self._connections: set[PooledConnection] = set()
         self._opening = 0
@@ -323,16 +330,13 @@ class ConnectionPool:
             self._tasks.spawn(self._open(), name=f"{self.url.origin()}: connect")
 
     async def _open(self) -> None:
-        host, port = self.url.host or "", self.url.port or 80
-        loop = self._loop
+        host = self.url.host or ""
         try:
             # localhost means both loopback addresses (RFC 6761), whatever the hosts file says.
             for address in ("127.0.0.1", "::1") if host == "localhost" else (host,):
                 with contextlib.suppress(OSError):  # a TimeoutError is one
                     async with asyncio.timeout(DEFAULT_LIMITS.connect):
-                        _, connection = await loop.create_connection(
-                            lambda: PooledConnection(loop, self), address, port
-                        )
+                        connection = await self._connect(address, self.url.port or 80)
                     connection.set_response_params(
                         read_until_eof=True, auto_decompress=False, max_line_size=65536, max_field_size=65536
                     )
@@ -341,6 +345,29 @@ class ConnectionPool:
                     return
         finally:
             self._opening -= 1
+
+    async def _connect(self, address: str, port: int) -> PooledConnection:
+        """Return a connection to the first address that accepts one. Raises OSError."""
+        loop = self._loop
+        failure = OSError(f"no address for {address!r}")
+        for info in await loop.getaddrinfo(address, port, type=socket.SOCK_STREAM):
+            try:
+                sock = self._open_socket(info)
+            except OSError as exc:
+                failure = exc
+                continue
+            try:
+                sock.setblocking(False)
+                await loop.sock_connect(sock, info[4])
+                _, connection = await loop.create_connection(lambda: PooledConnection(loop, self), sock=sock)
+            except BaseException as exc:
+                sock.close()
+                if not isinstance(exc, OSError):
+                    raise
+                failure = exc
+                continue
+            return connection
+        raise failure
 
     def forget(self, connection: PooledConnection) -> None:
         """Drop a connection that was lost."""

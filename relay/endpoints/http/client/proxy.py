@@ -8,7 +8,7 @@ would connect to its own machine, and send there the token meant for ours.
 from __future__ import annotations
 
 import urllib.request
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from yarl import URL
 
@@ -16,6 +16,9 @@ from relay.auth.origin import is_loopback
 from relay.endpoints.http.address import read_url
 from relay.errors import ConfigError
 from relay.values import PrivateValue
+
+if TYPE_CHECKING:
+    from relay.endpoints.core.egress import EgressGuard
 
 __all__ = ["Proxy", "proxy_for"]
 
@@ -50,8 +53,13 @@ class Proxy(PrivateValue, frozen=True):
         return {_AUTHORIZATION: self.authorization}
 
 
-def proxy_for(url: URL) -> Proxy | None:
-    """Return the proxy for ``url``, or None to connect directly. Raises ConfigError if the variable names no proxy."""
+def proxy_for(url: URL, guard: EgressGuard | None = None) -> Proxy | None:
+    """Return the proxy for ``url``, or None to connect directly. Raises ConfigError if the variable names no proxy.
+
+    Behind ``guard`` the environment counts for nothing: its proxy would reach addresses that the guard refuses.
+    """
+    if guard is not None:
+        return None if guard.proxy is None else _parse("--egress-proxy", guard.proxy)
     host, scheme = url.host or "", _SCHEMES.get(url.scheme, url.scheme)
     if is_loopback(host.rstrip(".")):
         return None
@@ -62,12 +70,13 @@ def proxy_for(url: URL) -> Proxy | None:
     # NO_PROXY may hold an IPv6 address with or without brackets.
     if any(urllib.request.proxy_bypass(one) for one in (f"{url.host_subcomponent}:{url.port}", host)):
         return None
-    return _parse(f"{name.upper()}_PROXY", proxies[name], host)
+    variable = f"{name.upper()}_PROXY"
+    return _parse(variable, proxies[name], f"; NO_PROXY={host} bypasses the proxy")
 
 
-def _parse(variable: str, text: str, host: str) -> Proxy:
+def _parse(variable: str, text: str, remedy: str = "") -> Proxy:
     text = text if "://" in text else f"http://{text}"
-    expected = f"expected http://host:port or https://host:port; NO_PROXY={host} bypasses the proxy"
+    expected = f"expected http://host:port or https://host:port{remedy}"
     try:
         url, authorization = read_url(text)
     except ValueError:
