@@ -24,6 +24,7 @@ help:
 	@echo 'make soak         every listener with every target, 10,000 calls a pair; prints the matrix'
 	@echo 'make cover        pytest under coverage: 95 % of all, 100 % of frames/, mcp/ and routing/'
 	@echo 'make packages     build sdist and wheel in dist/, install them with pip, pipx and uv, and run each'
+	@echo 'make client       build, check and test the TypeScript client in client/ (Node >= 20.19; Chromium for its page)'
 	@echo 'make fuzz         run the hypothesis tests with many examples'
 	@echo 'make bench        python -m bench $$(ARGS)'
 	@echo 'make newest-aiohttp  test the use of aiohttp private details with its newest version, pre-releases included'
@@ -76,6 +77,9 @@ cover: peers
 packages: setup
 	$(BIN)/python -m tests.packages
 
+client: peers
+	$(BIN)/python -m tests.client
+
 fuzz: setup
 	$(BIN)/python -m pytest -m hypothesis --hypothesis-profile=fuzz --timeout=3600 $(ARGS)
 
@@ -102,7 +106,7 @@ fix: setup
 
 clean:
 	rm -rf $(VENV) $(NEWEST) .peers bench/.peers build dist htmlcov .coverage .coverage.* .hypothesis .import_linter_cache
-	rm -rf .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .mypy_cache .pytest_cache .ruff_cache client/dist client/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: all help setup check peers test conformance soak cover packages fuzz bench newest-aiohttp schemas demo fix clean
+.PHONY: all help setup check peers test conformance soak cover packages client fuzz bench newest-aiohttp schemas demo fix clean

@@ -1,0 +1,6 @@
+/** A promise and its resolve function (`Promise.withResolvers`, which Node 20 lacks). */
+export function deferred<T>(): { promise: Promise<T>; resolve: (value: T) => void } {
+  let resolve!: (value: T) => void;
+  const promise = new Promise<T>((settle) => (resolve = settle));
+  return { promise, resolve };
+}
