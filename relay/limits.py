@@ -118,6 +118,10 @@ class Limits:
     doubt: float = 30.0
     """How long a call may be silent after its stream was resumed or its session lost, before the relay asks the server
     about the session. The server's answer may take as long again."""
+    max_login_frames: int = 1024
+    """Frames that may wait while the relay logs in to their server, which may need a person. One more gets an error."""
+    max_login_bytes: int = 16 * MIB
+    """The same in bytes."""
     reconnect_min: float = 0.2
     """The first wait before the relay opens a lost stream again; it doubles each time, with jitter."""
     reconnect_max: float = 30.0

@@ -16,7 +16,7 @@ from relay.app.run.targets import AddressTarget, RemoteTarget
 from relay.app.secrets.values import secrets_in
 from relay.app.settings import BridgeSettings, PoolSettings
 from relay.app.specs import parse_listen
-from relay.auth.outbound import check_token_url
+from relay.auth.outbound.logins import check_token_url
 from relay.endpoints.combined.pool import Retry
 from relay.endpoints.core.dialling import DEFAULT_DIALLING
 from relay.endpoints.socket.tcp import parse_address

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from yarl import URL
 
-from relay.auth.outbound import ClientCredentials, DigestLogin, Token
+from relay.auth.outbound.logins import ClientCredentials, DigestLogin, Token
 from relay.endpoints.http.client.proxy import Proxy
 from relay.values import PrivateValue
 

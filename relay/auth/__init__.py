@@ -1,5 +1,5 @@
 """Which requests a listener admits, and how the relay logs in to a server.
 
 origin.py     Host and Origin of requests, and CORS: the defence against web pages and DNS rebinding
-outbound.py   logins to a server: HTTP Basic and Digest, tokens for client credentials
+outbound/    how the relay logs in to a server
 """

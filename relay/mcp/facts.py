@@ -13,7 +13,7 @@ from relay.frames.json_cost import BUILT, MOST_ESCAPES
 from relay.frames.json_scan import Text
 from relay.frames.strictness import UNREADABLE, mend, read_text
 
-__all__ = ["RequestFacts", "read_facts"]
+__all__ = ["RequestFacts", "name_in", "read_facts"]
 
 
 Read = TypeVar("Read")
@@ -131,6 +131,15 @@ def read_facts(frame: Frame) -> RequestFacts | None:
     has_capabilities = params.meta.capabilities is not msgspec.UNSET
     has_log = params.meta.level is not msgspec.UNSET
     return RequestFacts(params.meta.version, has_capabilities, name, params.arguments, has_log)
+
+
+def name_in(frame: Frame) -> str | None:
+    """Return the tool, prompt or resource that a request of either era names; None if it names none."""
+    named_by = NAMED_BY.get(frame.head.method or "")
+    params = None if named_by is None else _read_or(_decode_well_formed, frame.raw, _WellFormedRequest()).params
+    if params is None or isinstance(params, msgspec.UnsetType):
+        return None
+    return read_text(params.name if named_by == "name" else params.uri)
 
 
 def _is_escaped(raw: bytes) -> bool:

@@ -11,8 +11,9 @@ import pytest
 
 from relay import cli
 from relay.app.settings import BridgeSettings, ServeSettings
-from relay.auth.outbound import ClientCredentials, DigestLogin, Login, basic_authorization
-from relay.endpoints.http.client.login import HttpLogin
+from relay.auth.outbound.logins import ClientCredentials, DigestLogin, Login, basic_authorization
+from relay.auth.outbound.tries import ServerLogin
+from relay.endpoints.http.client.login import ClientCredentialsLogin, HttpDigest
 from tests import warm_start
 from tests.app.test_other_words import Jobs, as_it_was, jobs  # noqa: F401 # fixtures
 from tests.e2e.conversation import INITIALIZE, INITIALIZED
@@ -27,8 +28,11 @@ CLIENT_WORDS = ["--client-id", "me", "--client-secret", "canary", "--token-url",
 
 def credentials_of(settings: BridgeSettings | ServeSettings) -> Login:
     """Return what the relay logs in with."""
-    assert isinstance(settings.dialling.login, HttpLogin)
-    return settings.dialling.login.credentials
+    login = settings.dialling.login
+    if isinstance(login, HttpDigest):
+        return login.made
+    assert isinstance(login, ServerLogin) and isinstance(login.credentials, ClientCredentialsLogin)
+    return login.credentials.made
 
 
 # -- options ----------------------------------------------------------------------------------------------------------

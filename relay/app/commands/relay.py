@@ -28,7 +28,7 @@ from relay.errors import ConfigError
 
 if TYPE_CHECKING:
     from relay.app.config.servers_source import ServersSource
-    from relay.auth.outbound import Login
+    from relay.auth.outbound.logins import Login
 
 __all__ = ["command"]
 

@@ -16,7 +16,7 @@ from relay.endpoints.http.listening import ListeningOptions
 from relay.endpoints.http.paths import DEFAULT_PATHS, HttpPaths
 
 if TYPE_CHECKING:
-    from relay.auth.outbound import Login
+    from relay.auth.outbound.logins import Login
 
 __all__ = ["dialling_of", "listening_of"]
 

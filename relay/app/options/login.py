@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from relay.errors import ConfigError
 
 if TYPE_CHECKING:
-    from relay.auth.outbound import Login
+    from relay.auth.outbound.logins import Login
 
 __all__ = ["add_login_options", "hidden_by_login", "log_in", "token_urls"]
 
@@ -34,7 +34,7 @@ def log_in(options: argparse.Namespace, headers: dict[str, str]) -> tuple[dict[s
     _check_complete(options)
     if options.client_id is None and options.username is None:
         return headers, None
-    from relay.auth.outbound import ClientCredentials, DigestLogin, basic_authorization, check_token_url
+    from relay.auth.outbound.logins import ClientCredentials, DigestLogin, basic_authorization, check_token_url
 
     headers = {name: value for name, value in headers.items() if name.lower() != "authorization"}
     if options.client_id is not None:

@@ -16,7 +16,7 @@ from relay.addresses import fault_of_url, shown_address
 from relay.app.specs import URL_SCHEMES, is_url
 from relay.endpoints.base import Endpoint
 from relay.endpoints.child.child import Child, child_environment
-from relay.endpoints.core.dialling import DiallingOptions, ServerLogin, Transport
+from relay.endpoints.core.dialling import DiallingOptions, RequestLogin, Transport
 from relay.endpoints.core.lazy import Lazy
 from relay.endpoints.stdio.own_stdio import OwnStdio
 from relay.errors import ConfigError
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     import httpx
 
+    from relay.auth.outbound.tries import ServerLogin
 
 __all__ = ["connect", "connect_with"]
 
@@ -48,7 +49,7 @@ def connect(
     cwd: str | None = None,
     limits: Limits = DEFAULT_LIMITS,
     client: httpx.AsyncClient | None = None,
-    login: ServerLogin | None = None,
+    login: ServerLogin | RequestLogin | None = None,
 ) -> Endpoint:
     """Return an endpoint for a target. The first use of the endpoint starts the command, or connects.
 
@@ -61,7 +62,7 @@ def connect(
     ``https``, ``wss`` and ``tls`` use TLS, with the context ``ssl`` if it is given. With ``client``, an
     ``httpx.AsyncClient``, the relay sends the requests to an http(s) URL through that client: for HTTP/2, SOCKS, an
     ``httpx.Auth``, or an application in this process. The caller closes the client. ``login`` comes from
-    ``open_login``, and is for URLs without a client. Raises ConfigError for anything else.
+    ``open_login``; Digest is for URLs without a client. Raises ConfigError for anything else.
     """
     options = DiallingOptions(headers=headers or {}, transport=transport, tls=ssl, login=login, limits=limits)
     return connect_with(options, target, env=env, cwd=cwd, client=client)

@@ -14,16 +14,17 @@ if TYPE_CHECKING:
 
     import aiohttp
 
+    from relay.auth.outbound.tries import ServerLogin
     from relay.endpoints.core.egress import EgressGuard
 
-__all__ = ["DEFAULT_DIALLING", "DiallingOptions", "ServerLogin", "Transport"]
+__all__ = ["DEFAULT_DIALLING", "DiallingOptions", "RequestLogin", "Transport"]
 
 Transport = Literal["auto", "sse", "streamablehttp"]
 """The transport of a server at a URL; with ``auto`` the relay detects it."""
 
 
-class ServerLogin(Protocol):
-    """Adds credentials to each request to one server; all connections to that server share one login."""
+class RequestLogin(Protocol):
+    """A login that answers each request's own challenge, such as Digest; a middleware of aiohttp."""
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -41,7 +42,8 @@ class DiallingOptions(msgspec.Struct, frozen=True, kw_only=True):
     transport: Transport = "auto"
     tls: ssl.SSLContext | None = None
     """The TLS context for the server; None trusts the system's authorities."""
-    login: ServerLogin | None = None
+    login: ServerLogin | RequestLogin | None = None
+    """How the relay logs in to the server; all connections to that server share this object."""
     guard: EgressGuard | None = None
     """Judges each URL and each address before the relay dials it, if clients choose the server; else None."""
     limits: Limits = DEFAULT_LIMITS
@@ -49,6 +51,15 @@ class DiallingOptions(msgspec.Struct, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         """Show neither headers nor the login: they hold secrets."""
         return f"DiallingOptions(transport={self.transport!r}, tls={self.tls!r}, limits={self.limits!r})"
+
+    def logins_for(self, url: str) -> tuple[ServerLogin | None, RequestLogin | None]:
+        """Return the login as one whose headers can be sent at once, or as one that answers challenges.
+
+        A login for another origin than that of ``url`` is not used.
+        """
+        if callable(self.login):
+            return None, self.login
+        return (self.login if self.login is not None and self.login.is_for(url) else None), None
 
     def for_many_clients(self) -> DiallingOptions:
         """Return the options of a connection that many clients share, with a higher limit on open requests."""

@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote
 from yarl import URL
 
 from relay.addresses import fault_of_url, shown_address
-from relay.auth.outbound import basic_authorization
+from relay.auth.outbound.logins import basic_authorization
 from relay.errors import ConfigError
 
 __all__ = ["join_url", "parse_url", "read_url"]

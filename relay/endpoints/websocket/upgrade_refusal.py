@@ -7,14 +7,24 @@ import contextlib
 from collections.abc import Callable, Sequence
 
 import aiohttp
+from multidict import MultiMapping
 
 from relay.endpoints.http.client.content_coding import coding_of, decode, is_readable
 from relay.endpoints.http.client.error_page import describe_page, is_redirect, page_of
 from relay.errors import EndpointBroken, EndpointUnavailable
 
-__all__ = ["explaining"]
+__all__ = ["UpgradeRefused", "explaining"]
 
 _PATIENCE = 2.0  # seconds for the body of a refusal, whose status is already known
+
+
+class UpgradeRefused(EndpointUnavailable):
+    """A server answered an upgrade with ``status`` and ``headers`` instead of 101."""
+
+    def __init__(self, message: str, status: int, headers: MultiMapping[str]) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = headers
 
 
 def explaining(name: str, secrets: Callable[[], Sequence[str]], longest: int) -> aiohttp.ClientMiddlewareType:
@@ -34,8 +44,8 @@ def explaining(name: str, secrets: Callable[[], Sequence[str]], longest: int) ->
         for secret in secrets():
             said = said.replace(secret, "***")
         status, how = response.status, "" if is_redirect(response.status) else " to the upgrade"
-        raise EndpointUnavailable(
-            f"{name}: HTTP {status}{how}{': ' if said else ''}{said}"
+        raise UpgradeRefused(
+            f"{name}: HTTP {status}{how}{': ' if said else ''}{said}", status, response.headers
         ) from aiohttp.WSServerHandshakeError(
             response.request_info, response.history, message="not a WebSocket", status=status, headers=response.headers
         )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -41,7 +41,7 @@ from relay.endpoints.http.decisions import Refused
 from relay.endpoints.http.media import listed, without_bom
 from relay.endpoints.websocket.masks import MaskedSocket
 from relay.endpoints.websocket.sending import send_masked
-from relay.endpoints.websocket.upgrade_refusal import explaining
+from relay.endpoints.websocket.upgrade_refusal import UpgradeRefused, explaining
 from relay.errors import EndpointBroken, EndpointClosed, EndpointUnavailable, RelayError
 from relay.frames.faults import size_fault
 from relay.frames.frame import Frame
@@ -414,11 +414,24 @@ async def dial_websocket(url: str, options: DiallingOptions = DEFAULT_DIALLING) 
     """Connect to ``ws://host/path`` or ``wss://host/path`` with ``options``, without following redirects.
 
     Raises ConfigError for any other address, and for one that the guard in ``options`` refuses. Raises
-    EndpointUnavailable if no WebSocket opens within ``limits.connect`` seconds.
+    EndpointUnavailable if no WebSocket opens within ``limits.connect`` seconds, or the login fails.
     """
-    limits, login = options.limits, options.login
-    guard = options.guard
-    address, sent = parse_url(url, {"User-Agent": "mcp-relay", **own_headers(), **options.headers}, ("ws", "wss"))
+    login, _ = options.logins_for(url)
+    if login is None:
+        return await _dial_once(url, options, {})
+    tries = login.tries()
+    while True:
+        try:
+            return await _dial_once(url, options, await tries.headers())
+        except UpgradeRefused as exc:
+            if not await tries.may_send_again(exc.status, exc.headers):
+                raise
+
+
+async def _dial_once(url: str, options: DiallingOptions, login_headers: Mapping[str, str]) -> WebSocketEndpoint:
+    limits, guard, (login, middleware) = options.limits, options.guard, options.logins_for(url)
+    headers = {"User-Agent": "mcp-relay", **own_headers(), **options.headers, **login_headers}
+    address, sent = parse_url(url, headers, ("ws", "wss"))
     if guard is not None:
         guard.check_url(address)
     name = shown_address(str(address))
@@ -432,7 +445,8 @@ async def dial_websocket(url: str, options: DiallingOptions = DEFAULT_DIALLING) 
             address = address.with_scheme("http")
 
     def secrets() -> list[str]:
-        known = {*secrets_in(sent), *jar.secrets, *(() if login is None else login.secrets)}
+        of_login = [one for part in (login, middleware) if part is not None for one in part.secrets]
+        known = {*secrets_in(sent), *jar.secrets, *of_login}
         return maskable(known)
 
     is_tls = address.scheme == "wss" or (proxy is not None and proxy.url.scheme == "https")
@@ -443,7 +457,7 @@ async def dial_websocket(url: str, options: DiallingOptions = DEFAULT_DIALLING) 
         auto_decompress=False,
         middlewares=(
             explaining(name, secrets, limits.max_error_body),
-            *([] if login is None else [login]),
+            *([] if middleware is None else [middleware]),
             keeping(jar),
         ),
     )

@@ -28,7 +28,7 @@ from relay.endpoints.http import aiohttp_private
 from relay.endpoints.http.address import parse_url
 from relay.endpoints.http.client.connector import new_connector
 from relay.endpoints.http.client.cookies import CookieJar
-from relay.endpoints.http.client.dial import AnyDial, secrets_in
+from relay.endpoints.http.client.dial import NO_HEADERS, AnyDial, secrets_in
 from relay.endpoints.http.client.failures import describe_failure, describe_unreached
 from relay.endpoints.http.client.kept import ServerHint
 from relay.endpoints.http.client.pool import ConnectionPool, PooledResponse, end_body
@@ -67,10 +67,10 @@ class Dial(AnyDial):
             guard.check_url(address)
         self.proxy = proxy_for(address, guard)
         logins = {} if self.proxy is None else {"": self.proxy.authorization or ""}
-        super().__init__(address, options.limits, secrets_in({**self._headers, **logins}))
+        credentials, self._middleware = options.logins_for(url)
+        super().__init__(address, options.limits, secrets_in({**self._headers, **logins}), credentials)
         self._hops = own_headers()
         self.has_login = options.login is not None or any(name.lower() == "authorization" for name in self._headers)
-        self._login = options.login
         self._ssl = options.tls
         self._session: aiohttp.ClientSession | None = None
         self._pool: ConnectionPool | None = None
@@ -135,7 +135,7 @@ class Dial(AnyDial):
                 headers=headers,
                 allow_redirects=False,
                 # The jar is the inner middleware: a login may retry, and a refusal may set a cookie for the retry.
-                middlewares=(keeping(jar),) if self._login is None else (self._login, keeping(jar)),
+                middlewares=(keeping(jar),) if self._middleware is None else (self._middleware, keeping(jar)),
                 **through,
             ) as response:
                 has_answer = True
@@ -171,9 +171,9 @@ class Dial(AnyDial):
     def pool(self, tasks: TaskScope) -> ConnectionPool | None:
         """Return the pool of kept connections to this server, or None if only aiohttp's session may be used.
 
-        TLS, a proxy, and a login that is more than a header need aiohttp's session.
+        TLS, a proxy, and a login that answers challenges need aiohttp's session.
         """
-        if self._login is not None or self.proxy is not None or not self._may_pool:
+        if self._middleware is not None or self.proxy is not None or not self._may_pool:
             return None
         if self._pool is None and self.url.scheme == "http":
             self._pool = ConnectionPool(
@@ -198,13 +198,12 @@ class Dial(AnyDial):
 
     @property
     def may_resend(self) -> bool:
-        """Whether a login may retry a request after a 401, so that the body must be kept."""
-        return self._login is not None
+        """Whether a login may send a request again after a 401, so that the body must be kept."""
+        return self._middleware is not None or self.login_headers() != NO_HEADERS
 
     def _all_secrets(self) -> list[str]:
-        known = () if self._login is None else self._login.secrets
-        given = [*known, *self.cookies.secrets]
-        return maskable([*given, *self._secrets])
+        known = () if self._middleware is None else self._middleware.secrets
+        return maskable([*known, *self.cookies.secrets, *super()._all_secrets()])
 
     async def aclose(self) -> None:
         """Close every connection."""

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
+from multidict import CIMultiDict
 from yarl import URL
 
 from relay.addresses import shown_address
@@ -28,9 +29,11 @@ from relay.limits import Limits
 from relay.observe.hub import Hub
 
 if TYPE_CHECKING:
+    from relay.auth.outbound.tries import ServerLogin, Tries
     from relay.endpoints.core.tasks import TaskScope
     from relay.endpoints.http.client.cookies import CookieJar
     from relay.endpoints.http.client.pool import ConnectionPool
+    from relay.frames.frame import Frame
 
 __all__ = ["AnyDial", "Headers", "Response", "secrets_in"]
 
@@ -39,6 +42,7 @@ logger = logging.getLogger("relay")
 _SHOWN_ERROR = 500  # characters of an error page that the relay forwards
 _MOVED = (307, 308)
 _GONE = (404, 405, 410)
+NO_HEADERS: Mapping[str, str] = {}
 _MAX_MOVES = 64  # addresses: the server's own, and those of HTTP+SSE sessions
 
 
@@ -67,14 +71,15 @@ class AnyDial:
     has_login = False
     """Whether requests carry credentials, so that a 401 means wrong credentials rather than missing ones."""
 
-    def __init__(self, url: URL, limits: Limits, secrets: list[str]) -> None:
-        """Connect to ``url``; no error message shows any of ``secrets``."""
+    def __init__(self, url: URL, limits: Limits, secrets: list[str], login: ServerLogin | None = None) -> None:
+        """Connect to ``url`` with the credentials of ``login``; no error message shows any of ``secrets``."""
         self.url = url
         self.limits = limits
         self.name = shown_address(str(url))
         self.hub = Hub()
         """Tells observers of the requests that this dial forwards, because no pipe carries those requests."""
         self._secrets = secrets
+        self._login = login
         self._moves: dict[URL, URL] = {}
         """The address to which the server has redirected each address."""
         self.is_settled = False
@@ -103,10 +108,41 @@ class AnyDial:
     def moved(self) -> None:
         """Adapt to a redirect: POSTs go to another address from now on."""
 
+    # Credentials.
+
+    def login_headers(self) -> Mapping[str, str] | None:
+        """Return the headers of the login to send now; None if the relay must wait for them."""
+        return NO_HEADERS if self._login is None else self._login.current()
+
+    def tries(
+        self,
+        frame: Frame | None = None,
+        *,
+        sent: Mapping[str, str] | None = None,
+        is_background: bool = False,
+        patience: asyncio.Timeout | None = None,
+    ) -> Tries | None:
+        """Return the tries of one request, which may be sent again after a refusal; None without a login.
+
+        ``sent``: the headers of the login with which the request has been sent already. ``is_background``: no person
+        may be asked. ``patience``: a deadline, in which the time for a login does not count.
+        """
+        if self._login is None:
+            return None
+        return self._login.tries(frame, sent=sent, is_background=is_background, patience=patience)
+
+    @property
+    def is_logging_in(self) -> bool:
+        """Whether a request waits for a login."""
+        return self._login is not None and self._login.is_under_way
+
+    def may_be_refused(self, status: int) -> bool:
+        """Tell whether an answer of this status may mean that the server wants other credentials."""
+        return self._login is not None and status in (401, 403)
+
     # Requests.
 
-    @contextlib.asynccontextmanager
-    async def request(
+    def request(
         self,
         method: str,
         headers: Mapping[str, str],
@@ -115,15 +151,55 @@ class AnyDial:
         body: Any = None,
         jar: CookieJar | None = None,
         may_follow: bool = True,
-    ) -> AsyncIterator[Any]:
+        tries: Tries | None = None,
+    ) -> AbstractAsyncContextManager[Any]:
         """Send one request with the cookies of ``jar``, or the dial's own, and yield its answer after the headers.
 
         A 307 or 308 means that the server did not execute the POST. The relay follows such a redirect once, within the
         origin, if the body can be sent again. Later POSTs go to the new address at once.
 
-        Raises EndpointUnavailable if no connection was made, and EndpointBroken if the connection failed later, here or
-        while the caller reads.
+        After a refusal of the credentials, the relay sends the request again as often as ``tries`` allows.
+
+        Raises EndpointUnavailable if no connection was made or the relay got no credentials, and EndpointBroken if the
+        connection failed later, here or while the caller reads.
         """
+        if self._login is None:
+            return self._request(method, headers, url, body, jar, may_follow=may_follow)
+        tries = tries or self._login.tries()
+        return self._request_with(tries, method, headers, url, body, jar, may_follow=may_follow)
+
+    @contextlib.asynccontextmanager
+    async def _request_with(
+        self,
+        tries: Tries,
+        method: str,
+        headers: Mapping[str, str],
+        url: URL | None,
+        body: Any,
+        jar: CookieJar | None,
+        *,
+        may_follow: bool,
+    ) -> AsyncIterator[Any]:
+        can_resend = body is None or isinstance(body, bytes)
+        while True:
+            all_headers = CIMultiDict(headers)
+            all_headers.update(await tries.headers())
+            async with self._request(method, all_headers, url, body, jar, may_follow=may_follow) as response:
+                if not (can_resend and await tries.may_send_again(response.status, response.headers)):
+                    yield response
+                    return
+
+    @contextlib.asynccontextmanager
+    async def _request(
+        self,
+        method: str,
+        headers: Mapping[str, str],
+        url: URL | None,
+        body: Any,
+        jar: CookieJar | None,
+        *,
+        may_follow: bool,
+    ) -> AsyncIterator[Any]:
         asked = self.url if url is None else url
         sent_to = self.where(asked)
         may_follow = may_follow and method == "POST"
@@ -154,6 +230,8 @@ class AnyDial:
         try:
             target = join_url(sent_to, location)
             if target == sent_to or target.origin() != self.url.origin():
+                return False
+            if self._login is not None and not self._login.covers(str(target)):
                 return False
         except ValueError:
             return False
@@ -241,7 +319,7 @@ class AnyDial:
         return text[:_SHOWN_ERROR]
 
     def _all_secrets(self) -> list[str]:
-        return self._secrets
+        return self._secrets if self._login is None else maskable([*self._login.secrets, *self._secrets])
 
 
 def secrets_in(headers: Mapping[str, str]) -> list[str]:

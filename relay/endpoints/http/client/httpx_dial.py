@@ -62,7 +62,10 @@ class HttpxDial(AnyDial):
         """
         address, self._headers = parse_url(url, options.headers)
         self._httpx = _library_of(client)
-        super().__init__(address, options.limits, secrets_in({**client.headers, **self._headers}))
+        login, middleware = options.logins_for(url)
+        if middleware is not None:
+            raise ConfigError("login: an httpx client has its own Digest; give an httpx.DigestAuth to it, as auth=…")
+        super().__init__(address, options.limits, secrets_in({**client.headers, **self._headers}), login)
         self._own_secrets = self._secrets
         self._client = client
         # No read timeout: a stream may be silent for hours. The client's other timeouts apply.
@@ -152,7 +155,7 @@ class HttpxDial(AnyDial):
 
     def _describe(self, exc: Exception) -> str:
         text = without_logins(str(exc)) or type(exc).__name__
-        for secret in self._secrets:
+        for secret in self._all_secrets():
             text = text.replace(secret, "***")
         return text
 

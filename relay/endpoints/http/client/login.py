@@ -1,15 +1,17 @@
-"""Log in to a server over HTTP: add credentials to each request, and retry the request once after a 401.
+"""Log in to a server over HTTP with client credentials, or with Digest.
 
-A 401 means that the server executed nothing, so the retry does not execute the request twice. A login is a middleware
-of aiohttp's session. A dial with a login does not use the pool of kept connections. Credentials go to one origin only.
+Client credentials become a bearer token, a header like any other. Digest answers the challenge of each request, so it
+is a middleware of aiohttp's session, and a dial with it does not use the pool of kept connections.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
+import math
 import re
 import ssl
+from collections.abc import Mapping
+from time import monotonic
 from typing import Any, cast
 
 import aiohttp
@@ -18,28 +20,39 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from relay.addresses import shown_address, without_logins
-from relay.auth.outbound import ClientCredentials, DigestLogin, Login, Token, TokenRefused, read_token, token_request
+from relay.auth.outbound.credentials import Credentials, LoginFailed, Refusal
+from relay.auth.outbound.logins import (
+    ClientCredentials,
+    DigestLogin,
+    Login,
+    Token,
+    TokenRefused,
+    read_token,
+    token_request,
+)
+from relay.auth.outbound.tries import ServerLogin
 from relay.endpoints.http.address import parse_url, read_url
 from relay.endpoints.http.client.connector import new_connector
 from relay.endpoints.http.client.failures import describe_failure, describe_unreached
 from relay.endpoints.http.client.proxy import Proxy, proxy_for
 from relay.errors import ConfigError, EndpointUnavailable
+from relay.limits import DEFAULT_LIMITS, Limits
 
-__all__ = ["HttpLogin", "open_login"]
-
-logger = logging.getLogger("relay")
+__all__ = ["ClientCredentialsLogin", "HttpDigest", "open_login"]
 
 _TOKEN_SECONDS = 30.0
 _CONNECT_SECONDS = 10.0
 _MAX_TOKEN_BODY = 256 * 1024
-_PAUSE = 10.0  # seconds without a new token after the server refused a fresh one: it would refuse the next one too
+_LEAST_USE = 1.0  # seconds: a token that has expired already may serve the requests for which it was fetched
 _STALE = re.compile(r"\bstale\s*=\s*\"?true", re.IGNORECASE)
 _STALE_TRIES = 8  # concurrent requests use up each other's nonces
 _DIGEST = re.compile(r"(?:^|,)\s*Digest\s+(?=\S)", re.IGNORECASE)
 _ALGORITHM = re.compile(r'(?:^|[\s,])algorithm\s*=\s*"?([\w-]+)', re.IGNORECASE)
 
 
-def open_login(login: Login, url: str, ssl_context: ssl.SSLContext | None = None) -> HttpLogin:
+def open_login(
+    login: Login, url: str, ssl_context: ssl.SSLContext | None = None, limits: Limits = DEFAULT_LIMITS
+) -> ServerLogin | HttpDigest:
     """Return the login to the server at ``url``, for all connections to that server: they share a token.
 
     ``ssl_context`` is for the token endpoint. A context that does not verify is not used there, because it would expose
@@ -47,99 +60,61 @@ def open_login(login: Login, url: str, ssl_context: ssl.SSLContext | None = None
     """
     origin = parse_url(url, {}, ("http", "https", "ws", "wss"))[0].origin()
     if not isinstance(login, ClientCredentials):
-        return _Digest(login, origin)
+        return HttpDigest(login, origin)
     is_verifying = ssl_context is not None and ssl_context.verify_mode is ssl.CERT_REQUIRED
-    return _Bearer(login, origin, ssl_context if is_verifying else None)
+    credentials = ClientCredentialsLogin(login, origin, ssl_context if is_verifying else None)
+    return ServerLogin(credentials, url, limits=limits)
 
 
-class HttpLogin:
-    """A middleware that aiohttp's session calls for each request to a server."""
-
-    def __init__(self, origin: URL, credentials: Login) -> None:
-        """Log in to ``origin`` only, with ``credentials``."""
-        self._origin = origin
-        self.credentials = credentials
-
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """The secrets that a server's error page could repeat. No error may show them."""
-        raise NotImplementedError
-
-    async def __call__(self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-        """Send a request with credentials, and retry it once after a 401.
-
-        Raises EndpointUnavailable if the login cannot get credentials.
-        """
-        if request.url.origin() != self._origin:
-            return await send(request)
-        return await self._send(request, send)
-
-    async def _send(self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-        raise NotImplementedError
-
-
-class _Bearer(HttpLogin):
+class ClientCredentialsLogin(Credentials):
     """A bearer token from a token endpoint, kept until shortly before the token expires."""
 
-    def __init__(self, credentials: ClientCredentials, origin: URL, ssl_context: ssl.SSLContext | None) -> None:
-        super().__init__(origin, credentials)
-        self._credentials = credentials
+    renewals = 1  # there is nothing to refresh
+
+    def __init__(self, made: ClientCredentials, origin: URL, ssl_context: ssl.SSLContext | None) -> None:
+        """Log in to ``origin`` with tokens for ``made``."""
+        self.made = made
+        self._origin = origin
         self._ssl = ssl_context
-        self._url, _ = read_url(credentials.token_url)
+        self._url, _ = read_url(made.token_url)
         self._name = shown_address(str(self._url))
         self._is_secret_in_form = False
         self._token: Token | None = None
-        self._until: float | None = None
+        self._headers: Mapping[str, str] | None = None
+        self._until = math.inf
         self._fetching = asyncio.Lock()
         self._failures = 0
         self._failure = ""
-        self._no_new_before = 0.0
 
     @property
     def secrets(self) -> tuple[str, ...]:
+        """The token and the client secret."""
         token = (self._token.value,) if self._token is not None else ()
-        return (*token, self._credentials.client_secret)
+        return (*token, self.made.client_secret)
 
-    async def _send(self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-        token = await self._current()
-        request.headers["Authorization"] = f"Bearer {token}"
-        response = await send(request)
-        loop = asyncio.get_running_loop()
-        if response.status != 401 or loop.time() < self._no_new_before:
-            return response
-        response.release()
-        logger.debug("%s: the server refused the token; fetching a new one", self._origin)
-        request.headers["Authorization"] = f"Bearer {await self._current(instead_of=token)}"
-        response = await send(request)
-        if response.status == 401:
-            self._no_new_before = loop.time() + _PAUSE
-        return response
+    def current(self) -> Mapping[str, str] | None:
+        """Return the header with the token; None before there is one, and once it has expired."""
+        return self._headers if monotonic() < self._until else None
 
-    async def _current(self, instead_of: str | None = None) -> str:
-        """Return a token other than ``instead_of``. Requests that wait for the same fetch share its token.
-
-        Raises EndpointUnavailable, to every waiting request, if the fetch fails.
-        """
-        failures = self._failures
+    async def renew(self, refusal: Refusal | None) -> None:
+        """Fetch a token. Requests that wait for the same fetch share its token, or its failure: LoginFailed."""
+        failures, known = self._failures, self._headers
         async with self._fetching:
-            if self._token is not None and self._token.value != instead_of and not self._is_over:
-                return self._token.value
+            if self._headers is not known:
+                return  # a token has come meanwhile
             if self._failures == failures:
                 try:
-                    return self._keep(await self._fetch())
+                    self._keep(await self._fetch())
+                    return
                 except TokenRefused as exc:
                     self._failures += 1
                     self._failure = str(exc)
-            raise EndpointUnavailable(f"{self._origin}: no token from {self._name}: {self._failure}")
+            raise LoginFailed(f"{self._origin}: no token from {self._name}: {self._failure}")
 
-    def _keep(self, token: Token) -> str:
+    def _keep(self, token: Token) -> None:
         self._token = token
-        self._until = None if token.lifetime is None else asyncio.get_running_loop().time() + token.lifetime
-        return token.value
-
-    @property
-    def _is_over(self) -> bool:
-        return self._until is not None and asyncio.get_running_loop().time() >= self._until
+        self._headers = {"Authorization": f"Bearer {token.value}"}
+        self._until = math.inf if token.lifetime is None else monotonic() + max(token.lifetime, _LEAST_USE)
 
     async def _fetch(self) -> Token:
         """Fetch a token. Send the secret in a header, or in the form if the server accepts it only there."""
@@ -152,7 +127,7 @@ class _Bearer(HttpLogin):
         return await self._ask()
 
     async def _ask(self) -> Token:
-        headers, form = token_request(self._credentials, is_secret_in_form=self._is_secret_in_form)
+        headers, form = token_request(self.made, is_secret_in_form=self._is_secret_in_form)
         # A separate session: the token endpoint gets no headers or cookies of the MCP server, nor the reverse.
         url = self._url
         through, proxy = _way_to(url)
@@ -175,7 +150,7 @@ class _Bearer(HttpLogin):
                     body += piece
                     if len(body) > _MAX_TOKEN_BODY:
                         raise TokenRefused(f"the answer is longer than {_MAX_TOKEN_BODY} bytes")
-                return read_token(response.status, body, secrets=(self._credentials.client_secret,))
+                return read_token(response.status, body, secrets=(self.made.client_secret,))
         except (aiohttp.ClientError, OSError, ValueError) as exc:  # TimeoutError is an OSError
             raise TokenRefused(describe_failure(exc) if proxy is None else describe_unreached(exc, proxy)) from exc
 
@@ -189,17 +164,26 @@ def _way_to(url: URL) -> tuple[dict[str, Any], Proxy | None]:
     return ({}, None) if proxy is None else (proxy.request_arguments(url), proxy)
 
 
-class _Digest(HttpLogin):
-    """HTTP Digest: aiohttp answers the server's challenges."""
+class HttpDigest:
+    """HTTP Digest, a middleware that aiohttp's session calls for each request: aiohttp answers the challenges."""
 
     def __init__(self, login: DigestLogin, origin: URL) -> None:
-        super().__init__(origin, login)
+        """Log in to ``origin`` only."""
+        self.made = login
+        self._origin = origin
         self._password = login.password
         self._answering = aiohttp.DigestAuthMiddleware(login.username, login.password)
 
     @property
     def secrets(self) -> tuple[str, ...]:
+        """The password."""
         return (self._password,)
+
+    async def __call__(self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        """Send a request with credentials. Raises EndpointUnavailable if the challenge cannot be answered."""
+        if request.url.origin() != self._origin:
+            return await send(request)
+        return await self._send(request, send)
 
     async def _send(self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
         """Send a request, and retry it while concurrent requests use up its nonce."""

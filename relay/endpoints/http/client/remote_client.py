@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING
 
 from relay.endpoints.core.books import Books
 from relay.endpoints.core.inbox import FrameInbox
@@ -30,6 +31,9 @@ from relay.mcp.facts import RequestFacts
 from relay.mcp.handshake import INITIALIZED, negotiated_version
 from relay.routing.ledger import Due
 from relay.routing.open_table import IdInUse
+
+if TYPE_CHECKING:
+    from relay.auth.outbound.tries import Tries
 
 __all__ = ["Post", "RemoteClient", "StreamCursor"]
 
@@ -59,7 +63,7 @@ class Post:
 
     __slots__ = (
         "_cursor", "cancel", "facts", "frame", "has_spoken", "is_handshake", "is_resent", "is_subscription", "owed",
-        "session", "watch",
+        "session", "tries", "watch",
     )  # fmt: skip
 
     def __init__(self, frame: Frame, facts: RequestFacts | None = None) -> None:
@@ -80,6 +84,8 @@ class Post:
         """The task that fails the frame's requests once their answers have become doubtful."""
         self.cancel: Callable[[], object] | None = None
         """Cancels the exchange of the frame, once no request waits for its answer."""
+        self.tries: Tries | None = None
+        """The tries of the frame, if the relay logs in to the server."""
         self._cursor: StreamCursor | None = None
 
     @property

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from typing import TYPE_CHECKING
 
 from yarl import URL
 
@@ -29,6 +30,9 @@ from relay.frames.sse import SseEvent
 from relay.mcp.handshake import negotiated_version
 from relay.mcp.headers import PROTOCOL_VERSION
 from relay.routing.matching import answers_in
+
+if TYPE_CHECKING:
+    from relay.auth.outbound.tries import Tries
 
 __all__ = ["SseClient"]
 
@@ -80,11 +84,13 @@ class SseClient(RemoteClient):
     async def _open_session(self) -> tuple[_Session, URL]:
         """Return the session and its POST URL, after opening a stream if none exists. Raises EndpointUnavailable."""
         session = self._session or self._begin(repeat_handshake=False)
-        try:
-            async with asyncio.timeout(self._limits.connect + self._limits.endpoint_wait):
-                return session, await asyncio.shield(session.messages)
-        except TimeoutError:
-            raise EndpointUnavailable(f"{self.name}: the stream did not open in time") from None
+        while True:
+            try:
+                async with asyncio.timeout(self._limits.connect + self._limits.endpoint_wait):
+                    return session, await asyncio.shield(session.messages)
+            except TimeoutError:
+                if not self.dial.is_logging_in:
+                    raise EndpointUnavailable(f"{self.name}: the stream did not open in time") from None
 
     def _begin(self, *, repeat_handshake: bool) -> _Session:
         session = self._session = _Session()
@@ -146,7 +152,8 @@ class SseClient(RemoteClient):
         try:
             async with asyncio.timeout(self._limits.connect + wait) as session.patience:
                 headers = {"Accept": EVENT_STREAM, "Cache-Control": "no-store"}
-                async with self.dial.request("GET", headers) as response:
+                tries = self.dial.tries(patience=session.patience)
+                async with self.dial.request("GET", headers, tries=tries) as response:
                     await self._check_stream(response)
                     async for events in self.dial.events(response):
                         for event in events:
@@ -200,8 +207,8 @@ class SseClient(RemoteClient):
         self._ready.clear()
         session.repeated = asyncio.get_running_loop().create_future()
         try:
-            async with asyncio.timeout(self._limits.handshake):
-                status, body = await self._post(url, initialize)
+            async with asyncio.timeout(self._limits.handshake) as patience:
+                status, body = await self._post(url, initialize, self.dial.tries(initialize, patience=patience))
                 if not 200 <= status < 300:
                     said = self.dial.describe_error_body(body)
                     raise EndpointUnavailable(f"HTTP {status}{': ' if said else ''}{said}")
@@ -235,7 +242,8 @@ class SseClient(RemoteClient):
         """POST a frame, whose answer arrives on the stream. Replace a forgotten session once."""
         session, url = await self._open_session()
         post.session = session
-        status, body = await self._post(url, post.frame)
+        post.tries = post.tries or self.dial.tries(post.frame)
+        status, body = await self._post(url, post.frame, post.tries)
         if 200 <= status < 300:
             if session.is_lost and post.owed:
                 self.fail(post, replies.LOST, f"the request was lost: {self.name}: the stream has ended", "unknown")
@@ -251,11 +259,11 @@ class SseClient(RemoteClient):
         fault = f"{self.name}: HTTP {status}{': ' if detail else ''}{detail}"
         self.fail(post, replies.UPSTREAM_STATUS, fault, replies.delivered_by(status), status=status)
 
-    async def _post(self, url: URL, frame: Frame) -> tuple[int, bytes]:
+    async def _post(self, url: URL, frame: Frame, tries: Tries | None = None) -> tuple[int, bytes]:
         """POST a frame; return the status, and the body of a refusal."""
         headers = {"Content-Type": JSON, "Accept": f"{JSON}, {EVENT_STREAM}"}
         if self.version is not None:
             headers[PROTOCOL_VERSION] = self.version
-        async with self.dial.request("POST", headers, url=url, body=frame.raw) as response:
+        async with self.dial.request("POST", headers, url=url, body=frame.raw, tries=tries) as response:
             body = await self.dial.read_error_body(response)
             return response.status, body if response.status >= 300 else b""

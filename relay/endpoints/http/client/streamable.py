@@ -15,7 +15,7 @@ import contextlib
 import functools
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
 from relay.endpoints.core.inbox import FrameInbox
@@ -64,8 +64,8 @@ class HttpClient(RemoteClient):
         self._listener: asyncio.Task[None] | None = None
         self._failed_renewals = 0
         self._doubtful = DoubtfulCalls(dial, self._tasks, self._headers_in, self._fail_doubtful)
-        self._pool_headers: tuple[str | None, str | None, str, URL] | None = None
-        self._bare_headers: tuple[str, URL] | None = None
+        self._pool_headers: tuple[str | None, str | None, str, URL, Mapping[str, str]] | None = None
+        self._bare_headers: tuple[str, URL, Mapping[str, str]] | None = None
         self._tools = ToolHeaders()
         self._probed: asyncio.Future[bool] | None = None
 
@@ -148,7 +148,10 @@ class HttpClient(RemoteClient):
         else:
             headers = {**_POST_HEADERS, **request_headers(post.frame, post.facts, self._tools)}
         post.session = session_id
-        async with self.dial.request("POST", headers, body=post.frame.raw, may_follow=may_follow) as response:
+        post.tries = post.tries or self.dial.tries(post.frame)
+        async with self.dial.request(
+            "POST", headers, body=post.frame.raw, may_follow=may_follow, tries=post.tries
+        ) as response:
             is_taken = await self._take_unless_lost(post, response)
         if not is_taken:
             await self._deliver_again(post, session_id)
@@ -261,18 +264,18 @@ class HttpClient(RemoteClient):
     def _send_at_once(self, post: Post) -> bool:
         if self.is_undecided:
             return False  # the pool must not belong to a client that the relay may still give up
-        pool = self.dial.pool(self._tasks)
-        if pool is None or (post.facts is not None and pool.has_mcp_headers):
+        pool, login = self.dial.pool(self._tasks), self.dial.login_headers()
+        if pool is None or login is None or (post.facts is not None and pool.has_mcp_headers):
             return False
         cookies = pool.cookies.header(pool.path) if pool.cookies.kept else ""
         try:
             if post.facts is not None:
-                if self._bare_headers != (cookies, pool.url):
-                    pool.set_bare_headers(_with_cookies(_POST_HEADERS, cookies))
-                    self._bare_headers = (cookies, pool.url)
-            elif self._pool_headers != (self._session_id, self.version, cookies, pool.url):
-                pool.set_headers(_with_cookies(self._headers(_POST_HEADERS), cookies))
-                self._pool_headers = (self._session_id, self.version, cookies, pool.url)
+                if self._bare_headers != (cookies, pool.url, login):
+                    pool.set_bare_headers({**_with_cookies(_POST_HEADERS, cookies), **login})
+                    self._bare_headers = (cookies, pool.url, login)
+            elif self._pool_headers != (self._session_id, self.version, cookies, pool.url, login):
+                pool.set_headers({**_with_cookies(self._headers(_POST_HEADERS), cookies), **login})
+                self._pool_headers = (self._session_id, self.version, cookies, pool.url, login)
         except ValueError:
             return False  # the ordinary way reports the invalid header
         pooled = pool.take()
@@ -287,11 +290,16 @@ class HttpClient(RemoteClient):
         else:
             session_id = None
             head = pool.head_with(request_headers(post.frame, post.facts, self._tools), body)
-        pooled.ask(head, body, lambda answer: self._take_at_once(post, pooled, answer, session_id))
+        pooled.ask(head, body, lambda answer: self._take_at_once(post, pooled, answer, session_id, login))
         return True
 
     def _take_at_once(
-        self, post: Post, pooled: PooledConnection, answer: PooledResponse | None, session_id: str | None
+        self,
+        post: Post,
+        pooled: PooledConnection,
+        answer: PooledResponse | None,
+        session_id: str | None,
+        login: Mapping[str, str],
     ) -> None:
         """Take an answer on a kept connection: a complete one now, any other in a task, the ordinary way."""
         limit = min(self._limits.max_frame_bytes, LARGE)
@@ -313,6 +321,8 @@ class HttpClient(RemoteClient):
         taking: Callable[[], Awaitable[None]]
         if answer is None:
             taking = self._raise_lost
+        elif self.dial.may_be_refused(answer.status):
+            taking = functools.partial(self._log_in_or_take, post, answer, login)
         elif answer.status in lost_session.STATUSES and session_id is not None:
             taking = functools.partial(self._take_or_deliver_again, post, answer, session_id)
         elif self.dial.learn_move(answer, self.dial.url, answer.url):
@@ -337,6 +347,14 @@ class HttpClient(RemoteClient):
     def _end_on_pooled(self, post: Post, pooled: PooledConnection) -> None:
         pooled.release()
         self._request_ended(post)
+
+    async def _log_in_or_take(self, post: Post, answer: PooledResponse, login: Mapping[str, str]) -> None:
+        """Send a request again if the server refused ``login`` and there is another, or take the refusal."""
+        tries = post.tries = self.dial.tries(post.frame, sent=login)
+        if tries is not None and await tries.may_send_again(answer.status, answer.headers):
+            await self._deliver(post)
+        else:
+            await self._take_answer(post, answer)
 
     async def _raise_lost(self) -> None:
         raise EndpointBroken(f"{self.name}: the server closed the connection before answering")
@@ -421,7 +439,8 @@ class HttpClient(RemoteClient):
                 headers[LAST_EVENT_ID] = cursor.last_event_id
             status = 0
             try:
-                async with self.dial.request("GET", self._headers(headers)) as response:
+                tries = self.dial.tries(is_background=True)
+                async with self.dial.request("GET", self._headers(headers), tries=tries) as response:
                     status = response.status
                     if status == 200 and media_type(response.headers.get("Content-Type")) == EVENT_STREAM:
                         was_open = True
@@ -472,8 +491,8 @@ class HttpClient(RemoteClient):
                     self._doubtful.add(post)
             self._ready.clear()
             try:
-                async with asyncio.timeout(self._limits.handshake):
-                    await self._repeat_handshake()
+                async with asyncio.timeout(self._limits.handshake) as patience:
+                    await self._repeat_handshake(patience)
             except (RelayError, TimeoutError) as exc:
                 self._failed_renewals += 1
                 seen = exc if isinstance(exc, RelayError) else f"no answer within {self._limits.handshake:g} s"
@@ -481,11 +500,12 @@ class HttpClient(RemoteClient):
             finally:
                 self._ready.set()
 
-    async def _repeat_handshake(self) -> None:
+    async def _repeat_handshake(self, patience: asyncio.Timeout) -> None:
         initialize = self._initialize
         if initialize is None:
             raise EndpointUnavailable(f"{self.name}: the client has not initialized, so no handshake can be repeated")
-        async with self.dial.request("POST", _POST_HEADERS, body=initialize.raw) as response:
+        tries = self.dial.tries(initialize, patience=patience)
+        async with self.dial.request("POST", _POST_HEADERS, body=initialize.raw, tries=tries) as response:
             if response.status != 200:
                 said = self.dial.describe_error_body(await self.dial.read_error_body(response))
                 raise EndpointUnavailable(f"{self.name}: HTTP {response.status} to a new initialize {said}".rstrip())
@@ -514,7 +534,8 @@ class HttpClient(RemoteClient):
             return
         with contextlib.suppress(RelayError, TimeoutError):
             async with asyncio.timeout(self._limits.close_grace):
-                async with self.dial.request("DELETE", self._headers()) as response:
+                tries = self.dial.tries(is_background=True)
+                async with self.dial.request("DELETE", self._headers(), tries=tries) as response:
                     logger.debug("%s: session ended: HTTP %d", self.name, response.status)
 
 

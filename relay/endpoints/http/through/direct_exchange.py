@@ -57,6 +57,8 @@ class DirectExchange:
     ) -> None:
         """Answer ``connection`` with at most ``max_bytes`` and the headers ``homeward``; call ``on_end`` at the end."""
         self.frame = frame
+        self.login: Mapping[str, str] = {}
+        """The headers of the login with which the request was sent."""
         self._connection: DirectClient | None = connection
         self._pooled = pooled
         self._homeward = homeward

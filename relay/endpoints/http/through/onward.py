@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -32,6 +33,8 @@ class Onward(msgspec.Struct, frozen=True, eq=False):
     session_id: str | None
     url: URL
     """The URL for which the head was built."""
+    login: Mapping[str, str]
+    """The headers of the login with which the head was built."""
 
 
 def onward_headers(mark: str, client_headers: MultiMapping[str], frame: Frame | None = None) -> CIMultiDict[str]:

@@ -106,24 +106,27 @@ class PassThrough:
         jar = self._cookies.of(headers.get(SESSION_ID))
         if self.hub.frames is not None and slot.frame is not None:
             self.hub.frames(name_of_client(request.headers.get(SESSION_ID)), self._dial.name, (slot.frame,))
-        entering = self._dial.request("POST", headers, body=self._body(slot), jar=jar)
+        tries = self._dial.tries(slot.frame)
+        entering = self._dial.request("POST", headers, body=self._body(slot), jar=jar, tries=tries)
         return await self._hand_on(request, entering, cors, slot, jar)
 
     async def other(self, request: web.BaseRequest, cors: Mapping[str, str]) -> web.StreamResponse:
         """Forward a GET or a DELETE and return its answer. Raises Refused."""
         jar = self._cookies.of(request.headers.get(SESSION_ID))
-        entering = self._dial.request(request.method, onward_headers(self._mark, request.headers), jar=jar)
+        headers, tries = onward_headers(self._mark, request.headers), self._dial.tries(is_background=True)
+        entering = self._dial.request(request.method, headers, jar=jar, tries=tries)
         return await self._hand_on(request, entering, cors, jar=jar)
 
     def onward_at_once(self, client_headers: MultiMapping[str], frame: Frame) -> Onward | None:
         """Return a client's headers as a head for a kept connection; None if no pool may be used."""
-        pool = self._dial.pool(self._tasks)
-        if pool is None or frame.head.method == INITIALIZE:
+        pool, login = self._dial.pool(self._tasks), self._dial.login_headers()
+        if pool is None or login is None or frame.head.method == INITIALIZE:
             return None
         headers = onward_headers(self._mark, client_headers, frame)
         headers["Content-Type"] = JSON
         try:
-            return Onward(pool.beginning(headers), client_headers.get(SESSION_ID), pool.url)
+            headers.update(login)
+            return Onward(pool.beginning(headers), client_headers.get(SESSION_ID), pool.url, login)
         except ValueError:
             return None  # the ordinary way reports the invalid header
 
@@ -139,8 +142,8 @@ class PassThrough:
         pool = self._dial.pool(self._tasks)
         if pool is None or len(body) > self._limits.buffer_high:
             return False
-        if onward.url is not pool.url:
-            connection.forget_onward()  # the server has moved: the next request builds a new head
+        if onward.url is not pool.url or onward.login is not self._dial.login_headers():
+            connection.forget_onward()  # the server has moved, or the login has: the next request builds a new head
             return False
         cookies = b""
         if self._cookies.kept:
@@ -163,6 +166,7 @@ class PassThrough:
             max_bytes=min(self._limits.max_frame_bytes, LARGE),  # the relay reads a larger answer in several turns
             on_end=self._direct_ended,
         )
+        direct.login = onward.login
         self._directs.add(direct)
         hub = self.hub
         hub.opened(self._loop.time())
@@ -214,15 +218,19 @@ class PassThrough:
 
     @contextlib.asynccontextmanager
     async def _after(self, direct: DirectExchange, request: web.BaseRequest, jar: CookieJar) -> AsyncIterator[Response]:
-        """Yield the answer to a directly forwarded request, or the answer of its redirect target."""
+        """Yield the answer to a directly forwarded request, or to its repetition after a redirect or a refusal."""
+        tries = self._dial.tries(direct.frame, sent=direct.login)
         async with direct.response(self._dial.name) as answer:
-            if not self._dial.learn_move(answer, self._dial.url, answer.url):
+            is_moved = self._dial.learn_move(answer, self._dial.url, answer.url)
+            if not is_moved and not (tries and await tries.may_send_again(answer.status, answer.headers)):
                 yield answer
                 return
         headers = onward_headers(self._mark, request.headers, direct.frame)
         headers["Content-Type"] = JSON
-        body = direct.frame.raw
-        async with self._dial.request("POST", headers, body=body, jar=jar, may_follow=False) as response:
+        body, may_follow = direct.frame.raw, not is_moved
+        async with self._dial.request(
+            "POST", headers, body=body, jar=jar, may_follow=may_follow, tries=tries
+        ) as response:
             yield response
 
     @contextlib.contextmanager

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 import relay
-from relay.auth.outbound import DigestLogin
+from relay.auth.outbound.logins import DigestLogin
 from relay.endpoints.http.client.cookies import CookieJar, SessionJars
 from relay.endpoints.http.client.login import open_login
 from relay.frames.frame import Frame

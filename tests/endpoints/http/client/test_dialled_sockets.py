@@ -18,9 +18,10 @@ from dataclasses import dataclass, field
 import httpx
 import pytest
 
-from relay.auth.outbound import ClientCredentials
+from relay.auth.outbound.logins import ClientCredentials
+from relay.auth.outbound.tries import ServerLogin
 from relay.endpoints.core.dialling import DiallingOptions, Transport
-from relay.endpoints.http.client.login import HttpLogin, open_login
+from relay.endpoints.http.client.login import HttpDigest, open_login
 from relay.endpoints.http.client.remote import Remote
 from relay.endpoints.socket.tcp import dial
 from relay.endpoints.websocket.websocket import dial_websocket
@@ -88,7 +89,7 @@ async def ask_by(
     url: str,
     *,
     tls: ssl.SSLContext | None = None,
-    login: HttpLogin | None = None,
+    login: ServerLogin | HttpDigest | None = None,
     client: httpx.AsyncClient | None = None,
 ) -> None:
     remote = Remote(url, DiallingOptions(transport=transport, tls=tls, login=login), client=client)

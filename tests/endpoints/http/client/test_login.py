@@ -14,11 +14,12 @@ from collections.abc import AsyncIterator
 import pytest
 from aiohttp import web
 
-from relay.auth.outbound import ClientCredentials, DigestLogin, Login, basic_authorization
+from relay.auth.outbound.logins import ClientCredentials, DigestLogin, Login, basic_authorization
+from relay.auth.outbound.tries import ServerLogin
 from relay.endpoints.base import Endpoint
 from relay.endpoints.core.dialling import DiallingOptions, Transport
 from relay.endpoints.http.client.aiohttp_dial import Dial
-from relay.endpoints.http.client.login import HttpLogin, open_login
+from relay.endpoints.http.client.login import HttpDigest, open_login
 from relay.endpoints.http.client.remote import Remote
 from relay.endpoints.http.listening import ListeningOptions
 from relay.endpoints.http.server.listener import HttpListener
@@ -44,6 +45,7 @@ from tests.endpoints.http.login_house import (
     open_gate,
 )
 
+AnyLogin = ServerLogin | HttpDigest
 LIMITS = Limits(close_grace=0.5)
 PATHS = {"streamablehttp": "/mcp", "sse": "/sse", "websocket": "/ws", "pass": "/mcp"}
 
@@ -78,7 +80,7 @@ class Talk:
         return [self._answers.pop(number) for number in numbers]
 
 
-def login_for(there: House, *, where: str = "/mcp", password: str = PASSWORD) -> HttpLogin | None:
+def login_for(there: House, *, where: str = "/mcp", password: str = PASSWORD) -> AnyLogin | None:
     """Return the login that a server wants, if it is no header."""
     made: Login
     if isinstance(there.gate, Digest):
@@ -92,7 +94,7 @@ def login_for(there: House, *, where: str = "/mcp", password: str = PASSWORD) ->
 
 
 @contextlib.asynccontextmanager
-async def talking(there: House, way: str = "streamablehttp", login: HttpLogin | None = None) -> AsyncIterator[Talk]:
+async def talking(there: House, way: str = "streamablehttp", login: AnyLogin | None = None) -> AsyncIterator[Talk]:
     """Connect to a server in one of the ways, as the login that it wants."""
     where = PATHS[way]
     login = login or login_for(there, where=where)
@@ -208,11 +210,14 @@ async def test_a_token_is_fetched_once_for_all_who_wait() -> None:
 
 
 @pytest.mark.parametrize(("expires_in", "fetches"), [(0, 4), ("0", 4), (3600, 1), (None, 1), ("soon", 1)])
-async def test_a_token_is_used_until_its_end(expires_in: object, fetches: int) -> None:
+async def test_a_token_is_used_until_its_end(expires_in: object, fetches: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that has ended already serves the request it was fetched for; without an end it is used until refused."""
     gate = Bearer(expires_in=expires_in)
+    now = [0.0]
+    monkeypatch.setattr("relay.endpoints.http.client.login.monotonic", lambda: now[0])
     async with house(gate) as there, talking(there) as talk:
         for number in range(4):
+            now[0] += 60
             assert "result" in await talk.ask(number)
         assert gate.given == fetches
         assert len(there.came) == 4
@@ -285,11 +290,11 @@ async def test_a_token_endpoint_that_is_not_there() -> None:
 
 
 async def test_a_server_that_accepts_no_token_is_not_asked_for_ever() -> None:
-    """A new token is tried once; after that, for a while, a refusal is a refusal. No error shows a token."""
+    """The same token is not sent again; after that, for a while, a refusal is a refusal. No error shows a token."""
     gate = Bearer()
     gate.is_never_content = True
     async with house(gate) as there, talking(there) as talk:
-        for number, (requests, tokens) in enumerate([(2, 2), (3, 2), (4, 2)]):
+        for number, (requests, tokens) in enumerate([(1, 2), (2, 2), (3, 2)]):
             error = (await talk.ask(number))["error"]
             assert error["data"]["status"] == 401
             fault = "HTTP 401: no: Bearer ***; the server does not accept this login"

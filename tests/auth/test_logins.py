@@ -7,7 +7,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from relay.auth.outbound import (
+from relay.auth.outbound.logins import (
     ClientCredentials,
     DigestLogin,
     TokenRefused,
