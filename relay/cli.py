@@ -71,6 +71,12 @@ def _reset(args: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
     return command(args, sink)
 
 
+def _doctor(args: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
+    from relay.app.commands.doctor import doctor
+
+    return doctor(args, sink)
+
+
 # By the first argument, the function that reads the others and returns the job. Imports are late: a relay needs none.
 _SUBCOMMANDS: dict[str, Callable[[Sequence[str], StderrSink], Coroutine[Any, Any, int]]] = {
     "test": _test,
@@ -78,11 +84,22 @@ _SUBCOMMANDS: dict[str, Callable[[Sequence[str], StderrSink], Coroutine[Any, Any
     "proxy": _proxy,
     "load-balance": _load_balance,
     "reset": _reset,
+    "doctor": _doctor,
 }
 
 
 def _install(args: Sequence[str], sink: StderrSink) -> int:
+    if "--list" in args:
+        from relay.app.commands.doctor import list_clients
+
+        return asyncio.run(list_clients(sink))
     from relay.app.install.command import command
+
+    return command(args, sink)
+
+
+def _uninstall(args: Sequence[str], sink: StderrSink) -> int:
+    from relay.app.install.uninstall import command
 
     return command(args, sink)
 
@@ -102,6 +119,7 @@ def _config(args: Sequence[str], sink: StderrSink) -> int:
 # The same for commands that run at once: they ask a person, or need no event loop.
 _WITHOUT_LOOP: dict[str, Callable[[Sequence[str], StderrSink], int]] = {
     "install": _install,
+    "uninstall": _uninstall,
     "completion": _completion,
     "config": _config,
 }

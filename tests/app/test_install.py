@@ -14,17 +14,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import relay
 from relay import cli
 from relay.app.config.jsonc import read
-from relay.app.install import command as install
+from relay.app.install import change
 from relay.app.install.careful_write import replace_file
 from relay.app.install.clients import CLIENTS, Machine
+from relay.app.install.json_edit import put_entry, remove_entry
 from relay.app.options.relay import parse as parse_args
 from relay.errors import RelayError
 
 URL = "https://host/mcp"
+SERVER = Path(__file__).parents[1] / "e2e" / "stdio_server.py"
 ZED = """\
 // my settings
 {
@@ -124,6 +128,125 @@ def test_list_says_which_clients_are_there(run: Callable[..., tuple[int, str, st
         "zed": "found, cannot be read",
         "windsurf": "not found",
     }
+
+
+def _entry_of(server: Path, *words: str, **env: str) -> str:
+    """Return a client's configuration with an entry that relays a server, and one that is somebody else's."""
+    args = ["-m", "relay", "--listen", "stdio:", *words, "--", sys.executable, str(server)]
+    entries = {"mine": {"command": sys.executable, "args": args, "env": env}, "other": {"command": "x", "args": []}}
+    return json.dumps({"mcpServers": entries})
+
+
+def test_the_list_shows_each_entry_with_its_target_and_whether_it_answers(
+    run: Callable[..., tuple[int, str, str]], home: Path
+) -> None:
+    (home / ".cursor").mkdir()
+    (home / ".cursor/mcp.json").write_text(_entry_of(SERVER, SECRET="hunter22"))
+    code, shown, _ = run("--list")
+    assert code == 0
+    (line,) = (line for line in shown.splitlines() if "mine" in line)
+    assert f"ok      cursor: mine → {sys.executable} {SERVER}: stdio_server" in line
+    assert "other" not in shown and "hunter22" not in shown
+
+
+def test_doctor_says_which_entries_do_not_answer(home: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["doctor"]) == 0
+    assert "no client has an entry that starts mcp-relay" in capfd.readouterr().err
+    (home / ".cursor").mkdir()
+    (home / ".cursor/mcp.json").write_text(_entry_of(SERVER))
+    (home / ".codeium/windsurf").mkdir(parents=True)
+    (home / ".codeium/windsurf/mcp_config.json").write_text(_entry_of(home / "gone.py"))
+    assert cli.main(["doctor", "--timeout", "20"]) == 1
+    good, bad = capfd.readouterr().out.splitlines()
+    assert good.startswith("ok      cursor: mine → ")
+    assert bad.startswith(f"failed  windsurf: mine → {sys.executable} {home / 'gone.py'}: ")
+
+
+# Out of a client.
+
+
+def test_uninstall_takes_out_what_install_put_in(
+    run: Callable[..., tuple[int, str, str]], home: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (home / ".config/zed").mkdir(parents=True)
+    file = home / ".config/zed/settings.json"
+    file.write_text(ZED)
+    assert run("--client", "zed", "--yes", "mine", "-e", "TOKEN", "hunter33", "--", "sh")[0] == 0
+    assert cli.main(["uninstall", "--client", "zed", "mine", "--yes"]) == 0
+    shown, said = capfd.readouterr()
+    assert "-" in shown and "hunter33" not in shown
+    assert "was written; as it was before:" in said
+    assert read(file.read_text()) == read(ZED)
+    assert file.read_text().replace('"}}\n', '"}},\n') == ZED  # but for the comma after the last
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("other", "'other' starts another program; no entry starts mcp-relay"), ("none", "'none' is not there; no entry")],
+)
+def test_uninstall_leaves_what_is_not_ours(home: Path, capfd: pytest.CaptureFixture[str], name: str, said: str) -> None:
+    (home / ".config/zed").mkdir(parents=True)
+    file = home / ".config/zed/settings.json"
+    file.write_text(ZED)
+    assert cli.main(["uninstall", "--client", "zed", name, "--yes"]) == 2
+    assert said in capfd.readouterr().err
+    assert file.read_text() == ZED
+
+
+_BLANK = st.sampled_from(["", " ", "\n  ", " /* c */ ", " // d\n", "\r\n\t"])
+
+
+@st.composite
+def _objects(draw: st.DrawFn) -> str:
+    names = draw(st.lists(st.sampled_from("abc"), unique=True, max_size=3))
+    members = [draw(_BLANK) + f'"{name}"' + draw(_BLANK) + ":" + draw(_BLANK) + f'{{"v": "{name}"}}' for name in names]
+    inside = ",".join(member + draw(_BLANK) for member in members)
+    comma = draw(st.sampled_from(["", ","])) if names else ""
+    return (
+        "{"
+        + draw(_BLANK)
+        + '"servers":'
+        + draw(_BLANK)
+        + "{"
+        + inside
+        + comma
+        + draw(_BLANK)
+        + "}"
+        + draw(_BLANK)
+        + "}"
+    )
+
+
+@given(_objects(), st.sampled_from("abcd"))
+def test_an_entry_goes_in_and_out_of_any_text_and_no_comment_is_lost(text: str, name: str) -> None:
+    before = read(text)
+    with_it = put_entry(text, "servers", name, {"v": 5})
+    assert read(with_it) == {"servers": {**before["servers"], name: {"v": 5}}}
+    without = remove_entry(with_it, "servers", name)
+    before["servers"].pop(name, None)
+    assert read(without) == before
+    for comment in ("/* c */", "// d"):
+        inside = text.count(comment) - (0 if name not in read(text)["servers"] else text.count(comment))
+        assert without.count(comment) >= inside
+
+
+def test_a_secret_in_a_file_that_others_may_read_is_a_warning(
+    run: Callable[..., tuple[int, str, str]], home: Path
+) -> None:
+    (home / ".cursor").mkdir()
+    file = home / ".cursor/mcp.json"
+    file.write_text("{}")
+    file.chmod(0o644)
+    token = ("-H", "Authorization", "Bearer hunter22")
+    _, _, said = run("--client", "cursor", "--yes", "a", URL)
+    assert "a secret" not in said
+    _, _, said = run("--client", "cursor", "--yes", "a", "-H", "Authorization", "Bearer ${TOKEN}", URL)
+    assert "a secret" not in said
+    _, _, said = run("--client", "cursor", "--yes", "a", *token, URL)
+    assert f"{file} now holds a secret, and other users may read the file: chmod 600 {file}" in said
+    assert "${NAME}" in said and "auth login" in said and "hunter22" not in said
+    file.chmod(0o600)
+    assert "a secret" not in run("--client", "cursor", "--yes", "b", *token, URL)[2]
 
 
 # What entry.
@@ -581,7 +704,7 @@ def test_an_unreadable_file_is_a_failure_that_names_it(
     def refuse(path: str) -> bytes:
         raise RelayError(f"cannot read {path}: Permission denied")
 
-    monkeypatch.setattr(install, "read_if_there", refuse)
+    monkeypatch.setattr(change, "read_if_there", refuse)
     code, _, error = run("--client", "cursor", "--yes", "mine", URL)
     assert code == 1
     assert f"cannot read {home / '.cursor/mcp.json'}: Permission denied" in error

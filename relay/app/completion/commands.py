@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from relay.app.commands import config, notification_demo, proxy, reset
+from relay.app.commands import doctor as entries_doctor
 from relay.app.doctor import cli as doctor
 from relay.app.dropins import TOOLS
+from relay.app.install import uninstall
 from relay.app.install.args import build_install_parser
 from relay.app.options import relay
 
@@ -25,6 +27,8 @@ _PARSERS: dict[str, tuple[Callable[[], argparse.ArgumentParser], str]] = {
     "reset": (reset.build_parser, "delete the logins that another bridge keeps"),
     "config": (config.build_parser, "look at a configuration file"),
     "install": (build_install_parser, "put a server into a client's configuration"),
+    "uninstall": (uninstall.build_parser, "take a server out of a client's configuration"),
+    "doctor": (entries_doctor.build_parser, "test every entry that install wrote"),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import re
@@ -63,6 +64,8 @@ class Wanted:
     is_for_project: bool
     is_agreed: bool
     only_print: bool
+    holds_secret: bool
+    """Whether a secret is in the entry as it is, not as a reference to a variable."""
 
 
 def build_install_parser() -> argparse.ArgumentParser:
@@ -84,17 +87,19 @@ def build_install_parser() -> argparse.ArgumentParser:
     group.add_argument(
         "--uvx", action="store_true", help=f"start this version by uvx {DISTRIBUTION}@VERSION, not by its path"
     )
-    group.add_argument("--list", action="store_true", help="show the clients, and where their configuration is")
+    group.add_argument(
+        "--list",
+        action="store_true",
+        help="show the clients, the entries of mcp-relay in them, and whether these answer",
+    )
     return parser
 
 
-def read_args(args: Sequence[str], sink: StderrSink) -> Wanted | None:
-    """Return the entry that the arguments describe, None for a list of clients; log warnings. Raises ConfigError."""
+def read_args(args: Sequence[str], sink: StderrSink) -> Wanted:
+    """Return the entry that the arguments describe; log warnings. Raises ConfigError."""
     own, target = split_command(args)
     parser = build_install_parser()
     options = parser.parse_intermixed_args(own)
-    if options.list:
-        return None
     if options.client is None:
         raise ConfigError(f"--client is missing: one of {', '.join(CLIENTS)}")
     if options.target is None or not _NAME.fullmatch(options.target):
@@ -111,6 +116,7 @@ def read_args(args: Sequence[str], sink: StderrSink) -> Wanted | None:
     begin_log(options, secrets, sink)
     _check_own_variables(dict(options.env))
     entry = _entry(options, _given(own), target)
+    written = json.dumps(entry, ensure_ascii=False)
     kind = CLIENTS[options.client].type_of_entry
     return Wanted(
         client=options.client,
@@ -120,6 +126,7 @@ def read_args(args: Sequence[str], sink: StderrSink) -> Wanted | None:
         is_for_project=options.project,
         is_agreed=options.yes,
         only_print=options.print,
+        holds_secret=any(one and "${" not in one and one in written for one in secrets),
     )
 
 

@@ -1,4 +1,4 @@
-"""Put one entry into a JSON text, and leave every other byte as it is.
+"""Put one entry into a JSON text, or take one out, and leave every other byte as it is.
 
 Comments, trailing commas, indentation and line endings stay: the editor inserts text or replaces one value, and never
 rewrites the rest. Pure: text in, text out.
@@ -13,7 +13,7 @@ from typing import Any
 from relay.app.config.jsonc import Node, parse, skip_blank
 from relay.errors import ConfigError
 
-__all__ = ["put_entry"]
+__all__ = ["put_entry", "remove_entry"]
 
 
 def put_entry(text: str, key: str, name: str, entry: dict[str, Any]) -> str:
@@ -39,6 +39,40 @@ def put_entry(text: str, key: str, name: str, entry: dict[str, Any]) -> str:
         return _insert(text, servers.value, name, entry, unit, newline)
     value = _written(entry, _line_indent(text, there.start), unit, newline)
     return text[: there.value.start] + value + text[there.value.end :]
+
+
+def remove_entry(text: str, key: str, name: str) -> str:
+    """Return the text without the member ``name`` of the object ``key``, its comma and its line. Comments stay.
+
+    Raises JsoncError if the text cannot be read, ConfigError if there is no such member.
+    """
+    servers = parse(text).find(key)
+    there = servers.value.find(name) if servers is not None else None
+    if servers is None or there is None:
+        raise ConfigError(f"there is no {name!r} in {key!r}")
+    members = servers.value.members
+    place = members.index(there)
+    start, end = there.start, there.value.end
+    comma = skip_blank(text, end)
+    if text.startswith(",", comma):
+        end = comma + 1 if not text[end:comma].strip() else end
+        lone = comma if end <= comma else None  # behind a comment, which stays
+    else:
+        lone = skip_blank(text, members[place - 1].value.end) if place else None
+    line = text.rfind("\n", 0, start) + 1
+    rest = re.compile(r"[ \t]*(\r?\n)?").match(text, end)
+    assert rest is not None, "the pattern takes nothing, too"
+    if not text[line:start].strip(" \t") and rest[1]:
+        start, end = line, rest.end()  # the member has lines of its own
+    elif place and text[end - 1] != ",":
+        start = len(text[:start].rstrip(" \t"))
+    else:
+        end = rest.end() - len(rest[1] or "")
+    if lone is None:
+        return text[:start] + text[end:]
+    if lone < start:
+        return text[:lone] + text[lone + 1 : start] + text[end:]
+    return text[:start] + text[end:lone] + text[lone + 1 :]
 
 
 def _insert(text: str, into: Node, name: str, value: Any, unit: str, newline: str) -> str:

@@ -39,11 +39,13 @@ Relay MCP between transports: a stdio server to HTTP clients, or a remote server
   mcp-relay load-balance --endpoints A,B … spread clients over several servers
   mcp-relay as NAME …                      read what follows as another bridge does: supergateway, mcp-proxy, …
   mcp-relay install --client NAME …        put a server into a client's configuration: claude-desktop, cursor, …
+  mcp-relay uninstall --client NAME …      take it out again
+  mcp-relay doctor                         test every entry that starts mcp-relay, in every client
   mcp-relay completion bash|zsh|fish       write a script that completes these words
   mcp-relay reset                          delete the logins that another bridge, stephenlacy's mcp-proxy, keeps
   mcp-relay config check|show|schema …     what a configuration file would run, or what is wrong with it
 
-Each of the last nine has a --help of its own; a command of that name goes after --.
+Each of the last eleven has a --help of its own; a command of that name goes after --.
 """
 
 _EPILOG = """\
