@@ -464,12 +464,19 @@ async def test_a_wrong_value_costs_its_server_alone(file: File, ours: bool) -> N
             write("5", good)
             line = await said(relay, f"{place}.b: expected")
             assert "line 2: " in line and line.endswith("found a number; this server cannot run")
-            await said(relay, "replaced b, c")
+            await said(relay, "replaced c; cannot run now, stays as it was: b")
             async with clients(relay, "c") as (c,):
-                assert {"result"} <= set(await a.result(request(1, "echo"))) & set(await c.result(request(1, "echo")))
-            assert (await b.post(request(1, "echo"))).status == 404
+                for client in (a, b, c):
+                    assert "result" in await client.result(request(1, "echo"))
             status = await a.status()
-            assert set(status["servers"]) == {"a", "b", "c"} and status["servers"]["b"]["state"] == "failing"
+            assert set(status["servers"]) == {"a", "b", "c"} and status["servers"]["b"]["state"] == "running"
+            for count, unusable in enumerate(('{"comand": "x"}', '{"command": "/no/such/program"}'), 1):
+                write(unusable, good)
+                await said(relay, f"{file.path}: cannot run now, stays as it was: b", count)
+                assert "result" in await b.result(request(2, "echo"))
+            write(json.dumps(_entry(stdio_server("--name", "mended"))), good)
+            await said(relay, "replaced b")
+            assert (await b.post(request(3, "echo"))).status == 404
         assert not any("t0ps3cret" in line for line in relay.said)
 
 

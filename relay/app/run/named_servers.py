@@ -187,7 +187,9 @@ class NamedServers:
         mask_also([secret for server in servers.values() for secret in server.secrets])
         wanted = {name: one for name, one in servers.items() if one.is_enabled and check_name(name) is None}
         removed = [name for name in self._served if name not in wanted]
-        replaced = [name for name, one in self._served.items() if name in wanted and _differ(one.server, wanted[name])]
+        differing = [name for name, one in self._served.items() if name in wanted and _differ(one.server, wanted[name])]
+        kept = [name for name in differing if self._is_better_kept(self._served[name].server, wanted[name])]
+        replaced = [name for name in differing if name not in kept]
         added = [name for name in wanted if name not in self._served]
         coming: list[_Served] = []
         try:
@@ -203,8 +205,30 @@ class NamedServers:
         for one in coming:
             self._offer(one)
         self._disabled = {name: server for name, server in servers.items() if not server.is_enabled}
-        done = (("added", added), ("replaced", replaced), ("removed", removed))
+        done = (
+            ("added", added),
+            ("replaced", replaced),
+            ("removed", removed),
+            ("cannot run now, stays as it was:", kept),
+        )
         return "; ".join(f"{what} {', '.join(names)}" for what, names in done if names)
+
+    def _is_better_kept(self, server: NamedServer, successor: NamedServer) -> bool:
+        """Tell whether a server that can run would be replaced by one that cannot: the file has a mistake."""
+        return server.problem is None and (successor.problem is not None or self._fault_of(successor) is not None)
+
+    def _fault_of(self, server: NamedServer) -> str | None:
+        """Return why a server without a problem in its description still cannot run now; None if it can."""
+        if server.url is not None:
+            return None
+        try:
+            resolve_program(server.command, self._environment_of(server), server.cwd)
+        except ConfigError as exc:
+            return str(exc)
+        return None
+
+    def _environment_of(self, server: NamedServer) -> dict[str, str]:
+        return child_environment(server.env, pass_all=self._settings.pass_environment)
 
     def _withdraw(self, served: _Served) -> None:
         seconds = self._settings.limits.drain
@@ -253,14 +277,11 @@ class NamedServers:
     def _runnable(self, server: NamedServer, stderr: ChildStderr) -> ChildTarget | RemoteTarget | AddressTarget:
         limits, url = self._settings.limits, server.url
         if url is None:
-            env = child_environment(server.env, pass_all=self._settings.pass_environment)
-            try:
-                resolve_program(server.command, env, server.cwd)
-            except ConfigError as exc:  # it may be installed before the first session
-                logger.warning("%s: %s", server.where or server.name, exc)
+            if (fault := self._fault_of(server)) is not None:  # it may be installed before the first session
+                logger.warning("%s: %s", server.where or server.name, fault)
             return ChildTarget(
                 server.command,
-                env=env,
+                env=self._environment_of(server),
                 cwd=server.cwd,
                 limits=limits,
                 stderr=stderr,
