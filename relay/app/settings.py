@@ -68,6 +68,8 @@ class ServeSettings(PrivateValue, frozen=True, kw_only=True):
     """Servers with names beside the command or address, or instead of both."""
     pass_environment: bool = False
     """Whether named servers get the relay's whole environment."""
+    withheld: Sequence[str] = ()
+    """Variables that they do not get in any case, because they hold tokens of clients."""
     is_eager: bool = False
     """Whether commands start before the first session."""
 

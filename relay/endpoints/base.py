@@ -16,9 +16,12 @@ if TYPE_CHECKING:
     from relay.endpoints.core.hops import Trail
 
 __all__ = [
-    "CountsUse", "Endpoint", "HasStream", "HasTrail", "Listener", "OffersFrames", "SendsAtOnce", "SpeaksTransport",
-    "Taker",
+    "ANONYMOUS", "CountsUse", "Endpoint", "HasOwner", "HasStream", "HasTrail", "Listener", "OffersFrames",
+    "SendsAtOnce", "SpeaksTransport", "Taker",
 ]  # fmt: skip
+
+ANONYMOUS = "anonymous"
+"""The principal of every client of a listener that wants no login."""
 
 Taker: TypeAlias = Callable[[Sequence[Frame]], bool]
 """A function that takes all offered frames and returns True, or takes none and returns False."""
@@ -112,6 +115,15 @@ class HasTrail(Protocol):
     @property
     def trail(self) -> Trail | None:
         """The relays that the client's requests have passed, or None if the listener does not read them."""
+
+
+@runtime_checkable
+class HasOwner(Protocol):
+    """A client's endpoint that knows who the client is."""
+
+    @property
+    def owner(self) -> str:
+        """The principal that began the session; nobody else may use it, or share a server with it."""
 
 
 @runtime_checkable

@@ -13,6 +13,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from relay.app.log.stderr import StderrSink
+from relay.app.options.access import add_access_options, withheld_variables
 from relay.app.options.admission import ANY_PAGE, add_admission_options, check_admission
 from relay.app.options.connect_args import (
     TRANSPORTS,
@@ -149,6 +150,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         help="serve clients at http://HOST:PORT/mcp, tcp://HOST:PORT or unix:/PATH instead of own stdio (repeatable)",
     )  # fmt: skip
     add_admission_options(listening)
+    add_access_options(parser.add_argument_group("logins of clients, over HTTP"))
     add_http_limits(listening)
     add_listen_tls_options(listening)
     logging_group = parser.add_argument_group("log and configuration")
@@ -189,8 +191,8 @@ def _check_listening(options: argparse.Namespace, listens: Sequence[ListenSpec])
         if not options.insecure_no_auth:
             raise ConfigError(
                 f"--listen at {host} would let everybody who can reach this machine use the servers; "
-                "demand certificates with --tls-client-ca, listen at 127.0.0.1 behind a proxy that asks for a login, "
-                "or say --insecure-no-auth"
+                "give out tokens with --accept-token, demand certificates with --tls-client-ca, listen at 127.0.0.1 "
+                "behind a proxy that asks for a login, or say --insecure-no-auth"
             )
     return warnings
 
@@ -210,7 +212,9 @@ def _job(
     secrets = [secret for address in (*addresses, None) for secret in secrets_of(options, headers, address)]
     begin_log(options, secrets, sink)
     warn_of_headers(options)
-    env = child_environment(variables_of(options), pass_all=options.pass_environment)
+    env = child_environment(
+        variables_of(options), pass_all=options.pass_environment, withheld=withheld_variables(options)
+    )
     _look_for_programs(servers, env, options.cwd)
     if "LISTEN_PID" in os.environ and not options.listen:
         from relay.app.systemd.sockets import handed_over

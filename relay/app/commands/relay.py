@@ -9,6 +9,7 @@ from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 from relay.app.log.stderr import StderrSink
+from relay.app.options.access import withheld_variables
 from relay.app.options.admission import ANY_PAGE, check_admission
 from relay.app.options.dialling import dialling_of, listening_of
 from relay.app.options.headers import headers_of, warn_of_headers
@@ -60,13 +61,13 @@ def _warnings(options: argparse.Namespace, served: str) -> list[str]:
         if options.listen:
             raise ConfigError(
                 f"--listen at {host} would let everybody who can reach this machine use {served} here; "
-                "demand certificates with --tls-client-ca, listen at 127.0.0.1 behind a proxy that asks for a login, "
-                "or say --insecure-no-auth"
+                "give out tokens with --accept-token, demand certificates with --tls-client-ca, listen at 127.0.0.1 "
+                "behind a proxy that asks for a login, or say --insecure-no-auth"
             )
         warnings.append(
             f"--host {host} without authentication: everybody who can reach this machine can use {served} here, and "
-            "what it may do; --tls-client-ca, or --host 127.0.0.1 behind a proxy that asks for a login, ends that, "
-            "--insecure-no-auth accepts it"
+            "what it may do; --accept-token, --tls-client-ca, or --host 127.0.0.1 behind a proxy that asks for a "
+            "login, ends that, --insecure-no-auth accepts it"
         )
     if "*" in options.allow_origin:
         warnings.append(ANY_PAGE)
@@ -81,9 +82,12 @@ def _serve_settings(
     login: Login | None,
     sink: StderrSink,
 ) -> ServeSettings:
+    warnings = _warnings(options, repr(command[0]) if command else "the servers")
     url = command[0] if command and is_address(command[0]) else None
     named = _named(options)
-    env = child_environment(variables_of(options), pass_all=options.pass_environment)
+    env = child_environment(
+        variables_of(options), pass_all=options.pass_environment, withheld=withheld_variables(options)
+    )
     return ServeSettings(
         command=() if url else command,
         name=options.name or os.path.basename(command[0] if command else ""),
@@ -104,9 +108,10 @@ def _serve_settings(
         listen=options.listens,
         listening=listening_of(options, options.listens, paths_of(options)),
         secrets=secrets,
-        warnings=_warnings(options, repr(command[0]) if command else "the servers"),
+        warnings=warnings,
         named=named,
         pass_environment=options.pass_environment,
+        withheld=withheld_variables(options),
         is_eager=options.eager,
     )
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from relay.app.log.stderr import StderrSink
+from relay.app.options.access import login_of
 from relay.app.options.limits import limits_of
 from relay.app.options.login import token_urls
 from relay.app.options.tls import dial_tls, listen_tls
@@ -55,6 +56,7 @@ def listening_of(
         allowed_hosts=options.allowed_host,
         allowed_origins=options.allow_origin,
         exposed_headers=options.expose_header,
+        login=login_of(options, listens),
         tls=listen_tls(options, listens),
         paths=paths,
         limits=limits_of(options),

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from relay.app.options.access import OF_ACCESS, add_access_options
 from relay.app.options.admission import add_admission_options
 from relay.app.options.limits import add_limits
 from relay.app.options.log import add_log_options, add_log_to
@@ -91,6 +92,7 @@ FOR_A_COMMAND = {
     "share": "--share",
     "stateless": "--stateless",
     "name": "--name",
+    **OF_ACCESS,
     **OF_LISTENING,
     **OF_PATHS,
     "named_server": "--named-server",
@@ -132,6 +134,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_login_options(remote)
     add_child_options(parser.add_argument_group("the command"))
     _add_listen_options(parser.add_argument_group("listening"))
+    add_access_options(parser.add_argument_group("logins of clients, over HTTP"))
     _add_named_options(parser.add_argument_group("servers with names, at /servers/NAME/mcp and /servers/NAME/sse"))
     add_limits(parser.add_argument_group("limits"))
     logging_group = parser.add_argument_group("log and configuration")

@@ -16,6 +16,7 @@ import msgspec
 
 from relay.addresses import shown_address
 from relay.app.log.stderr import StderrSink, say
+from relay.app.options.access import has_login
 from relay.app.options.admission import open_hosts
 from relay.app.specs import ListenSpec, is_address
 from relay.errors import ConfigError
@@ -143,6 +144,9 @@ def with_tls(listens: Sequence[ListenSpec], options: argparse.Namespace) -> list
 def unauthenticated(listens: Sequence[ListenSpec], options: argparse.Namespace) -> list[str]:
     """Return the hosts beyond this machine where anyone who reaches them would be admitted.
 
-    A client whose certificate was demanded and verified has been authenticated, on every path of the listener.
+    A client whose certificate was demanded and verified has been authenticated, on every path of the listener. Only
+    HTTP listeners can ask for another login.
     """
-    return [] if options.tls_client_ca is not None else open_hosts(listens)
+    if options.tls_client_ca is not None:
+        return []
+    return open_hosts([spec for spec in listens if spec.kind != "http"] if has_login(options) else listens)

@@ -228,7 +228,7 @@ class NamedServers:
         return None
 
     def _environment_of(self, server: NamedServer) -> dict[str, str]:
-        return child_environment(server.env, pass_all=self._settings.pass_environment)
+        return child_environment(server.env, pass_all=self._settings.pass_environment, withheld=self._settings.withheld)
 
     def _withdraw(self, served: _Served) -> None:
         seconds = self._settings.limits.drain

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from relay.app.log.frames import log_frames_of
 from relay.app.run.targets import AddressTarget, KeepsSpare, RemoteTarget, Target
 from relay.app.settings import ServeSettings
-from relay.endpoints.base import CountsUse, Endpoint, HasStream, HasTrail
+from relay.endpoints.base import ANONYMOUS, CountsUse, Endpoint, HasOwner, HasStream, HasTrail
 from relay.endpoints.core.hops import following
 from relay.endpoints.core.refusal_log import RefusalLog
 from relay.endpoints.core.tasks import TaskScope
@@ -68,7 +68,8 @@ class Offer:
         """Hears of every frame between clients and the server, by whichever way it goes."""
         log_frames_of(self.hub, settings.secrets)
         self._notes_faults = notes_faults and isinstance(target, RemoteTarget)
-        self._pool = self._make_pool() if settings.share in ("shared", "stateless") else None
+        self._pools: dict[str, SharedPool] = {}
+        """The shared servers of each principal."""
         self._tasks = TaskScope()
         self._starting: asyncio.Task[None] | None = None
         self._carrying: set[asyncio.Task[None]] = set()
@@ -129,6 +130,16 @@ class Offer:
             self._last_used = max(self._last_used, session.last_used)
         self._connections.discard(session)
 
+    def _pool_of(self, session: Endpoint) -> SharedPool:
+        """Return the shared servers of a session's principal: no principal shares a server with another."""
+        owner = session.owner if isinstance(session, HasOwner) else ANONYMOUS
+        pool = self._pools.get(owner)
+        if pool is None:
+            for other in [name for name, one in self._pools.items() if not one.is_used]:
+                del self._pools[other]
+            pool = self._pools[owner] = self._make_pool()
+        return pool
+
     def _make_pool(self) -> SharedPool:
         from relay.endpoints.combined.shared import IDLE, SharedPool
 
@@ -147,12 +158,12 @@ class Offer:
         """Return the endpoint for one session: a server of its own, or its share of one."""
         clients = session if isinstance(session, ModernClients) else None
         is_for_many = clients is not None and not clients.takes_one
-        if self._pool is None or is_for_many:
+        if self._settings.share not in ("shared", "stateless") or is_for_many:
             upstream = self.target.endpoint(is_shared=is_for_many)
         else:
             # Only a client of Streamable HTTP may leave its stream closed; without a session there is no stream.
             client = session if isinstance(session, HasStream) else None
-            upstream = self._pool.member(lambda: client is None or client.is_listening)
+            upstream = self._pool_of(session).member(lambda: client is None or client.is_listening)
         if clients is None or clients.greeting is None:
             return upstream
         from relay.endpoints.combined.initialized import Initialized
@@ -201,8 +212,8 @@ class Offer:
             await session.aclose(EndpointClosed("the relay is shutting down"))
         if self._starting is not None:
             self._starting.cancel()
-        if self._pool is not None:
-            await self._pool.aclose()
+        for pool in self._pools.values():
+            await pool.aclose()
         await self._tasks.join()
 
     def status(self) -> dict[str, object]:

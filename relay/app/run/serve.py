@@ -9,13 +9,14 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from relay.app.log.child_stderr import ChildStderr
+from relay.app.log.setup import mask_also
 from relay.app.log.stderr import StderrSink, say
 from relay.app.run.child_target import ChildTarget
 from relay.app.run.offer import Offer
@@ -27,6 +28,7 @@ from relay.endpoints.base import Listener
 from relay.endpoints.core.binding import everywhere
 from relay.endpoints.core.bounds import Bounds
 from relay.endpoints.stdio.own_stdio import OwnStdio
+from relay.errors import ConfigError
 
 if TYPE_CHECKING:
     from relay.app.run.failover import PoolTarget
@@ -41,7 +43,7 @@ logger = logging.getLogger("relay")
 async def serve(settings: ServeSettings, sink: StderrSink) -> int:
     """Listen for clients until a signal comes; return the exit code. Raises ConfigError."""
     named = _named_servers(settings, sink)
-    stop = StopSignals(sink, named.reload_soon if named is not None and named.is_watched else None)
+    stop = StopSignals(sink, *_reloads(settings, named, sink))
     stop.install()
     if not settings.has_default:
         await _Serving(settings, None, named, sink).run(stop.stopped)
@@ -57,6 +59,25 @@ async def serve(settings: ServeSettings, sink: StderrSink) -> int:
     finally:
         stderr.close()
     return 0
+
+
+def _reloads(settings: ServeSettings, named: NamedServers | None, sink: StderrSink) -> list[Callable[[], None]]:
+    """Return what SIGHUP asks for; if there is nothing, it ends the relay."""
+    reloads = [named.reload_soon] if named is not None and named.is_watched else []
+    login = settings.listening.login
+    if login is None or not login.has_files:
+        return reloads
+
+    def read_tokens() -> None:
+        try:
+            login.reload()
+        except ConfigError as exc:
+            say(sink, f"{exc}; the tokens stay as they are")
+            return
+        mask_also(login.secrets)
+        say(sink, f"read the tokens of clients again: {len(login.tokens)}")
+
+    return [*reloads, read_tokens]
 
 
 def _named_servers(settings: ServeSettings, sink: StderrSink) -> NamedServers | None:

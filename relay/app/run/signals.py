@@ -21,12 +21,12 @@ _INTERRUPTED = 130
 class StopSignals:
     """The first SIGTERM, SIGINT or SIGHUP asks for an orderly end, a second SIGTERM or SIGINT ends the process at once.
 
-    A second SIGHUP does nothing: a closing terminal may send two, and systemd can send one right after SIGTERM. With a
-    file of servers to read again, SIGHUP asks for that and ends nothing.
+    A second SIGHUP does nothing: a closing terminal may send two, and systemd can send one right after SIGTERM. With
+    files to read again, of servers or of tokens, SIGHUP asks for that and ends nothing.
     """
 
-    def __init__(self, sink: StderrSink, on_hangup: Callable[[], None] | None = None) -> None:
-        """Catch them once installed, inside the event loop; ``on_hangup`` is called for SIGHUP instead."""
+    def __init__(self, sink: StderrSink, *on_hangup: Callable[[], None]) -> None:
+        """Catch them once installed, inside the event loop; SIGHUP calls ``on_hangup`` instead of ending the relay."""
         self._sink = sink
         self._on_hangup = on_hangup
         self.stopped = asyncio.Event()
@@ -51,8 +51,9 @@ class StopSignals:
             # The guardian ends the children: an orderly stop could take seconds, and the operator insists.
             say(self._sink, f"{name} again: ending at once")
             os._exit(_INTERRUPTED)
-        if name == "SIGHUP" and self._on_hangup is not None:
-            self._on_hangup()
+        if name == "SIGHUP" and self._on_hangup:
+            for reload in self._on_hangup:
+                reload()
             return
         logger.info("%s: finishing what is in flight", name)
         self.stopped.set()

@@ -13,7 +13,7 @@ import logging
 import os
 import shutil
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Literal
 
 from relay.endpoints.base import Taker
@@ -61,15 +61,22 @@ _CMD_METACHARACTERS = frozenset('&|<>^%"!')
 
 
 def child_environment(
-    extra: Mapping[str, str] | None = None, *, pass_all: bool = False, base: Mapping[str, str] | None = None
+    extra: Mapping[str, str] | None = None,
+    *,
+    pass_all: bool = False,
+    withheld: Collection[str] = (),
+    base: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """Return a child's environment: the SDKs' short list, or all but the relay's own variables, plus ``extra``."""
+    """Return a child's environment: the SDKs' short list, or all but the relay's own variables, plus ``extra``.
+
+    Variables in ``withheld`` hold secrets of the relay, too.
+    """
     source = os.environ if base is None else base
     if pass_all:
         chosen = {
             name: value
             for name, value in source.items()
-            if name not in _OWN_VARIABLES and not name.startswith(_OWN_PREFIX)
+            if name not in _OWN_VARIABLES and name not in withheld and not name.startswith(_OWN_PREFIX)
         }
     else:
         names = _WINDOWS_VARIABLES if _WINDOWS else _POSIX_VARIABLES

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import weakref
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -92,10 +93,18 @@ class SharedPool:
         self._idle = idle
         self._start = start
         self._shared: dict[str, SharedSessions] = {}
+        self._members: weakref.WeakSet[Member] = weakref.WeakSet()
+
+    @property
+    def is_used(self) -> bool:
+        """Whether a session, or a server that may still run, belongs to it."""
+        return bool(self._members) or any(not shared.inbox.is_finished for shared in self._shared.values())
 
     def member(self, is_listening: Callable[[], bool]) -> Member:
         """Return an endpoint for one session; ``is_listening`` tells whether its client listens for messages."""
-        return Member(self, is_listening)
+        member = Member(self, is_listening)
+        self._members.add(member)
+        return member
 
     def of_version(self, version: str) -> SharedSessions:
         """Return the sessions of a version, after starting a server for the first of them."""

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
+from relay.endpoints.base import ANONYMOUS
 from relay.frames import replies
 from relay.frames.faults import message_fault
 from relay.frames.frame import Frame
@@ -32,9 +33,6 @@ __all__ = [
     "not_a_message",
     "too_large",
 ]
-
-ANONYMOUS = "anonymous"
-"""The principal of every client until listeners authenticate clients."""
 
 
 class Purpose(enum.StrEnum):  # a key of tables: the hash of a string is C, that of an Enum is not
@@ -111,6 +109,8 @@ class SessionWanted(msgspec.Struct, gc=False):
     begins: Literal["session", "modern", "one"]
     """A session of the legacy era, the endpoint of all clients of 2026-07-28, or one for this request alone."""
     frame: Frame
+    owner: str = ANONYMOUS
+    """The principal to which it belongs."""
     version: str | None = None
     """The version that a server must be greeted with first; for ``one`` of the legacy era."""
 
@@ -152,6 +152,8 @@ class Refused(Exception):
         self.data: dict[str, Any] = dict(data or {})
         self.is_of_frame = False
         """Whether the body was refused as a frame: it may have been an answer for which a server waits."""
+        self.is_failed_login = False
+        """Whether it counts as a failed login of the client's address."""
         self.frame: Frame | None = None
         """What was refused, if it is large and was read."""
 

@@ -29,6 +29,7 @@ from relay.frames.strictness import repeated_key
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from relay.auth.inbound.login import InboundLogin
     from relay.auth.origin import OriginPolicy
     from relay.endpoints.http.views import HouseView, RequestHead
     from relay.limits import Limits
@@ -48,7 +49,7 @@ def size(gate: Gate, walk: Walk) -> Refused | None:
     """Refuse a body that is announced as too large, or that would wait behind too many others."""
     length, session, most = walk.length, walk.session, gate.limits.max_frame_bytes
     if walk.purpose is _POST:
-        walk.session = session = walk.mount.modern if walk.is_modern else None
+        walk.session = session = walk.mount.modern.get(steps.owner_of(walk)) if walk.is_modern else None
         most = gate.most_of(walk)
     if session is not None:
         if length is not None and length <= gate.limits.buffer_low and session.waiting >= session.max_in_flight:
@@ -129,6 +130,11 @@ def trail(gate: Gate, walk: Walk) -> Refused | None:
     return steps.hops(gate, walk) if HOPS in walk.headers else None
 
 
+def owned(gate: Gate, walk: Walk) -> Refused | None:
+    """Refuse a request for another server that names another principal's session."""
+    return None if gate.login is None else steps.ownership(gate, walk)
+
+
 def life(gate: Gate, walk: Walk) -> Refused | None:
     """Refuse a frame whose session has ended, for instance while the body was arriving."""
     if not walk.session.is_closing:
@@ -178,9 +184,9 @@ ORDERS: Mapping[Purpose, Order] = {
         ),
     ),
     Purpose.POST_THROUGH: Order(
-        (*_WHERE, steps.content, steps.accept), (size,), (frame, streams, ending, trail), hands_on=True
+        (*_WHERE, steps.content, steps.accept), (size,), (frame, streams, ending, owned, trail), hands_on=True
     ),
-    Purpose.OTHER_THROUGH: Order((*_WHERE, trail), hands_on=True),
+    Purpose.OTHER_THROUGH: Order((*_WHERE, owned, trail), hands_on=True),
     Purpose.STREAM: Order((*_WHERE, steps.accept, steps.session, steps.version, steps.resumption)),
     Purpose.DELETE: Order((*_WHERE, steps.session, steps.version)),
     Purpose.UPGRADE: Order((*_WHERE, steps.taking, steps.hops, steps.room_for_session)),
@@ -195,10 +201,11 @@ ORDERS: Mapping[Purpose, Order] = {
 class Gate:
     """The rules of one listener."""
 
-    def __init__(self, limits: Limits, policy: OriginPolicy) -> None:
-        """Admit what ``policy`` admits, within ``limits``."""
+    def __init__(self, limits: Limits, policy: OriginPolicy, login: InboundLogin | None = None) -> None:
+        """Admit what ``policy`` admits, within ``limits``, of clients that ``login`` knows if there is one."""
         self.limits = limits
         self.policy = policy
+        self.login = login
         self.frames = FrameChecks(limits)
         self.generation = 0
         """Rises when the rules change, which ends every admission of an earlier generation."""
@@ -236,6 +243,7 @@ class Gate:
             or admission.generation != self.generation
             or (admission.until is not None and now >= admission.until)
         ):
+            walk.now = now
             for step in order.of_head:
                 if (decision := step(self, walk)) is not None:
                     return decision

@@ -13,6 +13,8 @@ from relay.limits import DEFAULT_LIMITS, Limits
 if TYPE_CHECKING:
     import ssl
 
+    from relay.auth.inbound.login import InboundLogin
+
 __all__ = ["DEFAULT_LISTENING", "ListeningOptions"]
 
 
@@ -25,6 +27,8 @@ class ListeningOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Origins of web pages that may use a listener; ``*`` allows all."""
     exposed_headers: Sequence[str] = ()
     """Headers of answers that those pages may read, in addition to ``Mcp-Session-Id``."""
+    login: InboundLogin | None = None
+    """The logins that listeners accept; None for no login."""
     tls: ssl.SSLContext | None = None
     """The context with the listener's certificate; None for no TLS."""
     paths: HttpPaths = DEFAULT_PATHS

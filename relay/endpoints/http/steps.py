@@ -33,6 +33,8 @@ _ALLOWED = {
     "": ("GET, HEAD, OPTIONS", ("GET", "HEAD")),
 }
 """Methods, by the place: as a client is told, and as they are; ``/status`` is at no server's place."""
+NO_SUCH_SESSION = "no such session: expired, ended or never begun; begin a new one with initialize"
+"""The refusal for a session that is unknown, has ended, or belongs to another principal: a client cannot tell which."""
 _NO_SESSION = f"no {SESSION_ID} header; a session begins with initialize"
 
 
@@ -84,9 +86,19 @@ def expectation(gate: RulesView, walk: Walk) -> Refused | None:
 
 
 def principal(gate: RulesView, walk: Walk) -> Refused | None:
-    """Identify the client. Every client is anonymous for now, until the rules change."""
-    walk.admission = Admission(ANONYMOUS, None, gate.generation)
-    return None
+    """Identify the client; every client is anonymous if the listener wants no login."""
+    if gate.login is None:
+        walk.admission = Admission(ANONYMOUS, None, gate.generation)
+        return None
+    from relay.endpoints.http.identity import identify  # only where a login is wanted
+
+    return identify(gate.login, walk, gate.generation)
+
+
+def owner_of(walk: Walk) -> str:
+    """Return the principal that has been admitted."""
+    assert walk.admission is not None, "its order asks who it is"
+    return walk.admission.principal
 
 
 def place(gate: RulesView, walk: Walk) -> Refused | None:
@@ -141,10 +153,10 @@ def session(gate: RulesView, walk: Walk) -> Refused | None:
     if session_id is None:
         return Refused(400, _NO_SESSION)
     found = mount.find_session(session_id)
-    if found is not None and found.speaks == "streamable" and not found.is_closing:
+    if found is not None and found.speaks == "streamable" and not found.is_closing and found.owner == owner_of(walk):
         walk.session = found
         return None
-    refused = Refused(404, "no such session: expired, ended or never begun; begin a new one with initialize")
+    refused = Refused(404, NO_SUCH_SESSION)
     if walk.purpose is Purpose.POST_IN_SESSION and (walk.length or 0) <= gate.limits.buffer_low:
         walk.stale, walk.purpose = refused, Purpose.POST
         return None
@@ -155,7 +167,17 @@ def era(gate: RulesView, walk: Walk) -> Refused | None:
     """Note whether the headers of a frame without a session declare 2026-07-28."""
     walk.is_modern = is_modern(walk.headers)
     # If no such client has come yet, the check of hops follows in ``beginning``.
-    return hops(gate, walk) if walk.is_modern and walk.mount.modern is not None else None
+    return hops(gate, walk) if walk.is_modern and owner_of(walk) in walk.mount.modern else None
+
+
+def ownership(gate: RulesView, walk: Walk) -> Refused | None:
+    """Refuse a request for another server that names a session of another principal."""
+    owners, session_id = walk.mount.through.owners, walk.headers.get(SESSION_ID)
+    if owners is None or session_id is None or owners.has(owner_of(walk), session_id):
+        return None
+    if walk.head is not None and walk.head.method == "initialize":
+        return None  # it begins a session; a client may still name its last one, which is not forwarded
+    return Refused(404, NO_SUCH_SESSION)
 
 
 def version(gate: RulesView, walk: Walk) -> Refused | None:
@@ -174,7 +196,7 @@ def sse_session(gate: RulesView, walk: Walk) -> Refused | None:
     if session_id is None:
         return Refused(400, "no session_id in the query; it comes with the endpoint event of the SSE stream")
     found = walk.mount.find_session(session_id)
-    if found is None or found.speaks != "sse" or found.is_closing:
+    if found is None or found.speaks != "sse" or found.is_closing or found.owner != owner_of(walk):
         fault = f"no such session: its stream has ended, or never was; begin a new one at {walk.mount.sse_address}"
         return Refused(404, fault)
     walk.session = found
@@ -265,7 +287,7 @@ def _is_modern_frame(walk: Walk) -> bool:
 
 
 def _find_facts(walk: Walk, *, knows: bool) -> Refused | None:
-    modern = walk.mount.modern if knows else None
+    modern = walk.mount.modern.get(owner_of(walk)) if knows else None
     assert walk.frame is not None, "read"
     try:
         walk.facts = check_facts(walk.headers, walk.frame, None if modern is None else modern.server)
@@ -278,12 +300,13 @@ def beginning(gate: RulesView, walk: Walk) -> Refused | SessionWanted | None:
     """Find the session of the frame, or return what the frame begins."""
     mount, head = walk.mount, _head(walk)
     if walk.is_of_modern_era and not mount.is_modern_per_request:
-        walk.session = None if mount.modern is None or mount.modern.is_closing else mount.modern
+        modern = mount.modern.get(owner_of(walk))
+        walk.session = None if modern is None or modern.is_closing else modern
     if walk.session is not None and not (walk.session.is_closing and walk.session.speaks == "modern"):
         return None
     assert walk.frame is not None, "read"
     if walk.is_of_modern_era and not mount.is_modern_per_request:
-        return taking(gate, walk) or hops(gate, walk) or SessionWanted("modern", walk.frame)
+        return taking(gate, walk) or hops(gate, walk) or SessionWanted("modern", walk.frame, owner_of(walk))
     said = None
     if not walk.is_of_modern_era:
         if mount.per_request:
@@ -291,7 +314,7 @@ def beginning(gate: RulesView, walk: Walk) -> Refused | SessionWanted | None:
         elif head.method != "initialize" or head.kind is not Kind.REQUEST:
             return Refused(400, _NO_SESSION, request_id=head.id)
     begins: Any = "one" if mount.per_request else "session"
-    wanted = SessionWanted(begins, walk.frame, said)
+    wanted = SessionWanted(begins, walk.frame, owner_of(walk), said)
     return taking(gate, walk) or room_for_session(gate, walk) or hops(gate, walk) or wanted
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Sized
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from aiohttp.http import HttpVersion
 from multidict import MultiMapping
@@ -11,7 +11,11 @@ from multidict import MultiMapping
 from relay.auth.origin import OriginPolicy
 from relay.limits import Limits
 from relay.mcp.profile import ServerProfile
+from relay.routing.owners import Owners
 from relay.routing.sessions import Places
+
+if TYPE_CHECKING:
+    from relay.auth.inbound.login import InboundLogin
 
 __all__ = [
     "CountsView",
@@ -35,6 +39,10 @@ class RulesView(Protocol):
     @property
     def policy(self) -> OriginPolicy:
         """The hosts and origins that the listener admits."""
+
+    @property
+    def login(self) -> InboundLogin | None:
+        """The logins that the listener accepts; None if it wants none."""
 
     @property
     def generation(self) -> int:
@@ -79,6 +87,10 @@ class RequestHead(Protocol):
     def version(self) -> HttpVersion:
         """The HTTP version."""
 
+    @property
+    def remote(self) -> str | None:
+        """The address of the client; None for a Unix socket."""
+
 
 class InboxView(Protocol):
     """Frames that wait for a server."""
@@ -94,6 +106,10 @@ class SessionView(Protocol):
     @property
     def speaks(self) -> Literal["streamable", "sse", "modern"]:
         """The transport and the era that the session speaks."""
+
+    @property
+    def owner(self) -> str:
+        """The principal that began the session."""
 
     @property
     def version(self) -> str | None:
@@ -143,6 +159,10 @@ class ThroughView(Protocol):
     def is_elsewhere(self) -> bool:
         """Whether the server refused a client's first POST, and so may speak HTTP+SSE."""
 
+    @property
+    def owners(self) -> Owners | None:
+        """The principal of each session; None if the listener wants no login."""
+
 
 class MountView(Protocol):
     """A server that the listener offers."""
@@ -156,8 +176,8 @@ class MountView(Protocol):
         """Whether each request of 2026-07-28 has its own server."""
 
     @property
-    def modern(self) -> ModernView | None:
-        """The endpoint of all clients of 2026-07-28, if there is one."""
+    def modern(self) -> Mapping[str, ModernView]:
+        """The endpoint of all clients of 2026-07-28 of each principal."""
 
     @property
     def through(self) -> ThroughView | None:

@@ -39,6 +39,7 @@ class Walk:
         "is_sized",
         "length",
         "mount",
+        "now",
         "place",
         "purpose",
         "request",
@@ -63,6 +64,8 @@ class Walk:
         """Bytes of the body; None if the head does not say."""
         self.admission: Admission | None = None
         """Set once the client is identified and admitted."""
+        self.now = 0.0
+        """When the head was checked, in seconds by the loop's clock."""
         self.is_at_place = False
         """Whether the checks have reached a server."""
         self.is_modern = False

@@ -20,6 +20,7 @@ from multidict import CIMultiDict
 
 from relay.addresses import shown_address
 from relay.auth.maskable import maskable
+from relay.endpoints.base import ANONYMOUS
 from relay.endpoints.core.arrivals import Arrivals
 from relay.endpoints.core.connected import ConnectedEndpoint
 from relay.endpoints.core.dialling import DEFAULT_DIALLING, DiallingOptions
@@ -103,6 +104,8 @@ class WebSocketEndpoint(ConnectedEndpoint):
         self._is_closing = False
         self._closed = asyncio.Event()
         self._silent_since: float | None = None
+        self.owner = ANONYMOUS
+        """The principal that connected."""
         self.trail: Trail | None = None
         """The relays that the client's connection has passed through."""
         self._stranger = socket if isinstance(socket, MaskedSocket) else None

@@ -10,12 +10,14 @@ from aiohttp.http import HttpVersion, HttpVersion11
 from multidict import CIMultiDict, MultiMapping
 
 from relay.auth.origin import OriginPolicy
+from relay.endpoints.base import ANONYMOUS
 from relay.endpoints.http.gate import Gate
 from relay.endpoints.http.paths import DEFAULT_PATHS
 from relay.endpoints.http.views import RequestHead
 from relay.endpoints.http.walk import Walk
 from relay.limits import DEFAULT_LIMITS, Limits
 from relay.mcp.profile import ServerProfile
+from relay.routing.owners import Owners
 from relay.routing.sessions import Places
 
 ACCEPT = "application/json, text/event-stream"
@@ -32,6 +34,7 @@ class Head:
     query: Mapping[str, str] = field(default_factory=dict)
     content_length: int | None = None
     version: HttpVersion = HttpVersion11
+    remote: str | None = "127.0.0.1"
 
 
 @dataclass
@@ -52,6 +55,7 @@ class Session:
     open_requests: Sized = ()
     max_in_flight: int = 100
     takes_one: bool = False
+    owner: str = ANONYMOUS
     server: ServerProfile = field(default_factory=lambda: ServerProfile(lambda: 0.0), compare=False)
 
     def find_stream(self, event_id: str) -> tuple[object, int] | None:
@@ -62,6 +66,7 @@ class Session:
 class Through:
     in_flight: int = 0
     is_elsewhere: bool = False
+    owners: Owners | None = None
 
 
 @dataclass
@@ -70,7 +75,7 @@ class Mount:
 
     per_request: bool = False
     is_modern_per_request: bool = False
-    modern: Session | None = None
+    modern: Mapping[str, Session] = field(default_factory=dict)
     through: Through | None = None
     is_leaving: bool = False
     mark: str = "here"

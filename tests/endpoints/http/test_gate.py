@@ -54,8 +54,8 @@ ORDER = {
         "size",
         "frame staleness untold streams facts beginning server room load life",
     ),
-    Purpose.POST_THROUGH: (f"{WHERE} content accept", "size", "frame streams ending trail"),
-    Purpose.OTHER_THROUGH: (f"{WHERE} trail", "", ""),
+    Purpose.POST_THROUGH: (f"{WHERE} content accept", "size", "frame streams ending owned trail"),
+    Purpose.OTHER_THROUGH: (f"{WHERE} owned trail", "", ""),
     Purpose.STREAM: (f"{WHERE} accept session version resumption", "", ""),
     Purpose.DELETE: (f"{WHERE} session version", "", ""),
     Purpose.UPGRADE: (f"{WHERE} taking hops room_for_session", "", ""),
@@ -192,7 +192,7 @@ def houses(draw: st.DrawFn) -> House:
     mount = Mount(
         per_request != "no",
         per_request == "all",
-        draw(st.one_of(st.none(), sessions("modern"))),
+        draw(st.one_of(st.just({}), st.fixed_dictionaries({ANONYMOUS: sessions("modern")}))),
         Through(draw(st.sampled_from([0, 5])), draw(st.booleans()))
         if draw(st.sampled_from([False, False, True]))
         else None,
@@ -233,7 +233,7 @@ def fulfil(walk: Walk, decision: Decision) -> None:
         speaks: Any = "streamable" if decision.begins == "session" else "modern"
         walk.session = Session(speaks, None, takes_one=decision.begins == "one")
         if decision.begins == "modern":
-            walk.mount.modern = walk.session
+            walk.mount.modern = {ANONYMOUS: walk.session}
     elif isinstance(decision, AnswerWanted):
         walk.has_asked, walk.facts = True, None
     elif isinstance(decision, RoomWanted):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
@@ -18,6 +19,9 @@ from relay.endpoints.http.server.stream import EventStream, Stalled
 from relay.frames import replies
 from relay.frames.sse import KEEP_ALIVE
 from relay.limits import Limits
+
+if TYPE_CHECKING:
+    from relay.auth.inbound.login import InboundLogin
 
 __all__ = ["ListenerContext"]
 
@@ -34,10 +38,12 @@ _STREAM_HEADERS = {
 class ListenerContext:
     """The rules, counts and answers of one listener, for all its servers."""
 
-    def __init__(self, limits: Limits, policy: OriginPolicy, bounds: Bounds) -> None:
-        """Admit what ``policy`` admits, within ``limits`` and ``bounds``."""
+    def __init__(self, limits: Limits, policy: OriginPolicy, bounds: Bounds, login: InboundLogin | None = None) -> None:
+        """Admit what ``policy`` and ``login`` admit, within ``limits`` and ``bounds``."""
         self.limits = limits
-        self.gate = Gate(limits, policy)
+        self.gate = Gate(limits, policy, login)
+        if login is not None:
+            login.call_at_change(self.renew)
         self.is_draining = False
         """Whether the listener accepts no new work because the relay is about to end."""
         self.requests = 0

@@ -18,7 +18,7 @@ from aiohttp import web
 from aiohttp.helpers import rfc822_formatted_time
 from aiohttp.http import HttpVersion11, RawRequestMessage
 
-from relay.endpoints.http.decisions import Accept, HandOn, Purpose, RoomWanted
+from relay.endpoints.http.decisions import Accept, Admission, HandOn, Purpose, RoomWanted
 from relay.endpoints.http.head_cache import HEAD_END, CachedHead, is_whole, look_at_body
 from relay.endpoints.http.paths import MCP
 from relay.endpoints.http.purposes import purpose_at
@@ -227,7 +227,7 @@ class FastConnection(BoundedHeads):
             headers = message.headers
             if "Origin" in headers or "Expect" in headers:
                 return False
-            head = PostHead(message, len(body))
+            head = PostHead(message, len(body), self.transport)
             walk = Walk(head, door.house, purpose_at(head, door.mount, MCP), door.mount, MCP)
             known = Remembered(door, raw, walk)
         walk = known.walk
@@ -379,13 +379,13 @@ class FastConnection(BoundedHeads):
         status = _STATUS_LINES[200 if session.speaks == "streamable" and not is_over else session.status_of(outcome)]
         self._respond(_ANSWER % (status, session.header_line, len(body), rfc822_formatted_time().encode()), body)
 
-    def adopt(self) -> tuple[Any, Any] | None:
-        """Return a stream or a forwarded request that a task must continue, with what is remembered of its head."""
+    def adopt(self) -> tuple[Any, Any, Admission | None] | None:
+        """Return the server, what a task must continue (a stream or a forwarded request), and the admission."""
         adopted, self._stream, self._direct = self._stream or self._direct, None, None
         if adopted is None:
             return None
         assert self.remembered is not None, "it was taken by its head"
-        return self.remembered.door, adopted
+        return self.remembered.door, adopted, self.remembered.walk.admission
 
     def accepted(self) -> None:
         """Answer a notification or a response with 202."""

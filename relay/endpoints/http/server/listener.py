@@ -20,7 +20,7 @@ from aiohttp import http_parser, web
 from relay.auth.origin import OriginPolicy
 from relay.endpoints.core.binding import EVERYWHERE, addresses_of, bind
 from relay.endpoints.core.bounds import Bounds
-from relay.endpoints.http.decisions import Accept, BodyWanted, Decision, HandOn, Purpose, Refused
+from relay.endpoints.http.decisions import Accept, Admission, BodyWanted, Decision, HandOn, Purpose, Refused
 from relay.endpoints.http.listening import DEFAULT_LISTENING, ListeningOptions
 from relay.endpoints.http.media import JSON, listed
 from relay.endpoints.http.paths import MCP, HttpPaths
@@ -104,7 +104,7 @@ class HttpListener:
         self._descriptor = descriptor
         self._limits = limits = options.limits
         policy = OriginPolicy(host, options.allowed_hosts, options.allowed_origins, options.exposed_headers)
-        self._context = ListenerContext(limits, policy, bounds or Bounds.of(limits))
+        self._context = ListenerContext(limits, policy, bounds or Bounds.of(limits), options.login)
         self._status = status or (dict)
         self._paths = options.paths
         self._doors: dict[str, _Door] = {}
@@ -300,6 +300,8 @@ class HttpListener:
                 response = await self._dispatch(request)
         except Refused as exc:
             self._context.refused += 1
+            if exc.is_failed_login and self._context.gate.login is not None:
+                self._context.gate.login.note_failure(request.remote, asyncio.get_running_loop().time())
             line = f"http: {request.method} {request.path[:_SHOWN_PATH]}: {exc.status} {exc}"
             self._context.refusals.note(f"{exc.status}", f"{exc}", line)
             response = self._context.refusal(exc)
@@ -310,11 +312,12 @@ class HttpListener:
         return response
 
     async def _go_on(
-        self, request: web.BaseRequest, streamable: StreamableHttp, adopted: Adopted
+        self, request: web.BaseRequest, streamable: StreamableHttp, adopted: Adopted, admission: Admission | None
     ) -> web.StreamResponse:
+        assert admission is not None, "the callback admitted it"
         walk = self._context.gate.enter(request, self)
         self._ask(walk)
-        return await streamable.go_on(request, adopted, walk)
+        return await streamable.go_on(request, adopted, walk, admission.principal)
 
     async def _dispatch(self, request: web.BaseRequest) -> web.StreamResponse:
         """Carry out the gate's decision. Raises Refused."""

@@ -1,8 +1,9 @@
-"""Serve all clients of revision 2026-07-28 of one HTTP listener as one endpoint.
+"""Serve all clients of revision 2026-07-28 of one HTTP listener, or those of one principal, as one endpoint.
 
 This revision has no sessions: each POST stands alone. A handle that a server gave to one client must reach the same
-server again, so all clients share one server. The relay replaces each request's id with its own, and restores the
-client's id in the answer. A client that leaves cancels its request. MCP 2026-07-28, Transports, "Streamable HTTP".
+server again, so all clients of a principal share one server. The relay replaces each request's id with its own, and
+restores the client's id in the answer. A client that leaves cancels its request. MCP 2026-07-28, Transports,
+"Streamable HTTP".
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
+from relay.endpoints.base import ANONYMOUS
 from relay.endpoints.core.books import Books
 from relay.endpoints.http.server.session import ClientSession, Exchange
 from relay.endpoints.http.server.stream import EventStream
@@ -44,9 +46,9 @@ class ModernClients(ClientSession):
     header_line = b""
     _end = "the relay is shutting down"
 
-    def __init__(self, limits: Limits, on_end: Callable[[ModernClients], None]) -> None:
-        """Call ``on_end`` once the endpoint accepts no more requests."""
-        super().__init__(limits)
+    def __init__(self, limits: Limits, on_end: Callable[[ModernClients], None], owner: str = ANONYMOUS) -> None:
+        """Call ``on_end`` once the endpoint accepts no more requests of ``owner``."""
+        super().__init__(limits, owner)
         self.name = "clients of 2026-07-28"
         # A plain answer can have status 404 or 400, a stream cannot: wait for as long as connections may be silent.
         self.answer_wait = limits.keep_alive

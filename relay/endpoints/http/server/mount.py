@@ -68,7 +68,8 @@ class Mount:
         self.find_session = self.sessions.find
         self.mark = new_mark()
         self.through = self._pass_to(server) if server is not None else None
-        self.modern: ModernClients | None = None
+        self.modern: dict[str, ModernClients] = {}
+        """The endpoint of all clients of 2026-07-28 of each principal."""
         # Includes ended endpoints, which may still give late answers.
         self._unclosed: weakref.WeakSet[AnyEndpoint] = weakref.WeakSet()
         self._offered: asyncio.Queue[AnyEndpoint | None] = asyncio.Queue()
@@ -78,7 +79,7 @@ class Mount:
     def _pass_to(self, server: Dial) -> PassThrough:
         from relay.endpoints.http.through.pass_through import PassThrough
 
-        return PassThrough(server, self.context, self.mark)
+        return PassThrough(server, self.context, self.mark, has_owners=self.context.gate.login is not None)
 
     # Life.
 
@@ -114,10 +115,11 @@ class Mount:
             session.finish()
         for session in self.sessions:
             session.tidy(now)
-        modern, kept = self.modern, self.context.limits.shared_idle
+        kept = self.context.limits.shared_idle
         kept = max_idle if kept is None else kept
-        if modern is not None and (since := modern.idle_since()) is not None and now - since >= kept:
-            modern.finish()
+        for modern in list(self.modern.values()):
+            if (since := modern.idle_since()) is not None and now - since >= kept:
+                modern.finish()
 
     async def drain(self, seconds: float) -> None:
         """Accept no new work, and wait for at most ``seconds`` until every request in flight has its answer."""
@@ -144,19 +146,20 @@ class Mount:
     # What begins. The gate has decided that it may.
 
     def begin(self, wanted: SessionWanted, headers: Mapping[str, str]) -> HttpSession | ModernClients:
-        """Begin a session, the endpoint of all clients of 2026-07-28, or an endpoint for one frame."""
+        """Begin a session, the endpoint of a principal's clients of 2026-07-28, or an endpoint for one frame."""
+        owner = wanted.owner
         if wanted.begins == "session":
-            session = HttpSession(self.context.limits, self.sessions.publish, self.sessions.remove)
+            session = HttpSession(self.context.limits, self.sessions.publish, self.sessions.remove, owner)
             return self._begin(session, headers)
         if wanted.begins == "one":
-            one = ModernClients(self.context.limits, self.sessions.remove)
+            one = ModernClients(self.context.limits, self.sessions.remove, owner)
             one.takes_one = True
             one.greeting = wanted.version
             return self._begin(one, headers)
-        self.modern = ModernClients(self.context.limits, self._forget_modern)
-        self.modern.trail = self.trail_of(headers)
-        self.offer(self.modern)
-        return self.modern
+        modern = self.modern[owner] = ModernClients(self.context.limits, self._forget_modern, owner)
+        modern.trail = self.trail_of(headers)
+        self.offer(modern)
+        return modern
 
     def _begin(self, session: Begun, headers: Mapping[str, str]) -> Begun:
         session.trail = self.trail_of(headers)
@@ -165,12 +168,12 @@ class Mount:
         return session
 
     def _forget_modern(self, modern: ModernClients) -> None:
-        if self.modern is modern:
-            self.modern = None
+        if self.modern.get(modern.owner) is modern:
+            del self.modern[modern.owner]
 
-    def begin_sse(self, headers: Mapping[str, str]) -> SseSession:
-        """Begin an HTTP+SSE session, which the mount yields at its first frame."""
-        session = SseSession(self.context.limits, self.sessions.remove)
+    def begin_sse(self, headers: Mapping[str, str], owner: str) -> SseSession:
+        """Begin an HTTP+SSE session of ``owner``, which the mount yields at its first frame."""
+        session = SseSession(self.context.limits, self.sessions.remove, owner)
         session.trail = self.trail_of(headers)
         self.sessions.add(session)
         self._unclosed.add(session)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
@@ -44,16 +45,23 @@ class Door(Protocol):
 class PostHead:
     """The head of a POST to a server's path, as the gate reads it."""
 
-    __slots__ = ("content_length", "headers", "method", "path", "query", "version")
+    __slots__ = ("_transport", "content_length", "headers", "method", "path", "query", "version")
 
-    def __init__(self, message: RawRequestMessage, length: int) -> None:
-        """Take the head from aiohttp, and the ``length`` of the body in bytes."""
+    def __init__(self, message: RawRequestMessage, length: int, transport: asyncio.BaseTransport | None) -> None:
+        """Take the head from aiohttp, the ``length`` of the body in bytes, and the connection."""
+        self._transport = transport
         self.method = message.method
         self.path = message.path
         self.headers: MultiMapping[str] = message.headers
         self.query: Mapping[str, str] = {}
         self.content_length = None if message.chunked else length
         self.version = message.version
+
+    @property
+    def remote(self) -> str | None:
+        """The address of the client; None for a Unix socket."""
+        peer = self._transport.get_extra_info("peername") if self._transport is not None else None
+        return str(peer[0]) if isinstance(peer, tuple) else None
 
 
 class Remembered:

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable, Collection, Sequence, Sized
 from typing import Literal
 
-from relay.endpoints.base import Taker
+from relay.endpoints.base import ANONYMOUS, Taker
 from relay.endpoints.core.arrivals import Arrivals
 from relay.endpoints.core.books import Books
 from relay.endpoints.core.hops import Trail
@@ -47,8 +47,10 @@ class ClientSession:
     open_requests: Sized
     """The requests that wait for an answer, without subscriptions of 2026-07-28."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, owner: str) -> None:
         self.id = new_session_id()
+        self.owner = owner
+        """The principal that began the session."""
         self.name = name_of_session(self.id)
         self.version: str | None = None
         self.inbox = FrameInbox(self.name, limits)
@@ -192,10 +194,14 @@ class HttpSession(ClientSession):
     speaks: Literal["streamable"] = "streamable"
 
     def __init__(
-        self, limits: Limits, on_ready: Callable[[HttpSession], None], on_end: Callable[[HttpSession], None]
+        self,
+        limits: Limits,
+        on_ready: Callable[[HttpSession], None],
+        on_end: Callable[[HttpSession], None],
+        owner: str = ANONYMOUS,
     ) -> None:
-        """Call ``on_ready`` when ``initialize`` has succeeded, ``on_end`` when the session is over."""
-        super().__init__(limits)
+        """Call ``on_ready`` when ``initialize`` has succeeded, ``on_end`` when the session of ``owner`` is over."""
+        super().__init__(limits, owner)
         self.answer_wait = limits.answer_wait
         self.stream_headers = {SESSION_ID: self.id}
         self.header_line = f"{SESSION_ID}: {self.id}\r\n".encode()

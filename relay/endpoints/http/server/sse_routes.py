@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from relay.endpoints.http.decisions import Accept, BodyWanted, Refused
+from relay.endpoints.http.decisions import Accept, Admission, BodyWanted, Refused
 from relay.endpoints.http.paths import HttpPaths
 from relay.endpoints.http.server.bodies import body_of
 from relay.endpoints.http.server.carrying import carry
@@ -34,10 +34,11 @@ class SseRoutes:
         """Carry out the gate's decision about a request's head. Raises Refused."""
         if isinstance(decision, BodyWanted):
             return await self._take_message(request, walk, decision)
-        return await self._open_stream(request)
+        assert decision.admission is not None, "its order asks who it is"
+        return await self._open_stream(request, decision.admission)
 
-    async def _open_stream(self, request: web.BaseRequest) -> web.StreamResponse:
-        session = self._mount.begin_sse(request.headers)
+    async def _open_stream(self, request: web.BaseRequest, admission: Admission) -> web.StreamResponse:
+        session = self._mount.begin_sse(request.headers, admission.principal)
         address = f"{self._messages}?session_id={session.id}".encode()
         first = encode_event(address, event=b"endpoint")
         try:

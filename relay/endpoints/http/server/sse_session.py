@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Literal
 
+from relay.endpoints.base import ANONYMOUS
 from relay.endpoints.core.books import Books
 from relay.endpoints.http.server.session import ClientSession
 from relay.endpoints.http.server.stream import EventStream
@@ -25,9 +26,9 @@ class SseSession(ClientSession):
 
     speaks: Literal["sse"] = "sse"
 
-    def __init__(self, limits: Limits, on_end: Callable[[SseSession], None]) -> None:
-        """Call ``on_end`` when the session is over."""
-        super().__init__(limits)
+    def __init__(self, limits: Limits, on_end: Callable[[SseSession], None], owner: str = ANONYMOUS) -> None:
+        """Call ``on_end`` when the session of ``owner`` is over."""
+        super().__init__(limits, owner)
         self._on_end = on_end
         self.max_in_flight = limits.max_in_flight
         self.stream = EventStream(0, limits, has_ids=False)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from aiohttp import web
 
 from relay.endpoints.core.turns import LARGE
-from relay.endpoints.http.decisions import Accept, BodyWanted, HandOn, Purpose, Refused
+from relay.endpoints.http.decisions import Accept, Admission, BodyWanted, HandOn, Purpose, Refused
 from relay.endpoints.http.media import JSON
 from relay.endpoints.http.pieces import send_whole
 from relay.endpoints.http.server.bodies import body_of
@@ -59,11 +59,12 @@ class StreamableHttp:
             return await (self._post_through if through else self._post)(request, walk, decision)
         if isinstance(decision, HandOn):
             assert self.mount.through is not None, "the gate forwards only to such a server"
-            return await self.mount.through.other(request, self._cors(request))
+            return await self.mount.through.other(request, decision.admission.principal, self._cors(request))
         if decision.purpose is Purpose.STREAM:
             return await self._get(request, decision)
         if decision.purpose is Purpose.UPGRADE:
-            return await self._upgrade(request)
+            assert decision.admission is not None, "its order asks who it is"
+            return await self._upgrade(request, decision.admission)
         decision.session.finish()
         return web.Response(status=200, headers=self._cors(request))
 
@@ -123,12 +124,13 @@ class StreamableHttp:
         with through.slot(self.context.strangers) as slot:
             async with body_of(request, walk, wanted, self.context) as body:
                 handed_on = await carry(self.gate, walk, self.mount, body)
-                assert handed_on.frame is not None, "read"
+                assert isinstance(handed_on, HandOn) and handed_on.frame is not None, "read"
                 slot.hold(handed_on.frame, is_small=wanted.is_small)
+                owner = handed_on.admission.principal
                 del body, handed_on
             self.gate.let_go(walk)
             with contextlib.suppress(NotStreamable):
-                return await through.post(request, slot, cors)
+                return await through.post(request, owner, slot, cors)
             assert slot.frame is not None, "it may be needed still"
             answering = await self._take_back(request, walk, slot.frame)
         return await answering
@@ -139,15 +141,15 @@ class StreamableHttp:
         walk.take_frame(frame)
         return await self._take(request, walk, None)
 
-    async def go_on(self, request: web.BaseRequest, adopted: Adopted, walk: Walk) -> web.StreamResponse:
-        """Continue a request that a callback accepted, and that needs more than a plain answer."""
+    async def go_on(self, request: web.BaseRequest, adopted: Adopted, walk: Walk, owner: str) -> web.StreamResponse:
+        """Continue a request of ``owner`` that a callback accepted, and that needs more than a plain answer."""
         if isinstance(adopted, tuple):
             return await self._stream_answer(request, *adopted)
         from relay.endpoints.http.through.forwarded import NotStreamable
 
         assert self.mount.through is not None, "the callback forwarded the request to it"
         with contextlib.suppress(NotStreamable):
-            return await self.mount.through.go_on(request, adopted, self._cors(request))
+            return await self.mount.through.go_on(request, owner, adopted, self._cors(request))
         return await (await self._take_back(request, walk, adopted.frame))
 
     async def _answer(
@@ -195,7 +197,7 @@ class StreamableHttp:
         stream, number = accepted.resumed
         return await self.context.stream(request, stream, headers, after=number)
 
-    async def _upgrade(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _upgrade(self, request: web.BaseRequest, admission: Admission) -> web.StreamResponse:
         """Answer with a WebSocket, whose end ends the session. Raises Refused if the handshake is invalid."""
         from relay.endpoints.websocket.websocket import accept_websocket  # 9 ms of start-up that few relays need
 
@@ -204,6 +206,7 @@ class StreamableHttp:
             endpoint = await accept_websocket(
                 request, context.limits, strangers=context.strangers, refusals=context.refusals
             )
+            endpoint.owner = admission.principal
             endpoint.trail = self.mount.trail_of(request.headers)
             self.mount.hold(endpoint)
             is_proven = False

@@ -52,6 +52,8 @@ class Forwarded:
     """A client's request that the relay forwards, with its CORS headers, its body's slot and its frame's head."""
 
     request: web.BaseRequest
+    owner: str
+    """The principal that sent it."""
     cors: Mapping[str, str]
     slot: BodySlot | None
     head: Head | None

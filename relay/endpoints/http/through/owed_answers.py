@@ -18,14 +18,14 @@ class OwedAnswers:
 
     def __init__(self) -> None:
         """Start empty."""
-        self._owed: dict[tuple[str | None, str], Ledger[bool]] = {}
+        self._owed: dict[tuple[str, str | None, str], Ledger[bool]] = {}
 
-    def keep(self, session: str | None, last_event_id: str, owed: Ledger[bool]) -> None:
-        """Keep the requests that a stream left unanswered after the last event that the client got."""
+    def keep(self, owner: str, session: str | None, last_event_id: str, owed: Ledger[bool]) -> None:
+        """Keep the requests of ``owner`` that a stream left unanswered after the last event that the client got."""
         if len(self._owed) >= _MOST:
             del self._owed[next(iter(self._owed))]
-        self._owed[session, last_event_id] = owed
+        self._owed[owner, session, last_event_id] = owed
 
-    def take(self, session: str | None, last_event_id: str | None) -> Ledger[bool] | None:
+    def take(self, owner: str, session: str | None, last_event_id: str | None) -> Ledger[bool] | None:
         """Return the unanswered requests of a client that resumes a stream; None if they are unknown."""
-        return None if last_event_id is None else self._owed.pop((session, last_event_id), None)
+        return None if last_event_id is None else self._owed.pop((owner, session, last_event_id), None)

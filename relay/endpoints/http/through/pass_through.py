@@ -57,6 +57,7 @@ from relay.frames import replies
 from relay.frames.frame import Frame
 from relay.frames.head import REQUEST
 from relay.mcp.headers import SESSION_ID
+from relay.routing.owners import Owners
 
 if TYPE_CHECKING:
     from relay.endpoints.http.views import CountsView
@@ -69,15 +70,17 @@ logger = logging.getLogger("relay")
 class PassThrough:
     """A server to which an HTTP listener forwards requests without a session."""
 
-    def __init__(self, dial: Dial, context: CountsView, mark: str) -> None:
+    def __init__(self, dial: Dial, context: CountsView, mark: str, *, has_owners: bool = False) -> None:
         """Forward requests through ``dial``, within the limits and the counts of ``context``.
 
-        Each forwarded request carries ``mark``.
+        Each forwarded request carries ``mark``. With ``has_owners``, a session is its principal's alone.
         """
         self._mark = mark
         self.hub = dial.hub
         self._dial = dial
         self._cookies = SessionCookies(dial.new_jar)
+        self.owners = Owners() if has_owners else None
+        """The principal of each session, if the listener wants a login."""
         self._loop = asyncio.get_running_loop()
         self._limits = context.limits
         self._unsent = 0  # bytes of bodies that have arrived and are not yet sent
@@ -99,8 +102,10 @@ class PassThrough:
         """Whether the server refused a client's first POST, and so may speak HTTP+SSE."""
         return self._answers.is_elsewhere
 
-    async def post(self, request: web.BaseRequest, slot: BodySlot, cors: Mapping[str, str]) -> web.StreamResponse:
-        """Forward a POST and return its answer. Raises Refused, NotStreamable."""
+    async def post(
+        self, request: web.BaseRequest, owner: str, slot: BodySlot, cors: Mapping[str, str]
+    ) -> web.StreamResponse:
+        """Forward a POST of ``owner`` and return its answer. Raises Refused, NotStreamable."""
         headers = onward_headers(self._mark, request.headers, slot.frame)
         headers["Content-Type"] = JSON
         jar = self._cookies.of(headers.get(SESSION_ID))
@@ -108,14 +113,14 @@ class PassThrough:
             self.hub.frames(name_of_client(request.headers.get(SESSION_ID)), self._dial.name, (slot.frame,))
         tries = self._dial.tries(slot.frame)
         entering = self._dial.request("POST", headers, body=self._body(slot), jar=jar, tries=tries)
-        return await self._hand_on(request, entering, cors, slot, jar)
+        return await self._hand_on(request, owner, entering, cors, slot, jar)
 
-    async def other(self, request: web.BaseRequest, cors: Mapping[str, str]) -> web.StreamResponse:
-        """Forward a GET or a DELETE and return its answer. Raises Refused."""
+    async def other(self, request: web.BaseRequest, owner: str, cors: Mapping[str, str]) -> web.StreamResponse:
+        """Forward a GET or a DELETE of ``owner`` and return its answer. Raises Refused."""
         jar = self._cookies.of(request.headers.get(SESSION_ID))
         headers, tries = onward_headers(self._mark, request.headers), self._dial.tries(is_background=True)
         entering = self._dial.request(request.method, headers, jar=jar, tries=tries)
-        return await self._hand_on(request, entering, cors, jar=jar)
+        return await self._hand_on(request, owner, entering, cors, jar=jar)
 
     def onward_at_once(self, client_headers: MultiMapping[str], frame: Frame) -> Onward | None:
         """Return a client's headers as a head for a kept connection; None if no pool may be used."""
@@ -208,13 +213,13 @@ class PassThrough:
             poll.frames_came()
 
     async def go_on(
-        self, request: web.BaseRequest, direct: DirectExchange, cors: Mapping[str, str]
+        self, request: web.BaseRequest, owner: str, direct: DirectExchange, cors: Mapping[str, str]
     ) -> web.StreamResponse:
-        """Return the answer to a request that was forwarded directly. Raises Refused, NotStreamable."""
+        """Return the answer to a request of ``owner`` that was forwarded directly. Raises Refused, NotStreamable."""
         slot = BodySlot(self._count_unsent, lambda: None)
         slot.hold(direct.frame, is_small=True)
         jar = self._cookies.of(request.headers.get(SESSION_ID))
-        return await self._hand_on(request, self._after(direct, request, jar), cors, slot, jar)
+        return await self._hand_on(request, owner, self._after(direct, request, jar), cors, slot, jar)
 
     @contextlib.asynccontextmanager
     async def _after(self, direct: DirectExchange, request: web.BaseRequest, jar: CookieJar) -> AsyncIterator[Response]:
@@ -266,6 +271,7 @@ class PassThrough:
     async def _hand_on(
         self,
         request: web.BaseRequest,
+        owner: str,
         entering: AbstractAsyncContextManager[Response],
         cors: Mapping[str, str],
         slot: BodySlot | None = None,
@@ -274,7 +280,7 @@ class PassThrough:
         """Enter ``entering``, which sends the request, and return its answer; ``jar`` collects the answer's cookies."""
         frame = slot.frame if slot is not None else None
         head = frame.head if frame is not None else None
-        forwarded = Forwarded(request, cors, slot, head)
+        forwarded = Forwarded(request, owner, cors, slot, head)
         asks = head is not None and head.asks
         del frame
         if asks:
@@ -286,6 +292,8 @@ class PassThrough:
                     streams = is_stream(response)
                     if jar is not None and jar.kept:
                         self._cookies.note(session_of(request, head), response, jar, request.method)
+                    if self.owners is not None:
+                        self._note_owner(self.owners, owner, session_of(request, head), response, request.method)
                     self.hub.fault = None
                     if slot is not None and 200 <= response.status < 300:
                         self._answers.is_elsewhere = False
@@ -299,7 +307,7 @@ class PassThrough:
                 return await send_whole(request, self._shown(request, answer), self._limits)
         except EndpointUnavailable as exc:
             self.hub.fault = f"{exc}"
-            if head is None and (owed := self._streams.owed_to(request)):
+            if head is None and (owed := self._streams.owed_to(request, owner)):
                 return self._streams.tell_owed(owed, cors, f"the request was lost: the stream broke; {exc}")
             return self._shown(request, failure(head, cors, replies.UNAVAILABLE, f"{exc}", "no"))
         except (FrameTooLarge, EndpointBroken) as exc:
@@ -309,6 +317,15 @@ class PassThrough:
             return self._shown(request, failure(head, cors, end.code, end.message, end.delivered))
         finally:
             self.hub.settled(asks)
+
+    def _note_owner(self, owners: Owners, owner: str, session_id: str | None, response: Response, method: str) -> None:
+        """Note whose session an answer begins or ends."""
+        is_good = 200 <= response.status < 300
+        if session_id is None:
+            if is_good and (begun := response.headers.get(SESSION_ID)) is not None:
+                owners.add(owner, begun)
+        elif response.status == 404 or (is_good and method == "DELETE"):
+            owners.remove(owner, session_id)
 
     def _shown(self, request: web.BaseRequest, answer: web.Response) -> web.Response:
         """Show an answer to the observers on its way to the client."""

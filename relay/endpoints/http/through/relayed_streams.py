@@ -77,7 +77,7 @@ class RelayedStreams:
             logger.debug("http: a client left its stream: %s", exc)
         finally:
             self._context.active_streams -= 1
-            self._end_watch(request, watch)
+            self._end_watch(forwarded, watch)
         return answer
 
     def _watch(self, forwarded: Forwarded) -> StreamWatch:
@@ -87,13 +87,14 @@ class RelayedStreams:
             forwarded.head,
             self._limits,
             can_resume=not is_modern_version(request.headers.get(PROTOCOL_VERSION)),
-            owed=self.owed_to(request) if forwarded.head is None else None,
+            owed=self.owed_to(request, forwarded.owner) if forwarded.head is None else None,
             is_resumed=last_event_id is not None,
         )
 
-    def _end_watch(self, request: web.BaseRequest, watch: StreamWatch) -> None:
+    def _end_watch(self, forwarded: Forwarded, watch: StreamWatch) -> None:
         if watch.last_event_id is not None and watch.is_owed:
-            self._owed.keep(request.headers.get(SESSION_ID), watch.last_event_id, watch.owed)
+            session_id = forwarded.request.headers.get(SESSION_ID)
+            self._owed.keep(forwarded.owner, session_id, watch.last_event_id, watch.owed)
         if watch.dropped:
             logger.warning(
                 "%s: dropped %d answers that were repeated, or that no request waits for",
@@ -183,9 +184,9 @@ class RelayedStreams:
             if not is_gone.done():
                 is_gone.set_result(False)
 
-    def owed_to(self, request: web.BaseRequest) -> Ledger[bool] | None:
-        """Take the unanswered requests of the stream that a client resumes; None if the relay knows of none."""
-        return self._owed.take(request.headers.get(SESSION_ID), request.headers.get(LAST_EVENT_ID))
+    def owed_to(self, request: web.BaseRequest, owner: str) -> Ledger[bool] | None:
+        """Take the unanswered requests of the stream that ``owner`` resumes; None if the relay knows of none."""
+        return self._owed.take(owner, request.headers.get(SESSION_ID), request.headers.get(LAST_EVENT_ID))
 
     def tell_owed(self, owed: Ledger[bool], cors: Mapping[str, str], message: str) -> web.Response:
         """Answer a client that resumes a lost stream with an error for each request that the stream owed."""

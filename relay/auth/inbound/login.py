@@ -1,0 +1,100 @@
+"""Decide who a client is. One value serves all HTTP listeners of a relay."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from relay.auth.inbound.failures import FailedLogins
+from relay.auth.inbound.presented import presented_token
+from relay.auth.inbound.token_sources import GivenTokens, TokenSources
+from relay.auth.inbound.tokens import StaticTokens
+from relay.auth.inbound.verdicts import Challenge, Principal, Verdict
+
+if TYPE_CHECKING:
+    from multidict import MultiMapping
+
+__all__ = ["InboundLogin"]
+
+logger = logging.getLogger("relay")
+
+
+class InboundLogin:
+    """The logins that a relay accepts."""
+
+    def __init__(self, sources: TokenSources | GivenTokens | None = None) -> None:
+        """Accept the static tokens in ``sources``. Raises ConfigError if a source cannot be read."""
+        self._sources = sources
+        self.tokens = StaticTokens()
+        self.secrets: list[str] = []
+        """The static tokens: logs mask them."""
+        self.failures = FailedLogins()
+        self._on_change: list[Callable[[], None]] = []
+        self.reload()
+
+    @property
+    def has_files(self) -> bool:
+        """Whether files hold the tokens, so that they may change."""
+        return self._sources is not None and self._sources.has_files
+
+    def reload(self) -> None:
+        """Read the tokens again; a principal whose token is gone is no longer admitted.
+
+        Raises ConfigError if a source cannot be read; the tokens then stay as they are.
+        """
+        if self._sources is not None:
+            found = self._sources.read()
+            self.tokens.replace(found)
+            self.secrets = [token for _, token in found]
+            self.changed()
+
+    def call_at_change(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` whenever a login that was good may no longer be."""
+        self._on_change.append(callback)
+
+    def changed(self) -> None:
+        """Tell the listeners that logins have changed."""
+        for callback in self._on_change:
+            callback()
+
+    def look(self, headers: MultiMapping[str], address: str | None, now: float) -> Verdict:
+        """Return who sent a request from ``address`` at ``now``, by the loop's clock.
+
+        Fails closed: an exception in a verifier is a challenge. Its text may contain the token, so the log does not.
+        """
+        try:
+            return self._look(headers, address, now)
+        except Exception as exc:
+            return _failed(exc)
+
+    def _look(self, headers: MultiMapping[str], address: str | None, now: float) -> Verdict:
+        token = presented_token(headers)
+        if token is None:
+            return Challenge(message="this server wants a login: no token came with the request")
+        if isinstance(token, Challenge):
+            return token
+        if seconds := self.failures.wait_of(address, token, now):
+            fault = "too many failed logins from this address"
+            return Challenge(status=429, message=f"{fault}; try again in {seconds} s", retry_after=seconds)
+        verdict = self._verdict(token, now)
+        if isinstance(verdict, Principal):
+            self.failures.succeeded(address, token)
+        return verdict
+
+    def _verdict(self, token: str, now: float) -> Verdict:
+        name = self.tokens.name_of(token)
+        return Principal(name) if name is not None else _UNKNOWN
+
+    def note_failure(self, address: str | None, now: float) -> None:
+        """Count a failed login, once for each refused request."""
+        self.failures.failed(address, now)
+
+
+_UNKNOWN = Challenge(error="invalid_token", message="the token is unknown or has ended", is_failed_login=True)
+
+
+def _failed(exc: Exception) -> Challenge:
+    # Not the text of the exception, which may contain the token, nor a traceback, which shows that text.
+    logger.error("a login failed unexpectedly (%s), and was refused", type(exc).__name__)
+    return _UNKNOWN

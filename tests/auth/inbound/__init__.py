@@ -1,0 +1,1 @@
+"""Logins of clients, without a listener."""
