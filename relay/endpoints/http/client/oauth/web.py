@@ -1,0 +1,82 @@
+"""Ask authorization servers: no redirects, no cookies, a bounded answer, and a session of its own for each request.
+
+Nothing that belongs to the MCP server goes to an authorization server, nor the reverse.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from typing import Any
+
+import aiohttp
+from yarl import URL
+
+from relay.addresses import shown_address
+from relay.endpoints.http.client.connector import new_connector
+from relay.endpoints.http.client.failures import describe_failure, describe_unreached
+from relay.endpoints.http.client.proxy import proxy_for
+from relay.errors import ConfigError, EndpointUnavailable
+
+__all__ = ["AuthorizationWeb", "ServerUnreachable"]
+
+_SECONDS = 30.0
+_CONNECT_SECONDS = 10.0
+
+
+class ServerUnreachable(EndpointUnavailable):
+    """No usable answer came. The message says why, in one line."""
+
+
+class AuthorizationWeb:
+    """Requests to authorization servers, and for metadata."""
+
+    def __init__(self, ssl_context: ssl.SSLContext | None = None) -> None:
+        """``ssl_context`` is used if it verifies: another would show secrets to anyone on the way."""
+        is_verifying = ssl_context is not None and ssl_context.verify_mode is ssl.CERT_REQUIRED
+        self._ssl = ssl_context if is_verifying else None
+
+    async def get(self, url: str, *, limit: int) -> tuple[int, bytes]:
+        """Return the status and the body of a JSON document. Raises ServerUnreachable."""
+        return await self._ask("GET", url, {"Accept": "application/json"}, None, limit)
+
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes, *, limit: int) -> tuple[int, bytes]:
+        """Send a body, and return the status and the body of the answer. Raises ServerUnreachable."""
+        return await self._ask("POST", url, headers, body, limit)
+
+    async def _ask(
+        self, method: str, text: str, headers: Mapping[str, str], body: bytes | None, limit: int
+    ) -> tuple[int, bytes]:
+        url = URL(text, encoded=True)
+        try:
+            proxy = proxy_for(url)
+        except ConfigError as exc:
+            raise ServerUnreachable(str(exc)) from exc
+        arguments: dict[str, Any] = {} if proxy is None else proxy.request_arguments(url)
+        headers = {**headers, **({} if proxy is None else proxy.headers_for(url))}
+        connector = new_connector(self._ssl, is_tls="https" in (url.scheme, proxy and proxy.url.scheme))
+        try:
+            async with (
+                aiohttp.ClientSession(
+                    connector=connector,
+                    cookie_jar=aiohttp.DummyCookieJar(),
+                    timeout=aiohttp.ClientTimeout(total=_SECONDS, sock_connect=_CONNECT_SECONDS),
+                    headers={"User-Agent": "mcp-relay", "Accept-Encoding": "identity"},
+                ) as session,
+                session.request(
+                    method, url, data=body, headers=headers, allow_redirects=False, **arguments
+                ) as response,
+            ):
+                return response.status, await _read(response, limit)
+        except (aiohttp.ClientError, OSError, ValueError) as exc:  # TimeoutError is an OSError
+            why = describe_failure(exc) if proxy is None else describe_unreached(exc, proxy)
+            raise ServerUnreachable(f"{shown_address(text)}: {why}") from exc
+
+
+async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    body = b""
+    async for piece in response.content.iter_any():
+        body += piece
+        if len(body) > limit:
+            raise ValueError(f"the answer is longer than {limit} bytes")
+    return body
