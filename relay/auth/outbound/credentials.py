@@ -38,6 +38,8 @@ class Refusal(PrivateValue, frozen=True):
     """The tool, prompt or resource that the frame names; "" if it names none."""
     is_background: bool = False
     """Whether no request of a client waits, so that no person may be asked to log in."""
+    renewals: int = 0
+    """How many renewals for this status the request has had already: 0 says that the headers may have worked before."""
 
 
 class Credentials(Protocol):

@@ -220,7 +220,8 @@ class Tries:
 
             method = self.frame.head.method or ""
             name = name_in(self.frame) or ""
-        return Refusal(status, challenges, self._sent, method, name, self.is_background)
+        renewals = self._login.credentials.renewals - self._left[status] - 1
+        return Refusal(status, challenges, self._sent, method, name, self.is_background, renewals)
 
     async def _renew(self, refusal: Refusal | None) -> None:
         patience = self.patience

@@ -10,6 +10,9 @@ search.py        find the authorization server, and the client that the relay is
 callback.py      the page on this machine to which the browser returns
 browser.py       open the person's browser
 web.py           requests to authorization servers: no redirects, no cookies, bounded
-store.py         logins on disk, and the locks between processes; files.py: private files
+store.py         logins on disk, and the locks between processes
+stores.py        the kinds of stores; keyring_store.py: that of the operating system
+files.py         private files
+account.py       what every step knows
 accounts.py      what the commands do: log in, list, log out, import
 """

@@ -10,12 +10,12 @@ import asyncio
 import random
 import ssl
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
 from relay.auth.outbound.credentials import LoginFailed, Refusal
 from relay.auth.outbound.oauth.challenge import BearerChallenge, bearer_challenge
-from relay.auth.outbound.oauth.options import CLIENT
+from relay.auth.outbound.oauth.options import CLIENT, OAuthOptions
 from relay.auth.outbound.oauth.records import Tokens
 from relay.auth.outbound.oauth.scopes import missing_from
 from relay.auth.outbound.oauth.tokens import TokenDenied
@@ -25,20 +25,34 @@ from relay.endpoints.http.client.oauth.files import PrivateFileRefused
 from relay.endpoints.http.client.oauth.login import Demand, log_in
 from relay.endpoints.http.client.oauth.machine import log_in_as_client
 from relay.endpoints.http.client.oauth.refresh import RefreshRefused, refresh
-from relay.endpoints.http.client.oauth.store import open_store
+from relay.endpoints.http.client.oauth.stores import open_store
 from relay.endpoints.http.client.oauth.web import AuthorizationWeb
 from relay.errors import RelayError
 
-if TYPE_CHECKING:
-    from relay.endpoints.http.client.oauth.credentials import OAuthCredentials
-
-__all__ = ["Renewal"]
+__all__ = ["Holder", "Renewal"]
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0  # seconds between two tries of a refresh that could not be asked for
 _REMEMBERED = 300.0  # seconds for which the relay does not ask a person again in vain
 _MOST_LOGINS = 2  # logins in that time whose token the server has refused
 _MOST_STEPS = 2  # requests for more scopes for one operation in that time
 _LAST_SECONDS = 5.0  # that the end of the program waits for a refresh
+
+
+class Holder(Protocol):
+    """What holds the login: ``OAuthCredentials``."""
+
+    url: str
+    options: OAuthOptions
+    tokens: Tokens | None
+
+    def current(self) -> Mapping[str, str] | None:
+        """Return the headers to send now."""
+
+    def adopt(self, tokens: Tokens | None) -> None:
+        """Use these tokens from now on."""
+
+    def use_until(self, end: float) -> None:
+        """Ask for a renewal from this Unix time on."""
 
 
 class _PersonNeeded(Exception):
@@ -62,14 +76,12 @@ class _Work:
 class Renewal:
     """The renewals of one login."""
 
-    def __init__(
-        self, holder: OAuthCredentials, ssl_context: ssl.SSLContext | None, tell: Callable[[str], None] | None
-    ) -> None:
+    def __init__(self, holder: Holder, ssl_context: ssl.SSLContext | None, tell: Callable[[str], None] | None) -> None:
         """Renew the login that ``holder`` holds."""
         options = holder.options
         self._holder = holder
         store = open_store(options.token_store, options.store_dir)
-        web = AuthorizationWeb(ssl_context)
+        web = AuthorizationWeb(ssl_context, server=None if options.allow_private else holder.url)
         shown = {} if tell is None else {"tell": tell}
         self._account = Account(holder.url, options, store, web, **shown)
         self._tasks = TaskScope()

@@ -5,6 +5,7 @@ Nothing that belongs to the MCP server goes to an authorization server, nor the 
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Mapping
 from typing import Any
@@ -13,6 +14,8 @@ import aiohttp
 from yarl import URL
 
 from relay.addresses import shown_address
+from relay.auth.egress import EgressRules
+from relay.endpoints.core.egress import EgressGuard, EgressRefused
 from relay.endpoints.http.client.connector import new_connector
 from relay.endpoints.http.client.failures import describe_failure, describe_unreached
 from relay.endpoints.http.client.proxy import proxy_for
@@ -31,10 +34,16 @@ class ServerUnreachable(EndpointUnavailable):
 class AuthorizationWeb:
     """Requests to authorization servers, and for metadata."""
 
-    def __init__(self, ssl_context: ssl.SSLContext | None = None) -> None:
-        """``ssl_context`` is used if it verifies: another would show secrets to anyone on the way."""
+    def __init__(self, ssl_context: ssl.SSLContext | None = None, *, server: str | None = None) -> None:
+        """``ssl_context`` is used if it verifies: another would show secrets to anyone on the way.
+
+        ``server`` is the URL of the MCP server that names the other addresses. If its own address is public, it may
+        name only public ones: it could otherwise make the relay look around in a private network.
+        """
         is_verifying = ssl_context is not None and ssl_context.verify_mode is ssl.CERT_REQUIRED
         self._ssl = ssl_context if is_verifying else None
+        self._server = server
+        self._guard: EgressGuard | None = None
 
     async def get(self, url: str, *, limit: int) -> tuple[int, bytes]:
         """Return the status and the body of a JSON document. Raises ServerUnreachable."""
@@ -48,13 +57,21 @@ class AuthorizationWeb:
         self, method: str, text: str, headers: Mapping[str, str], body: bytes | None, limit: int
     ) -> tuple[int, bytes]:
         url = URL(text, encoded=True)
+        guard = await self._guard_of_server()
         try:
             proxy = proxy_for(url)
+            if guard is not None:
+                guard.check_url(url)
         except ConfigError as exc:
-            raise ServerUnreachable(str(exc)) from exc
+            raise ServerUnreachable(f"{shown_address(text)}: {exc}") from exc
         arguments: dict[str, Any] = {} if proxy is None else proxy.request_arguments(url)
         headers = {**headers, **({} if proxy is None else proxy.headers_for(url))}
-        connector = new_connector(self._ssl, is_tls="https" in (url.scheme, proxy and proxy.url.scheme))
+        # A proxy opens its connections itself.
+        connector = new_connector(
+            self._ssl,
+            is_tls="https" in (url.scheme, proxy and proxy.url.scheme),
+            guard=guard if proxy is None else None,
+        )
         try:
             async with (
                 aiohttp.ClientSession(
@@ -70,7 +87,23 @@ class AuthorizationWeb:
                 return response.status, await _read(response, limit)
         except (aiohttp.ClientError, OSError, ValueError) as exc:  # TimeoutError is an OSError
             why = describe_failure(exc) if proxy is None else describe_unreached(exc, proxy)
+            if isinstance(exc, EgressRefused) or isinstance(getattr(exc, "os_error", None), EgressRefused):
+                why = "a public server may not name a private address; --oauth-allow-private allows it"
             raise ServerUnreachable(f"{shown_address(text)}: {why}") from exc
+
+    async def _guard_of_server(self) -> EgressGuard | None:
+        """Return the guard that admits only public addresses; None if the server's own address is private."""
+        if self._server is None:
+            return self._guard
+        server, self._server = URL(self._server), None
+        rules = EgressRules()
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(server.host, server.port)
+        except OSError:
+            found = []  # only a proxy can reach it
+        if found and all(rules.fault_of_address(str(info[4][0])) is None for info in found):
+            self._guard = EgressGuard(rules)
+        return self._guard
 
 
 async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
