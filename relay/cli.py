@@ -29,7 +29,7 @@ with without_collecting():
         open_standard_descriptors,
         raise_descriptor_limit,
     )
-    from relay.errors import CommandNotFound, ConfigError, RelayError
+    from relay.errors import CommandNotFound, ConfigError, ConfigErrors, RelayError
 
 __all__ = ["main"]
 
@@ -225,6 +225,10 @@ def _run(argv: Sequence[str] | None, sink: StderrSink) -> int:
             freed_memory.keep()
             with reap_orphans(runner.get_loop()):
                 return runner.run(job)
+    except ConfigErrors as exc:
+        for fault in exc.faults:
+            say(sink, fault)
+        return 2
     except ConfigError as exc:
         say(sink, str(exc) + _next_step(exc))
         return 2

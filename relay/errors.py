@@ -2,6 +2,7 @@
 
     RelayError
     ├── ConfigError           the operator: a flag, a spec or a file is wrong
+    │   ├── ConfigErrors      the operator: several of them
     │   └── CommandNotFound   the operator: the command of a server is no program
     ├── FrameError            a peer: bytes that are not an acceptable JSON-RPC frame
     │   └── FrameTooLarge     a peer: a frame larger than ``Limits.max_frame_bytes``
@@ -14,9 +15,12 @@
 Foreign errors (``OSError``, aiohttp's) stop at the endpoint that meets them, which raises one of these instead.
 """
 
+from collections.abc import Sequence
+
 __all__ = [
     "CommandNotFound",
     "ConfigError",
+    "ConfigErrors",
     "EndpointBroken",
     "EndpointBusy",
     "EndpointClosed",
@@ -34,6 +38,15 @@ class RelayError(Exception):
 
 class ConfigError(RelayError):
     """The operator asked for something impossible: one line on stderr, exit code 2."""
+
+
+class ConfigErrors(ConfigError):
+    """The operator made several mistakes: a line for each on stderr, so that one run names all of them."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        """Name the mistakes, each in a sentence."""
+        super().__init__("; ".join(faults))
+        self.faults = tuple(faults)
 
 
 class CommandNotFound(ConfigError):

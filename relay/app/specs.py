@@ -7,6 +7,8 @@ with TLS ``https://`` and ``tls://``; listening also ``fd:3``, an inherited sock
 from __future__ import annotations
 
 import re
+import shlex
+import shutil
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -24,6 +26,7 @@ __all__ = [
     "is_address",
     "is_url",
     "parse_listen",
+    "words_of_command",
 ]
 
 URL_SCHEMES = ("http://", "https://")
@@ -85,6 +88,22 @@ class ListenSpec(msgspec.Struct, frozen=True):
             return f"{self.kind}:{self.path}"
         scheme = {"http": "https", "tcp": "tls"}[self.kind] if self.is_tls else self.kind
         return f"{scheme}://[{self.host}]:{self.port}" if ":" in self.host else f"{scheme}://{self.host}:{self.port}"
+
+
+_SPLITS = frozenset(" \t\n'\"")
+
+
+def words_of_command(text: str) -> list[str]:
+    """Return the words of a command that is written as one text, as a shell would split it. Raises ConfigError.
+
+    The path of a program that exists is one word, blanks and all.
+    """
+    if _SPLITS.isdisjoint(text) or shutil.which(text) is not None:
+        return [text] if text else []
+    try:
+        return shlex.split(text)
+    except ValueError as exc:
+        raise ConfigError(f"the command cannot be read: {exc}; put quotes around a word with blanks in it") from exc
 
 
 def is_url(target: str) -> bool:

@@ -23,7 +23,7 @@ from relay.app.options.parser import Parser
 from relay.app.secrets.display import details, masked_args, masked_pairs, masked_text, runs
 from relay.app.secrets.names import is_secret_name
 from relay.app.specs import is_address
-from relay.errors import ConfigError
+from relay.errors import ConfigError, ConfigErrors
 
 __all__ = ["SCHEMAS", "build_parser", "command"]
 
@@ -92,7 +92,8 @@ def _check(path: str, sink: StderrSink, *, as_json: bool) -> int:
     except ConfigError as exc:
         if as_json:
             _write([json.dumps({"file": path, "ok": False, "error": str(exc), "servers": [], "warnings": []})])
-        say(sink, str(exc))
+        for fault in exc.faults if isinstance(exc, ConfigErrors) else (str(exc),):
+            say(sink, fault)
         return 1
     _write([_as_json(report)] if as_json else list(_as_lines(report)))
     return 0 if report.is_fine else 1

@@ -102,10 +102,6 @@ def _problem_here(server: NamedServer) -> str | None:
     try:
         resolve_program(server.command, child_environment(server.env), server.cwd)
     except ConfigError as exc:
-        program = server.command[0]
-        if len(program.split()) > 1 and f"command {program!r}" in str(exc):
-            shown = masked_text(program)
-            return f"there is no program {shown!r}; command is one program, put the words after the first into args"
         return masked_text(str(exc))
     return None
 

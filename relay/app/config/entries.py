@@ -31,8 +31,9 @@ from relay.app.config.entry_variables import Headers, variables_of
 from relay.app.named_server import NamedServer
 from relay.app.secrets.arguments import secret_args
 from relay.app.secrets.values import secrets_in
-from relay.app.specs import ADDRESSES, is_address
+from relay.app.specs import ADDRESSES, is_address, words_of_command
 from relay.auth.maskable import maskable
+from relay.errors import ConfigError
 
 __all__ = ["check_name", "read_entry", "segment_of"]
 
@@ -202,4 +203,10 @@ class _Entry:
         if isinstance(self._table.values.get(key), list):
             return self._entry.words(key)
         command = self._entry.text("command")
-        return [command] if command else []
+        if not command or self._entry.has("args"):
+            return [command] if command else []
+        try:
+            return words_of_command(command)
+        except ConfigError as exc:
+            self._problem = self._problem or str(exc)
+            return [command]

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from relay.app.config.document import Table, hint, read_document
 from relay.app.config.expansion import Expander
+from relay.app.config.faults import Faults
 from relay.app.config.places import PLACES
 from relay.app.config.servers_file import read_table
 from relay.app.config.values import ValueRefused, is_pairs, options_of, read_value, read_variable
@@ -21,7 +21,7 @@ from relay.app.configured import Configured
 from relay.app.named_server import NamedServer
 from relay.app.secrets.arguments import secret_args
 from relay.app.secrets.values import secrets_in, secrets_named
-from relay.app.specs import ADDRESSES, is_address
+from relay.app.specs import ADDRESSES, is_address, words_of_command
 from relay.auth.maskable import maskable
 from relay.errors import ConfigError
 
@@ -50,6 +50,7 @@ def parse_layered(
     if section is None:
         layers.take_variables()
     layers.take_file(options.config if hasattr(options, "config") else environment.get("MCP_RELAY_CONFIG"), section)
+    layers.raise_faults()
     missing = [action for action in required if not hasattr(options, action.dest)]
     if missing:
         names = ", ".join("/".join(action.option_strings) for action in missing)
@@ -115,6 +116,11 @@ class _Layers:
         self._servers: Mapping[str, NamedServer] = {}
         self._warnings: list[str] = []
         self._origins: dict[str, str] = {}
+        self._faults = Faults()
+
+    def raise_faults(self) -> None:
+        """Raise ConfigError, with every mistake, if there was one."""
+        self._faults.raise_all(self._warnings)
 
     def configured(self) -> Configured:
         return Configured(
@@ -147,52 +153,61 @@ class _Layers:
     # Variables.
 
     def take_variables(self) -> None:
-        """Take options from the environment. Raises ConfigError."""
+        """Take options from the environment; note mistakes."""
         by_variable = {variable_of(key): key for key in self._known}
         for name, text in sorted(self._environment.items()):
-            if not name.startswith(_PREFIX) or name in _OTHER_VARIABLES or not text:
-                continue
-            if name in _TARGET_VARIABLES:
-                self._take_target_variable(name, text)
-            elif name not in by_variable:
-                raise ConfigError(f"{name} is set, but there is no such variable{_nearest(name, by_variable)}")
-            else:
-                key = by_variable[name]
-                try:
-                    value = read_variable(self._parser, key, self._known[key], text)
-                except ValueRefused as exc:
-                    raise ConfigError(f"{name}: {exc}") from exc
-                self._set(self._known[key], value, name)
+            if name.startswith(_PREFIX) and name not in _OTHER_VARIABLES and text:
+                with self._faults.noted():
+                    self._take_variable(name, text, by_variable)
+
+    def _take_variable(self, name: str, text: str, by_variable: Mapping[str, str]) -> None:
+        if name in _TARGET_VARIABLES:
+            self._take_target_variable(name, text)
+            return
+        if name not in by_variable:
+            raise ConfigError(f"{name} is set, but there is no such variable{_nearest(name, by_variable)}")
+        key = by_variable[name]
+        try:
+            value = read_variable(self._parser, key, self._known[key], text)
+        except ValueRefused as exc:
+            raise ConfigError(f"{name}: {exc}") from exc
+        self._set(self._known[key], value, name)
 
     def _take_target_variable(self, name: str, text: str) -> None:
         if self._target:
             raise ConfigError(f"{' and '.join(_TARGET_VARIABLES)} are both set; leave one out")
         try:
-            self._target = [text] if name == "MCP_RELAY_URL" else shlex.split(text)
-        except ValueError as exc:
-            raise ConfigError(f"{name}: is not a command: {exc}") from exc
+            self._target = [text] if name == "MCP_RELAY_URL" else words_of_command(text)
+        except ConfigError as exc:
+            raise ConfigError(f"{name}: {exc}") from exc
         if self._target and (fault := _fault_of_target(self._target[0], is_url=name == "MCP_RELAY_URL")):
             raise ConfigError(f"{name}: {fault}")
 
     # The file.
 
     def take_file(self, path: str | None, section: str | None) -> None:
-        """Take options of this command from a file. Raises ConfigError."""
+        """Take options of this command from a file; note mistakes. Raises ConfigError if it cannot be read."""
         if not path:
             return
         self._file = path
         root = read_document(path).root()
-        root.refuse_duplicates(besides="servers")
+        noted = self._faults.noted
+        with noted():
+            root.refuse_duplicates(besides="servers")
         if section is not None:
-            if (table := root.table(section)) is not None:
-                self._take_options(table, ())
+            with noted():
+                if (table := root.table(section)) is not None:
+                    self._take_options(table, ())
             return
         for other in SECTIONS:
-            root.table(other)  # raises if it is no table
+            with noted():
+                root.table(other)  # raises if it is no table
         if not self._target:
-            self._target = self._target_of(root)
-        if (servers := root.table("servers")) is not None:
-            self._servers = read_table(servers, warnings=self._warnings, environment=self._environment)
+            with noted():
+                self._target = self._target_of(root)
+        with noted():
+            if (servers := root.table("servers")) is not None:
+                self._servers = read_table(servers, warnings=self._warnings, environment=self._environment)
         self._take_options(root, (*TARGET_KEYS, "servers", "$schema", *SECTIONS))
 
     def _target_of(self, root: Table) -> list[str]:
@@ -201,28 +216,44 @@ class _Layers:
             raise root.error("there is a command, too; leave one out", "url")
         if args and command is None:
             raise root.error("there is no command that they belong to", "args")
-        pairs = [("url", url)] if url else [("command", command), *(("args", arg) for arg in args or ())]
-        target = [str(self._expanded(root, key, text)) for key, text in pairs if text is not None]
+        pairs = [("url", url)] if url is not None else self._command_of(root, command, args)
+        target = [str(self._expanded(root, key, text)) for key, text in pairs]
         if target and (fault := _fault_of_target(target[0], is_url=url is not None)):
             raise root.error(fault, "url" if url is not None else "command")
         return target
 
+    def _command_of(self, root: Table, command: str | None, args: Sequence[str] | None) -> list[tuple[str, str]]:
+        """Return the words of a command, each with the key that it is from. Raises ConfigError."""
+        if command is None:
+            return []
+        if args is not None or not command:
+            return [("command", command), *(("args", arg) for arg in args or ())]
+        try:
+            return [("command", word) for word in words_of_command(command)]
+        except ConfigError as exc:
+            raise root.error(str(exc), "command") from exc
+
     def _take_options(self, table: Table, others: Sequence[str]) -> None:
         seen: dict[argparse.Action, str] = {}
         for key, value in table.values.items():
-            if key in others:
-                continue
-            action = self._known.get(key)
-            if action is None:
-                raise table.error(self._unknown(key, others), key)
-            if action in seen:
-                raise table.error(f"says the same as {seen[action]}; leave one out", key)
-            seen[action] = key
-            try:
-                found = read_value(self._parser, key, action, self._expanded(table, key, value))
-            except ValueRefused as exc:
-                raise table.error(str(exc), key) from exc
-            self._set(action, found, table.where(key))
+            if key not in others:
+                with self._faults.noted():
+                    self._take_option(table, key, value, others, seen)
+
+    def _take_option(
+        self, table: Table, key: str, value: object, others: Sequence[str], seen: dict[argparse.Action, str]
+    ) -> None:
+        action = self._known.get(key)
+        if action is None:
+            raise table.error(self._unknown(key, others), key)
+        if action in seen:
+            raise table.error(f"says the same as {seen[action]}; leave one out", key)
+        seen[action] = key
+        try:
+            found = read_value(self._parser, key, action, self._expanded(table, key, value))
+        except ValueRefused as exc:
+            raise table.error(str(exc), key) from exc
+        self._set(action, found, table.where(key))
 
     def _unknown(self, key: str, others: Sequence[str]) -> str:
         if key in PLACES:

@@ -8,11 +8,10 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import shlex
 from collections.abc import Mapping, Sequence
 
 from relay.app.named_server import NamedServer
-from relay.app.specs import is_address
+from relay.app.specs import is_address, words_of_command
 from relay.auth.maskable import maskable
 from relay.errors import ConfigError
 
@@ -102,9 +101,9 @@ def _from_args(name: str, command: str) -> NamedServer:
     if is_address(command) and not command.lower().startswith("stdio:"):
         return NamedServer(name=name, url=command, secrets=secrets_in((), {}, command))
     try:
-        words = shlex.split(command)
-    except ValueError as exc:
-        raise ConfigError(f"--named-server: {name!r}: the command cannot be read: {exc}") from exc
+        words = words_of_command(command)
+    except ConfigError as exc:
+        raise ConfigError(f"--named-server: {name!r}: {exc}") from exc
     if not words:
         raise ConfigError(f"--named-server: {name!r}: has no command; write two words: --named-server NAME 'COMMAND …'")
     return NamedServer(name=name, command=words, secrets=maskable(secret_args(words)))

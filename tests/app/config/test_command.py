@@ -44,6 +44,15 @@ def run(*words: str, **environment: str) -> tuple[int, str, str]:
     return ended.returncode, ended.stdout, ended.stderr
 
 
+def start(*words: str, **environment: str) -> tuple[int, str]:
+    """Start a relay that cannot start; return its exit code and its stderr."""
+    ended = subprocess.run(
+        [PYTHON, "-m", "relay", *words],
+        capture_output=True, timeout=20, text=True, env={**ENVIRONMENT, **environment},
+    )  # fmt: skip
+    return ended.returncode, ended.stderr
+
+
 def said(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, list[str]]:
     """Run it here; return its exit code and what is on stdout."""
     code = command(words, StderrSink())
@@ -65,6 +74,7 @@ def test_check_of_an_editors_file(tmp_path: Path) -> None:
         "good": {"command": PYTHON, "args": ["a b", "--token", "sk-secret"]},
         "gone": {"command": "no-such-program-x"},
         "words": {"command": "no-such-program-x -y"},
+        "split": {"command": f"{PYTHON} 'a b' -c"},
         "nowhere": {"command": PYTHON, "cwd": "/no/such/directory"},
         "unset": {"command": PYTHON, "env": {"KEY": "${NOT_SET_X}"}},
         "off": {"command": "no-such-program-x", "disabled": True},
@@ -82,9 +92,10 @@ def test_check_of_an_editors_file(tmp_path: Path) -> None:
             "give its full path, or add it to PATH"
         ),
         (
-            "wrong    words    there is no program 'no-such-program-x -y'; command is one program, "
-            "put the words after the first into args"
+            "wrong    words    command 'no-such-program-x' was not found or cannot be run; "
+            "give its full path, or add it to PATH"
         ),
+        f"ok       split    {PYTHON} 'a b' -c",
         "wrong    nowhere  working directory '/no/such/directory' does not exist",
         (
             "wrong    unset    ${NOT_SET_X} is not set; set NOT_SET_X where the relay is started, "
@@ -100,6 +111,30 @@ def test_check_of_an_editors_file(tmp_path: Path) -> None:
             "write https:// if it has that"
         ),
     ]  # fmt: skip
+
+
+def test_check_and_the_start_name_every_mistake_of_a_file(tmp_path: Path) -> None:
+    text = 'prot = 80\nport = "x"\nshare = "foo"\nurl = 5\n[servers.a]\ncommand = 5\n[servers.b]\nurl = "x"\n'
+    file = write(tmp_path, text, "f.toml")
+    expected = [
+        "line 1: prot: unknown key; did you mean 'port'?",
+        "line 2: port: 'x' is not a port",
+        "line 3: share: 'foo' is not one of",
+        "line 4: url: expected a text in quotes, found a number",
+        "line 6: servers.a.command: expected a text in quotes, found a number; this server cannot run",
+        "line 8: servers.b.url: ",
+    ]
+    code, stdout, stderr = run("check", file)
+    assert (code, stdout) == (1, "")
+    for fault in expected:
+        assert sum(line.startswith(f"mcp-relay: {file}, {fault}") for line in stderr.splitlines()) == 1, fault
+    assert len(stderr.splitlines()) == len(expected)
+    assert start("--config", file) == (2, stderr)
+    code, stderr = start(MCP_RELAY_PROT="1", MCP_RELAY_PORT="x")
+    assert (code, stderr.splitlines()) == (2, [
+        "mcp-relay: MCP_RELAY_PORT: 'x' is not a port from 0 to 65535",
+        "mcp-relay: MCP_RELAY_PROT is set, but there is no such variable; did you mean 'MCP_RELAY_PORT'?",
+    ])  # fmt: skip
 
 
 def test_check_shows_no_secret_of_a_program(tmp_path: Path) -> None:

@@ -273,7 +273,7 @@ def run_main(words: list[str]) -> tuple[int, str]:
         ("MCP_RELAY_HEADERS", '{"A": 5}', "MCP_RELAY_HEADERS: A: expected a text in quotes, found a number"),
         ("MCP_RELAY_HEADERS", "{", "MCP_RELAY_HEADERS: this is not JSON: line 1, column 2"),
         ("MCP_RELAY_ALLOW_ORIGIN", "h", "MCP_RELAY_ALLOW_ORIGIN: 'h' is not an origin such as https://app.example.com"),
-        ("MCP_RELAY_COMMAND", "'x", "MCP_RELAY_COMMAND: is not a command: No closing quotation"),
+        ("MCP_RELAY_COMMAND", "'x", "MCP_RELAY_COMMAND: the command cannot be read: No closing quotation"),
         ("MCP_RELAY_COMMAND", "http://h/", "MCP_RELAY_COMMAND: is an address; write url"),
         ("MCP_RELAY_URL", "npx", "MCP_RELAY_URL: is not an address of a kind that is known: http://, https://"),
         ("MCP_RELAY_CONFIG", "/nowhere/f", "/nowhere/f: the file cannot be read: No such file or directory"),
