@@ -6,8 +6,9 @@ Nothing that belongs to the MCP server goes to an authorization server, nor the 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import aiohttp
@@ -15,6 +16,7 @@ from yarl import URL
 
 from relay.addresses import shown_address
 from relay.auth.egress import EgressRules
+from relay.auth.outbound.tries import challenges_in
 from relay.endpoints.core.egress import EgressGuard, EgressRefused
 from relay.endpoints.http.client.connector import new_connector
 from relay.endpoints.http.client.failures import describe_failure, describe_unreached
@@ -25,6 +27,7 @@ __all__ = ["AuthorizationWeb", "ServerUnreachable"]
 
 _SECONDS = 30.0
 _CONNECT_SECONDS = 10.0
+_PING = b'{"jsonrpc":"2.0","id":0,"method":"ping"}'
 
 
 class ServerUnreachable(EndpointUnavailable):
@@ -53,9 +56,25 @@ class AuthorizationWeb:
         """Send a body, and return the status and the body of the answer. Raises ServerUnreachable."""
         return await self._ask("POST", url, headers, body, limit)
 
+    async def challenges(self, url: str) -> tuple[str, ...]:
+        """Send the MCP server a ping without a login; return the challenges of its refusal, none if it refuses not.
+
+        Raises ServerUnreachable.
+        """
+        headers = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
+        async with self._response("POST", url, headers, _PING) as response:
+            return challenges_in(response.headers) if response.status in (401, 403) else ()
+
     async def _ask(
         self, method: str, text: str, headers: Mapping[str, str], body: bytes | None, limit: int
     ) -> tuple[int, bytes]:
+        async with self._response(method, text, headers, body) as response:
+            return response.status, await _read(response, limit)
+
+    @contextlib.asynccontextmanager
+    async def _response(
+        self, method: str, text: str, headers: Mapping[str, str], body: bytes | None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
         url = URL(text, encoded=True)
         guard = await self._guard_of_server()
         try:
@@ -84,7 +103,7 @@ class AuthorizationWeb:
                     method, url, data=body, headers=headers, allow_redirects=False, **arguments
                 ) as response,
             ):
-                return response.status, await _read(response, limit)
+                yield response
         except (aiohttp.ClientError, OSError, ValueError) as exc:  # TimeoutError is an OSError
             why = describe_failure(exc) if proxy is None else describe_unreached(exc, proxy)
             if isinstance(exc, EgressRefused) or isinstance(getattr(exc, "os_error", None), EgressRefused):

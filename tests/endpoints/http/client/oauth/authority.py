@@ -14,6 +14,7 @@ import json
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from secrets import token_hex
 from typing import Any
 from urllib.parse import parse_qsl, unquote_plus, urlencode
 
@@ -92,7 +93,7 @@ class Authority:
 
     def _new(self, what: str) -> str:
         self.number += 1
-        return f"{what}-{self.number}-canary"
+        return f"{what}-{self.number}-{token_hex(6)}"
 
     def _text(self, text: str) -> str:
         return text.replace("{origin}", self.origin)
