@@ -100,7 +100,7 @@ async def log_in_now(account: Account, *, paste: Callable[[], Awaitable[str]] | 
     challenge = await _challenge_of(account)
     if account.options.grant == CLIENT:
         return _status(account.store, account.entry, await log_in_as_client(account, challenge))
-    tokens = await log_in(account, Demand(challenge=challenge, is_explicit=True, paste=paste))
+    tokens = await log_in(account, Demand(challenge=challenge, is_explicit=True, reopens=True, paste=paste))
     return _status(account.store, account.entry, tokens)
 
 

@@ -57,7 +57,9 @@ class Demand:
     steps_up: bool = False
     """Whether the challenge's scope is missing in the login of now."""
     is_explicit: bool = False
-    """Whether a person asked for the login, who wants to see a window even if there is an open one."""
+    """Whether a person asked for this login, whatever the store has."""
+    reopens: bool = False
+    """Whether to show a window that is open already: its person may have closed it."""
     paste: Callable[[], Awaitable[str]] | None = None
     """Returns the URL that a person copied from a browser on another machine; called again if it is a wrong one."""
 
@@ -298,7 +300,7 @@ async def _by_browser(account: Account, demand: Demand, window: OpenWindow, sock
 
 async def _show(account: Account, demand: Demand, window: OpenWindow) -> None:
     options = account.options
-    opens = options.grant == BROWSER and options.opens_browser and (demand.is_explicit or not window.is_shown)
+    opens = options.grant == BROWSER and options.opens_browser and (demand.reopens or not window.is_shown)
     account.tell(
         f"{account.name}: a login is needed. "
         f"{'If no browser opens, open' if opens else 'Open'} this address: {window.shown_url}"

@@ -134,7 +134,7 @@ class Renewal:
             if before is not None and before.task is not None:
                 before.task.cancel()
                 await before.is_done.wait()
-            await self._renew(work, refusal)
+            await self._renew(work, refusal, reopens=before is not None)
         except _PersonNeeded:
             work.needs_person = True
         except LoginFailed as exc:
@@ -162,7 +162,7 @@ class Renewal:
 
     # One renewal.
 
-    async def _renew(self, work: _Work, refusal: Refusal | None) -> None:
+    async def _renew(self, work: _Work, refusal: Refusal | None, *, reopens: bool) -> None:
         tokens = self._holder.tokens
         if self._account.options.grant == CLIENT:
             self._holder.adopt(await self._as_client(tokens, refusal))
@@ -172,7 +172,7 @@ class Renewal:
         if refusal is not None and refusal.is_background:
             raise _PersonNeeded
         work.asks_person = True
-        self._holder.adopt(await self._by_person(tokens, refusal))
+        self._holder.adopt(await self._by_person(tokens, refusal, reopens=reopens))
 
     async def _as_client(self, tokens: Tokens | None, refusal: Refusal | None) -> Tokens:
         challenge = _challenge(refusal)
@@ -214,7 +214,7 @@ class Renewal:
         self._pause = min(self._pause * 2, _LONGEST_PAUSE)
         self._pause_fault = f"the login cannot be refreshed now: {fault}; the relay tries again by itself"
 
-    async def _by_person(self, tokens: Tokens | None, refusal: Refusal | None) -> Tokens:
+    async def _by_person(self, tokens: Tokens | None, refusal: Refusal | None, *, reopens: bool) -> Tokens:
         challenge = _challenge(refusal)
         steps_up = refusal is not None and refusal.status == 403
         now = time.monotonic()
@@ -228,7 +228,8 @@ class Renewal:
                     f"look at it with: mcp-relay auth login {self._account.url}"
                 )
         refused = None if tokens is None else tokens.access_token
-        found = await log_in(self._account, Demand(refused=refused, challenge=challenge, steps_up=steps_up))
+        demand = Demand(refused=refused, challenge=challenge, steps_up=steps_up, reopens=reopens)
+        found = await log_in(self._account, demand)
         if not steps_up:
             self._logins.append(now)
         return found
