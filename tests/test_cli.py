@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 import relay
 from relay import cli
 from relay.app.log.stderr import StderrSink
+from relay.app.options.help_text import coloured
 from relay.app.run import bridge as bridge_module
 from relay.app.run import serve as serve_module
 from relay.app.run.process import loop_factory
@@ -426,7 +428,7 @@ def test_version() -> None:
 @pytest.mark.parametrize("env", [{}, {"PYTHONIOENCODING": "ascii"}], ids=["utf-8", "ascii"])
 def test_help(env: dict[str, str]) -> None:
     """Every option, examples, environment and exit codes, on any terminal."""
-    ended = run("--help", env=env)
+    ended = run("--help-all", env=env)
     text = ended.stdout.decode()
     assert (ended.returncode, ended.stderr) == (0, b"")
     for word in (
@@ -453,6 +455,32 @@ def test_help(env: dict[str, str]) -> None:
     ):
         assert word in text
     assert max(map(len, text.splitlines())) <= 120
+
+
+@pytest.mark.parametrize("command", [[], ["install"], ["proxy"], ["load-balance"]], ids=" ".join)
+def test_help_is_one_screen_of_true_words(command: list[str]) -> None:
+    """Examples first, within 80 columns; each option in it exists, and each subcommand is in it."""
+    text = run(*command, "--help", env={"COLUMNS": "80"}).stdout.decode()
+    every = run(*command, "--help-all", env={"COLUMNS": "80"}).stdout.decode()
+    lines = text.splitlines()
+    assert len(lines) <= 34
+    assert max(map(len, [*lines, *every.splitlines()])) <= 80
+    assert lines.index("examples:") < lines.index("the usual options:")
+    known = {*re.findall(r"--[\w-]+", every)}
+    assert {*re.findall(r"--[\w-]+", text.partition("the usual options:")[2])} <= known
+    if not command:
+        assert all(re.search(rf"\b{word}\b", text) for word in (*cli._SUBCOMMANDS, *cli._WITHOUT_LOOP, "as"))
+
+
+def test_help_is_bold_on_a_terminal_that_wants_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert coloured("usage: a\n\nexamples:\n  b:\n") == "\033[1musage:\033[0m a\n\n\033[1mexamples:\033[0m\n  b:\n"
+    for name, value in (("NO_COLOR", "1"), ("TERM", "dumb")):
+        with monkeypatch.context() as other:
+            other.setenv(name, value)
+            assert coloured("examples:\n") == "examples:\n"
 
 
 @pytest.mark.parametrize(("words", "code"), [([], 2), (["--bad"], 2), (["no-such-program"], 2), (["http://"], 2)])

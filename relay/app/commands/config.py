@@ -64,7 +64,6 @@ def build_parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="mcp-relay config",
         description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     whats = parser.add_subparsers(dest="what", required=True, metavar="check|show|schema")

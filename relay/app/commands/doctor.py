@@ -44,7 +44,6 @@ def build_parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="mcp-relay doctor",
         description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import os
@@ -34,7 +33,6 @@ def build_parser() -> Parser:
     parser = Parser(
         prog="mcp-relay notification-demo",
         description="Write MCP log notifications on stdout, one each half second: info, warning, error, debug, again.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("--count", type=positive, default=3, metavar="N", help="how many (default 3)")

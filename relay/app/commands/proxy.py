@@ -63,6 +63,34 @@ that refuses a connection, or fails three times in a row, is left out until it a
 """
 
 
+_USUAL = """\
+the usual options:
+  -H KEY VALUE          send this header with every request
+  --timeout S           how long an answer may take (default 30; 0: for ever)
+  --listen SPEC         serve clients here instead of own stdio
+  --config FILE         take options from a file
+  --log-level LEVEL, --debug     log more; --debug shows every frame
+  --help-all            all options
+"""
+_SHORT_PROXY = f"""\
+usage: mcp-relay proxy --endpoint SERVER [--fallbacks SERVER,…] [OPTIONS]
+
+{_PROXY}
+examples:
+  mcp-relay proxy --endpoint https://a/mcp --fallbacks https://b/mcp
+  mcp-relay proxy --endpoint https://a/mcp --fallbacks 'npx -y some-server'
+
+{_USUAL}"""
+_SHORT_BALANCE = f"""\
+usage: mcp-relay load-balance --endpoints SERVER,… [OPTIONS]
+
+{_BALANCE}
+examples:
+  mcp-relay load-balance --endpoints https://a/mcp,https://b/mcp
+  mcp-relay load-balance --endpoints 9001,9002 --listen http://127.0.0.1:8080/mcp
+
+{_USUAL}"""
+
 _Server: TypeAlias = tuple[str, str | list[str]]
 """The option that names a server, and the server."""
 
@@ -84,7 +112,7 @@ def proxy(args: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
 
 def build_proxy_parser() -> Parser:
     """Return the parser of ``proxy``."""
-    parser = _parser("proxy", _PROXY)
+    parser = _parser("proxy", _PROXY, _SHORT_PROXY)
     parser.add_argument("--endpoint", required=True, metavar="SERVER", help="the server to use while it is there")
     parser.add_argument(
         "--fallbacks", action="append", default=[], metavar="SERVER,…",
@@ -104,7 +132,7 @@ def load_balance(args: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, i
 
 def build_load_balance_parser() -> Parser:
     """Return the parser of ``load-balance``."""
-    parser = _parser("load-balance", _BALANCE)
+    parser = _parser("load-balance", _BALANCE, _SHORT_BALANCE)
     parser.add_argument(
         "--endpoints", action="append", required=True, metavar="SERVER,…", help="the servers (repeatable)"
     )
@@ -116,11 +144,11 @@ def build_load_balance_parser() -> Parser:
     return parser
 
 
-def _parser(word: str, description: str) -> Parser:
+def _parser(word: str, description: str, short_help: str) -> Parser:
     return Parser(
         prog=f"mcp-relay {word}",
+        short_help=short_help,
         description=description,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
 

@@ -6,7 +6,6 @@ other files there stay, among them other programs' logins. Links are not followe
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import stat
@@ -37,7 +36,6 @@ def build_parser() -> Parser:
         prog="mcp-relay reset",
         description="Delete the logins that stephenlacy's mcp-proxy keeps in ~/.mcp-auth, or MCP_REMOTE_CONFIG_DIR,\n"
         "and say which files they were. Nothing else there is touched.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     add_log_options(parser)

@@ -8,7 +8,6 @@ The script is complete: the relay does not run when a user presses Tab.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -41,7 +40,6 @@ def build_parser() -> Parser:
     parser = Parser(
         prog="mcp-relay completion",
         description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("shell", choices=SHELLS, help="for which shell")

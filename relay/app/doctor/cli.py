@@ -69,7 +69,6 @@ def build_parser(*, is_of_connect: bool = False) -> argparse.ArgumentParser:
         usage="mcp-relay test [OPTIONS] URL\n       mcp-relay test [OPTIONS] [--] COMMAND [ARG…]\n"
         "       mcp-relay test --endpoint SERVER [--transport http|stdio|tcp] [OPTIONS]",
         description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     remote = parser.add_argument_group("to a remote server")

@@ -81,7 +81,6 @@ class ToolParser(Parser):
             prog=f"mcp-relay as {tool}",
             usage=f"{tool} {usage}",
             description=description,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
         self.tool = tool

@@ -19,7 +19,7 @@ from relay.app.log.stderr import StderrSink
 from relay.app.options.headers import headers_of
 from relay.app.options.log import begin_log
 from relay.app.options.login import log_in
-from relay.app.options.parser import split_command
+from relay.app.options.parser import Parser, split_command
 from relay.app.options.relay import FOR_A_COMMAND, build_parser
 from relay.app.options.secrets import SECRET_OPTIONS, secrets_of
 from relay.app.options.targets import OF_A_CHILD, OF_A_URL, check_names
@@ -47,6 +47,22 @@ _USAGE = """\
 mcp-relay install --client CLIENT NAME [OPTIONS] URL
        mcp-relay install --client CLIENT NAME [OPTIONS] -- COMMAND [ARG…]
        mcp-relay install --list"""
+_SHORT = f"""\
+usage: {_USAGE}
+
+{_DESCRIPTION}
+{_EPILOG}
+the usual options:
+  --client CLIENT       claude-desktop, claude-code, cursor, vscode, zed or windsurf
+  --project             the project's file in this directory, not the user's
+  --list                show the clients, their entries, and whether these answer
+  --print               print the entry and change nothing
+  --yes                 do not ask
+  --uvx                 start mcp-relay by uvx, not by its path
+  -H KEY VALUE          send this header with every request
+  -e KEY VALUE          set a variable for the command
+  --help-all            every option that an entry may have
+"""
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # Options of a relay that listens; an entry speaks on stdio.
 _OF_LISTENING = {name: flag for name, flag in FOR_A_COMMAND.items() if name not in OF_A_CHILD}
@@ -68,10 +84,10 @@ class Wanted:
     """Whether a secret is in the entry as it is, not as a reference to a variable."""
 
 
-def build_install_parser() -> argparse.ArgumentParser:
+def build_install_parser() -> Parser:
     """Return the relay's parser with the arguments of ``install`` added."""
     parser = build_parser()
-    parser.prog = "mcp-relay install"
+    parser.prog, parser.short_help = "mcp-relay install", _SHORT
     parser.usage = _USAGE
     parser.description, parser.epilog = _DESCRIPTION, _EPILOG
     for action in parser._actions:

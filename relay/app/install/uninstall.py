@@ -27,7 +27,6 @@ def build_parser() -> argparse.ArgumentParser:
         prog="mcp-relay uninstall",
         usage="mcp-relay uninstall --client CLIENT NAME [--project] [--yes]",
         description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("name", metavar="NAME", help="what the client calls the server")

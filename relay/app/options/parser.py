@@ -21,11 +21,26 @@ __all__ = ["Parser", "add_config_option", "located", "parse_args", "split_comman
 
 
 class Parser(argparse.ArgumentParser):
-    """An argparse parser whose errors are one line that says what to do next."""
+    """An argparse parser whose errors are one line that says what to do next.
 
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
+    ``--help`` prints ``short_help``, if there is one: a screen with examples. ``--help-all`` prints every option.
+    """
+
+    def __init__(self, *, short_help: str | None = None, **settings: Any) -> None:
+        super().__init__(add_help=False, **settings)
+        self.short_help = short_help
         self.set_defaults(configured=Configured())
+        text = "show this help" if short_help is None else "show examples and the usual options"
+        self.add_argument("-h", "--help", action=_Help, help=text)
+        every = argparse.SUPPRESS if short_help is None else "show all options"
+        self.add_argument("--help-all", action=_Help, help=every)
+
+    def format_help(self) -> str:
+        """Return the help with every option."""
+        from relay.app.options.help_text import HelpFormatter
+
+        self.formatter_class = HelpFormatter
+        return super().format_help()
 
     def _print_message(self, message: str, file: Any = None) -> None:
         """Write a text; unlike argparse, let the caller know if that fails."""
@@ -51,6 +66,28 @@ class Parser(argparse.ArgumentParser):
             name_part(first).strip("-="), [flag[2:] for flag in self._option_string_actions if flag[:2] == "--"]
         )
         return near.replace("; did you mean '", " (did you mean --").replace("'?", "?)")
+
+
+class _Help(argparse.Action):
+    """Prints help and ends the program."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **settings: Any) -> None:
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, default=argparse.SUPPRESS, help=settings["help"])
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, flag: str | None = None
+    ) -> None:
+        from relay.app.options.help_text import HelpFormatter, coloured
+
+        short: str | None = getattr(parser, "short_help", None)
+        if short is None or flag == "--help-all":
+            text = parser.format_help()
+        else:
+            formatter = HelpFormatter(parser.prog)
+            formatter.add_text(short)
+            text = formatter.format_help()
+        sys.stdout.write(coloured(text))
+        parser.exit()
 
 
 class _Once(argparse.Action):

@@ -28,25 +28,47 @@ _STDIO = ListenSpec("stdio")
 _LISTENING = ("stdio", "http")
 _OF_ONE_CHILD = {name: flag for name, flag in OF_A_CHILD.items() if name != "pass_environment"}
 
+_SHORT = """\
+usage: mcp-relay [OPTIONS] URL | [OPTIONS] [--] COMMAND [ARG…] | SUBCOMMAND …
+
+examples:
+  mcp-relay https://host/mcp                        a remote server on stdio
+  mcp-relay --port 8080 -- npx -y some-server       a stdio server over HTTP
+  mcp-relay --listen tcp://127.0.0.1:9000 wss://host/mcp     any to any other
+  mcp-relay install --client cursor NAME https://host/mcp    into a client
+  mcp-relay test https://host/mcp                   what is there, or wrong?
+
+subcommands, each with a --help of its own:
+  install, uninstall, doctor   entries in clients' configurations
+  test, config                 look at a server, or at a configuration file
+  auth                         log in to a server, see and end logins
+  gateway                      servers of web pages, by URL
+  proxy, load-balance          several servers for one
+  as NAME                      the command line of another bridge
+  completion, reset, notification-demo
+
+the usual options:
+  -H KEY VALUE          send this header with every request
+  -e KEY VALUE          set a variable for the command
+  --listen SPEC         listen at stdio:, http://…, tcp://… or unix:/PATH
+  --host, --port        the address to listen on (default 127.0.0.1, any port)
+  --allow-origin O      an origin whose web pages may use the server
+  --accept-token T      admit only clients with this token
+  --share HOW           a server per session (default), shared, or per request
+  --named-server-config FILE     offer the servers that an editor's file names
+  --config FILE         take options from a file
+  --log-level LEVEL, --debug     log more; --debug shows every frame
+  --help-all            all options, the environment and the exit codes
+"""
+
 _DESCRIPTION = """\
 Relay MCP between transports: a stdio server to HTTP clients, or a remote server to a client that speaks only stdio.
 
-  mcp-relay [OPTIONS] URL                  join this program's stdin and stdout to an MCP server at URL
-  mcp-relay [OPTIONS] [--] COMMAND [ARG…]  offer the MCP server COMMAND over HTTP, at /mcp and at /sse
-  mcp-relay [OPTIONS] --listen SPEC URL    offer the MCP server at URL over HTTP here
-  mcp-relay test [OPTIONS] URL|COMMAND     say what the MCP server there speaks and offers, or what is wrong with it
-  mcp-relay notification-demo [--count N]  write log notifications on stdout, as a server does
-  mcp-relay proxy --endpoint SERVER …      use the first of several servers that can be reached
-  mcp-relay load-balance --endpoints A,B … spread clients over several servers
-  mcp-relay as NAME …                      read what follows as another bridge does: supergateway, mcp-proxy, …
-  mcp-relay install --client NAME …        put a server into a client's configuration: claude-desktop, cursor, …
-  mcp-relay uninstall --client NAME …      take it out again
-  mcp-relay doctor                         test every entry that starts mcp-relay, in every client
-  mcp-relay completion bash|zsh|fish       write a script that completes these words
-  mcp-relay reset                          delete the logins that another bridge, stephenlacy's mcp-proxy, keeps
-  mcp-relay config check|show|schema …     what a configuration file would run, or what is wrong with it
+  mcp-relay [OPTIONS] URL                  join own stdin and stdout to a server
+  mcp-relay [OPTIONS] [--] COMMAND [ARG…]  offer a command over HTTP, at /mcp, /sse
+  mcp-relay [OPTIONS] --listen SPEC URL    offer the server at URL over HTTP here
 
-Each of the last eleven has a --help of its own; a command of that name goes after --.
+'mcp-relay --help' lists the subcommands. A program of such a name goes after --.
 """
 
 _EPILOG = """\
@@ -111,15 +133,15 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """Return the parser of the options, whose positionals are the target and its arguments."""
     parser = Parser(
         prog="mcp-relay",
         usage="mcp-relay [OPTIONS] URL\n       mcp-relay [OPTIONS] [--] COMMAND [ARG…]\n"
         "       mcp-relay [OPTIONS] --listen SPEC URL",
+        short_help=_SHORT,
         description=_DESCRIPTION,
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("target", nargs="?", metavar="URL|COMMAND", help="a server's http(s) address, or a program")
