@@ -21,6 +21,7 @@ class CountedCredentials(Credentials):
         self.may_go_on.set()
         self.failure: str | None = None
         self.is_stuck = False
+        self.covered = ""
         self._headers = self._made()
 
     def _made(self) -> Mapping[str, str]:
@@ -32,6 +33,9 @@ class CountedCredentials(Credentials):
 
     def current(self) -> Mapping[str, str]:
         return self._headers
+
+    def covers(self, url: str) -> bool:
+        return self.covered in url
 
     async def renew(self, refusal: Refusal | None) -> None:
         self.renewed.append(refusal)

@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from time import monotonic
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,6 +28,7 @@ logger = logging.getLogger("relay")
 
 PAUSE = 10.0
 """Seconds without a renewal after the server has refused headers that were new: it would refuse the next ones, too."""
+_REFUSED = 8  # more than one request can use
 _MISSING_SCOPE = "insufficient_scope"  # RFC 6750, 3.1; the credentials read the challenge in full
 _NONE: Mapping[str, str] = {}
 
@@ -55,14 +57,15 @@ class ServerLogin:
         self._waiting = 0
         self._waiting_bytes = 0
         self._changed = asyncio.Event()
+        self._refused: deque[str] = deque(maxlen=_REFUSED)
         self._logged = ""
         self.failure: LoginFailed | None = None
         """Why the last renewal failed; None after a successful one."""
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """The secrets that no message may show."""
-        return self.credentials.secrets
+        """The secrets that no message may show, with those that the server has refused of late."""
+        return (*self.credentials.secrets, *self._refused)
 
     def tries(
         self,
@@ -90,9 +93,9 @@ class ServerLogin:
         """Whether a request waits for new headers."""
         return self._renewals_under_way > 0
 
-    async def changed(self) -> None:
-        """Wait until ``is_under_way`` changes."""
-        await self._changed.wait()
+    def changed(self) -> Coroutine[Any, Any, object]:
+        """Return what waits until ``is_under_way`` changes, counted from this call."""
+        return self._changed.wait()
 
     def may_wait(self, size: int) -> bool:
         """Tell whether one more frame of ``size`` bytes may wait for the login; a single frame always may."""
@@ -107,13 +110,21 @@ class ServerLogin:
             raise LoginFailed(
                 f"{self._name}: {self._waiting} requests of {self._waiting_bytes} bytes wait for the login already"
             )
-        self._waiting += 1
-        self._waiting_bytes += size
+        self.enter(size)
         try:
             yield
         finally:
-            self._waiting -= 1
-            self._waiting_bytes -= size
+            self.leave(size)
+
+    def enter(self, size: int) -> None:
+        """Count a frame of ``size`` bytes that waits for the login, until ``leave``."""
+        self._waiting += 1
+        self._waiting_bytes += size
+
+    def leave(self, size: int) -> None:
+        """Count a frame no longer."""
+        self._waiting -= 1
+        self._waiting_bytes -= size
 
     def _count_renewals(self, step: int) -> None:
         was_under_way = self.is_under_way
@@ -121,6 +132,13 @@ class ServerLogin:
         if self.is_under_way is not was_under_way:
             self._changed.set()
             self._changed = asyncio.Event()
+
+    def note_refused(self, sent: Mapping[str, str]) -> None:
+        """Remember credentials that the server refused, because its error page may repeat them."""
+        for value in sent.values():
+            secret = value.rpartition(" ")[2]
+            if secret not in self._refused:
+                self._refused.append(secret)
 
     async def renew(self, refusal: Refusal | None, size: int) -> None:
         """Wait for new headers for a frame of ``size`` bytes. Raises LoginFailed, and logs it once."""
@@ -199,6 +217,7 @@ class Tries:
         if status not in self._left or (status == 403 and not any(_MISSING_SCOPE in one for one in challenges)):
             self._login.accepted()
             return False
+        self._login.note_refused(self._sent)
         if not self._left[status]:
             self._login.gave_up(status)
             return False

@@ -16,7 +16,7 @@ from relay.endpoints.core.settlement import Settlement
 from relay.endpoints.core.turns import LARGE
 from relay.endpoints.http import frame_checks, steps
 from relay.endpoints.http.client import streamable
-from relay.endpoints.http.client.remote_client import StreamCursor
+from relay.endpoints.http.client.post import StreamCursor
 from relay.endpoints.http.gate import Gate
 from relay.endpoints.http.media import EVENT_STREAM, JSON
 from relay.endpoints.http.server import carrying, session

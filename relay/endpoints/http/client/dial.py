@@ -79,7 +79,7 @@ class AnyDial:
         self.hub = Hub()
         """Tells observers of the requests that this dial forwards, because no pipe carries those requests."""
         self._secrets = secrets
-        self._login = login
+        self.login = login
         self._moves: dict[URL, URL] = {}
         """The address to which the server has redirected each address."""
         self.is_settled = False
@@ -112,7 +112,7 @@ class AnyDial:
 
     def login_headers(self) -> Mapping[str, str] | None:
         """Return the headers of the login to send now; None if the relay must wait for them."""
-        return NO_HEADERS if self._login is None else self._login.current()
+        return NO_HEADERS if self.login is None else self.login.current()
 
     def tries(
         self,
@@ -127,18 +127,18 @@ class AnyDial:
         ``sent``: the headers of the login with which the request has been sent already. ``is_background``: no person
         may be asked. ``patience``: a deadline, in which the time for a login does not count.
         """
-        if self._login is None:
+        if self.login is None:
             return None
-        return self._login.tries(frame, sent=sent, is_background=is_background, patience=patience)
+        return self.login.tries(frame, sent=sent, is_background=is_background, patience=patience)
 
     @property
     def is_logging_in(self) -> bool:
         """Whether a request waits for a login."""
-        return self._login is not None and self._login.is_under_way
+        return self.login is not None and self.login.is_under_way
 
     def may_be_refused(self, status: int) -> bool:
         """Tell whether an answer of this status may mean that the server wants other credentials."""
-        return self._login is not None and status in (401, 403)
+        return self.login is not None and status in (401, 403)
 
     # Requests.
 
@@ -163,9 +163,9 @@ class AnyDial:
         Raises EndpointUnavailable if no connection was made or the relay got no credentials, and EndpointBroken if the
         connection failed later, here or while the caller reads.
         """
-        if self._login is None:
+        if self.login is None:
             return self._request(method, headers, url, body, jar, may_follow=may_follow)
-        tries = tries or self._login.tries()
+        tries = tries or self.login.tries()
         return self._request_with(tries, method, headers, url, body, jar, may_follow=may_follow)
 
     @contextlib.asynccontextmanager
@@ -231,7 +231,7 @@ class AnyDial:
             target = join_url(sent_to, location)
             if target == sent_to or target.origin() != self.url.origin():
                 return False
-            if self._login is not None and not self._login.covers(str(target)):
+            if self.login is not None and not self.login.covers(str(target)):
                 return False
         except ValueError:
             return False
@@ -319,7 +319,7 @@ class AnyDial:
         return text[:_SHOWN_ERROR]
 
     def _all_secrets(self) -> list[str]:
-        return self._secrets if self._login is None else maskable([*self._login.secrets, *self._secrets])
+        return self._secrets if self.login is None else maskable([*self.login.secrets, *self._secrets])
 
 
 def secrets_in(headers: Mapping[str, str]) -> list[str]:

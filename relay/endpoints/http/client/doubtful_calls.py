@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 
 from relay.endpoints.core.tasks import TaskScope
 from relay.endpoints.http.client.dial import AnyDial
-from relay.endpoints.http.client.remote_client import Post
+from relay.endpoints.http.client.post import Post
 from relay.errors import RelayError
 from relay.mcp.handshake import ping
 

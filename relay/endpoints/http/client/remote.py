@@ -15,11 +15,12 @@ from relay.endpoints.base import Taker
 from relay.endpoints.core.dialling import DEFAULT_DIALLING, DiallingOptions, Transport
 from relay.endpoints.core.inbox import FrameInbox
 from relay.endpoints.http.client.dial import AnyDial
+from relay.endpoints.http.client.login_queue import LoginQueue
 from relay.endpoints.http.client.sse import SseClient
 from relay.endpoints.http.client.streamable import HttpClient
 from relay.errors import ConfigError, EndpointClosed, RelayError
 from relay.frames.frame import Frame
-from relay.frames.head import Kind
+from relay.frames.head import Kind, RequestId
 from relay.mcp.facts import read_facts
 
 if TYPE_CHECKING:
@@ -49,7 +50,10 @@ class Remote:
         self._inbox = FrameInbox(self.name, options.limits)
         self._client: HttpClient | SseClient | None = None
         self._transport = options.transport
+        self._has_eof = False
         self._is_closed = False
+        login = self._dial.login
+        self._queue = None if login is None else LoginQueue(self.name, login, self, self._inbox)
 
     @property
     def transport(self) -> Transport:
@@ -72,13 +76,33 @@ class Remote:
 
     def send_at_once(self, frames: Sequence[Frame]) -> bool:
         """Send requests without waiting; return False, and send none, if the transport is unknown or one must wait."""
-        client = self._client
-        return client is not None and not self._is_closed and not client.is_undecided and client.send_at_once(frames)
+        client, queue = self._client, self._queue
+        if client is None or self._is_closed or client.is_undecided or (queue is not None and queue.is_needed):
+            return False
+        return client.send_at_once(frames)
 
     async def send(self, frames: Sequence[Frame]) -> None:
-        """Send frames to the server. Waits while too many requests are open."""
-        if self._is_closed:
+        """Send frames to the server. Waits while too many requests are open, but not while a person logs in."""
+        if self._is_closed or self._has_eof:
             raise EndpointClosed(f"{self.name}: send after its end")
+        if self._queue is None:
+            await self.send_now(frames)
+        elif self._queue.is_needed or self._client is None or self._client.may_wait:
+            await self._queue.send(frames)
+        else:
+            await self.send_now(frames)
+
+    async def until_free(self, frame: Frame) -> None:
+        """Wait until a frame need not wait for a handshake."""
+        if self._client is not None:
+            await self._client.until_free(frame)
+
+    def cancel_unsent(self, request_id: RequestId) -> bool:
+        """Cancel a request that waits for a login; return False if none does under this id."""
+        return self._client is not None and self._client.cancel_unsent(request_id)
+
+    async def send_now(self, frames: Sequence[Frame]) -> None:
+        """Send frames to the server. Waits while too many requests are open, and for a login."""
         if self._client is not None and self._is_undecided:
             client, self._client = self._client, None
             await client.abandon()
@@ -123,6 +147,9 @@ class Remote:
 
     async def send_eof(self) -> None:
         """Accept no further frames; ``receive`` finishes once every open request has its answer."""
+        self._has_eof = True
+        if self._queue is not None:
+            await self._queue.join()
         if self._client is None:
             self._inbox.finish()
         else:
@@ -131,6 +158,8 @@ class Remote:
     async def aclose(self, reason: RelayError | None = None) -> None:
         """End the session and close every connection; open requests get an error that carries ``reason``."""
         self._is_closed = True
+        if self._queue is not None:
+            await self._queue.aclose(str(reason or "the relay is shutting down"))
         if self._client is not None:
             await self._client.aclose(reason)
         else:

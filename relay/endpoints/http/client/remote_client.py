@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING
 
 from relay.endpoints.core.books import Books
 from relay.endpoints.core.inbox import FrameInbox
@@ -18,6 +17,7 @@ from relay.endpoints.core.tasks import TaskScope
 from relay.endpoints.core.turns import LARGE, read_in_turn
 from relay.endpoints.http.client.dial import AnyDial
 from relay.endpoints.http.client.lost_session import SessionLoss
+from relay.endpoints.http.client.post import Post
 from relay.errors import EndpointClosed, RelayError
 from relay.frames import replies
 from relay.frames.envelope import salvage_head
@@ -32,68 +32,9 @@ from relay.mcp.handshake import INITIALIZED, negotiated_version
 from relay.routing.ledger import Due
 from relay.routing.open_table import IdInUse
 
-if TYPE_CHECKING:
-    from relay.auth.outbound.tries import Tries
-
-__all__ = ["Post", "RemoteClient", "StreamCursor"]
+__all__ = ["RemoteClient"]
 
 logger = logging.getLogger("relay")
-
-
-class StreamCursor:
-    """The position of an SSE stream: the last event id, and the seconds to wait before reopening the stream."""
-
-    __slots__ = ("last_event_id", "retry")
-
-    def __init__(self) -> None:
-        """Start at the beginning."""
-        self.last_event_id: str | None = None
-        self.retry: float | None = None
-
-    def advance(self, event: SseEvent) -> None:
-        """Note the id and the retry time of an event."""
-        if event.retry is not None:
-            self.retry = event.retry / 1000
-        if event.id is not None:
-            self.last_event_id = event.id or None
-
-
-class Post:
-    """One frame on its way to the server, and the number of answers that the server owes for it."""
-
-    __slots__ = (
-        "_cursor", "cancel", "facts", "frame", "has_spoken", "is_handshake", "is_resent", "is_subscription", "owed",
-        "session", "tries", "watch",
-    )  # fmt: skip
-
-    def __init__(self, frame: Frame, facts: RequestFacts | None = None) -> None:
-        """Hold ``frame``, whose requests ``RemoteClient`` registers; ``facts`` makes it a modern frame."""
-        self.frame = frame
-        self.facts = facts
-        self.owed = 0
-        """Requests of the frame that wait for an answer."""
-        method = frame.head.method
-        self.is_handshake = method == "initialize" and facts is None and frame.head.kind is REQUEST
-        self.is_subscription = method == "subscriptions/listen" and facts is not None
-        self.is_resent = False
-        self.session: object = None
-        """The session in which the frame was last sent."""
-        self.has_spoken = False
-        """Whether an event for this frame has arrived since this flag was cleared."""
-        self.watch: asyncio.Task[None] | None = None
-        """The task that fails the frame's requests once their answers have become doubtful."""
-        self.cancel: Callable[[], object] | None = None
-        """Cancels the exchange of the frame, once no request waits for its answer."""
-        self.tries: Tries | None = None
-        """The tries of the frame, if the relay logs in to the server."""
-        self._cursor: StreamCursor | None = None
-
-    @property
-    def cursor(self) -> StreamCursor:
-        """The position of the stream that carries the answers."""
-        if self._cursor is None:  # most answers need no cursor; creating one takes 0.2 us
-            self._cursor = StreamCursor()
-        return self._cursor
 
 
 class RemoteClient:
@@ -177,9 +118,21 @@ class RemoteClient:
             await self._send_sifted(sift(frame, "the client", is_server=False))
             return
         facts = self._facts_of(frame)
-        if head.kind is not Kind.RESPONSE and facts is None:
-            await self._ready.wait()
+        await self._until_free(frame, facts)
         await self._send_one(Post(frame, facts))
+
+    @property
+    def may_wait(self) -> bool:
+        """Whether a frame may have to wait for a handshake, or for the transport to be detected."""
+        return self.is_undecided or not self._ready.is_set()
+
+    async def until_free(self, frame: Frame) -> None:
+        """Wait until a frame need not wait for a handshake."""
+        await self._until_free(frame, self._facts_of(frame))
+
+    async def _until_free(self, frame: Frame, facts: RequestFacts | None) -> None:
+        if frame.head.kind is not Kind.RESPONSE and facts is None:
+            await self._ready.wait()
 
     async def _send_sifted(self, sifted: Sifted) -> None:
         """Forward the valid parts of a client's invalid frame; refuse the invalid requests in it."""
@@ -458,6 +411,24 @@ class RemoteClient:
         post.owed -= 1
         if post.cancel is not None:
             post.cancel()
+
+    def cancel_unsent(self, request_id: RequestId) -> bool:
+        """Cancel a request that waits for a login; return False if none does under this id."""
+        post = self._books.find(request_id)
+        if post is None or not self._is_unsent(post):
+            return False
+        if post.facts is not None:
+            self._close_stream(post, request_id)
+            return True
+        self._books.answer(request_id)
+        post.owed -= 1
+        self.inbox.put((replies.cancelled_unanswered(request_id, was_sent=False),))
+        if post.cancel is not None and not post.owed:
+            post.cancel()
+        return True
+
+    def _is_unsent(self, post: Post) -> bool:
+        return post.tries is not None and post.tries.is_waiting
 
     def _give_due(self, due: Due) -> None:
         """Give a request its outcome as if the server had sent that outcome, and cancel the request's exchange."""

@@ -20,7 +20,8 @@ from relay.addresses import fault_of_url
 from relay.endpoints.core.inbox import FrameInbox
 from relay.endpoints.http.address import join_url
 from relay.endpoints.http.client.dial import AnyDial, Response
-from relay.endpoints.http.client.remote_client import Post, RemoteClient
+from relay.endpoints.http.client.post import Post
+from relay.endpoints.http.client.remote_client import RemoteClient
 from relay.endpoints.http.media import EVENT_STREAM, JSON, media_type
 from relay.errors import EndpointBroken, EndpointUnavailable, RelayError
 from relay.frames import replies
@@ -258,6 +259,9 @@ class SseClient(RemoteClient):
         detail = self.dial.describe_error_body(body)
         fault = f"{self.name}: HTTP {status}{': ' if detail else ''}{detail}"
         self.fail(post, replies.UPSTREAM_STATUS, fault, replies.delivered_by(status), status=status)
+
+    def _is_unsent(self, post: Post) -> bool:
+        return super()._is_unsent(post) or (self.dial.is_logging_in and post.session is None)
 
     async def _post(self, url: URL, frame: Frame, tries: Tries | None = None) -> tuple[int, bytes]:
         """POST a frame; return the status, and the body of a refusal."""

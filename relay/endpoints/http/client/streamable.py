@@ -23,7 +23,8 @@ from relay.endpoints.core.turns import LARGE, read_in_turn
 from relay.endpoints.http.client import lost_session
 from relay.endpoints.http.client.dial import AnyDial, Response
 from relay.endpoints.http.client.doubtful_calls import DoubtfulCalls
-from relay.endpoints.http.client.remote_client import Post, RemoteClient, StreamCursor
+from relay.endpoints.http.client.post import Post, StreamCursor
+from relay.endpoints.http.client.remote_client import RemoteClient
 from relay.endpoints.http.media import EVENT_STREAM, JSON, media_type, without_bom
 from relay.errors import EndpointBroken, EndpointUnavailable, RelayError
 from relay.frames import replies
