@@ -13,6 +13,9 @@ import pytest
 
 from relay import cli
 from relay.app.settings import ServeSettings
+from relay.auth.inbound.claims import Expected
+from relay.auth.inbound.introspection import IntrospectionLogin
+from relay.auth.inbound.jwt import JwtLogin
 from relay.auth.inbound.login import InboundLogin
 from tests import warm_start
 from tests.app.test_other_words import Jobs, jobs  # noqa: F401 # a fixture
@@ -59,6 +62,42 @@ MISTAKES = {
     "no variable": (["--accept-token", "env:NOT_SET_AT_ALL"], "'NOT_SET_AT_ALL' is not set, or is empty"),
 }
 
+JWT = ["--auth", "jwt", "--issuer", "https://as.example"]
+AUDIENCE = ["--audience", "https://mcp.example/mcp"]
+ASKING = ["--auth", "introspection", "--issuer", "https://as.example", *AUDIENCE]
+ASKS = ["--introspection-url", "https://as.example/i", "--introspection-client-id", "relay"]
+MISTAKES |= {
+    "no --auth": (["--issuer", "https://as.example"], "--issuer has no effect without --auth jwt"),
+    "no audience": (JWT, "--auth jwt needs --audience (or --public-url), too"),
+    "no issuer": (["--auth", "jwt"], "--auth jwt needs --issuer and --audience (or --public-url), too"),
+    "nobody to ask": (
+        ASKING,
+        "needs --introspection-url and --introspection-client-id and --introspection-client-secret, too",
+    ),
+    "keys for nothing": (
+        [*ASKING, *ASKS, "--introspection-client-secret", "env:CLIENT_TOKEN", "--jwks-url", "https://x/"],
+        "--jwks-url has no effect with --auth introspection",
+    ),
+    "an issuer to whom all listen": (
+        ["--auth", "jwt", "--issuer", "http://as.example", *AUDIENCE],
+        "--issuer: 'http://as.example' would show tokens on their way",
+    ),
+    "an issuer that is none": (["--auth", "jwt", "--issuer", "as", *AUDIENCE], "--issuer: 'as' is not a URL"),
+    "a name in the issuer": (
+        ["--auth", "jwt", "--issuer", "https://a:canary@as.example", *AUDIENCE],
+        "is not a URL of the form https://host/path",
+    ),
+    "no secret": (
+        [*ASKING, *ASKS, "--introspection-client-secret", "env:NOT_SET_AT_ALL"],
+        "--introspection-client-secret: the variable 'NOT_SET_AT_ALL' is not set, or is empty",
+    ),
+    "no public URL": (
+        [*JWT, *AUDIENCE, "--host", "0.0.0.0"],
+        "--auth at http://0.0.0.0:0 needs --public-url, by which clients learn where they get tokens",
+    ),
+    "a query": ([*JWT, "--public-url", "https://h/mcp?x"], "--public-url: 'https://h/mcp' has a query"),
+}
+
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_mistakes_are_one_line(mistake: str, capfd: pytest.CaptureFixture[str]) -> None:
@@ -66,7 +105,27 @@ def test_mistakes_are_one_line(mistake: str, capfd: pytest.CaptureFixture[str]) 
     words, said = MISTAKES[mistake]
     assert cli.main(["--accept-token", "env:CLIENT_TOKEN", *words, "--", "server"]) == 2
     printed = capfd.readouterr().err
-    assert printed.count("\n") == 1 and said in printed and ALICE not in printed
+    assert printed.count("\n") == 1 and said in printed and ALICE not in printed and "canary" not in printed
+
+
+@pytest.mark.parametrize("url", ["https://mcp.example/t", "https://mcp.example/t/", "https://mcp.example/t/mcp"])
+def test_i_08_an_authorization_server_is_options(jobs: Jobs, url: str) -> None:  # noqa: F811
+    """The public URL is that of the relay or of its server, says for what tokens are, and may stand in Host."""
+    settings = jobs.serving(*JWT, "--public-url", url, "--required-scope", "a b", "--host", "0.0.0.0", "server")
+    login = login_of(settings)
+    assert isinstance(login.issued, JwtLogin) and settings.warnings == []
+    assert login.issued._expected == Expected("https://as.example", "https://mcp.example/t/mcp", ("a", "b"))
+    assert login.metadata is not None and login.metadata.public_url == "https://mcp.example/t"
+    assert list(settings.listening.allowed_hosts) == ["mcp.example"]
+
+
+def test_i_08_introspection_is_options(jobs: Jobs) -> None:  # noqa: F811
+    """Beside static tokens; no child gets the secret."""
+    words = [*ASKING, *ASKS, "--introspection-client-secret", "env:CLIENT_TOKEN", "--pass-environment"]
+    settings = jobs.serving("--accept-token", "bob=env:CLIENT_TOKEN", *words, "server")
+    login = login_of(settings)
+    assert isinstance(login.issued, IntrospectionLogin) and login.issued._client.client_secret == ALICE
+    assert login.tokens.name_of(ALICE) == "bob" and "CLIENT_TOKEN" not in settings.env
 
 
 def test_what_a_token_does_not_guard_is_said(

@@ -252,6 +252,7 @@ def _job(
     warnings = _check_listening(options, listens)
     if any(one.lower().startswith(("http", "ws")) for one in addresses) or any(one.kind == "http" for one in listens):
         import_aiohttp()
+    dialling = dialling_of(options, headers, addresses, sink)
     retry = Retry(options.timeout or None, options.retry_attempts, options.retry_delay)
     settings = ServeSettings(
         command=(),
@@ -259,10 +260,10 @@ def _job(
         log_to=options.log_to,
         pool=PoolSettings(targets, strategy, retry),
         env=env,
-        dialling=dialling_of(options, headers, addresses, sink),
+        dialling=dialling,
         cwd=options.cwd,
         listen=listens,
-        listening=listening_of(options, listens),
+        listening=listening_of(options, listens, dialling),
         secrets=secrets,
         warnings=warnings,
     )

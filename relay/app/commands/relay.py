@@ -88,25 +88,19 @@ def _serve_settings(
     env = child_environment(
         variables_of(options), pass_all=options.pass_environment, withheld=withheld_variables(options)
     )
+    urls = [*([url] if url else []), *_urls_of(named)]
+    dialling = dialling_of(options, headers, urls, sink, login=login, url=url, transport=options.transport)
     return ServeSettings(
         command=() if url else command,
         name=options.name or os.path.basename(command[0] if command else ""),
         log_to=options.log_to,
         env=env,
         url=url,
-        dialling=dialling_of(
-            options,
-            headers,
-            [*([url] if url else []), *_urls_of(named)],
-            sink,
-            login=login,
-            url=url,
-            transport=options.transport,
-        ),
+        dialling=dialling,
         share=options.share,
         cwd=options.cwd,
         listen=options.listens,
-        listening=listening_of(options, options.listens, paths_of(options)),
+        listening=listening_of(options, options.listens, dialling, paths_of(options)),
         secrets=secrets,
         warnings=warnings,
         named=named,

@@ -4,22 +4,50 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from ssl import SSLContext
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
+from relay.addresses import shown_address
 from relay.app.log.setup import mask_also
+from relay.app.options.secrets import read_secret
 from relay.app.specs import ListenSpec
+from relay.auth.origin import is_loopback
 from relay.errors import ConfigError
 
 if TYPE_CHECKING:
-    from relay.auth.inbound.login import InboundLogin
+    from relay.auth.inbound.claims import Expected
+    from relay.auth.inbound.login import InboundLogin, IssuedTokens
+    from relay.auth.inbound.token_sources import TokenSources
 
-__all__ = ["OF_ACCESS", "add_access_options", "has_login", "login_of", "withheld_variables"]
+__all__ = [
+    "OF_ACCESS",
+    "add_access_options",
+    "has_login",
+    "issuer_urls",
+    "login_of",
+    "public_host",
+    "withheld_variables",
+]
 
 logger = logging.getLogger("relay")
 
-OF_ACCESS = {"accept_token": "--accept-token"}
+OF_ACCESS = {
+    "accept_token": "--accept-token",
+    "auth": "--auth",
+    "issuer": "--issuer",
+    "audience": "--audience",
+    "required_scope": "--required-scope",
+    "jwks_url": "--jwks-url",
+    "introspection_url": "--introspection-url",
+    "introspection_client_id": "--introspection-client-id",
+    "introspection_client_secret": "--introspection-client-secret",
+    "public_url": "--public-url",
+}
 """Options without effect where no HTTP listener is, by their attribute."""
+_OF_INTROSPECTION = ("introspection_url", "introspection_client_id", "introspection_client_secret")
+_OF_AUTH = ("issuer", "audience", "required_scope", "jwks_url", *_OF_INTROSPECTION)
 
 
 def add_access_options(group: Any) -> None:
@@ -29,35 +57,178 @@ def add_access_options(group: Any) -> None:
         help="admit only clients with a token from this variable or file, as Authorization: Bearer, X-API-Key or "
         "X-Proxy-Token; a file has one a line, after its NAME, and is read again at SIGHUP (repeatable)",
     )  # fmt: skip
+    group.add_argument(
+        "--auth", choices=("jwt", "introspection"),
+        help="admit clients with a token of --issuer: one that it has signed, or one that it calls active",
+    )  # fmt: skip
+    group.add_argument("--issuer", metavar="URL", help="the authorization server, exactly as its tokens name it")
+    group.add_argument(
+        "--audience", metavar="TEXT", help="what its tokens for this relay are for (default: the URL at --public-url)"
+    )
+    group.add_argument(
+        "--required-scope", action="append", default=[], metavar="SCOPE",
+        help="what a token must allow (repeatable)",
+    )  # fmt: skip
+    group.add_argument("--jwks-url", metavar="URL", help="where its keys are; by default where its metadata says")
+    group.add_argument("--introspection-url", metavar="URL", help="where to ask about a token (RFC 7662)")
+    group.add_argument("--introspection-client-id", metavar="ID", help="as whom to ask there")
+    group.add_argument(
+        "--introspection-client-secret", metavar="env:VARIABLE|file:PATH", help="the secret of that client"
+    )
+    group.add_argument(
+        "--public-url", metavar="URL",
+        help="the URL below which clients reach this relay, as https://mcp.example.com (needed beyond this machine)",
+    )  # fmt: skip
 
 
 def has_login(options: argparse.Namespace) -> bool:
     """Tell whether HTTP listeners want a login."""
-    return bool(options.accept_token)
+    return bool(options.accept_token) or options.auth is not None
 
 
-def login_of(options: argparse.Namespace, listens: Sequence[ListenSpec]) -> InboundLogin | None:
-    """Return the logins that HTTP listeners accept; None if they want none. Raises ConfigError."""
+def login_of(
+    options: argparse.Namespace, listens: Sequence[ListenSpec], tls: SSLContext | None = None
+) -> InboundLogin | None:
+    """Return the logins that HTTP listeners accept; None if they want none. Raises ConfigError.
+
+    ``tls`` is the context for the authorization server.
+    """
+    _check(options)
     if not has_login(options):
         return None
+    flag = "--accept-token" if options.accept_token else "--auth"
     if not any(spec.kind == "http" for spec in listens):
-        raise ConfigError("--accept-token: only HTTP listeners ask for a login; give one, or leave the option out")
+        raise ConfigError(f"{flag}: only HTTP listeners ask for a login; give one, or leave the option out")
     for spec in listens:
         if spec.kind in ("tcp", "unix"):
-            logger.warning("--accept-token: a client of --listen %s needs no token; only HTTP can ask for one", spec)
+            logger.warning("%s: a client of --listen %s needs no token; only HTTP can ask for one", flag, spec)
     from relay.auth.inbound.login import InboundLogin
-    from relay.auth.inbound.token_sources import TokenSources, is_weak, parse_source
 
-    sources = TokenSources([parse_source(text, "--accept-token") for text in options.accept_token], "--accept-token")
-    login = InboundLogin(sources)
+    if options.auth is None:
+        return _with_masks(InboundLogin(_tokens(options)))
+    from relay.auth.inbound.claims import Expected
+    from relay.auth.inbound.metadata import ResourceMetadata
+
+    public_url, scopes = _public_url(options, listens), tuple(" ".join(options.required_scope).split())
+    login = InboundLogin(_tokens(options), ResourceMetadata(options.issuer, scopes, public_url))
+    expected = Expected(options.issuer, options.audience or f"{public_url}{_mcp_path(options)}", scopes)
+    login.issued = _issued(options, expected, login, tls)
+    return _with_masks(login)
+
+
+def _with_masks(login: InboundLogin) -> InboundLogin:
     mask_also(login.secrets)
-    for name, token in sources.read():
-        if is_weak(token):
-            logger.warning("the token of %s is short, so somebody may guess it: take 32 characters or more", name)
     return login
 
 
+def _tokens(options: argparse.Namespace) -> TokenSources | None:
+    if not options.accept_token:
+        return None
+    from relay.auth.inbound.token_sources import TokenSources, is_weak, parse_source
+
+    sources = TokenSources([parse_source(text, "--accept-token") for text in options.accept_token], "--accept-token")
+    for name, token in sources.read():
+        if is_weak(token):
+            logger.warning("the token of %s is short, so somebody may guess it: take 32 characters or more", name)
+    return sources
+
+
+def _issued(
+    options: argparse.Namespace, expected: Expected, login: InboundLogin, tls: SSLContext | None
+) -> IssuedTokens:
+    from relay.endpoints.http.client.oauth.web import AuthorizationWeb
+
+    web = AuthorizationWeb(tls)
+    if options.auth == "introspection":
+        from relay.auth.inbound.introspection import IntrospectionClient, IntrospectionLogin
+
+        secret = read_secret(options.introspection_client_secret, "--introspection-client-secret")
+        mask_also([secret])
+        client = IntrospectionClient(options.introspection_url, options.introspection_client_id, secret)
+        return IntrospectionLogin(web, expected, client)
+    try:
+        from relay.auth.inbound.jwt import JwtLogin
+    except ModuleNotFoundError as exc:
+        if exc.name is None or exc.name.partition(".")[0] not in ("joserfc", "cryptography"):
+            raise
+        raise ConfigError("--auth jwt needs joserfc (pip install 'mcp-frame-relay[jwt]')") from None
+    return JwtLogin(web, expected, options.jwks_url, login.changed)
+
+
+def issuer_urls(options: argparse.Namespace) -> list[str]:
+    """Return the URLs of the authorization server: the options of TLS apply to them, too."""
+    urls = (getattr(options, name, None) for name in ("issuer", "jwks_url", "introspection_url"))
+    return [url for url in urls if url is not None]
+
+
+def public_host(options: argparse.Namespace) -> list[str]:
+    """Return the name in ``--public-url``, which clients send in ``Host``."""
+    return [urlsplit(options.public_url).netloc] if options.public_url is not None else []
+
+
 def withheld_variables(options: argparse.Namespace) -> list[str]:
-    """Return the relay's variables that hold tokens of its clients: no child gets them."""
-    places = (text if text.startswith("env:") else text.partition("=")[2] for text in options.accept_token)
+    """Return the relay's variables that hold secrets of clients' logins: no child gets them."""
+    places = [text if text.startswith("env:") else text.partition("=")[2] for text in options.accept_token]
+    places.append(options.introspection_client_secret or "")
     return [place.removeprefix("env:") for place in places if place.startswith("env:")]
+
+
+# The values.
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Check that options which belong together are there, and that URLs are safe. Raises ConfigError."""
+    if options.auth is None:
+        for name in _OF_AUTH:
+            if getattr(options, name):
+                raise ConfigError(f"{OF_ACCESS[name]} has no effect without --auth jwt or --auth introspection")
+    else:
+        missing = list(_missing(options))
+        if missing:
+            raise ConfigError(f"--auth {options.auth} needs {' and '.join(missing)}, too")
+    foreign = _OF_INTROSPECTION if options.auth == "jwt" else ("jwks_url",)
+    for name in foreign:
+        if getattr(options, name):
+            raise ConfigError(f"{OF_ACCESS[name]} has no effect with --auth {options.auth}")
+    for name in ("issuer", "jwks_url", "introspection_url", "public_url"):
+        if (url := getattr(options, name)) is not None:
+            _check_url(OF_ACCESS[name], url, may_have_query=name != "public_url")
+
+
+def _missing(options: argparse.Namespace) -> Iterator[str]:
+    if options.issuer is None:
+        yield "--issuer"
+    if options.audience is None and options.public_url is None:
+        yield "--audience (or --public-url)"
+    if options.auth == "introspection":
+        yield from (OF_ACCESS[name] for name in _OF_INTROSPECTION if not getattr(options, name))
+
+
+def _check_url(flag: str, url: str, *, may_have_query: bool) -> None:
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if not host or parts.scheme not in ("http", "https") or "@" in parts.netloc or "#" in url:
+        raise ConfigError(f"{flag}: {shown_address(url)!r} is not a URL of the form https://host/path")
+    if parts.scheme == "http" and not is_loopback(host):
+        raise ConfigError(f"{flag}: {shown_address(url)!r} would show tokens on their way; it must begin with https://")
+    if "?" in url and not may_have_query:
+        raise ConfigError(f"{flag}: {shown_address(url)!r} has a query")
+
+
+def _mcp_path(options: argparse.Namespace) -> str:
+    path: str = getattr(options, "mcp_path", None) or "/mcp"
+    return path
+
+
+def _public_url(options: argparse.Namespace, listens: Sequence[ListenSpec]) -> str:
+    """Return the URL below which clients reach the relay; empty where they reach it on this machine only."""
+    if options.public_url is not None:
+        public_url: str = options.public_url
+        return public_url.rstrip("/").removesuffix(_mcp_path(options)).rstrip("/")
+    for spec in listens:
+        if spec.kind == "http" and (spec.path or not is_loopback(spec.host)):
+            raise ConfigError(f"--auth at {spec} needs --public-url, by which clients learn where they get tokens")
+    return ""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from relay.app.log.stderr import StderrSink
-from relay.app.options.access import login_of
+from relay.app.options.access import issuer_urls, login_of, public_host
 from relay.app.options.limits import limits_of
 from relay.app.options.login import token_urls
 from relay.app.options.tls import dial_tls, listen_tls
@@ -33,7 +33,7 @@ def dialling_of(
     transport: Transport = "auto",
 ) -> DiallingOptions:
     """Return how to reach servers at ``addresses``, with the login for the one at ``url``. Raises ConfigError."""
-    tls = dial_tls(options, [*addresses, *token_urls(login)], sink)
+    tls = dial_tls(options, [*addresses, *token_urls(login), *issuer_urls(options)], sink)
     opened = None
     if login is not None and url is not None:
         from relay.endpoints.http.client.login import open_login
@@ -49,14 +49,20 @@ def dialling_of(
 
 
 def listening_of(
-    options: argparse.Namespace, listens: Sequence[ListenSpec], paths: HttpPaths = DEFAULT_PATHS
+    options: argparse.Namespace,
+    listens: Sequence[ListenSpec],
+    dialling: DiallingOptions,
+    paths: HttpPaths = DEFAULT_PATHS,
 ) -> ListeningOptions:
-    """Return the options that the listeners at these addresses share. Raises ConfigError."""
+    """Return the options that the listeners at these addresses share. Raises ConfigError.
+
+    The relay reaches the authorization server of its clients as ``dialling`` says.
+    """
     return ListeningOptions(
-        allowed_hosts=options.allowed_host,
+        allowed_hosts=[*options.allowed_host, *public_host(options)],
         allowed_origins=options.allow_origin,
         exposed_headers=options.expose_header,
-        login=login_of(options, listens),
+        login=login_of(options, listens, dialling.tls),
         tls=listen_tls(options, listens),
         paths=paths,
         limits=limits_of(options),

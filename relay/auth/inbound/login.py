@@ -4,28 +4,51 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from relay.auth.inbound.failures import FailedLogins
 from relay.auth.inbound.presented import presented_token
 from relay.auth.inbound.token_sources import GivenTokens, TokenSources
 from relay.auth.inbound.tokens import StaticTokens
-from relay.auth.inbound.verdicts import Challenge, Principal, Verdict
+from relay.auth.inbound.verdicts import Challenge, Pending, Principal, Verdict
 
 if TYPE_CHECKING:
     from multidict import MultiMapping
 
-__all__ = ["InboundLogin"]
+    from relay.auth.inbound.metadata import ResourceMetadata
+
+__all__ = ["InboundLogin", "IssuedTokens"]
 
 logger = logging.getLogger("relay")
+
+
+class IssuedTokens(Protocol):
+    """Judges the tokens of an authorization server."""
+
+    def look(self, token: str, now: float) -> Verdict:
+        """Return whose token this is, at ``now`` by the loop's clock; Pending if the server must be asked first."""
+
+    async def verify(self, token: str, now: float) -> Verdict:
+        """Ask the server, and return whose token this is."""
+
+    async def aclose(self) -> None:
+        """End the questions that are open."""
 
 
 class InboundLogin:
     """The logins that a relay accepts."""
 
-    def __init__(self, sources: TokenSources | GivenTokens | None = None) -> None:
-        """Accept the static tokens in ``sources``. Raises ConfigError if a source cannot be read."""
+    def __init__(
+        self, sources: TokenSources | GivenTokens | None = None, metadata: ResourceMetadata | None = None
+    ) -> None:
+        """Accept the static tokens in ``sources``. Raises ConfigError if a source cannot be read.
+
+        ``metadata`` tells clients where they get tokens.
+        """
         self._sources = sources
+        self.metadata = metadata
+        self.issued: IssuedTokens | None = None
+        """What judges the tokens of an authorization server."""
         self.tokens = StaticTokens()
         self.secrets: list[str] = []
         """The static tokens: logs mask them."""
@@ -84,7 +107,25 @@ class InboundLogin:
 
     def _verdict(self, token: str, now: float) -> Verdict:
         name = self.tokens.name_of(token)
-        return Principal(name) if name is not None else _UNKNOWN
+        if name is not None:
+            return Principal(name)
+        return _UNKNOWN if self.issued is None else self.issued.look(token, now)
+
+    async def verify(self, pending: Pending, address: str | None, now: float) -> Verdict:
+        """Return whose token this is, after asking the authorization server. Fails closed, as ``look`` does."""
+        assert self.issued is not None, "it said that the server must be asked"
+        try:
+            verdict = await self.issued.verify(pending.token, now)
+            if isinstance(verdict, Principal):
+                self.failures.succeeded(address, pending.token)
+            return verdict
+        except Exception as exc:
+            return _failed(exc)
+
+    async def aclose(self) -> None:
+        """End the questions that are open."""
+        if self.issued is not None:
+            await self.issued.aclose()
 
     def note_failure(self, address: str | None, now: float) -> None:
         """Count a failed login, once for each refused request."""

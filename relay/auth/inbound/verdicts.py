@@ -1,4 +1,4 @@
-"""The outcome of a login, as values: a principal or a challenge."""
+"""The outcome of a login, as values: a principal, a challenge, or a question that takes time."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-__all__ = ["Challenge", "Principal", "Verdict"]
+from relay.values import PrivateValue
+
+__all__ = ["Challenge", "Pending", "Principal", "Verdict"]
 
 
 class Principal(msgspec.Struct, frozen=True):
@@ -33,4 +35,10 @@ class Challenge(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the request counts as a failed login of its address."""
 
 
-Verdict: TypeAlias = "Principal | Challenge"
+class Pending(PrivateValue, frozen=True):
+    """A token about which the authorization server must be asked first."""
+
+    token: str
+
+
+Verdict: TypeAlias = "Principal | Challenge | Pending"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import msgspec
 
@@ -17,6 +17,9 @@ from relay.frames.faults import message_fault
 from relay.frames.frame import Frame
 from relay.frames.head import Head
 from relay.mcp.facts import RequestFacts
+
+if TYPE_CHECKING:
+    from relay.auth.inbound.verdicts import Pending
 
 __all__ = [
     "ANONYMOUS",
@@ -30,6 +33,7 @@ __all__ = [
     "Refused",
     "RoomWanted",
     "SessionWanted",
+    "VerificationWanted",
     "not_a_message",
     "too_large",
 ]
@@ -40,6 +44,8 @@ class Purpose(enum.StrEnum):  # a key of tables: the hash of a string is C, that
 
     HEALTH = "health"
     PREFLIGHT = "preflight"
+    METADATA = "metadata"
+    """Where clients get tokens for a server here (RFC 9728)."""
     REPORT = "report"
     NOTHING = "nothing"
     """No server is offered at its path."""
@@ -123,6 +129,12 @@ class AnswerWanted(msgspec.Struct, gc=False):
     facts: RequestFacts
 
 
+class VerificationWanted(msgspec.Struct, gc=False):
+    """Ask the authorization server about the client's token, put the verdict on the walk, then ask the gate again."""
+
+    pending: Pending
+
+
 class RoomWanted(msgspec.Struct, gc=False):
     """Wait until the server of the session reads more, then ask the gate again."""
 
@@ -171,4 +183,6 @@ def not_a_message(invalid: Head) -> Refused:
     return Refused(400, fault, code=replies.code_of(invalid), request_id=request_id)
 
 
-Decision: TypeAlias = Accept | HandOn | BodyWanted | SessionWanted | AnswerWanted | RoomWanted | Refused
+Decision: TypeAlias = (
+    Accept | HandOn | BodyWanted | SessionWanted | AnswerWanted | RoomWanted | VerificationWanted | Refused
+)

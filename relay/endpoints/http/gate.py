@@ -18,6 +18,7 @@ from relay.endpoints.http import steps
 from relay.endpoints.http.decisions import Accept, BodyWanted, Decision, HandOn, Purpose, Refused, RoomWanted, too_large
 from relay.endpoints.http.frame_checks import FrameChecks
 from relay.endpoints.http.media import EVENT_STREAM, listed
+from relay.endpoints.http.paths import METADATA
 from relay.endpoints.http.purposes import is_probe, purpose_at
 from relay.endpoints.http.walk import Walk
 from relay.frames.faults import size_fault
@@ -168,6 +169,8 @@ ORDERS: Mapping[Purpose, Order] = {
     # A load balancer may use any Host.
     Purpose.HEALTH: Order((steps.origin,)),
     Purpose.PREFLIGHT: Order(_WHO),
+    # A page of any origin may read it: it is the same for all.
+    Purpose.METADATA: Order((steps.host, steps.method)),
     Purpose.REPORT: Order((*_WHO, steps.principal, steps.method)),
     Purpose.NOTHING: Order(_WHERE),
     Purpose.POST_IN_SESSION: Order(
@@ -215,6 +218,8 @@ class Gate:
         path, method = request.path, request.method
         if (path == "/health" or path in house.health_paths) and is_probe(request):
             return Walk(request, house, Purpose.HEALTH, None, "")
+        if self.login is not None and (path == METADATA or path.startswith(f"{METADATA}/")):
+            return Walk(request, house, Purpose.METADATA, None, METADATA)
         if method == "OPTIONS":
             return Walk(request, house, Purpose.PREFLIGHT, None, "")
         if path in ("/health", "/status"):

@@ -9,6 +9,8 @@ import msgspec
 __all__ = ["DEFAULT_PATHS", "HttpPaths"]
 
 MCP, SSE, MESSAGES, SERVERS = "/mcp", "/sse", "/messages/", "/servers"
+METADATA = "/.well-known/oauth-protected-resource"
+"""Where clients learn who issues tokens for a server here (RFC 9728)."""
 
 
 class HttpPaths(msgspec.Struct, frozen=True, kw_only=True):

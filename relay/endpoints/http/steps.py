@@ -8,11 +8,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from relay.endpoints.core.hops import fault_of_hops
-from relay.endpoints.http.decisions import ANONYMOUS, Accept, Admission, AnswerWanted, Purpose, Refused, SessionWanted
+from relay.endpoints.http.decisions import (
+    ANONYMOUS,
+    Accept,
+    Admission,
+    AnswerWanted,
+    Purpose,
+    Refused,
+    SessionWanted,
+    VerificationWanted,
+)
 from relay.endpoints.http.expect import unknown_expectation
 from relay.endpoints.http.frame_checks import check_facts
 from relay.endpoints.http.media import EVENT_STREAM, JSON, accepts, listed, media_type
-from relay.endpoints.http.paths import MCP, MESSAGES, SSE
+from relay.endpoints.http.paths import MCP, MESSAGES, METADATA, SSE
 from relay.frames import replies
 from relay.frames.head import Kind
 from relay.mcp.facts import read_facts
@@ -31,6 +40,7 @@ _ALLOWED = {
     SSE: ("GET, OPTIONS", ("GET",)),
     MESSAGES: ("POST, OPTIONS", ("POST",)),
     "": ("GET, HEAD, OPTIONS", ("GET", "HEAD")),
+    METADATA: ("GET, HEAD, OPTIONS", ("GET", "HEAD", "OPTIONS")),
 }
 """Methods, by the place: as a client is told, and as they are; ``/status`` is at no server's place."""
 NO_SUCH_SESSION = "no such session: expired, ended or never begun; begin a new one with initialize"
@@ -59,10 +69,15 @@ def source(gate: RulesView, walk: Walk) -> Refused | None:
             return _twice(name)
     if len(headers.getall(PROTOCOL_VERSION, ())) > 1 and not is_modern(headers):
         return _twice(PROTOCOL_VERSION)  # those of 2026-07-28 are held against the body
-    host = headers.get("Host")
-    if not gate.policy.admits_host(host):
-        return Refused(421, f"host {host!r} is not served here; --allowed-host adds one")
-    return origin(gate, walk)
+    return host(gate, walk) or origin(gate, walk)
+
+
+def host(gate: RulesView, walk: Walk) -> Refused | None:
+    """Refuse unknown host names."""
+    said = walk.headers.get("Host")
+    if gate.policy.admits_host(said):
+        return None
+    return Refused(421, f"host {said!r} is not served here; --allowed-host adds one")
 
 
 def _twice(name: str) -> Refused:
@@ -85,7 +100,7 @@ def expectation(gate: RulesView, walk: Walk) -> Refused | None:
     return None
 
 
-def principal(gate: RulesView, walk: Walk) -> Refused | None:
+def principal(gate: RulesView, walk: Walk) -> Refused | VerificationWanted | None:
     """Identify the client; every client is anonymous if the listener wants no login."""
     if gate.login is None:
         walk.admission = Admission(ANONYMOUS, None, gate.generation)

@@ -211,8 +211,15 @@ class HouseView(Protocol):
         """Whether the listener accepts no new work because the relay is about to end."""
 
     @property
+    def scheme(self) -> Literal["http", "https"]:
+        """The scheme of the listener's URLs."""
+
+    @property
     def places(self) -> Places:
         """The places that the listener has for sessions."""
+
+    def resource_path(self, mount: MountView, place: str, /) -> str:
+        """Return the path of the server's Streamable HTTP or HTTP+SSE endpoint, whichever ``place`` belongs to."""
 
     def find_mount(self, head: RequestHead, /) -> tuple[MountView, str] | None:
         """Return the server at a request's path, and the default name of that path; None if there is no server."""

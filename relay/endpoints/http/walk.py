@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from multidict import MultiMapping
 
+    from relay.auth.inbound.verdicts import Verdict
     from relay.endpoints.http.decisions import Admission, Purpose, Refused
     from relay.endpoints.http.views import HouseView, MountView, RequestHead
     from relay.frames.frame import Frame
@@ -47,6 +48,7 @@ class Walk:
         "session",
         "stale",
         "takes_stream",
+        "verdict",
     )
 
     def __init__(
@@ -66,6 +68,8 @@ class Walk:
         """Set once the client is identified and admitted."""
         self.now = 0.0
         """When the head was checked, in seconds by the loop's clock."""
+        self.verdict: Verdict | None = None
+        """What an authorization server said of the client's token, until the gate has read it."""
         self.is_at_place = False
         """Whether the checks have reached a server."""
         self.is_modern = False

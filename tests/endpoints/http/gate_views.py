@@ -93,11 +93,15 @@ class House:
     mount: Mount | None = field(default_factory=Mount)
     health_paths: Sequence[str] = ("/healthz",)
     is_draining: bool = False
+    scheme: Literal["http", "https"] = "http"
     places: Places = field(default_factory=lambda: Places(10))
 
     def find_mount(self, head: RequestHead) -> tuple[Mount, str] | None:
         found = next((place for prefix, place in DEFAULT_PATHS.places(head.path) if not prefix), None)
         return None if found is None or self.mount is None else (self.mount, found)
+
+    def resource_path(self, mount: object, place: str) -> str:
+        return place
 
     def describe_places(self) -> str:
         return "MCP is at /mcp"

@@ -46,6 +46,7 @@ WHERE = f"{WHO} principal place method"
 ORDER = {
     Purpose.HEALTH: ("origin", "", ""),
     Purpose.PREFLIGHT: (WHO, "", ""),
+    Purpose.METADATA: ("host method", "", ""),
     Purpose.REPORT: (f"{WHO} principal method", "", ""),
     Purpose.NOTHING: (WHERE, "", ""),
     Purpose.POST_IN_SESSION: (f"{WHERE} content accept session version", "size", "frame streams room load life"),

@@ -6,7 +6,15 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from relay.endpoints.core.turns import LARGE, let_others_go_on
-from relay.endpoints.http.decisions import Accept, AnswerWanted, HandOn, Refused, RoomWanted, SessionWanted
+from relay.endpoints.http.decisions import (
+    Accept,
+    AnswerWanted,
+    HandOn,
+    Refused,
+    RoomWanted,
+    SessionWanted,
+    VerificationWanted,
+)
 from relay.endpoints.http.media import without_bom
 from relay.frames.frame import Frame
 from relay.frames.ids import look_for_token
@@ -17,7 +25,7 @@ if TYPE_CHECKING:
     from relay.endpoints.http.server.mount import Mount
     from relay.endpoints.http.walk import Walk
 
-__all__ = ["carry", "check_in_turns"]
+__all__ = ["carry", "check_in_turns", "verify"]
 
 
 async def carry(gate: Gate, walk: Walk, mount: Mount, body: bytes | None) -> Accept | HandOn:
@@ -41,6 +49,8 @@ async def carry(gate: Gate, walk: Walk, mount: Mount, body: bytes | None) -> Acc
         elif isinstance(decision, AnswerWanted):
             await decision.session.find_out(decision.method, decision.facts)
             walk.has_asked, walk.facts = True, None  # the facts may have changed
+        elif isinstance(decision, VerificationWanted):
+            await verify(gate, walk, decision)
         elif isinstance(decision, RoomWanted):
             walk.has_waited = True
             await let_others_go_on(decision.frame)
@@ -57,6 +67,12 @@ async def carry(gate: Gate, walk: Walk, mount: Mount, body: bytes | None) -> Acc
         raise refused
     finally:
         del refused, decision, body  # a cycle of this frame and the exception would keep the body
+
+
+async def verify(gate: Gate, walk: Walk, wanted: VerificationWanted) -> None:
+    """Ask the authorization server about the client's token."""
+    assert gate.login is not None, "it wants to ask"
+    walk.verdict = await gate.login.verify(wanted.pending, walk.request.remote, walk.now)
 
 
 async def check_in_turns(gate: Gate, walk: Walk) -> Refused | None:

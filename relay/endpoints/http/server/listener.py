@@ -11,7 +11,7 @@ import functools
 import logging
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
 import orjson
@@ -20,10 +20,20 @@ from aiohttp import http_parser, web
 from relay.auth.origin import OriginPolicy
 from relay.endpoints.core.binding import EVERYWHERE, addresses_of, bind
 from relay.endpoints.core.bounds import Bounds
-from relay.endpoints.http.decisions import Accept, Admission, BodyWanted, Decision, HandOn, Purpose, Refused
+from relay.endpoints.http.decisions import (
+    Accept,
+    Admission,
+    BodyWanted,
+    Decision,
+    HandOn,
+    Purpose,
+    Refused,
+    VerificationWanted,
+)
 from relay.endpoints.http.listening import DEFAULT_LISTENING, ListeningOptions
 from relay.endpoints.http.media import JSON, listed
 from relay.endpoints.http.paths import MCP, HttpPaths
+from relay.endpoints.http.server.carrying import verify
 from relay.endpoints.http.server.connections import ConnectionServer
 from relay.endpoints.http.server.context import ListenerContext
 from relay.endpoints.http.server.expect import holds_body_back
@@ -31,7 +41,7 @@ from relay.endpoints.http.server.fast_connection import FastConnection
 from relay.endpoints.http.server.mount import AnyEndpoint, Mount, PerRequest
 from relay.endpoints.http.server.sse_routes import SseRoutes
 from relay.endpoints.http.server.streamable import Adopted, StreamableHttp
-from relay.endpoints.http.views import HouseView, RequestHead
+from relay.endpoints.http.views import HouseView, MountView, RequestHead
 from relay.endpoints.http.walk import Walk
 from relay.errors import ConfigError
 from relay.mcp.headers import SESSION_ID
@@ -267,6 +277,8 @@ class HttpListener:
         if self._http is not None:
             self._http.pre_shutdown()  # closes idle connections at once
             await self._http.shutdown(self._limits.close_grace)
+        if (login := self._context.gate.login) is not None:
+            await login.aclose()
 
     @property
     def in_flight(self) -> int:
@@ -316,6 +328,7 @@ class HttpListener:
     ) -> web.StreamResponse:
         assert admission is not None, "the callback admitted it"
         walk = self._context.gate.enter(request, self)
+        walk.admission = admission
         self._ask(walk)
         return await streamable.go_on(request, adopted, walk, admission.principal)
 
@@ -326,6 +339,9 @@ class HttpListener:
         if walk is None:
             walk = self._context.gate.enter(request, self)
         decision = self._ask(walk)
+        while isinstance(decision, VerificationWanted):
+            await verify(self._context.gate, walk, decision)
+            decision = self._ask(walk)
         if isinstance(decision, Refused):
             try:
                 raise decision
@@ -337,6 +353,8 @@ class HttpListener:
             return self._preflight(request)
         if walk.purpose is Purpose.REPORT:
             return self._report()
+        if walk.purpose is Purpose.METADATA:
+            return self._metadata(request)
         door = self._door_of[walk.mount]
         if walk.place == MCP:
             assert isinstance(decision, Accept | HandOn | BodyWanted), "no frame is here"
@@ -373,6 +391,16 @@ class HttpListener:
                 return found.mount, place
         return None
 
+    @property
+    def scheme(self) -> Literal["http", "https"]:
+        """The scheme of the listener's URLs."""
+        return "http" if self._ssl is None else "https"
+
+    def resource_path(self, mount: MountView, place: str) -> str:
+        """Return the path of the server's Streamable HTTP or HTTP+SSE endpoint, whichever ``place`` belongs to."""
+        door = self._door_of[mount]  # type: ignore[index] # the mount is one of ours
+        return door.mount.prefix + (self._paths.mcp if place == MCP else self._paths.sse)
+
     def describe_places(self) -> str:
         """Return a text that names the paths of all servers."""
         at_root = (("MCP is", self._paths.mcp), ("HTTP+SSE is", self._paths.sse)) if self._root is not None else ()
@@ -399,6 +427,28 @@ class HttpListener:
             return web.Response(status=status, text="draining" if is_ending else "ok")
         body = orjson.dumps({"status": "draining" if is_ending else "healthy"})
         return web.Response(status=status, body=body, content_type=JSON)
+
+    def _metadata(self, request: web.BaseRequest) -> web.Response:
+        """Say where clients get tokens. Raises Refused if no server is there, or nobody issues tokens."""
+        from relay.endpoints.http.identity import base_url_of
+
+        login = self._context.gate.login
+        assert login is not None, "the gate knows of it"
+        if login.metadata is None:
+            raise Refused(404, "nobody issues tokens for this server; its operator gives them out")
+        headers = {"Access-Control-Allow-Origin": "*", "Cache-Control": "no-cache"}
+        if request.method == "OPTIONS":
+            asked = listed(request.headers, "Access-Control-Request-Headers") or "MCP-Protocol-Version"
+            headers |= {"Access-Control-Allow-Methods": "GET, OPTIONS", "Access-Control-Allow-Headers": asked}
+            return web.Response(status=204, headers=headers)
+        path = login.metadata.path_of(request.path)
+        known = [door.mount.prefix + one for door in self._doors.values() for one in (self._paths.mcp, self._paths.sse)]
+        if not path:  # the address without a path is about the server at the root
+            path = (self._paths.mcp or self._paths.sse) if self._root is not None else ""
+        elif path not in known:
+            raise Refused(404, f"no server is at {path!r}")
+        document = login.metadata.document(base_url_of(self.scheme, request.headers.get("Host")), path)
+        return web.Response(body=orjson.dumps(document), content_type=JSON, headers=headers)
 
     def _report(self) -> web.Response:
         body = {
