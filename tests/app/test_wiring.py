@@ -54,6 +54,7 @@ async def test_a_target_counts_its_children() -> None:
     assert target.status() == idle
     for endpoint in endpoints[:2]:
         await endpoint.send([Frame(b'{"method":"x"}')])
+        assert target.status()["state"] == ("starting" if endpoint is endpoints[0] else "running")
         assert len(await endpoint.receive()) == 1
     assert target.status() == {**idle, "state": "running", "children": 2, "started": 2}
     assert Guardian._shared is not None

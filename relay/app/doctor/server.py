@@ -43,6 +43,7 @@ _TRANSPORTS = {
     "ws": "WebSocket",
     "wss": "WebSocket",
 }
+_CLOSE_GRACE = 0.2  # seconds: the report must not wait for a server that does not answer
 
 
 class Server:
@@ -92,7 +93,7 @@ class Server:
                 target,
                 env=settings.env,
                 cwd=settings.cwd,
-                limits=self._dialling.limits,
+                limits=dataclasses.replace(self._dialling.limits, close_grace=_CLOSE_GRACE),
                 stderr=self._output,
                 may_refuse=False,
             )

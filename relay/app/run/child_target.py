@@ -133,7 +133,10 @@ class ChildTarget:
             return {**known, "state": state, "open_until": self.restarts.opens_at()}
         if circuit.fault is not None:
             return {**known, "state": "failing"}
-        return {**known, "state": "running" if alive else "idle"}
+        if not alive:
+            return known
+        is_starting = all(child.is_starting for child in self.children if child.is_alive)
+        return {**known, "state": "starting" if is_starting else "running"}
 
     async def aclose(self) -> None:
         """Release the guardian."""

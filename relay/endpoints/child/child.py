@@ -38,6 +38,8 @@ logger = logging.getLogger("relay")
 _WINDOWS = os.name == "nt"
 _EXIT_AFTER_EOF = 0.5  # seconds between EOF on stdout and the exit; after them, one without the other is an end too
 _GROUP_POLL = 0.02
+_STARTING = 5.0  # seconds of silence before the first warning that a child is still starting; then twice as long
+_STARTING_MAX = 320.0
 
 # Only what both official SDKs pass to the servers that they start, so that the relay's own secrets stay here.
 _POSIX_VARIABLES = ("HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER")
@@ -327,6 +329,15 @@ class Child:
             if self._guardian is not None:
                 self._guardian.watch(self.pid)
         self._ends.on_end = self._ended
+        self._starting = asyncio.get_running_loop().call_later(_STARTING, self._look_at_start, _STARTING)
+
+    def _look_at_start(self, seconds: float) -> None:
+        """Warn of a child that has not answered since it started: a client, and its user, wait for it."""
+        if self.has_written or self._closing or not self.is_alive or seconds > _STARTING_MAX:
+            return
+        if self.is_starting:
+            logger.warning("%s: still starting (%d s): it has not answered its first message yet", self.name, seconds)
+        self._starting = asyncio.get_running_loop().call_later(seconds, self._look_at_start, 2 * seconds)
 
     @property
     def noise(self) -> int:
@@ -337,6 +348,11 @@ class Child:
     def has_written(self) -> bool:
         """Whether the child has written to its stdout."""
         return self._reader.reads > 0
+
+    @property
+    def is_starting(self) -> bool:
+        """Whether the child has been sent a message and has written nothing yet."""
+        return self._writer.has_sent and not self.has_written
 
     @property
     def is_alive(self) -> bool:
@@ -456,6 +472,7 @@ class Child:
             self._signal_group(signal.SIGKILL)
 
     def _release(self) -> None:
+        self._starting.cancel()
         self._writer.abort()
         self._program.close()
         if self._guardian is not None:

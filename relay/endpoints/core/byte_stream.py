@@ -191,8 +191,14 @@ class FrameWriter(asyncio.BaseProtocol):
         self._gathered: list[Frame] = []
         self._gathered_bytes = 0
         self._last_written = 0.0
+        self._has_written = False
         self.lost = SmallEvent()
         """Set once the transport is closed, by either side."""
+
+    @property
+    def has_sent(self) -> bool:
+        """Whether a frame has been written to the transport."""
+        return self._has_written or self._last_written > 0
 
     def attach(self, transport: asyncio.WriteTransport) -> None:
         """Write to this transport, with the relay's watermarks."""
@@ -240,6 +246,7 @@ class FrameWriter(asyncio.BaseProtocol):
 
     def _write(self, transport: asyncio.WriteTransport, frames: Sequence[Frame]) -> None:
         """Write frames as lines, joined in one write, but do not copy a large frame."""
+        self._has_written = True
         if len(frames) == 1 and len(frames[0].raw) <= _LARGE:  # the usual case
             transport.write(frames[0].line + b"\n")
             return

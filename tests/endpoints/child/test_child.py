@@ -673,3 +673,33 @@ async def test_what_a_child_writes_before_start_returns_is_read() -> None:
     for _ in range(10):
         async with running(code, limits=Limits(max_frame_bytes=1000, buffer_high=10, buffer_low=5)) as child:
             assert [frame.head.kind for frame in await all_of(child)] == [Kind.RESPONSE, Kind.NOTIFICATION]
+
+
+# -- a slow start -----------------------------------------------------------------------------------------------------
+
+SLOW = 'import sys; sys.stdin.readline(); sys.stdin.readline(); print(\'{"method": "x"}\', flush=True); sys.stdin.readline()'
+
+
+async def test_a_child_that_is_slow_to_start_is_told_of_until_it_answers(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """From the first message on: a spare child without a client starts nothing that anybody waits for."""
+    monkeypatch.setattr(child_module, "_STARTING", 0.02)
+    child = await Child.start([sys.executable, "-S", "-c", SLOW])
+    try:
+        await asyncio.sleep(0.05)
+        assert not child.is_starting and "still starting" not in caplog.text
+        await child.send([Frame(b'{"jsonrpc":"2.0","id":1,"method":"initialize"}')])
+        assert child.is_starting
+        async with asyncio.timeout(10):
+            while "still starting" not in caplog.text:
+                await asyncio.sleep(0.01)
+        assert "it has not answered its first message yet" in caplog.text
+        await child.send([Frame(b'{"jsonrpc":"2.0","method":"x"}')])
+        await child.receive()
+        assert not child.is_starting
+        caplog.clear()
+        await asyncio.sleep(0.1)
+        assert not caplog.text
+    finally:
+        await child.aclose()
