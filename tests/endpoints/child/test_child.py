@@ -677,7 +677,12 @@ async def test_what_a_child_writes_before_start_returns_is_read() -> None:
 
 # -- a slow start -----------------------------------------------------------------------------------------------------
 
-SLOW = 'import sys; sys.stdin.readline(); sys.stdin.readline(); print(\'{"method": "x"}\', flush=True); sys.stdin.readline()'
+SLOW = """
+import sys
+for _ in range(2): sys.stdin.readline()
+print('{"method": "x"}', flush=True)
+sys.stdin.readline()
+"""
 
 
 async def test_a_child_that_is_slow_to_start_is_told_of_until_it_answers(
