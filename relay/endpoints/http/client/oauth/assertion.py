@@ -12,7 +12,7 @@ from relay.errors import ConfigError
 __all__ = ["client_assertion", "read_key"]
 
 _SECONDS = 240  # of validity: clocks differ, and servers accept at most 300
-_ALGORITHMS = {"EC": {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512"}, "OKP": {"Ed25519": "EdDSA"}}
+_ALGORITHMS = {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512"}  # else RS256
 
 
 def read_key(text: str) -> Any:
@@ -22,14 +22,14 @@ def read_key(text: str) -> Any:
     except ImportError:
         raise ConfigError("--client-assertion-key needs joserfc (pip install 'mcp-frame-relay[jwt]')") from None
     text = text.strip()
-    for kind in (jwk.ECKey, jwk.RSAKey, jwk.OKPKey):
+    for kind in (jwk.ECKey, jwk.RSAKey):
         try:
             key = kind.import_key(_document(text) if text.startswith("{") else text)
         except Exception:
             continue
         if key.is_private:
             return key
-    raise ConfigError("--client-assertion-key: not a private key of the kind EC, RSA or Ed25519, as PEM or JWK")
+    raise ConfigError("--client-assertion-key: not a private key of the kind EC or RSA, as PEM or JWK")
 
 
 def _document(text: str) -> Any:
@@ -45,7 +45,7 @@ def client_assertion(options: OAuthOptions, client_id: str, issuer: str) -> str:
     from joserfc.jws import JWSRegistry
 
     fields = key.as_dict(private=False)
-    algorithm = fields.get("alg") or _ALGORITHMS.get(key.key_type, {}).get(fields.get("crv", ""), "RS256")
+    algorithm = fields.get("alg") or _ALGORITHMS.get(fields.get("crv", ""), "RS256")
     header = {"alg": algorithm, "typ": "JWT", **({"kid": fields["kid"]} if "kid" in fields else {})}
     now = int(time.time())
     claims = {

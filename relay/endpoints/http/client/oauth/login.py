@@ -45,6 +45,7 @@ __all__ = ["Demand", "log_in"]
 
 _PATH = "/oauth/callback"
 _PORTS_TRIED = 8
+_QUIET_SECONDS = 2.0  # that a process waits for another's login before it says so
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ async def _only_window(account: Account) -> AsyncIterator[None]:
     """Hold the lock of the window; if another process holds it, show its window's address and wait."""
     async with contextlib.AsyncExitStack() as stack:
         try:
-            await stack.enter_async_context(account.store.lock(account.lock_name, 0.0))
+            await stack.enter_async_context(account.store.lock(account.lock_name, _QUIET_SECONDS))
         except LockBusy:
             window = account.store.window(account.url, account.options.profile)
             where = "" if window is None else f": {window.shown_url}"

@@ -7,6 +7,7 @@ about to log in.
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import ssl
 import time
@@ -30,6 +31,8 @@ from relay.endpoints.http.client.oauth.web import AuthorizationWeb
 from relay.errors import RelayError
 
 __all__ = ["Holder", "Renewal"]
+
+logger = logging.getLogger("relay")
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0  # seconds between two tries of a refresh that could not be asked for
 _REMEMBERED = 300.0  # seconds for which the relay does not ask a person again in vain
@@ -141,6 +144,9 @@ class Renewal:
             work.failure = exc
         except (RelayError, PrivateFileRefused, OSError) as exc:
             work.failure = self._account.failed(f"cannot log in: {exc}")
+        except Exception as exc:  # a bug of ours: those who wait get an answer all the same
+            logger.error("%s: unexpected %s", self._account.name, type(exc).__name__, exc_info=exc)
+            work.failure = self._account.failed(f"cannot log in: unexpected {type(exc).__name__}; the log has more")
         work.has_ended = True
 
     async def _wait(self, work: _Work) -> None:

