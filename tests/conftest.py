@@ -54,6 +54,7 @@ TOGETHER = (
     "tests/e2e/test_connect_modern.py",  # servers of the SDKs
     "tests/e2e/test_serve_answers.py",  # two relays
     "tests/e2e/test_check.py",  # a relay
+    "tests/gateway/test_sdks.py",  # servers of the SDKs
     "tests/app/test_completion.py",  # a shell
 )
 """Files whose tests share what takes seconds to start, the longest first."""

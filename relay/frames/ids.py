@@ -28,6 +28,7 @@ __all__ = [
     "subscription_of",
     "with_id",
     "with_number",
+    "with_spelling",
     "with_subscription",
     "with_target",
     "with_token",
@@ -108,6 +109,11 @@ def with_id(frame: Frame, new: RequestId) -> Frame:
     Raises Unnameable if it has none.
     """
     return _renamed(frame, _find_id(frame), new, id=new)
+
+
+def with_spelling(frame: Frame, spelling: bytes) -> Frame:
+    """Return the frame with these bytes as its id, which are JSON that its client wrote. Raises Unnameable."""
+    return _renamed(frame, _find_id(frame), frame.head.id or 0, value=spelling)
 
 
 def with_number(frame: Frame, new: int) -> Frame:
@@ -241,10 +247,11 @@ def _renamed(
     id: RequestId | None = None,
     token: RequestId | None = None,
     target: RequestId | None = None,
+    value: bytes | None = None,
 ) -> Frame:
     if not spans:
         return frame
-    value = msgspec.json.encode(new)
+    value = msgspec.json.encode(new) if value is None else value
     # Views where copies would cost memory: to make one takes 0.1 us.
     raw: bytes | memoryview = frame.raw if len(frame.raw) <= _SMALL else memoryview(frame.raw)
     parts: list[bytes | memoryview] = []

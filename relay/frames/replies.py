@@ -30,6 +30,7 @@ __all__ = [
     "UPSTREAM_STATUS",
     "End",
     "Fault",
+    "OwnError",
     "SessionOver",
     "cancelled",
     "cancelled_unanswered",
@@ -75,13 +76,15 @@ def delivered_by(status: int) -> Delivered:
 
 def error(
     request_id: RequestId | None, code: int, message: str, *, delivered: Delivered | None = None, **data: object
-) -> Frame:
+) -> OwnError:
     """Make a JSON-RPC error; ``request_id`` None is JSON's null: a fault that belongs to no request."""
     details: dict[str, object] = {**({"delivered": delivered} if delivered else {}), **data}
     body = {"code": code, "message": message, **({"data": details} if details else {})}
     # msgspec writes integers beyond 64 bits, which orjson refuses.
     head = b'{"jsonrpc":"2.0","id":' + msgspec.json.encode(request_id) + b',"error":'
-    return Frame(head + orjson.dumps(body) + b"}", request_id)
+    status = data.get("status")
+    raw = head + orjson.dumps(body) + b"}"
+    return OwnError(raw, request_id, code, delivered, status if isinstance(status, int) else 0)
 
 
 def code_of(invalid: Head) -> int:
@@ -107,7 +110,27 @@ def cancelled_unanswered(request_id: RequestId, *, was_sent: bool = True) -> Fra
     return error(request_id, CANCELLED, fault, delivered="unknown" if was_sent else "no")
 
 
-class SessionOver(Frame):
+class OwnError(Frame):
+    """An error of the relay's own: no server has said it."""
+
+    __slots__ = ("code", "delivered", "status")
+
+    def __init__(
+        self, raw: bytes, request_id: RequestId | None, code: int, delivered: Delivered | None, status: int = 0
+    ) -> None:
+        """Hold ``raw``, and what it says; ``status`` is that of the server's answer, if that is the fault."""
+        super().__init__(raw, request_id)
+        self.code = code
+        self.delivered = delivered
+        self.status = status
+
+    @property
+    def is_unreached(self) -> bool:
+        """Whether the server could not be reached."""
+        return self.code == UNAVAILABLE and self.delivered == "no"
+
+
+class SessionOver(OwnError):
     """An error that also means that the session is over: its client is to begin a new one, over HTTP by a 404."""
 
     __slots__ = ()
@@ -116,7 +139,7 @@ class SessionOver(Frame):
 def session_over(request_id: RequestId | None, message: str) -> SessionOver:
     """Make the error of a request that its session's server has surely not got, nor will."""
     answer = error(request_id, UNAVAILABLE, message, delivered="no")
-    return SessionOver(answer.raw, request_id)
+    return SessionOver(answer.raw, request_id, UNAVAILABLE, "no")
 
 
 class End(NamedTuple):

@@ -14,6 +14,7 @@ __all__ = [
     "METHOD_NOT_FOUND",
     "MISSING_CAPABILITY",
     "UNSUPPORTED_VERSION",
+    "error_code",
     "error_for",
     "is_foreign_error",
     "is_modern_error",
@@ -90,6 +91,11 @@ def is_foreign_error(answer: Frame) -> bool:
     """Tell whether an answer is an error that no server of 2026-07-28 sends to ``server/discover``."""
     code = _error_code(answer.raw)
     return code is not None and not -32099 <= code <= -32020
+
+
+def error_code(answer: Frame) -> int | None:
+    """Return the code of an answer that is an error."""
+    return _error_code(answer.raw)
 
 
 def _error_code(raw: bytes) -> int | None:

@@ -61,6 +61,12 @@ class Purpose(enum.StrEnum):  # a key of tables: the hash of a string is C, that
     UPGRADE = "upgrade"
     SSE = "sse"
     MESSAGE = "message"
+    PROXY = "proxy"
+    """A page's call of a server that the call names."""
+    PROXY_SOCKET = "proxy socket"
+    """A page's WebSocket to a server that its address names."""
+    BANNER = "banner"
+    """The name and the version of a gateway."""
 
 
 class Admission(msgspec.Struct, frozen=True, gc=False):

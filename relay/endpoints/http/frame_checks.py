@@ -48,13 +48,14 @@ class FrameChecks:
 
     def steps(self, version: str | None) -> Iterator[Callable[[Frame], object]]:
         """Yield the checks of a frame. Each reads the whole frame, and raises Refused if it fails."""
-        yield self._check_counts
+        yield self.check_counts
         yield _check_text
         yield _check_head
         yield _check_keys
         yield lambda frame: self._check_batch(frame.head, version)
 
-    def _check_counts(self, frame: Frame) -> None:
+    def check_counts(self, frame: Frame) -> None:
+        """Raise Refused if a body holds more than the relay parses."""
         if len(frame.raw) <= self.uncounted:
             return
         if fault := frame.excess(self._limits.max_json_nodes, self._limits.max_json_values):

@@ -146,6 +146,20 @@ def life(gate: Gate, walk: Walk) -> Refused | None:
     return Refused(404, f"the session has ended; {again}", request_id=walk.head.id if walk.head else None)
 
 
+def call(gate: Gate, walk: Walk) -> Refused | None:
+    """Refuse a body that is not the call of a page, or that names a server that must not be dialled."""
+    from relay.endpoints.http.proxied_call import read_call  # only a gateway needs it
+
+    assert walk.body is not None, "read"
+    try:
+        walk.call = read_call(walk.body, gate.frames)
+    except Refused as refused:
+        return refused.with_traceback(None)  # a traceback would keep the body
+    walk.take_frame(walk.call.frame)
+    fault = walk.mount.fault_of_server(walk.call.url)
+    return None if fault is None else Refused(400, f"Invalid MCP server URL: {fault}")
+
+
 Step: TypeAlias = "Callable[[Gate, Walk], Decision | None]"
 
 
@@ -197,6 +211,10 @@ ORDERS: Mapping[Purpose, Order] = {
     Purpose.MESSAGE: Order(
         (*_WHERE, steps.content, steps.sse_session), (size,), (frame, room, load, steps.greeting, life)
     ),
+    Purpose.PROXY: Order((*_WHERE, steps.content), (size,), (call, steps.taking, steps.hops)),
+    # The login follows the upgrade, because a page cannot read the status of a refused one.
+    Purpose.PROXY_SOCKET: Order((*_WHO, steps.place, steps.method, steps.taking, steps.hops, steps.room_for_session)),
+    Purpose.BANNER: Order((*_WHO, steps.method)),
 }
 """The order of the checks. The relay reads the body between the checks of its size and of its content."""
 
@@ -224,6 +242,8 @@ class Gate:
             return Walk(request, house, Purpose.PREFLIGHT, None, "")
         if path in ("/health", "/status"):
             return Walk(request, house, Purpose.REPORT, None, "")
+        if house.routes is not None and (purpose := house.routes.purpose_of(request)) is not None:
+            return Walk(request, house, purpose, house.routes, path)
         found = house.find_mount(request)
         if found is None:
             return Walk(request, house, Purpose.NOTHING, None, "")
@@ -279,13 +299,13 @@ class Gate:
         is_small = walk.length is not None and walk.length <= self.limits.buffer_low
         if walk.purpose is Purpose.POST_THROUGH:
             return BodyWanted(self.limits.max_frame_bytes, "server", is_small)
-        if walk.purpose is Purpose.POST:
+        if walk.purpose is Purpose.POST or walk.purpose is Purpose.PROXY:
             return BodyWanted(self.most_of(walk), "strangers", is_small)
         return BodyWanted(self.limits.max_frame_bytes, "session", is_small)
 
     def most_of(self, walk: Walk) -> int:
         """Return how many bytes a body may have that belongs to no session."""
-        if walk.mount.per_request or walk.is_modern:
+        if walk.purpose is Purpose.PROXY or walk.mount.per_request or walk.is_modern:
             return self.limits.max_frame_bytes
         return min(self.limits.max_frame_bytes, self.limits.max_stranger_bytes)
 

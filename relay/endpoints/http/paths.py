@@ -11,6 +11,8 @@ __all__ = ["DEFAULT_PATHS", "HttpPaths"]
 MCP, SSE, MESSAGES, SERVERS = "/mcp", "/sse", "/messages/", "/servers"
 METADATA = "/.well-known/oauth-protected-resource"
 """Where clients learn who issues tokens for a server here (RFC 9728)."""
+BANNER, PROXY, PROXY_SOCKET = "/", "/proxy", "/ws"
+"""The paths of a gateway."""
 
 
 class HttpPaths(msgspec.Struct, frozen=True, kw_only=True):

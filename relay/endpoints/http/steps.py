@@ -21,7 +21,7 @@ from relay.endpoints.http.decisions import (
 from relay.endpoints.http.expect import unknown_expectation
 from relay.endpoints.http.frame_checks import check_facts
 from relay.endpoints.http.media import EVENT_STREAM, JSON, accepts, listed, media_type
-from relay.endpoints.http.paths import MCP, MESSAGES, METADATA, SSE
+from relay.endpoints.http.paths import BANNER, MCP, MESSAGES, METADATA, PROXY, PROXY_SOCKET, SSE
 from relay.frames import replies
 from relay.frames.head import Kind
 from relay.mcp.facts import read_facts
@@ -39,6 +39,9 @@ _ALLOWED = {
     MCP: ("GET, POST, DELETE, OPTIONS", ("GET", "POST", "DELETE")),
     SSE: ("GET, OPTIONS", ("GET",)),
     MESSAGES: ("POST, OPTIONS", ("POST",)),
+    PROXY: ("POST, OPTIONS", ("POST",)),
+    PROXY_SOCKET: ("GET, OPTIONS", ("GET",)),
+    BANNER: ("GET, HEAD, OPTIONS", ("GET", "HEAD")),
     "": ("GET, HEAD, OPTIONS", ("GET", "HEAD")),
     METADATA: ("GET, HEAD, OPTIONS", ("GET", "HEAD", "OPTIONS")),
 }

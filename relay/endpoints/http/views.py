@@ -16,6 +16,7 @@ from relay.routing.sessions import Places
 
 if TYPE_CHECKING:
     from relay.auth.inbound.login import InboundLogin
+    from relay.endpoints.http.decisions import Purpose
 
 __all__ = [
     "CountsView",
@@ -23,6 +24,7 @@ __all__ = [
     "InboxView",
     "MountView",
     "RequestHead",
+    "RoutesView",
     "RulesView",
     "SessionView",
     "ThroughView",
@@ -199,8 +201,30 @@ class MountView(Protocol):
         """Return the session with this id; None if none has begun, or the relay has forgotten it."""
 
 
+class RoutesView(Protocol):
+    """What a listener serves besides MCP servers: a gateway."""
+
+    @property
+    def mark(self) -> str:
+        """The mark that shows that a request has passed this listener before."""
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether it accepts no new work."""
+
+    def purpose_of(self, request: RequestHead, /) -> Purpose | None:
+        """Return the purpose of a request to one of its paths; None for other paths."""
+
+    def fault_of_server(self, url: str, /) -> str | None:
+        """Return why the server at this URL must not be called; None if it may."""
+
+
 class HouseView(Protocol):
     """The listener as a whole, with its servers."""
+
+    @property
+    def routes(self) -> RoutesView | None:
+        """What the listener serves besides MCP servers, if there is anything."""
 
     @property
     def health_paths(self) -> Sequence[str]:

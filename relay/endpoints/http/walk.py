@@ -9,7 +9,8 @@ if TYPE_CHECKING:
 
     from relay.auth.inbound.verdicts import Verdict
     from relay.endpoints.http.decisions import Admission, Purpose, Refused
-    from relay.endpoints.http.views import HouseView, MountView, RequestHead
+    from relay.endpoints.http.proxied_call import ProxiedCall
+    from relay.endpoints.http.views import HouseView, MountView, RequestHead, RoutesView
     from relay.frames.frame import Frame
     from relay.frames.head import Head
     from relay.mcp.facts import RequestFacts
@@ -27,6 +28,7 @@ class Walk:
     __slots__ = (
         "admission",
         "body",
+        "call",
         "facts",
         "frame",
         "has_asked",
@@ -52,7 +54,7 @@ class Walk:
     )
 
     def __init__(
-        self, request: RequestHead, house: HouseView, purpose: Purpose, mount: MountView | None, place: str
+        self, request: RequestHead, house: HouseView, purpose: Purpose, mount: MountView | RoutesView | None, place: str
     ) -> None:
         """Start with a head; use ``Gate.enter``."""
         self.request = request
@@ -93,6 +95,9 @@ class Walk:
         """Whether the server was asked for the facts that the check needs."""
         self.has_waited = False
         """Whether a large frame has given way to other clients."""
+
+    call: ProxiedCall
+    """The call of a page; set by its check only."""
 
     def take_frame(self, frame: Frame) -> None:
         """Continue with a frame that is known to be valid."""

@@ -124,6 +124,11 @@ class WebSocketEndpoint(ConnectedEndpoint):
         self._tasks.spawn(self._read(), name=f"{self.name}: read")
         self._tasks.spawn(self._keep_alive(), name=f"{self.name}: keep alive")
 
+    def vouch(self) -> None:
+        """Take a client that has proven itself otherwise for one that has sent its first frame."""
+        if self._stranger is not None:
+            self._admit(self._stranger)
+
     async def proves_itself(self) -> bool:
         """Wait for the first frame of a client; return False if the connection ends before it."""
         if self._stranger is not None:
@@ -256,6 +261,9 @@ class WebSocketEndpoint(ConnectedEndpoint):
         if isinstance(piece, Oversized) or piece.head.kind is Kind.INVALID:
             socket.expect_message()
             return
+        self._admit(socket)
+
+    def _admit(self, socket: MaskedSocket) -> None:
         socket.vouch()
         self._stranger = None
         self._is_decided.set()

@@ -13,7 +13,7 @@ from relay.auth.origin import OriginPolicy
 from relay.endpoints.base import ANONYMOUS
 from relay.endpoints.http.gate import Gate
 from relay.endpoints.http.paths import DEFAULT_PATHS
-from relay.endpoints.http.views import RequestHead
+from relay.endpoints.http.views import RequestHead, RoutesView
 from relay.endpoints.http.walk import Walk
 from relay.limits import DEFAULT_LIMITS, Limits
 from relay.mcp.profile import ServerProfile
@@ -92,6 +92,7 @@ class House:
 
     mount: Mount | None = field(default_factory=Mount)
     health_paths: Sequence[str] = ("/healthz",)
+    routes: RoutesView | None = None
     is_draining: bool = False
     scheme: Literal["http", "https"] = "http"
     places: Places = field(default_factory=lambda: Places(10))

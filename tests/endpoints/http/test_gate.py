@@ -62,6 +62,9 @@ ORDER = {
     Purpose.UPGRADE: (f"{WHERE} taking hops room_for_session", "", ""),
     Purpose.SSE: (f"{WHERE} accept taking room_for_session hops", "", ""),
     Purpose.MESSAGE: (f"{WHERE} content sse_session", "size", "frame room load greeting life"),
+    Purpose.PROXY: (f"{WHERE} content", "size", "call taking hops"),
+    Purpose.PROXY_SOCKET: (f"{WHO} place method taking hops room_for_session", "", ""),
+    Purpose.BANNER: (f"{WHO} method", "", ""),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 import ssl
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from relay.endpoints.http.client.kept import KEEP_IDLE, KeepingConnector, Server
 if TYPE_CHECKING:
     from relay.endpoints.core.egress import EgressGuard
 
-__all__ = ["Resolver", "new_connector"]
+__all__ = ["Resolver", "addresses_of", "new_connector"]
 
 _LOOPBACK = (("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6))
 
@@ -44,6 +45,17 @@ class Resolver(AbstractResolver):
     async def close(self) -> None:
         """Close the default resolver."""
         await self._default.close()
+
+
+async def addresses_of(host: str, port: int) -> list[tuple[Any, ...]]:
+    """Return the addresses of a name or an address, as entries of ``getaddrinfo``. Raises OSError."""
+    try:
+        version = ipaddress.ip_address(host).version
+    except ValueError:
+        found = await Resolver().resolve(host, port, socket.AF_UNSPEC)
+        return [(one["family"], socket.SOCK_STREAM, one["proto"], "", (one["host"], port)) for one in found]
+    family = socket.AF_INET if version == 4 else socket.AF_INET6
+    return [(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (host, port))]
 
 
 def new_connector(

@@ -22,6 +22,7 @@ from yarl import URL
 
 from relay.endpoints.core.keepalive import open_socket
 from relay.endpoints.core.tasks import TaskScope
+from relay.endpoints.http.client.connector import addresses_of
 from relay.endpoints.http.client.content_coding import CONTENT_ENCODING
 from relay.endpoints.http.client.cookies import CookieJar
 from relay.endpoints.http.client.kept import KeptConnection, ServerHint
@@ -330,44 +331,38 @@ class ConnectionPool:
             self._tasks.spawn(self._open(), name=f"{self.url.origin()}: connect")
 
     async def _open(self) -> None:
-        host = self.url.host or ""
         try:
-            # localhost means both loopback addresses (RFC 6761), whatever the hosts file says.
-            for address in ("127.0.0.1", "::1") if host == "localhost" else (host,):
-                with contextlib.suppress(OSError):  # a TimeoutError is one
-                    async with asyncio.timeout(DEFAULT_LIMITS.connect):
-                        connection = await self._connect(address, self.url.port or 80)
-                    connection.set_response_params(
-                        read_until_eof=True, auto_decompress=False, max_line_size=65536, max_field_size=65536
-                    )
-                    self._connections.add(connection)
-                    self.release(connection)
-                    return
+            with contextlib.suppress(OSError):  # a TimeoutError is one
+                async with asyncio.timeout(DEFAULT_LIMITS.connect):
+                    infos = await addresses_of(self.url.host or "", self.url.port or 80)
+                await self._open_one(infos)
         finally:
             self._opening -= 1
 
-    async def _connect(self, address: str, port: int) -> PooledConnection:
-        """Return a connection to the first address that accepts one. Raises OSError."""
+    async def _open_one(self, infos: Sequence[tuple[Any, ...]]) -> None:
+        for info in infos:
+            with contextlib.suppress(OSError):
+                async with asyncio.timeout(DEFAULT_LIMITS.connect):
+                    connection = await self._connect(info)
+                connection.set_response_params(
+                    read_until_eof=True, auto_decompress=False, max_line_size=65536, max_field_size=65536
+                )
+                self._connections.add(connection)
+                self.release(connection)
+                return
+
+    async def _connect(self, info: tuple[Any, ...]) -> PooledConnection:
+        """Return a connection to an address. Raises OSError."""
         loop = self._loop
-        failure = OSError(f"no address for {address!r}")
-        for info in await loop.getaddrinfo(address, port, type=socket.SOCK_STREAM):
-            try:
-                sock = self._open_socket(info)
-            except OSError as exc:
-                failure = exc
-                continue
-            try:
-                sock.setblocking(False)
-                await loop.sock_connect(sock, info[4])
-                _, connection = await loop.create_connection(lambda: PooledConnection(loop, self), sock=sock)
-            except BaseException as exc:
-                sock.close()
-                if not isinstance(exc, OSError):
-                    raise
-                failure = exc
-                continue
-            return connection
-        raise failure
+        sock = self._open_socket(info)
+        try:
+            sock.setblocking(False)
+            await loop.sock_connect(sock, info[4])
+            _, connection = await loop.create_connection(lambda: PooledConnection(loop, self), sock=sock)
+        except BaseException:
+            sock.close()
+            raise
+        return connection
 
     def forget(self, connection: PooledConnection) -> None:
         """Drop a connection that was lost."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -35,6 +35,10 @@ _STREAM_HEADERS = {
 }
 
 
+def _refusal_body(refused: Refused) -> bytes:
+    return replies.error(refused.request_id, refused.code, str(refused), **refused.data).raw
+
+
 class ListenerContext:
     """The rules, counts and answers of one listener, for all its servers."""
 
@@ -57,6 +61,8 @@ class ListenerContext:
         self.strangers = bounds.strangers
         """The room for arriving bodies without a session, at all servers together."""
         self._policy = policy
+        self.refusal_body: Callable[[Refused], bytes] = _refusal_body
+        """Returns the body of a refusal."""
 
     def cors(self, headers: Mapping[str, str], requested: str | None = None) -> dict[str, str]:
         """Return the CORS headers that let a browser's page read the answer."""
@@ -64,7 +70,7 @@ class ListenerContext:
 
     def refusal(self, refused: Refused) -> web.Response:
         """Return the answer to a refused request."""
-        body = replies.error(refused.request_id, refused.code, str(refused), **refused.data).raw
+        body = self.refusal_body(refused)
         response = web.Response(status=refused.status, body=body, content_type=JSON, headers=refused.headers)
         if refused.headers.get("Connection") == "close":
             response.force_close()

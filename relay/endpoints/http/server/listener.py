@@ -39,6 +39,7 @@ from relay.endpoints.http.server.context import ListenerContext
 from relay.endpoints.http.server.expect import holds_body_back
 from relay.endpoints.http.server.fast_connection import FastConnection
 from relay.endpoints.http.server.mount import AnyEndpoint, Mount, PerRequest
+from relay.endpoints.http.server.routes import Routes
 from relay.endpoints.http.server.sse_routes import SseRoutes
 from relay.endpoints.http.server.streamable import Adopted, StreamableHttp
 from relay.endpoints.http.views import HouseView, MountView, RequestHead
@@ -100,13 +101,14 @@ class HttpListener:
         has_root: bool = True,
         descriptor: int | None = None,
         bounds: Bounds | None = None,
+        routes: Routes | None = None,
     ) -> None:
         """Listen on ``host``:``port`` (0: a free port) once ``start`` is called; ``status`` adds to ``/status``.
 
         ``descriptor`` is a socket that already listens, on that address or on a Unix socket.
 
         ``per_request`` and ``server`` apply to the mount at the root (see ``Mount``), if ``has_root``. Several
-        listeners may share ``bounds``.
+        listeners may share ``bounds``. ``routes`` serves other requests than those of MCP clients.
         """
         self._host = host
         self._port = port
@@ -115,6 +117,9 @@ class HttpListener:
         self._limits = limits = options.limits
         policy = OriginPolicy(host, options.allowed_hosts, options.allowed_origins, options.exposed_headers)
         self._context = ListenerContext(limits, policy, bounds or Bounds.of(limits), options.login)
+        self.routes = routes
+        if routes is not None:
+            routes.attach(self._context)
         self._status = status or (dict)
         self._paths = options.paths
         self._doors: dict[str, _Door] = {}
@@ -170,6 +175,9 @@ class HttpListener:
 
     def _mounts(self) -> list[Mount]:
         return [door.mount for door in (*self._doors.values(), *self._leaving)]
+
+    def _parts(self) -> list[Mount | Routes]:
+        return [*self._mounts(), *(() if self.routes is None else (self.routes,))]
 
     # Life.
 
@@ -257,7 +265,7 @@ class HttpListener:
         self._stop_accepting()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
-        await asyncio.gather(*(mount.drain(seconds) for mount in self._mounts()))
+        await asyncio.gather(*(part.drain(seconds) for part in self._parts()))
         if self._http is not None:
             await self._http.flush(deadline - loop.time())
 
@@ -272,8 +280,8 @@ class HttpListener:
             self._housekeeping.cancel()
             await asyncio.wait([self._housekeeping])
         self._stop_accepting()
-        for mount in self._mounts():
-            await mount.aclose()
+        for part in self._parts():
+            await part.aclose()
         if self._http is not None:
             self._http.pre_shutdown()  # closes idle connections at once
             await self._http.shutdown(self._limits.close_grace)
@@ -283,20 +291,20 @@ class HttpListener:
     @property
     def in_flight(self) -> int:
         """The number of requests that wait for an answer, in all sessions."""
-        return sum(mount.in_flight for mount in self._mounts())
+        return sum(part.in_flight for part in self._parts())
 
     @property
     def last_used(self) -> float:
         """When a client last used a server, by the loop's clock; 0 if none did."""
-        return max(self._context.last_used, *(mount.last_used for mount in self._mounts()), 0.0)
+        return max(self._context.last_used, *(part.last_used for part in self._parts()), 0.0)
 
     async def _tidy(self) -> None:
         loop = asyncio.get_running_loop()
         period = min(1.0, self._limits.session_idle / 2)
         while True:
             await asyncio.sleep(period)
-            for mount in self._mounts():
-                mount.tidy(loop.time())
+            for part in self._parts():
+                part.tidy(loop.time())
 
     # Requests.
 
@@ -355,6 +363,8 @@ class HttpListener:
             return self._report()
         if walk.purpose is Purpose.METADATA:
             return self._metadata(request)
+        if self.routes is not None and walk.mount is self.routes:
+            return await self.routes.carry_out(request, walk, decision)
         door = self._door_of[walk.mount]
         if walk.place == MCP:
             assert isinstance(decision, Accept | HandOn | BodyWanted), "no frame is here"
@@ -405,6 +415,8 @@ class HttpListener:
         """Return a text that names the paths of all servers."""
         at_root = (("MCP is", self._paths.mcp), ("HTTP+SSE is", self._paths.sse)) if self._root is not None else ()
         places = [f"{what} at {where}" for what, where in at_root if where]
+        if self.routes is not None:
+            places.append(self.routes.places)
         path = self._paths.mcp or self._paths.sse
         named = [door.mount.prefix + path for door in self._doors.values() if door.prefix]
         if named:

@@ -1,0 +1,172 @@
+"""Join a page's WebSocket to the server that its address names.
+
+A browser cannot read the status of a refused upgrade. So a wrong token or address is an upgrade that closes at once,
+with the code that says why, and nothing is dialled. Host and Origin are refused before the upgrade, like everywhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+from aiohttp import web
+from multidict import CIMultiDict
+
+from relay.auth.inbound.verdicts import Challenge, Pending, Principal
+from relay.endpoints.base import Endpoint
+from relay.endpoints.core.hops import Trail, following
+from relay.endpoints.core.lazy import Lazy
+from relay.endpoints.http.client.remote import Remote
+from relay.endpoints.http.proxied_call import is_token
+from relay.endpoints.websocket.turning_away import turn_away
+from relay.endpoints.websocket.websocket import accept_websocket, dial_websocket
+from relay.errors import ConfigError, EndpointBroken, RelayError
+from relay.frames import replies
+from relay.frames.frame import Frame
+from relay.gateway.answers import UNREACHABLE
+from relay.gateway.targets import JOINED, check_server
+from relay.pipe import pipe
+
+if TYPE_CHECKING:
+    from relay.endpoints.core.dialling import DiallingOptions
+    from relay.endpoints.core.egress import EgressGuard
+    from relay.endpoints.http.server.context import ListenerContext
+    from relay.endpoints.websocket.websocket import WebSocketEndpoint
+
+__all__ = ["PageSockets"]
+
+logger = logging.getLogger("relay")
+
+_PROTOCOL_ERROR, _POLICY = 1002, 1008
+_LINGER = 1.0  # seconds for late frames after one side has left: the other must know within three
+
+
+class PageSockets:
+    """The WebSockets of all pages of one listener."""
+
+    def __init__(self, context: ListenerContext, guard: EgressGuard, options: DiallingOptions) -> None:
+        """Dial with ``options``, which hold ``guard``."""
+        self._context = context
+        self._guard = guard
+        self._options = options
+        self._limits = dataclasses.replace(options.limits, linger=_LINGER)
+        self._open: set[WebSocketEndpoint] = set()
+
+    async def serve(self, request: web.BaseRequest, trail: Trail) -> web.StreamResponse:
+        """Answer an upgrade, and carry frames until a side leaves. Raises Refused if the upgrade is not valid."""
+        query = request.query
+        url, token = query.get("mcp_server_url", ""), query.get("mcp_token", "")
+        if not await self._is_admitted(request, query.get("proxy_token")):
+            return await turn_away(request, _POLICY, "Invalid proxy token")
+        if not url:
+            return await turn_away(request, _PROTOCOL_ERROR, "MCP server URL required")
+        try:
+            check_server(self._guard, url, JOINED)
+            if not is_token(token):
+                raise ConfigError("its token cannot stand in a header")
+            with following(self, trail):
+                server = self._dial(url, token)
+        except ConfigError as exc:
+            logger.info("gateway: refused a page's server: %s", exc)
+            return await turn_away(request, _PROTOCOL_ERROR, "Invalid MCP server URL")
+        with self._context.place():
+            return await self._join(request, server, trail)
+
+    async def _is_admitted(self, request: web.BaseRequest, token: str | None) -> bool:
+        """Tell whether the page has a token of the gateway's, in a header or in its address."""
+        login = self._context.gate.login
+        if login is None:
+            return True
+        headers = CIMultiDict(request.headers)
+        if token is not None:
+            headers.add("X-Proxy-Token", token)
+        now = asyncio.get_running_loop().time()
+        verdict = login.look(headers, request.remote, now)
+        if isinstance(verdict, Pending):
+            verdict = await login.verify(verdict, request.remote, now)
+        if isinstance(verdict, Principal):
+            return True
+        if isinstance(verdict, Challenge) and verdict.is_failed_login:
+            login.note_failure(request.remote, now)
+        self._context.refused += 1
+        return False
+
+    def _dial(self, url: str, token: str) -> Endpoint:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        options = msgspec.structs.replace(self._options, headers=headers, limits=self._limits)
+        if url.lower().startswith(("ws:", "wss:")):
+            return Lazy(url, lambda: dial_websocket(url, options))
+        return Remote(url, options)
+
+    async def _join(self, request: web.BaseRequest, server: Endpoint, trail: Trail) -> web.StreamResponse:
+        context = self._context
+        try:
+            page = await accept_websocket(request, context.limits, refusals=context.refusals)
+        except BaseException:
+            await server.aclose()
+            raise
+        page.vouch()
+        self._open.add(page)
+        try:
+            with following(self, trail):
+                report = await pipe(page, _Discreet(server), limits=self._limits)
+            if report.failure is not None:
+                logger.info("gateway: %s: %s", page.name, report.failure)
+        finally:
+            self._open.discard(page)
+        return await page.serve()
+
+    async def aclose(self, reason: RelayError) -> None:
+        """Close every page's connection."""
+        for page in tuple(self._open):
+            await page.aclose(reason)
+
+
+class _Discreet:
+    """A server whose failures reach the page without their causes, which would let it map the network."""
+
+    def __init__(self, server: Endpoint) -> None:
+        self._server = server
+        self._has_failed = False
+
+    @property
+    def name(self) -> str:
+        return self._server.name
+
+    async def receive(self) -> Sequence[Frame]:
+        """Return the server's frames. Raises EndpointBroken once the server cannot be reached."""
+        if self._has_failed:
+            raise EndpointBroken(UNREACHABLE)
+        try:
+            frames = await self._server.receive()
+        except RelayError as exc:
+            raise self._failure(exc) from exc
+        self._has_failed = any(isinstance(one, replies.OwnError) and one.is_unreached for one in frames)
+        return [self._discreet(one) if isinstance(one, replies.OwnError) else one for one in frames]
+
+    def _discreet(self, error: replies.OwnError) -> Frame:
+        said = f"MCP server error: HTTP {error.status}" if error.status >= 400 else UNREACHABLE
+        return replies.error(error.head.id, error.code, said, delivered=error.delivered)
+
+    def _failure(self, exc: RelayError) -> EndpointBroken:
+        logger.info("gateway: %s", exc)
+        return EndpointBroken(UNREACHABLE)
+
+    def call_at_end(self, callback: Callable[[], None]) -> None:
+        self._server.call_at_end(callback)
+
+    async def send(self, frames: Sequence[Frame]) -> None:
+        try:
+            await self._server.send(frames)
+        except RelayError as exc:
+            raise self._failure(exc) from exc
+
+    async def send_eof(self) -> None:
+        await self._server.send_eof()
+
+    async def aclose(self, reason: RelayError | None = None) -> None:
+        await self._server.aclose(reason)

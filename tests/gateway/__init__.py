@@ -1,0 +1,1 @@
+"""The gateway for web pages: ``/proxy``, ``/ws``, and the guard beneath them."""
