@@ -24,6 +24,8 @@ help:
 	@echo 'make soak         every listener with every target, 10,000 calls a pair; prints the matrix'
 	@echo 'make cover        pytest under coverage: 95 % of all, 100 % of frames/, mcp/ and routing/'
 	@echo 'make packages     build sdist and wheel in dist/, install them with pip, pipx and uv, and run each'
+	@echo 'make docs         build the documents in site/; each link must lead somewhere'
+	@echo 'make release      VERSION=X.Y.Z: build, check and try the packages, and write the SBOM and the notes, in dist/'
 	@echo 'make client       build, check and test the TypeScript client in client/ (Node >= 20.19; Chromium for its page)'
 	@echo 'make fuzz         run the hypothesis tests with many examples'
 	@echo 'make bench        python -m bench $$(ARGS)'
@@ -86,6 +88,21 @@ fuzz: setup
 bench: setup
 	$(BIN)/python -m bench $(ARGS)
 
+$(VENV)/.docs: $(VENV)/.package
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	@touch $@
+
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet $(ARGS)
+	@echo 'site/index.html'
+
+$(VENV)/.release: $(VENV)/.package
+	$(BIN)/python -m pip install --quiet --editable '.[release]'
+	@touch $@
+
+release: $(VENV)/.release
+	$(BIN)/python -m tests.release $(VERSION)
+
 # If this passes with a version beyond the bound in pyproject.toml, raise the bound.
 newest-aiohttp:
 	$(MAKE) VENV=$(NEWEST) setup
@@ -105,8 +122,8 @@ fix: setup
 	$(BIN)/ruff format
 
 clean:
-	rm -rf $(VENV) $(NEWEST) .peers bench/.peers build dist htmlcov .coverage .coverage.* .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(NEWEST) .peers bench/.peers build dist site htmlcov .coverage .coverage.* .hypothesis .import_linter_cache
 	rm -rf .mypy_cache .pytest_cache .ruff_cache client/dist client/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: all help setup check peers test conformance soak cover packages client fuzz bench newest-aiohttp schemas demo fix clean
+.PHONY: all help setup check peers test conformance soak cover packages client docs release fuzz bench newest-aiohttp schemas demo fix clean

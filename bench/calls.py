@@ -182,11 +182,15 @@ async def count_ways() -> dict[str, Way]:
         await far.wait()
 
 
-def main() -> None:
-    """Print the counts, and each step where that is asked for."""
+def _parse(words: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.calls", description=__doc__.partition("\n")[0])
     parser.add_argument("--steps", action="store_true", help="print each call in its order")
-    options = parser.parse_args()
+    return parser.parse_args(words)
+
+
+def main() -> None:
+    """Print the counts, and each step where that is asked for."""
+    options = _parse()
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         ways = runner.run(count_ways())
     print(f"{'':32}{'calls':>7}{'functions':>11}{'files':>7}{'moves':>7}")

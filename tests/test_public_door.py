@@ -7,15 +7,12 @@ import json
 import re
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 import relay
 from relay.errors import ConfigError
-
-ROOT = Path(__file__).parent.parent
 
 ECHO = "import sys\nfor line in sys.stdin: print(line, end='', flush=True)"
 
@@ -89,23 +86,6 @@ def test_no_module_of_the_common_path_needs_posix() -> None:
         "import relay.endpoints.http.client.remote, relay.endpoints.http.server.listener"
     )
     assert (ended.returncode, ended.stderr) == (0, "")
-
-
-def readme_example() -> str:
-    """Return the Python block of the README's section on embedding."""
-    text = (ROOT / "README.md").read_text()
-    (block,) = re.findall(r"```python\n(.*?)```", text[text.index("## From Python") :], re.DOTALL)
-    return str(block)
-
-
-def test_the_readmes_example_runs() -> None:
-    """As it stands, but for the address: a child in the URL's place, which the comment offers."""
-    url, example = '"https://example.com/mcp"', readme_example()
-    assert example.count(url) == 1
-    ended = python(example.replace(url, repr([sys.executable, "-c", ECHO])), stdin='{"method":"x"}\n')
-    assert ended.stdout == '{"method":"x"}\n'
-    assert "frames_a_to_b=1" in ended.stderr
-    assert "finished_first='a'" in ended.stderr
 
 
 async def test_speaking_through_a_pair_in_memory() -> None:

@@ -17,7 +17,7 @@ def _size(text: str) -> int:
     return int(text[:-1]) * SIZES[text[-1]] if text[-1:] in SIZES else int(text)
 
 
-def _parse() -> argparse.Namespace:
+def _parse(words: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.flood", description=sys.modules["bench.flood"].__doc__)
     parser.add_argument("--door", action="append", metavar="GLOB", help="ways in (repeatable; all)")
     parser.add_argument("--kind", action="append", metavar="GLOB", help="messages (repeatable; all)")
@@ -26,7 +26,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--list", action="store_true", help="list ways in and kinds, and do nothing")
     parser.add_argument("--repeat", type=int, default=1, metavar="N", help="keep the best of N: on a busy machine")
     parser.add_argument("--worst", action="store_true", help="print only the worst of each way in, at each size")
-    return parser.parse_args()
+    return parser.parse_args(words)
 
 
 def _chosen(names: dict[str, object], patterns: list[str] | None) -> list[str]:

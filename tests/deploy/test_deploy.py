@@ -25,6 +25,7 @@ from tests.e2e.oracle import run_words, stdio_server
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
+GUIDES = ROOT / "docs" / "deploy"
 Stages = dict[str, list[tuple[str, str]]]
 
 
@@ -196,14 +197,14 @@ def test_the_container_is_stopped_in_the_time_that_it_is_given() -> None:
 
     (delay,) = re.findall(r"MCP_RELAY_DRAIN_DELAY=(\d+)", (DEPLOY / "Dockerfile").read_text())
     (given,) = re.findall(r"stop_grace_period: (\d+)s", (DEPLOY / "compose.yaml").read_text())
-    (said,) = re.findall(r"docker stop -t (\d+)", (DEPLOY / "README.md").read_text())
+    (said,) = re.findall(r"docker stop -t (\d+)", (GUIDES / "containers.md").read_text())
     assert int(delay) > 0
     assert min(int(given), int(said)) >= int(delay) + DEFAULT_LIMITS.drain + 10
 
 
 def test_the_example_configuration_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The one in the guide, read as the unit has it read, with the variable that the guide puts elsewhere."""
-    guide = (DEPLOY / "README.md").read_text()
+    guide = (GUIDES / "systemd.md").read_text()
     (toml,) = re.findall(r"```toml\n(.*?)```", guide, re.DOTALL)
     (tmp_path / "relay.toml").write_text(toml)
     monkeypatch.setenv("MY_KEY", "t0ps3cret")

@@ -15,7 +15,7 @@ from relay.app.install import uninstall
 from relay.app.install.args import build_install_parser
 from relay.app.options import relay
 
-__all__ = ["Command", "Flag", "command_of", "commands"]
+__all__ = ["Command", "Flag", "command_of", "commands", "parsers"]
 
 # A command, the function that makes its parser, and what the command is for. The first is the program without one.
 _PARSERS: dict[str, tuple[Callable[[], argparse.ArgumentParser], str]] = {
@@ -65,6 +65,11 @@ def commands() -> list[Command]:
     """Return the program itself and each of its commands, but for ``completion``."""
     found = [command_of(word, text, make()) for word, (make, text) in _PARSERS.items()]
     return [*found, Command("as", "read what follows as another bridge does", (), tuple(TOOLS))]
+
+
+def parsers() -> dict[str, argparse.ArgumentParser]:
+    """Return the parser of the program itself, under an empty name, and of each of its commands."""
+    return {word: make() for word, (make, _) in _PARSERS.items()}
 
 
 def command_of(word: str, text: str, parser: argparse.ArgumentParser) -> Command:
