@@ -16,9 +16,10 @@ from relay.auth.outbound.oauth.options import OAuthOptions
 from relay.auth.outbound.tries import ServerLogin
 from relay.endpoints.http.client.oauth import login as login_module
 from relay.endpoints.http.client.oauth.credentials import OAuthCredentials
+from relay.frames.frame import Frame
 from tests.endpoints.http.client.oauth.authority import Authority
 
-__all__ = ["Browser", "House", "call", "house"]
+__all__ = ["Browser", "House", "call", "call_often", "house"]
 
 
 class Browser:
@@ -86,23 +87,34 @@ class House:
         await self.browser.close()
 
 
-async def call(url: str, credentials: OAuthCredentials, **message: Any) -> dict[str, Any]:
+async def call(url: str, credentials: OAuthCredentials, *, method: str = "tools/list") -> dict[str, Any]:
     """Make one call with as many tries as a transport makes."""
-    from relay.frames.frame import Frame
+    (answer,) = await call_often(url, credentials, 1, method=method)
+    return answer
 
-    frame = Frame(b'{"jsonrpc":"2.0","id":1,"method":"%s"}' % message.get("method", "tools/list").encode())
-    tries = ServerLogin(credentials, url).tries(frame)
-    async with aiohttp.ClientSession() as session:
-        try:
-            while True:
-                headers = dict(await tries.headers())
-                async with session.post(url, data=frame.raw, headers=headers) as response:
-                    if not await tries.may_send_again(response.status, response.headers):
-                        if response.status == 200:
-                            return dict(await response.json())
-                        return {"error": f"HTTP {response.status}"}
-        except LoginFailed as exc:
-            return {"error": str(exc)}
+
+async def call_often(
+    url: str, credentials: OAuthCredentials, number: int, *, method: str = "tools/list"
+) -> list[dict[str, Any]]:
+    """Make calls at once."""
+    login = ServerLogin(credentials, url)
+    frame = Frame(b'{"jsonrpc":"2.0","id":1,"method":"%s"}' % method.encode())
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=16)) as session:
+        return await asyncio.gather(*(_call(url, login, frame, session) for _ in range(number)))
+
+
+async def _call(url: str, login: ServerLogin, frame: Frame, session: aiohttp.ClientSession) -> dict[str, Any]:
+    tries = login.tries(frame)
+    try:
+        while True:
+            headers = dict(await tries.headers())
+            async with session.post(url, data=frame.raw, headers=headers) as response:
+                if not await tries.may_send_again(response.status, response.headers):
+                    if response.status == 200:
+                        return dict(await response.json())
+                    return {"error": f"HTTP {response.status}"}
+    except LoginFailed as exc:
+        return {"error": str(exc)}
 
 
 @contextlib.asynccontextmanager
