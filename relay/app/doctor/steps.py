@@ -70,7 +70,8 @@ class Examination:
             elif not self._needs_connection:
                 await self._initialize_or_be_late(client)
                 await self._ask_around(client, is_modern=self.found.negotiated is None)
-                return
+                if self.found.negotiated is not None:
+                    return
         # A connection serves one era (2026-07-28, stdio): a second connection tests the other.
         if self.found.discovered:
             self._deadline = time.monotonic() + self._timeout
