@@ -14,6 +14,7 @@ matrix.py     every client against every server, directly: the table the relay m
 from .install import install as install
 from .locate import CLIENTS as CLIENTS
 from .locate import SERVERS as SERVERS
+from .locate import authorization_server as authorization_server
 from .locate import client_command as client_command
 from .locate import conformance_runner as conformance_runner
 from .locate import everything_server as everything_server

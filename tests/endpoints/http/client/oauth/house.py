@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+from urllib.parse import urljoin
 
 import aiohttp
 import pytest
+from yarl import URL
 
 from relay.auth.outbound.credentials import LoginFailed
 from relay.auth.outbound.oauth.options import OAuthOptions
@@ -17,9 +19,8 @@ from relay.auth.outbound.tries import ServerLogin
 from relay.endpoints.http.client.oauth import login as login_module
 from relay.endpoints.http.client.oauth.credentials import OAuthCredentials
 from relay.frames.frame import Frame
-from tests.endpoints.http.client.oauth.authority import Authority
 
-__all__ = ["Browser", "House", "call", "call_often", "house"]
+__all__ = ["Browser", "House", "Place", "call", "call_often", "house"]
 
 
 class Browser:
@@ -44,13 +45,13 @@ class Browser:
 
     async def visit(self, url: str) -> None:
         """Follow the redirects of an address to the last page."""
-        async with aiohttp.ClientSession() as session:
+        async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as session:
             while True:
-                async with session.get(url, allow_redirects=False) as response:
-                    if response.status != 302:
+                async with session.get(URL(url, encoded=True), allow_redirects=False) as response:
+                    if response.status not in (302, 303):
                         self.pages.append((response.status, await response.text(), dict(response.headers)))
                         return
-                    url = response.headers["Location"]
+                    url = urljoin(url, response.headers["Location"])
                 if self.change is not None and "/oauth/callback" in url:
                     url = self.change(url)
 
@@ -60,10 +61,18 @@ class Browser:
             await asyncio.wait(self._visits)
 
 
+class Place(Protocol):
+    """Anything with a protected server."""
+
+    @property
+    def url(self) -> str:
+        """The server's address."""
+
+
 class House:
     """One store, one browser, and as many relays as a test starts."""
 
-    def __init__(self, place: Authority, folder: Path, browser: Browser) -> None:
+    def __init__(self, place: Place, folder: Path, browser: Browser) -> None:
         self.place = place
         self.folder = folder
         self.browser = browser
@@ -118,7 +127,7 @@ async def _call(url: str, login: ServerLogin, frame: Frame, session: aiohttp.Cli
 
 
 @contextlib.asynccontextmanager
-async def house(place: Authority, folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[House]:
+async def house(place: Place, folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[House]:
     """Open a house whose browser is the test's."""
     browser = Browser()
     monkeypatch.setattr(login_module, "open_browser", browser.open)

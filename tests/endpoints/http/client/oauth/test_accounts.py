@@ -25,7 +25,7 @@ from relay.endpoints.http.client.oauth.accounts import (
     open_account,
 )
 from relay.errors import ConfigError
-from tests.endpoints.http.client.oauth.authority import authority
+from tests.endpoints.http.client.oauth.authority import Authority, authority
 from tests.endpoints.http.client.oauth.house import House, house
 
 pytestmark = pytest.mark.only_loop("uvloop")
@@ -131,16 +131,16 @@ async def test_what_a_server_needs_is_described(tmp_path: Path, monkeypatch: Pat
 # mcp-remote's logins.
 
 
-async def logged_in_by_mcp_remote(place_url: str, here: House, folder: Path, **change: object) -> None:
+async def logged_in_by_mcp_remote(place: Authority, here: House, folder: Path, **change: object) -> None:
     """Write what mcp-remote 0.15 writes, with tokens that the authorization server knows."""
     credentials = here.start(profile="other")
     await here.call(credentials)
     tokens = credentials.tokens
     assert tokens is not None
-    stem = hashlib.md5(place_url.encode()).hexdigest()
+    stem = hashlib.md5(place.url.encode()).hexdigest()
     kept = folder / "mcp-remote-v1"
     kept.mkdir(parents=True)
-    issuer = {"issuer": here.place.origin, **change}
+    issuer = {"issuer": place.origin, **change}
     (kept / f"{stem}_tokens.json").write_text(
         json.dumps(
             {
@@ -149,14 +149,14 @@ async def logged_in_by_mcp_remote(place_url: str, here: House, folder: Path, **c
             }
         )
     )  # fmt: skip
-    client = {"client_id": tokens.client.client_id, "redirect_uris": [], "issuer": here.place.origin}
+    client = {"client_id": tokens.client.client_id, "redirect_uris": [], "issuer": place.origin}
     (kept / f"{stem}_client_info.json").write_text(json.dumps(client))
 
 
 async def test_a_login_of_mcp_remote_is_taken_over(tmp_path: Path, monkeypatch: Patch) -> None:
     """Without a window; and it is refreshed as the client that mcp-remote registered."""
     async with authority() as place, house(place, tmp_path, monkeypatch) as here:
-        await logged_in_by_mcp_remote(place.url, here, tmp_path / "remote")
+        await logged_in_by_mcp_remote(place, here, tmp_path / "remote")
         monkeypatch.setenv("MCP_REMOTE_CONFIG_DIR", str(tmp_path / "remote"))
         made = await import_from_mcp_remote(account(here), place.url)
         assert made.is_refreshable and made.issuer == place.origin
@@ -171,7 +171,7 @@ async def test_a_login_without_an_issuer_is_not_taken_over(
 ) -> None:
     """Nothing tells which authorization server may see its refresh token."""
     async with authority() as place, house(place, tmp_path, monkeypatch) as here:
-        await logged_in_by_mcp_remote(place.url, here, tmp_path / "remote", issuer=issuer)
+        await logged_in_by_mcp_remote(place, here, tmp_path / "remote", issuer=issuer)
         with pytest.raises(ConfigError, match="mcp-relay auth login"):
             await import_from_mcp_remote(account(here), place.url, tmp_path / "remote")
         with pytest.raises(ConfigError, match="no login of mcp-remote"):
