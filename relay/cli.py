@@ -65,6 +65,12 @@ def _load_balance(args: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, 
     return load_balance(args, sink)
 
 
+def _gateway(args: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
+    from relay.app.commands.gateway import gateway
+
+    return gateway(args, sink)
+
+
 def _reset(args: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
     from relay.app.commands.reset import command
 
@@ -83,6 +89,7 @@ _SUBCOMMANDS: dict[str, Callable[[Sequence[str], StderrSink], Coroutine[Any, Any
     "notification-demo": _notification_demo,
     "proxy": _proxy,
     "load-balance": _load_balance,
+    "gateway": _gateway,
     "reset": _reset,
     "doctor": _doctor,
 }

@@ -15,8 +15,9 @@ from relay.values import PrivateValue
 
 if TYPE_CHECKING:
     from relay.app.config.servers_source import ServersSource
+    from relay.auth.egress import EgressRules
 
-__all__ = ["BridgeSettings", "PoolSettings", "LogTo", "ServeSettings", "Share"]
+__all__ = ["BridgeSettings", "GatewaySettings", "PoolSettings", "LogTo", "ServeSettings", "Share"]
 
 LogTo = Literal["stderr", "client"]
 Share = Literal["session", "shared", "request", "stateless"]
@@ -39,6 +40,18 @@ class BridgeSettings(PrivateValue, frozen=True, kw_only=True):
     secrets: Sequence[str] = ()
     log_to: LogTo = "stderr"
     """Where the relay's own warnings go."""
+
+
+class GatewaySettings(PrivateValue, frozen=True, kw_only=True):
+    """What web pages may do with servers that they name."""
+
+    rules: EgressRules
+    proxy: str | None
+    """The URL of an HTTP proxy that connects to servers; it may have a login."""
+    within: float
+    """Seconds that an answer may take."""
+    session_idle: float
+    """Seconds without a call after which a session with a server ends."""
 
 
 class ServeSettings(PrivateValue, frozen=True, kw_only=True):
@@ -70,6 +83,8 @@ class ServeSettings(PrivateValue, frozen=True, kw_only=True):
     """Whether named servers get the relay's whole environment."""
     withheld: Sequence[str] = ()
     """Variables that they do not get in any case, because they hold tokens of clients."""
+    gateway: GatewaySettings | None = None
+    """Serve web pages, and no server of the relay's own."""
     is_eager: bool = False
     """Whether commands start before the first session."""
 

@@ -6,6 +6,7 @@ The gate has admitted the page, and read the call, before anything here runs.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import orjson
@@ -76,6 +77,10 @@ class Gateway:
         context.refusal_body = detail_body
         self._answering = Answering(context, self._timeout)
         self._sockets = PageSockets(context, self.guard, self._options)
+
+    def begin(self, addresses: Sequence[tuple[str, int]]) -> None:
+        """Never dial these addresses: the listener's own."""
+        self.guard.own_ports = {port for _, port in addresses}
 
     def purpose_of(self, request: RequestHead) -> Purpose | None:
         """Return the purpose of a request to a path of the gateway's; None for other paths."""

@@ -77,7 +77,6 @@ async def gateway(
     listening = ListeningOptions(allowed_origins=origins, login=login, limits=limits)
     listener = HttpListener("127.0.0.1", 0, listening, has_root=False, routes=routes)
     await listener.start()
-    guard.own_ports = {port for _, port in listener.addresses}
     try:
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=40)) as session:
             yield Page(listener.base_url, session, listener, routes)

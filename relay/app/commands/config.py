@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from relay.app.commands import proxy
+from relay.app.commands import gateway, proxy
 from relay.app.commands.config_report import Report, Row, explain, is_our_own
 from relay.app.config.document import read_document
 from relay.app.config.schema import relay_schema, servers_schema
@@ -39,6 +39,7 @@ def _schema_of_ours() -> dict[str, Any]:
         "test": doctor.build_parser(),
         "proxy": proxy.build_proxy_parser(),
         "load-balance": proxy.build_load_balance_parser(),
+        "gateway": gateway.build_parser(),
     }
     return relay_schema(relay_options.build_parser(), sections)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import urlsplit
 
+from relay.app.commands import gateway as gateway_command
 from relay.app.commands import proxy as proxy_commands
 from relay.app.commands import relay as relay_command
 from relay.app.config.document import Table, read_document
@@ -163,5 +164,7 @@ def _check_sections(args: list[str], root: Table) -> None:
         proxy_commands.proxy(args, _Silent()).close()
     if "load-balance" in root.values:
         proxy_commands.load_balance(args, _Silent()).close()
+    if "gateway" in root.values:
+        gateway_command.check(args)
     if "test" in root.values:
         doctor.command([*args, "no-target"], _Silent()).close()

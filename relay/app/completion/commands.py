@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from relay.app.commands import config, notification_demo, proxy, reset
+from relay.app.commands import config, gateway, notification_demo, proxy, reset
 from relay.app.commands import doctor as entries_doctor
 from relay.app.doctor import cli as doctor
 from relay.app.dropins import TOOLS
@@ -24,6 +24,7 @@ _PARSERS: dict[str, tuple[Callable[[], argparse.ArgumentParser], str]] = {
     "notification-demo": (notification_demo.build_parser, "write log notifications on stdout"),
     "proxy": (proxy.build_proxy_parser, "use the first of several servers that can be reached"),
     "load-balance": (proxy.build_load_balance_parser, "spread clients over several servers"),
+    "gateway": (gateway.build_parser, "let web pages call servers that they name"),
     "reset": (reset.build_parser, "delete the logins that another bridge keeps"),
     "config": (config.build_parser, "look at a configuration file"),
     "install": (build_install_parser, "put a server into a client's configuration"),

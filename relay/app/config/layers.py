@@ -28,7 +28,7 @@ from relay.errors import ConfigError
 __all__ = ["SECTIONS", "TARGET_KEYS", "parse_layered", "variable_of"]
 
 TARGET_KEYS = ("command", "args", "url")
-SECTIONS = ("test", "proxy", "load-balance")
+SECTIONS = ("test", "proxy", "load-balance", "gateway")
 """Subcommands that have options; each has a table of this name."""
 _PREFIX = "MCP_RELAY_"
 _OTHER_VARIABLES = ("MCP_RELAY_CONFIG", "MCP_RELAY_LOOP", "MCP_RELAY_FAST", "MCP_RELAY_BUSY_POLL")

@@ -25,7 +25,7 @@ __all__ = [
     "read_variable",
 ]
 
-_NOT_CONFIGURED = ("help", "version", "config")
+_NOT_CONFIGURED = ("version", "config", argparse.SUPPRESS)  # the last is that of --help
 _WORDS_FOR_TRUE = ("1", "true", "yes", "on")
 _WORDS_FOR_FALSE = ("0", "false", "no", "off")
 

@@ -11,6 +11,7 @@
     fastmcp.py        the script mcp_proxy_server.py (fastmcp-proxy), and fastmcp-remote 4.1.4
     mcp_connect.py    mcp-connect
     translate.py      mcpgateway.translate (ContextForge 1.0.7)
+    thelia.py         the gateway of Thelia-Lzr's mcp-proxy (python server.py)
 
 Each has one function, which takes the words after the name and returns native ones: what ``mcp-relay`` itself would be
 given. None of it is loaded unless a name asks for it.
@@ -42,6 +43,7 @@ TOOLS = {
     "fastmcp-remote": "fastmcp:remote",
     "mcp-connect": "mcp_connect:read",
     "translate": "translate:read",
+    "thelia": "thelia:read",
 }
 """Where each name's words are read: a module beside this one, and a function in it."""
 

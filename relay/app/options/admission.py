@@ -11,13 +11,21 @@ from relay.app.specs import ListenSpec
 from relay.auth.origin import is_host, is_loopback, is_origin
 from relay.errors import ConfigError
 
-__all__ = ["ANY_PAGE", "add_admission_options", "check_admission", "open_hosts"]
+__all__ = ["ANY_PAGE", "add_admission_options", "add_page_options", "check_admission", "open_hosts"]
 
 ANY_PAGE = "--allow-origin '*': any web page that your browser shows can use your server"
 
 
 def add_admission_options(group: Any) -> None:
     """Add the options of admission."""
+    add_page_options(group)
+    group.add_argument(
+        "--insecure-no-auth", action="store_true", help="listen beyond this machine without authentication"
+    )
+
+
+def add_page_options(group: Any) -> None:
+    """Add the names of this server, and the web pages that may use it."""
     group.add_argument(
         "--allowed-host", action="append", default=[], metavar="HOST[:PORT]",
         help="a name under which clients reach this server (repeatable)",
@@ -30,9 +38,6 @@ def add_admission_options(group: Any) -> None:
         "--expose-header", action="append", default=[], metavar="HEADER",
         help="a header of answers that those pages may read, besides Mcp-Session-Id (repeatable)",
     )  # fmt: skip
-    group.add_argument(
-        "--insecure-no-auth", action="store_true", help="listen beyond this machine without authentication"
-    )
 
 
 def check_admission(options: argparse.Namespace) -> None:

@@ -22,7 +22,7 @@ from relay.app.run.child_target import ChildTarget
 from relay.app.run.offer import Offer
 from relay.app.run.signals import StopSignals
 from relay.app.run.targets import AddressTarget, RemoteTarget, Target
-from relay.app.settings import PoolSettings, ServeSettings
+from relay.app.settings import GatewaySettings, PoolSettings, ServeSettings
 from relay.app.specs import ListenSpec, is_url
 from relay.endpoints.base import Listener
 from relay.endpoints.core.binding import everywhere
@@ -34,10 +34,26 @@ if TYPE_CHECKING:
     from relay.app.run.failover import PoolTarget
     from relay.app.run.named_servers import NamedServers
     from relay.endpoints.http.server.listener import HttpListener
+    from relay.gateway.routes import Gateway
 
 __all__ = ["serve", "target_of"]
 
 logger = logging.getLogger("relay")
+
+
+def gateway_of(settings: ServeSettings, wanted: GatewaySettings) -> Gateway:
+    """Return the routes of a gateway. Raises ConfigError if its proxy is not one."""
+    from yarl import URL
+
+    import relay
+    from relay.endpoints.core.egress import EgressGuard
+    from relay.endpoints.http.client.proxy import proxy_for
+    from relay.gateway.routes import Gateway
+
+    guard = EgressGuard(wanted.rules, proxy=wanted.proxy)
+    proxy_for(URL("https://mcp.example/"), guard)  # a wrong one is the operator's mistake, not the first page's
+    dialling = msgspec.structs.replace(settings.dialling, guard=guard)
+    return Gateway(guard, dialling, relay.__version__, timeout=wanted.within, session_idle=wanted.session_idle)
 
 
 async def serve(settings: ServeSettings, sink: StderrSink) -> int:
@@ -227,6 +243,7 @@ class _Serving:
                 has_root=self._offer is not None,
                 descriptor=spec.descriptor,
                 bounds=self._bounds,
+                routes=None if settings.gateway is None else gateway_of(settings, settings.gateway),
             )
             await listener.start()
             self._http.append(listener)
@@ -257,6 +274,9 @@ class _Serving:
 
     def _say_where(self, http: HttpListener) -> None:
         base = http.base_url
+        if self._settings.gateway is not None:
+            say(self._sink, f"listening on {base}/proxy and {base}/ws (WebSocket){everywhere(http.addresses)}")
+            return
         chosen = self._settings.listening.paths
         paths = [(chosen.mcp, "Streamable HTTP"), (chosen.sse, "HTTP+SSE")]
         named = self._named.describe() if self._named is not None else ""

@@ -207,6 +207,8 @@ class HttpListener:
             self._stop_accepting()
             reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
             raise ConfigError(f"cannot listen on {_authority(self._host, self._port)}: {reason}") from exc
+        if self.routes is not None:
+            self.routes.begin(self.addresses)
         self._housekeeping = loop.create_task(self._tidy(), name="http listener: housekeeping")
 
     async def _serve(self, http: ConnectionServer) -> None:

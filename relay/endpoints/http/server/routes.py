@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from relay.endpoints.http.views import RoutesView
@@ -33,6 +34,9 @@ class Routes(RoutesView, Protocol):
 
     def attach(self, context: ListenerContext) -> None:
         """Serve the clients of a listener, whose rules and counts ``context`` holds."""
+
+    def begin(self, addresses: Sequence[tuple[str, int]]) -> None:
+        """Note that the listener has bound these addresses."""
 
     async def carry_out(self, request: web.BaseRequest, walk: Walk, decision: Decision) -> web.StreamResponse:
         """Carry out the gate's decision about a request's head. Raises Refused."""
