@@ -54,6 +54,8 @@ class Peer:
                 self.got.append(message)
                 if "tools/list" in message:
                     await socket.send(message.replace('"method":"tools/list"', '"result":{"n":0.10}'))
+        except websockets.ConnectionClosedError:
+            pass
         finally:
             self.left.set()
 
