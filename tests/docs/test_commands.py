@@ -99,8 +99,19 @@ def check_docker(args: list[str]) -> None:
         check_relay(args[image + 1 :])
 
 
+def check_export(args: list[str]) -> None:
+    assert all(re.match(r"[A-Z_]+=", word) for word in args)
+
+
+def check_printf(args: list[str]) -> None:
+    assert args[0].count("%s") >= 1
+
+
 def check_curl(args: list[str]) -> None:
-    """Its path is one of those that `test_addresses_that_curl_asks` asks."""
+    """Its path is one of those that `test_addresses_that_curl_asks` or tests/gateway/test_page.py asks."""
+    if args[0] == "-s":
+        assert args[1].removeprefix("http://127.0.0.1:8000") in ("/", "/proxy")
+        return
     assert args[0].removeprefix("http://127.0.0.1:8080") in ("/status", "/health")
 
 
@@ -115,6 +126,8 @@ CHECKS: dict[str, Callable[[list[str]], None]] = {
     ".venv/bin/pre-commit": lambda words: yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text()),
     "docker": check_docker,
     "curl": check_curl,
+    "export": check_export,
+    "printf": check_printf,
 }
 
 

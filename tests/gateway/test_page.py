@@ -6,16 +6,16 @@ import asyncio
 import json
 import re
 import shutil
-from pathlib import Path
 
 import pytest
 
 from relay.app.commands.gateway import build_parser
+from tests.docs import blocks
 from tests.gateway.far import far
 from tests.gateway.test_command import running
 
-PAGE = (Path(__file__).parents[2] / "docs" / "gateway.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+PAGE = (blocks.ROOT / "docs" / "gateway.md").read_text(encoding="utf-8")
+BLOCKS = [(block.language, block.text) for block in blocks.BLOCKS if block.page == "docs/gateway.md"]
 SHELL = [text for kind, text in BLOCKS if kind == "sh"]
 SHOWN = {
     call: answer
