@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from yarl import URL
 
-from relay.auth.outbound.logins import ClientCredentials, DigestLogin, Token
+from relay.auth.outbound.logins import ClientCredentials, DigestLogin
+from relay.auth.outbound.oauth.tokens import TokenAnswer
 from relay.endpoints.http.client.proxy import Proxy
 from relay.values import PrivateValue
 
@@ -17,7 +18,7 @@ SECRET = "canary"
     [
         DigestLogin("user", SECRET),
         ClientCredentials("client", SECRET, f"https://h/{SECRET}"),
-        Token(SECRET, None),
+        TokenAnswer(SECRET, refresh_token=SECRET),
         Proxy(URL("http://h/"), f"Basic {SECRET}"),
     ],
 )

@@ -23,7 +23,8 @@ __all__ = [
     "stable_port",
 ]
 
-_FIRST_PORT, _LAST_PORT = 3335, 49150
+_FIRST_PORT, _LAST_PORT = 3335, 32767
+"""Below the ports that systems give to outgoing connections: those of Linux begin at 32768."""
 _MAX_PARAMETERS = 50
 
 

@@ -6,6 +6,7 @@ authorization server issued can reach another one. A small file for each server'
 
 from __future__ import annotations
 
+import math
 from typing import TypeVar
 
 import msgspec
@@ -26,6 +27,7 @@ __all__ = [
     "decode_record",
     "encode_record",
     "is_wanted",
+    "seconds_of_use",
     "server_key",
     "token_key",
 ]
@@ -34,8 +36,16 @@ CONFIGURED, DOCUMENT, REGISTERED = "configured", "document", "registered"
 """Where a client id comes from."""
 ATTEMPT_SECONDS = 600.0
 """Seconds that a state and a verifier are good for."""
-_MARGIN, _LONGEST_MARGIN = 0.1, 60.0
-_SHORTEST_USE = 5.0
+_LONGEST_MARGIN = 60.0  # seconds before a token expires in which the relay no longer uses it: clocks differ
+_MARGIN = 0.1  # the same as a share of its lifetime, if that is less
+_LEAST_USE = 1.0  # seconds: a token that has expired already may serve the requests for which it was fetched
+
+
+def seconds_of_use(lifetime: float | None) -> float:
+    """Return for how long to use a token that lasts ``lifetime`` seconds; None: until the server refuses it."""
+    if lifetime is None:
+        return math.inf
+    return max(lifetime - min(_LONGEST_MARGIN, lifetime * _MARGIN), _LEAST_USE)
 
 
 class Client(PrivateValue, frozen=True, kw_only=True):
@@ -76,10 +86,8 @@ class Tokens(PrivateValue, frozen=True, kw_only=True):
     @property
     def use_until(self) -> float:
         """Return the Unix time from which a new token is worth a request: clocks differ, and requests take time."""
-        if self.expires_at is None:
-            return float("inf")
-        lifetime = self.expires_at - self.obtained_at
-        return self.obtained_at + max(lifetime - min(_LONGEST_MARGIN, lifetime * _MARGIN), _SHORTEST_USE)
+        lifetime = None if self.expires_at is None else self.expires_at - self.obtained_at
+        return self.obtained_at + seconds_of_use(lifetime)
 
     @property
     def key(self) -> str:

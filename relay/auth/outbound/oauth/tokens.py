@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Iterable
 from urllib.parse import quote_plus, urlencode
 
 import msgspec
 
+from relay.auth.outbound.logins import basic_authorization
 from relay.auth.outbound.oauth.records import Client, OpenWindow, Tokens
 from relay.auth.outbound.oauth.scopes import granted_scope
 from relay.auth.outbound.oauth.text import shown_text
@@ -40,11 +40,13 @@ Form = dict[str, str]
 class TokenDenied(Exception):
     """A token endpoint issued no token. The message says why in one line, without secrets."""
 
-    def __init__(self, fault: str, *, error: str = "", is_temporary: bool = False) -> None:
+    def __init__(self, fault: str, *, error: str = "", status: int = 0, is_temporary: bool = False) -> None:
         """``error``: the code of RFC 6749, 5.2. ``is_temporary``: nothing is wrong with what the relay showed."""
         super().__init__(fault)
         self.error = error
         self.is_temporary = is_temporary
+        self.is_client_unknown = status == 401 or error == "invalid_client"
+        """Whether the endpoint may want the client's secret in another place."""
 
 
 class TokenAnswer(PrivateValue, frozen=True):
@@ -108,8 +110,8 @@ def authenticated(form: Form, client: Client, *, assertion: str | None = None) -
             form = {**form, "client_assertion_type": ASSERTION_TYPE, "client_assertion": assertion or ""}
         case "client_secret_basic":
             # RFC 6749, 2.3.1: both are form-encoded before they are joined.
-            login = f"{quote_plus(client.client_id)}:{quote_plus(client.client_secret or '')}"
-            headers["Authorization"] = "Basic " + b64encode(login.encode()).decode()
+            secret = quote_plus(client.client_secret or "")
+            headers["Authorization"] = basic_authorization(quote_plus(client.client_id), secret)
         case "client_secret_post":
             form = {**form, "client_id": client.client_id, "client_secret": client.client_secret or ""}
         case _:
@@ -119,7 +121,7 @@ def authenticated(form: Form, client: Client, *, assertion: str | None = None) -
 
 class _Answer(msgspec.Struct):
     access_token: str = ""
-    token_type: str = ""
+    token_type: str = "bearer"  # many leave it out
     expires_in: float | str | None = None
     refresh_token: str | None = None
     scope: str | None = None
@@ -149,17 +151,16 @@ def _denial(status: int, answer: _Answer | None, secrets: tuple[str, ...]) -> To
     error = "" if answer is None else shown_text(answer.error, secrets)
     said = ": ".join(one for one in (error, shown_text(answer.error_description, secrets) if answer else "") if one)
     is_temporary = status >= 500 or status in _TEMPORARY or (answer is None and status == 200)
-    if status == 200 and not said:
-        return TokenDenied("the answer is not JSON", is_temporary=is_temporary)
-    return TokenDenied(f"HTTP {status}{': ' if said else ''}{said}", error=error, is_temporary=is_temporary)
+    fault = f"HTTP {status}{': ' if said else ''}{said}" if status != 200 or said else "the answer is not JSON"
+    return TokenDenied(fault, error=error, status=status, is_temporary=is_temporary)
 
 
 def _lifetime(expires_in: float | str | None) -> float | None:
     try:
-        seconds = float(expires_in) if expires_in is not None else 0.0
+        seconds = float(expires_in) if expires_in is not None else -1.0
     except ValueError:
         return None
-    return seconds if 0 < seconds < 10**9 else None
+    return seconds if 0 <= seconds < 10**9 else None
 
 
 def new_tokens(window: OpenWindow, answer: TokenAnswer, now: float) -> Tokens:

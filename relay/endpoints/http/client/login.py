@@ -12,7 +12,7 @@ import re
 import ssl
 from collections.abc import Mapping
 from time import monotonic
-from typing import Any, cast
+from typing import cast
 
 import aiohttp
 from aiohttp.client_middleware_digest_auth import DigestFunctions
@@ -21,29 +21,18 @@ from yarl import URL
 
 from relay.addresses import shown_address, without_logins
 from relay.auth.outbound.credentials import Credentials, LoginFailed, Refusal
-from relay.auth.outbound.logins import (
-    ClientCredentials,
-    DigestLogin,
-    Login,
-    Token,
-    TokenRefused,
-    read_token,
-    token_request,
-)
+from relay.auth.outbound.logins import ClientCredentials, DigestLogin, Login
+from relay.auth.outbound.oauth.records import CONFIGURED, Client, seconds_of_use
+from relay.auth.outbound.oauth.tokens import TokenAnswer, TokenDenied, authenticated, client_form, read_answer
 from relay.auth.outbound.tries import ServerLogin
-from relay.endpoints.http.address import parse_url, read_url
-from relay.endpoints.http.client.connector import new_connector
-from relay.endpoints.http.client.failures import describe_failure, describe_unreached
-from relay.endpoints.http.client.proxy import Proxy, proxy_for
-from relay.errors import ConfigError, EndpointUnavailable
+from relay.endpoints.http.address import parse_url
+from relay.endpoints.http.client.oauth.web import AuthorizationWeb, ServerUnreachable
+from relay.errors import EndpointUnavailable
 from relay.limits import DEFAULT_LIMITS, Limits
 
 __all__ = ["ClientCredentialsLogin", "HttpDigest", "open_login"]
 
-_TOKEN_SECONDS = 30.0
-_CONNECT_SECONDS = 10.0
 _MAX_TOKEN_BODY = 256 * 1024
-_LEAST_USE = 1.0  # seconds: a token that has expired already may serve the requests for which it was fetched
 _STALE = re.compile(r"\bstale\s*=\s*\"?true", re.IGNORECASE)
 _STALE_TRIES = 8  # concurrent requests use up each other's nonces
 _DIGEST = re.compile(r"(?:^|,)\s*Digest\s+(?=\S)", re.IGNORECASE)
@@ -61,9 +50,7 @@ def open_login(
     origin = parse_url(url, {}, ("http", "https", "ws", "wss"))[0].origin()
     if not isinstance(login, ClientCredentials):
         return HttpDigest(login, origin)
-    is_verifying = ssl_context is not None and ssl_context.verify_mode is ssl.CERT_REQUIRED
-    credentials = ClientCredentialsLogin(login, origin, ssl_context if is_verifying else None)
-    return ServerLogin(credentials, url, limits=limits)
+    return ServerLogin(ClientCredentialsLogin(login, origin, ssl_context), url, limits=limits)
 
 
 class ClientCredentialsLogin(Credentials):
@@ -75,11 +62,10 @@ class ClientCredentialsLogin(Credentials):
         """Log in to ``origin`` with tokens for ``made``."""
         self.made = made
         self._origin = origin
-        self._ssl = ssl_context
-        self._url, _ = read_url(made.token_url)
-        self._name = shown_address(str(self._url))
+        self._web = AuthorizationWeb(ssl_context)
+        self._name = shown_address(made.token_url)
         self._is_secret_in_form = False
-        self._token: Token | None = None
+        self._token: TokenAnswer | None = None
         self._headers: Mapping[str, str] | None = None
         self._until = math.inf
         self._fetching = asyncio.Lock()
@@ -89,7 +75,7 @@ class ClientCredentialsLogin(Credentials):
     @property
     def secrets(self) -> tuple[str, ...]:
         """The token and the client secret."""
-        token = (self._token.value,) if self._token is not None else ()
+        token = (self._token.access_token,) if self._token is not None else ()
         return (*token, self.made.client_secret)
 
     def current(self) -> Mapping[str, str] | None:
@@ -106,62 +92,39 @@ class ClientCredentialsLogin(Credentials):
                 try:
                     self._keep(await self._fetch())
                     return
-                except TokenRefused as exc:
+                except TokenDenied as exc:
                     self._failures += 1
                     self._failure = str(exc)
             raise LoginFailed(f"{self._origin}: no token from {self._name}: {self._failure}")
 
-    def _keep(self, token: Token) -> None:
+    def _keep(self, token: TokenAnswer) -> None:
         self._token = token
-        self._headers = {"Authorization": f"Bearer {token.value}"}
-        self._until = math.inf if token.lifetime is None else monotonic() + max(token.lifetime, _LEAST_USE)
+        self._headers = {"Authorization": f"Bearer {token.access_token}"}
+        self._until = monotonic() + seconds_of_use(token.lifetime)
 
-    async def _fetch(self) -> Token:
+    async def _fetch(self) -> TokenAnswer:
         """Fetch a token. Send the secret in a header, or in the form if the server accepts it only there."""
         try:
             return await self._ask()
-        except TokenRefused as exc:
+        except TokenDenied as exc:
             if not exc.is_client_unknown:
                 raise
         self._is_secret_in_form = not self._is_secret_in_form
         return await self._ask()
 
-    async def _ask(self) -> Token:
-        headers, form = token_request(self.made, is_secret_in_form=self._is_secret_in_form)
-        # A separate session: the token endpoint gets no headers or cookies of the MCP server, nor the reverse.
-        url = self._url
-        through, proxy = _way_to(url)
-        headers = {**headers, **(proxy.headers_for(url) if proxy is not None else {})}
-        is_tls = "https" in (url.scheme, proxy and proxy.url.scheme)
-        connector = new_connector(self._ssl, is_tls=is_tls)
-        timeout = aiohttp.ClientTimeout(total=_TOKEN_SECONDS, sock_connect=_CONNECT_SECONDS)
+    async def _ask(self) -> TokenAnswer:
+        client = Client(
+            client_id=self.made.client_id,
+            client_secret=self.made.client_secret,
+            auth_method="client_secret_post" if self._is_secret_in_form else "client_secret_basic",
+            source=CONFIGURED,
+        )
+        headers, body = authenticated(client_form(None, None), client)
         try:
-            async with (
-                aiohttp.ClientSession(
-                    connector=connector,
-                    cookie_jar=aiohttp.DummyCookieJar(),
-                    timeout=timeout,
-                    headers={"User-Agent": "mcp-relay", "Accept-Encoding": "identity"},
-                ) as session,
-                session.post(url, data=form, headers=headers, allow_redirects=False, **through) as response,
-            ):
-                body = b""
-                async for piece in response.content.iter_any():
-                    body += piece
-                    if len(body) > _MAX_TOKEN_BODY:
-                        raise TokenRefused(f"the answer is longer than {_MAX_TOKEN_BODY} bytes")
-                return read_token(response.status, body, secrets=(self.made.client_secret,))
-        except (aiohttp.ClientError, OSError, ValueError) as exc:  # TimeoutError is an OSError
-            raise TokenRefused(describe_failure(exc) if proxy is None else describe_unreached(exc, proxy)) from exc
-
-
-def _way_to(url: URL) -> tuple[dict[str, Any], Proxy | None]:
-    """Return what aiohttp is told of the proxy before a token endpoint, if there is one. Raises TokenRefused."""
-    try:
-        proxy = proxy_for(url)
-    except ConfigError as exc:
-        raise TokenRefused(str(exc)) from exc
-    return ({}, None) if proxy is None else (proxy.request_arguments(url), proxy)
+            status, answer = await self._web.post(self.made.token_url, headers, body, limit=_MAX_TOKEN_BODY)
+        except ServerUnreachable as exc:
+            raise TokenDenied(exc.why, is_temporary=True) from exc
+        return read_answer(status, answer, secrets=(self.made.client_secret,))
 
 
 class HttpDigest:

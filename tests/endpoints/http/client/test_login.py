@@ -261,9 +261,9 @@ async def test_a_token_that_cannot_be_had_fails_those_who_wait() -> None:
     [
         (web.Response(text="<html>"), "the answer is not JSON"),
         (web.Response(status=503, text="busy"), "HTTP 503"),
-        (web.json_response({"token_type": "bearer"}), "no access_token that could stand in a header"),
-        (web.json_response({"access_token": "a\nb"}), "no access_token that could stand in a header"),
-        (web.json_response({"access_token": "x", "token_type": "mac"}), "tokens of the type 'mac', not Bearer"),
+        (web.json_response({"token_type": "bearer"}), "no access_token that a header can carry"),
+        (web.json_response({"access_token": "a\nb"}), "no access_token that a header can carry"),
+        (web.json_response({"access_token": "x", "token_type": "mac"}), "tokens of the type 'mac', expected Bearer"),
         (web.Response(status=307, headers={"Location": "/mcp"}), "HTTP 307"),
         (web.Response(body=b'{"access_token": "' + b"x" * 300_000), "the answer is longer than 262144 bytes"),
     ],

@@ -96,11 +96,16 @@ def open_account(
 
 
 async def log_in_now(account: Account, *, paste: Callable[[], Awaitable[str]] | None = None) -> LoginStatus:
-    """Let a person log in, whatever the store has. ``paste`` returns what the person pastes. Raises LoginFailed."""
+    """Let a person log in, also if there is a login already. ``paste`` returns what the person pastes.
+
+    Raises LoginFailed.
+    """
     challenge = await _challenge_of(account)
     if account.options.grant == CLIENT:
         return _status(account.store, account.entry, await log_in_as_client(account, challenge))
-    tokens = await log_in(account, Demand(challenge=challenge, is_explicit=True, reopens=True, paste=paste))
+    before = account.tokens()
+    refused = None if before is None else before.access_token
+    tokens = await log_in(account, Demand(refused=refused, challenge=challenge, reopens=True, paste=paste))
     return _status(account.store, account.entry, tokens)
 
 

@@ -27,7 +27,7 @@ from relay.auth.outbound.oauth.authorization import (
     stable_port,
 )
 from relay.auth.outbound.oauth.challenge import BearerChallenge
-from relay.auth.outbound.oauth.options import BROWSER, DEVICE
+from relay.auth.outbound.oauth.options import DEVICE
 from relay.auth.outbound.oauth.records import ATTEMPT_SECONDS, REGISTERED, Client, OpenWindow, Tokens
 from relay.auth.outbound.oauth.registration import RegistrationRefused, other_loopback
 from relay.auth.outbound.oauth.scopes import OFFLINE, first_scope, missing_from, stepped_up, with_offline
@@ -57,8 +57,6 @@ class Demand:
     challenge: BearerChallenge = BearerChallenge()
     steps_up: bool = False
     """Whether the challenge's scope is missing in the login of now."""
-    is_explicit: bool = False
-    """Whether a person asked for this login, whatever the store has."""
     reopens: bool = False
     """Whether to show a window that is open already: its person may have closed it."""
     paste: Callable[[], Awaitable[str]] | None = None
@@ -73,7 +71,7 @@ async def log_in(account: Account, demand: Demand) -> Tokens:
     """Let a person log in, unless another process has done so meanwhile. Raises LoginFailed."""
     try:
         async with _only_window(account):
-            kept = None if demand.is_explicit else await _login_of_another(account, demand)
+            kept = await _login_of_another(account, demand)
             if kept is not None:
                 return kept
             try:
@@ -301,7 +299,7 @@ async def _by_browser(account: Account, demand: Demand, window: OpenWindow, sock
 
 async def _show(account: Account, demand: Demand, window: OpenWindow) -> None:
     options = account.options
-    opens = options.grant == BROWSER and options.opens_browser and (demand.reopens or not window.is_shown)
+    opens = options.opens_browser and has_browser() and (demand.reopens or not window.is_shown)
     account.tell(
         f"{account.name}: a login is needed. "
         f"{'If no browser opens, open' if opens else 'Open'} this address: {window.shown_url}"

@@ -57,7 +57,7 @@ async def _ask(account: Account, found: Found, client: Client, scope: str | None
     except TokenDenied as exc:
         other = _OTHER_PLACE.get(client.auth_method)
         is_said = metadata.token_endpoint_auth_methods_supported is not None
-        if exc.error != "invalid_client" or other is None or is_said:
+        if not exc.is_client_unknown or other is None or is_said:
             raise
     client = msgspec.structs.replace(client, auth_method=other)
     return await account.ask_for_token(metadata.token_endpoint, form, client, metadata.issuer), client

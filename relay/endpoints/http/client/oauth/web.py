@@ -31,7 +31,12 @@ _PING = b'{"jsonrpc":"2.0","id":0,"method":"ping"}'
 
 
 class ServerUnreachable(EndpointUnavailable):
-    """No usable answer came. The message says why, in one line."""
+    """No usable answer came. The message says from where and why, in one line."""
+
+    def __init__(self, url: str, why: str) -> None:
+        """``why`` is a line without the address."""
+        super().__init__(f"{shown_address(url)}: {why}")
+        self.why = why
 
 
 class AuthorizationWeb:
@@ -82,7 +87,7 @@ class AuthorizationWeb:
             if guard is not None:
                 guard.check_url(url)
         except ConfigError as exc:
-            raise ServerUnreachable(f"{shown_address(text)}: {exc}") from exc
+            raise ServerUnreachable(text, str(exc)) from exc
         arguments: dict[str, Any] = {} if proxy is None else proxy.request_arguments(url)
         headers = {**headers, **({} if proxy is None else proxy.headers_for(url))}
         # A proxy opens its connections itself.
@@ -108,7 +113,7 @@ class AuthorizationWeb:
             why = describe_failure(exc) if proxy is None else describe_unreached(exc, proxy)
             if isinstance(exc, EgressRefused) or isinstance(getattr(exc, "os_error", None), EgressRefused):
                 why = "a public server may not name a private address; --oauth-allow-private allows it"
-            raise ServerUnreachable(f"{shown_address(text)}: {why}") from exc
+            raise ServerUnreachable(text, why) from exc
 
     async def _guard_of_server(self) -> EgressGuard | None:
         """Return the guard that admits only public addresses; None if the server's own address is private."""
