@@ -43,7 +43,7 @@ def test_basic_is_a_header(jobs: Jobs) -> None:  # noqa: F811
     settings = jobs.bridging("-H", "X-One", "1", "-H", "authorization", "Bearer x", *USER_WORDS, URL)
     header = basic_authorization(USER, PASSWORD)
     assert settings.dialling.headers == {"X-One": "1", "Authorization": header}
-    assert settings.dialling.login is None
+    assert settings.dialling.logins_for(URL) == (None, None)
     assert {PASSWORD, header, header.removeprefix("Basic ")} <= set(settings.secrets)
 
 
@@ -97,15 +97,24 @@ def test_a_login_that_is_not_used_is_said(
     [
         (["--username", "me", URL], "--username has no effect without --password"),
         (["--password", "canary", URL], "--password has no effect without --username"),
-        (["--username", "me", "--password", "", URL], "--username has no effect without --password"),
+        (["--username", "me", "--password", "", URL], "--username and --password are empty"),
         (["--username", "", "--password", "", URL], "--username and --password are empty"),
         (["--digest", URL], "--digest has no effect without --username and --password"),
         (["--username", "a:b", "--password", "canary", URL], "--username: a colon cannot be part of it"),
-        (["--client-id", "me", URL], "--client-id has no effect without --client-secret and --token-url"),
         (
             ["--client-secret", "canary", "--token-url", "https://as/", URL],
-            "--client-secret has no effect without --client-id; give --client-id, --client-secret and --token-url",
+            "a client secret or an assertion key has no effect without --client-id",
         ),
+        (
+            ["--client-id", "me", "--client-secret", "canary", URL],
+            "a client secret needs --oauth-issuer or --token-url",
+        ),
+        (["--auth-url", "https://as/authorize", URL], "--auth-url and --token-url work only together"),
+        (["--client-credentials", URL], "client credentials need --client-id and --client-secret or"),
+        (["--client-id", "me", "--client-secret", "env:NO_SUCH_ONE", URL], "the variable NO_SUCH_ONE is not set"),
+        (["--client-assertion-key", "/no/such/key", URL], "--client-assertion-key: '/no/such/key' cannot be read"),
+        (["--client-metadata", "[]", URL], "--client-metadata: expected a JSON object, or file:PATH"),
+        (["--authorize-param", "state=x", URL], "--authorize-param: state is the relay's own"),
         ([*CLIENT_WORDS[:-1], "http://as/token", URL], "--token-url: 'http://as/token' would show the client secret"),
         (["test", "--username", "me", URL], "--username has no effect without --password"),
     ],

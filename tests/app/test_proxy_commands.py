@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
@@ -36,7 +37,7 @@ def settings_of(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ServeSettings]
     monkeypatch.delenv("API_ACCESS_TOKEN", raising=False)
 
     def read(command: Command, *words: str) -> ServeSettings:
-        command(words, StderrSink()).close()
+        asyncio.run(command(words, StderrSink()))
         return found.pop()
 
     return read

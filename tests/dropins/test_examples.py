@@ -155,14 +155,15 @@ def test_what_is_not_supported_is_named(example: Refused, launchers: dict[str, s
 
 @pytest.mark.parametrize("name", ["mcp-remote", "fastmcp-remote", "mcp-proxy"])
 def test_a_server_that_wants_a_login_is_said_to(name: str, launchers: dict[str, str], far: dict[str, str]) -> None:
-    """There is no login by browser: stderr says so, and the request is answered with an error."""
+    """This one names no authorization server: stderr says so, and the request is answered with an error."""
     words = [*AS, name, f"{far['office']}/mcp"]
     said = json.dumps(talk.INITIALIZE) + "\n"
     done = warm_start.run(words, input=said, capture_output=True, text=True, timeout=20, env=launchers)
     answer = json.loads(done.stdout)
-    assert done.returncode == 0, "the server was reached"
-    assert answer["id"] == 1 and answer["error"]["data"]["status"] == 401, answer
-    assert "HTTP 401" in done.stderr and "no login by browser yet" in done.stderr, done.stderr
+    assert done.returncode == 1, "nothing could be done there"
+    assert answer["id"] == 1 and "cannot log in" in answer["error"]["message"], answer
+    warnings = [line for line in done.stderr.splitlines() if "WARNING" in line or line.startswith("[W")]
+    assert len(warnings) == 1 and "cannot log in" in warnings[0], done.stderr
 
 
 def test_reset_under_the_name_that_four_programs_have(tmp_path: Path) -> None:

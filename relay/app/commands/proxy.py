@@ -23,10 +23,11 @@ from relay.app.options.connect_args import (
     take_headers,
     transport_of,
 )
-from relay.app.options.dialling import dialling_of, listening_of
+from relay.app.options.dialling import dialling_of, ending_logins, listening_of
 from relay.app.options.headers import headers_of, warn_of_headers
 from relay.app.options.limits import add_drain_timeout, add_http_limits
 from relay.app.options.log import add_log_options, add_log_to, begin_log, refuse_log_to_client
+from relay.app.options.oauth import add_client_options, add_oauth_options
 from relay.app.options.parser import Parser, add_config_option, parse_args
 from relay.app.options.secrets import secrets_of
 from relay.app.options.targets import add_child_options, variables_of
@@ -87,7 +88,7 @@ usage: mcp-relay load-balance --endpoints SERVER,… [OPTIONS]
 {_BALANCE}
 examples:
   mcp-relay load-balance --endpoints https://a/mcp,https://b/mcp
-  mcp-relay load-balance --endpoints 9001,9002 --listen http://127.0.0.1:8080/mcp
+  mcp-relay load-balance --endpoints 9001,9002 --listen tcp://127.0.0.1:9000
 
 {_USUAL}"""
 
@@ -171,6 +172,9 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     http = parser.add_argument_group("to servers by HTTP, each of them")
     add_server_options(http)
     add_dial_tls_options(http)
+    oauth = parser.add_argument_group("login by OAuth, at each server that asks for it")
+    add_client_options(oauth)
+    add_oauth_options(oauth)
     add_child_options(parser.add_argument_group("commands"))
     listening = parser.add_argument_group("listening")
     listening.add_argument(
@@ -270,8 +274,8 @@ def _job(
     if not listens or listens == [ListenSpec("stdio")]:
         from relay.app.run.bridge import bridge_own_servers
 
-        return bridge_own_servers(settings, sink)
+        return ending_logins(lambda: bridge_own_servers(settings, sink), settings.dialling)
     refuse_log_to_client(options)
     from relay.app.run.serve import serve
 
-    return serve(settings, sink)
+    return ending_logins(lambda: serve(settings, sink), settings.dialling)

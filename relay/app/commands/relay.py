@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from relay.app.log.stderr import StderrSink
 from relay.app.options.access import withheld_variables
 from relay.app.options.admission import ANY_PAGE, check_admission
-from relay.app.options.dialling import dialling_of, listening_of
+from relay.app.options.dialling import dialling_of, ending_logins, listening_of
 from relay.app.options.headers import headers_of, warn_of_headers
 from relay.app.options.log import begin_log, refuse_log_to_client
 from relay.app.options.login import hidden_by_login, log_in
@@ -144,7 +144,8 @@ def _job_of_names(options: argparse.Namespace, sink: StderrSink) -> Coroutine[An
     import_aiohttp()
     from relay.app.run.serve import serve
 
-    return serve(_serve_settings(options, [], list(options.configured.secrets), {}, None, sink), sink)
+    settings = _serve_settings(options, [], list(options.configured.secrets), {}, None, sink)
+    return ending_logins(lambda: serve(settings, sink), settings.dialling)
 
 
 def _job(options: argparse.Namespace, command: list[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
@@ -184,7 +185,7 @@ def _job(options: argparse.Namespace, command: list[str], sink: StderrSink) -> C
                 secrets=secrets,
                 log_to=options.log_to,
             )
-            return bridge(settings, sink)
+            return ending_logins(lambda: bridge(settings, sink), settings.dialling)
     elif fault := fault_of_scheme(command[0]):
         raise ConfigError(fault)
     elif listens_by_http:
@@ -193,8 +194,8 @@ def _job(options: argparse.Namespace, command: list[str], sink: StderrSink) -> C
     if serving.listen == [ListenSpec("stdio")]:
         from relay.app.run.bridge import bridge_own_servers
 
-        return bridge_own_servers(serving, sink)
+        return ending_logins(lambda: bridge_own_servers(serving, sink), serving.dialling)
     refuse_log_to_client(options)
     from relay.app.run.serve import serve
 
-    return serve(serving, sink)
+    return ending_logins(lambda: serve(serving, sink), serving.dialling)

@@ -31,7 +31,7 @@ TARGET_KEYS = ("command", "args", "url")
 SECTIONS = ("test", "proxy", "load-balance", "gateway")
 """Subcommands that have options; each has a table of this name."""
 _PREFIX = "MCP_RELAY_"
-_OTHER_VARIABLES = ("MCP_RELAY_CONFIG", "MCP_RELAY_LOOP", "MCP_RELAY_FAST", "MCP_RELAY_BUSY_POLL")
+_OTHER_VARIABLES = ("MCP_RELAY_CONFIG", "MCP_RELAY_LOOP", "MCP_RELAY_FAST", "MCP_RELAY_BUSY_POLL", "MCP_RELAY_AUTH_DIR")
 _TARGET_VARIABLES = ("MCP_RELAY_COMMAND", "MCP_RELAY_URL")
 
 

@@ -40,7 +40,7 @@ def options_of(parser: argparse.ArgumentParser) -> dict[str, argparse.Action]:
     for action in parser._actions:
         for flag in action.option_strings:
             is_negation = isinstance(action, argparse.BooleanOptionalAction) and flag.startswith("--no-")
-            if flag.startswith("--") and not is_negation and action.dest not in _NOT_CONFIGURED:
+            if flag.startswith("--") and not is_negation and action.dest not in (*_NOT_CONFIGURED, argparse.SUPPRESS):
                 options[flag[2:]] = action
     return options
 

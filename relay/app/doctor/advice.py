@@ -31,7 +31,7 @@ SEE_STDERR = "the end of its stderr is above"
 
 _STATUS = re.compile(r"\bHTTP (\d{3})\b")
 # The endpoint gives this advice without knowing what else was tried.
-_OWN_ADVICE = re.compile(r"[;:] the server (requires a token|does not accept this login).*")
+_OWN_ADVICE = re.compile(r"[;:] the server (requires a login|does not accept this login).*")
 _WITH_TLS = ("https://", "wss://", "tls://")
 _MAYBE_CERTIFICATE = "it may demand a client certificate: --client-cert FILE; else look into its log"
 _FIRST = ("initialize", "server/discover")

@@ -26,10 +26,11 @@ from relay.app.options.connect_args import (
     take_headers,
     transport_of,
 )
-from relay.app.options.dialling import dialling_of
+from relay.app.options.dialling import dialling_of, ending_logins
 from relay.app.options.headers import headers_of, warn_of_headers
 from relay.app.options.log import add_log_options, begin_log
 from relay.app.options.login import add_login_options, hidden_by_login, log_in
+from relay.app.options.oauth import add_oauth_options
 from relay.app.options.parser import Parser, add_config_option, parse_args, split_command
 from relay.app.options.secrets import secrets_of
 from relay.app.options.targets import (
@@ -81,6 +82,7 @@ def build_parser(*, is_of_connect: bool = False) -> argparse.ArgumentParser:
         parser.add_argument("args", nargs="*", metavar="ARG", help="the program's arguments; with a dash after --")
         add_http_options(remote)
     add_login_options(remote)
+    add_oauth_options(parser.add_argument_group("login by OAuth, if the server asks for it"))
     add_dial_tls_options(remote)
     parser.add_argument(
         "--json", action="store_true", dest="as_json", help="report as one JSON object, every name in it"
@@ -156,13 +158,14 @@ def command(args: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
             login=login,
             url=address,
             transport=options.transport.replace("-", ""),
+            may_ask=False,
         ),
         env=child_environment(variables_of(options), pass_all=options.pass_environment),
         cwd=options.cwd,
         timeout=options.timeout,
         secrets=secrets,
     )
-    return check(settings, sink, wants_json=options.as_json)
+    return ending_logins(lambda: check(settings, sink, wants_json=options.as_json), settings.dialling)
 
 
 # The job.

@@ -133,7 +133,7 @@ class Examination:
         self._note_first_answer()
         version = (answer.result or {}).get("protocolVersion")
         if answer.result is None or not isinstance(version, str):
-            raise self._explain_refusal(answer)
+            raise await self._explain_refusal(answer)
         self.found.negotiated = version
         self.found.milliseconds["initialize"] = milliseconds(answer.seconds)
         self._take_server(answer.result.get("serverInfo"), answer.result)
@@ -149,14 +149,18 @@ class Examination:
             self.found.version = str(info["version"]) if "version" in info else None
         self._capabilities = _members(result.get("capabilities"))
 
-    def _explain_refusal(self, answer: Response) -> CheckFailed:
-        has_token = self._dialling.login is not None or any(
-            name.lower() == "authorization" for name in self._dialling.headers
-        )
+    async def _explain_refusal(self, answer: Response) -> CheckFailed:
+        has_header = any(name.lower() == "authorization" for name in self._dialling.headers)
+        logins = None if has_header or not self._dialling.logs_in_everywhere else self._dialling.login
+        has_token = has_header or (self._dialling.login is not None and logins is None)
         error = answer.error or {"message": "an answer without a protocolVersion"}
         if "status" in _members(self._refusal.get("data")) and "status" not in _members(error.get("data")):
             error = self._refusal  # the answer to POST is clearer than the one to the GET of HTTP+SSE
         failure = explain_refusal(self.found.target, error, self._server.url, has_token=has_token)
+        if logins is not None and self._server.url is not None and _members(error.get("data")).get("status") == 401:
+            from relay.app.doctor.login import login_advice
+
+            failure.advice = await login_advice(self._server.url, logins) or failure.advice
         if self._server.url is not None and self._dialling.transport != "auto":
             failure.advice += f"{'; ' if failure.advice else ''}without --transport it is found out what it speaks"
         return failure

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from relay.app.log.stderr import StderrSink
+from relay.app.log.stderr import StderrSink, say
 from relay.app.options.access import issuer_urls, login_of, public_host
 from relay.app.options.limits import limits_of
 from relay.app.options.login import token_urls
+from relay.app.options.oauth import open_logins
 from relay.app.options.tls import dial_tls, listen_tls
 from relay.app.specs import ListenSpec
-from relay.endpoints.core.dialling import DiallingOptions, Transport
+from relay.endpoints.core.dialling import DiallingOptions, Logins, RequestLogin, Transport
 from relay.endpoints.http.listening import ListeningOptions
 from relay.endpoints.http.paths import DEFAULT_PATHS, HttpPaths
 
 if TYPE_CHECKING:
     from relay.auth.outbound.logins import Login
 
-__all__ = ["dialling_of", "listening_of"]
+__all__ = ["dialling_of", "ending_logins", "listening_of"]
 
 
 def dialling_of(
@@ -31,21 +32,35 @@ def dialling_of(
     login: Login | None = None,
     url: str | None = None,
     transport: Transport = "auto",
+    may_ask: bool = True,
 ) -> DiallingOptions:
-    """Return how to reach servers at ``addresses``, with the login for the one at ``url``. Raises ConfigError."""
+    """Return how to reach servers at ``addresses``, with the login for the one at ``url``, or by OAuth at each.
+
+    ``may_ask``: whether a person may be asked to log in. Raises ConfigError.
+    """
+    addresses = list(addresses)
     tls = dial_tls(options, [*addresses, *token_urls(login), *issuer_urls(options)], sink)
-    opened = None
+    limits = limits_of(options)
+    opened: Logins | RequestLogin | None
     if login is not None and url is not None:
         from relay.endpoints.http.client.login import open_login
 
-        opened = open_login(login, url, tls)
-    return DiallingOptions(
-        headers=headers,
-        transport=transport,
-        tls=tls,
-        login=opened,
-        limits=limits_of(options),
-    )
+        opened = open_login(login, url, tls, limits)
+    else:
+        opened = open_logins(
+            options, addresses, limits, ssl_context=tls, may_ask=may_ask, tell=lambda line: say(sink, line)
+        )
+    return DiallingOptions(headers=headers, transport=transport, tls=tls, login=opened, limits=limits)
+
+
+async def ending_logins(job: Callable[[], Coroutine[Any, Any, int]], options: DiallingOptions) -> int:
+    """Run a job, and then end the logins that are under way."""
+    try:
+        return await job()
+    finally:
+        aclose = getattr(options.login, "aclose", None)
+        if aclose is not None:
+            await aclose()
 
 
 def listening_of(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from relay.app.options.oauth import add_client_options, secret_value
 from relay.errors import ConfigError
 
 if TYPE_CHECKING:
     from relay.auth.outbound.logins import Login
 
-__all__ = ["add_login_options", "hidden_by_login", "log_in", "token_urls"]
+__all__ = ["add_login_options", "hidden_by_login", "is_as_client_itself", "log_in", "token_urls"]
 
 _OF_A_CLIENT = {"client_id": "--client-id", "client_secret": "--client-secret", "token_url": "--token-url"}
 _OF_A_USER = {"username": "--username", "password": "--password"}
@@ -21,25 +22,22 @@ def add_login_options(group: Any) -> None:
     group.add_argument("--username", metavar="NAME", help="log in with HTTP Basic, together with --password")
     group.add_argument("--password", metavar="WORD", help="the password of --username")
     group.add_argument("--digest", action="store_true", help="log in with HTTP Digest instead")
-    group.add_argument(
-        "--client-id", metavar="ID",
-        help="log in with OAuth's client credentials, together with --client-secret and --token-url",
-    )  # fmt: skip
-    group.add_argument("--client-secret", metavar="SECRET", help="the secret of --client-id")
-    group.add_argument("--token-url", metavar="URL", help="where to get tokens for --client-id")
+    add_client_options(group)
 
 
 def log_in(options: argparse.Namespace, headers: dict[str, str]) -> tuple[dict[str, str], Login | None]:
     """Return the headers with those of the login, and the login itself if it needs more. Raises ConfigError."""
     _check_complete(options)
-    if options.client_id is None and options.username is None:
+    is_as_client = is_as_client_itself(options)
+    if not is_as_client and options.username is None:
         return headers, None
     from relay.auth.outbound.logins import ClientCredentials, DigestLogin, basic_authorization, check_token_url
 
     headers = {name: value for name, value in headers.items() if name.lower() != "authorization"}
-    if options.client_id is not None:
+    if is_as_client:
         check_token_url(options.token_url)
-        return headers, ClientCredentials(options.client_id, options.client_secret, options.token_url)
+        secret = secret_value(options.client_secret, "--client-secret")
+        return headers, ClientCredentials(options.client_id, secret, options.token_url)
     if ":" in options.username:
         raise ConfigError("--username: a colon cannot be part of it")
     if options.digest:
@@ -47,14 +45,20 @@ def log_in(options: argparse.Namespace, headers: dict[str, str]) -> tuple[dict[s
     return {**headers, "Authorization": basic_authorization(options.username, options.password)}, None
 
 
+def is_as_client_itself(options: argparse.Namespace) -> bool:
+    """Tell whether the relay logs in as a client, at a token endpoint that the operator names (RFC 6749, 4.4)."""
+    is_whole = options.client_id and options.client_secret and options.token_url and not options.auth_url
+    return bool(is_whole) and not options.client_credentials  # which also names the resource, as MCP wants
+
+
 def _check_complete(options: argparse.Namespace) -> None:
     for flags in (_OF_A_CLIENT, _OF_A_USER):
-        missing = [flag for name, flag in flags.items() if not getattr(options, name)]
-        if missing and len(missing) < len(flags):
-            given = next(flag for name, flag in flags.items() if flag not in missing)
-            raise ConfigError(f"{given} has no effect without {' and '.join(missing)}; give {_listed(flags)}, or none")
-        if missing and any(getattr(options, name) is not None for name in flags):
+        given = [name for name in flags if getattr(options, name) is not None]
+        if any(not getattr(options, name) for name in given):
             raise ConfigError(f"{_listed(flags)} are empty; give what they are to be, or leave them out")
+        if flags is _OF_A_USER and len(given) == 1:
+            missing = next(flag for name, flag in flags.items() if name not in given)
+            raise ConfigError(f"{flags[given[0]]} has no effect without {missing}; give {_listed(flags)}, or none")
     if options.digest and options.username is None:
         raise ConfigError("--digest has no effect without --username and --password")
 
@@ -66,12 +70,17 @@ def _listed(flags: dict[str, str]) -> str:
 
 def hidden_by_login(options: argparse.Namespace, headers: dict[str, str]) -> list[str]:
     """Return a warning for each credential that another one overrides."""
-    if options.client_id is None and options.username is None:
-        return []
-    used = "--client-id" if options.client_id is not None else "--username"
-    hidden = ["API_ACCESS_TOKEN or -H Authorization"] if any(h.lower() == "authorization" for h in headers) else []
-    if used == "--client-id" and options.username is not None:
-        hidden.append("--username")
+    has_header = any(h.lower() == "authorization" for h in headers)
+    if is_as_client_itself(options):
+        hidden = ["API_ACCESS_TOKEN or -H Authorization"] if has_header else []
+        hidden += ["--username"] if options.username is not None else []
+        return [f"{one} is not used: --client-id is" for one in hidden]
+    if options.username is not None:
+        used, hidden = "--username", ["API_ACCESS_TOKEN or -H Authorization"] if has_header else []
+    else:
+        used, hidden = "API_ACCESS_TOKEN or -H Authorization", []
+    if options.client_id is not None and (has_header or options.username is not None):
+        hidden.append("--client-id")
     return [f"{one} is not used: {used} is" for one in hidden]
 
 

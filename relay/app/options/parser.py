@@ -109,7 +109,7 @@ def add_config_option(group: Any) -> None:
 
 
 _CONFIGURED_BY = "MCP_RELAY_"
-_NOT_OPTIONS = ("MCP_RELAY_LOOP", "MCP_RELAY_FAST", "MCP_RELAY_BUSY_POLL")
+_NOT_OPTIONS = ("MCP_RELAY_LOOP", "MCP_RELAY_FAST", "MCP_RELAY_BUSY_POLL", "MCP_RELAY_AUTH_DIR")
 
 
 def parse_args(parser: argparse.ArgumentParser, args: Sequence[str], section: str | None = None) -> argparse.Namespace:

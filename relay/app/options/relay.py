@@ -13,6 +13,7 @@ from relay.app.options.admission import add_admission_options
 from relay.app.options.limits import add_limits
 from relay.app.options.log import add_log_options, add_log_to
 from relay.app.options.login import add_login_options
+from relay.app.options.oauth import OF_OAUTH, add_oauth_options
 from relay.app.options.parser import Parser, add_config_option, located, parse_args, split_command
 from relay.app.options.paths import OF_PATHS, add_path_options
 from relay.app.options.targets import OF_A_CHILD, OF_A_URL, add_child_options, add_http_options, unused_options
@@ -26,6 +27,7 @@ __all__ = ["FOR_A_COMMAND", "build_parser", "parse"]
 
 _STDIO = ListenSpec("stdio")
 _LISTENING = ("stdio", "http")
+_OF_ONE_URL = {name: flag for name, flag in OF_A_URL.items() if name not in OF_OAUTH}
 _OF_ONE_CHILD = {name: flag for name, flag in OF_A_CHILD.items() if name != "pass_environment"}
 
 _SHORT = """\
@@ -87,6 +89,7 @@ environment:
   MCP_RELAY_…        every option: MCP_RELAY_PORT=8080; also MCP_RELAY_URL, MCP_RELAY_COMMAND; before --config FILE
   SSE_URL            the URL, or the command, if the command line names none
   MCP_RELAY_LOOP     asyncio: use Python's own event loop; uvloop: insist on that one, the default where it is installed
+  MCP_RELAY_AUTH_DIR  where logins are kept (default: below the user's data directory)
   MCP_RELAY_BUSY_POLL  0: never stay awake between frames that come at once, at the price of slower single calls
   MCP_RELAY_FAST     0: do without the fast ways, which rest on details of aiohttp
 
@@ -154,6 +157,7 @@ def build_parser() -> Parser:
         help="the same in the FastMCP script's words, whose --transport stdio|http|sse says where clients come from",
     )  # fmt: skip
     add_login_options(remote)
+    add_oauth_options(parser.add_argument_group("login by OAuth, if the server asks for it"))
     add_child_options(parser.add_argument_group("the command"))
     _add_listen_options(parser.add_argument_group("listening"))
     add_access_options(parser.add_argument_group("logins of clients, over HTTP"))
@@ -224,7 +228,7 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     with located(options):
         _settle(options, parser, is_for_address=bool(command) and is_address(command[0]))
         if not command:
-            options.unused = unused_options(parser, options, {**OF_A_URL, **_OF_ONE_CHILD})
+            options.unused = unused_options(parser, options, {**_OF_ONE_URL, **_OF_ONE_CHILD})
     return options, command
 
 

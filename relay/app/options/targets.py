@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from relay.app.header_names import is_header_name
+from relay.app.options.oauth import OF_OAUTH
 from relay.app.secrets.names import name_part
 from relay.errors import ConfigError
 
@@ -30,9 +31,7 @@ OF_A_URL = {
     "username": "--username",
     "password": "--password",
     "digest": "--digest",
-    "client_id": "--client-id",
-    "client_secret": "--client-secret",
-    "token_url": "--token-url",
+    **OF_OAUTH,
 }
 OF_A_CHILD = {
     "env": "-e",

@@ -288,8 +288,13 @@ class NamedServers:
                 name=server.name,
                 must_exist=False,
             )
+        dialling = self._settings.dialling
         options = DiallingOptions(
-            headers=server.headers, transport=server.transport, tls=self._settings.dialling.tls, limits=limits
+            headers=server.headers,
+            transport=server.transport,
+            tls=dialling.tls,
+            login=dialling.login if is_url(url) and dialling.logs_in_everywhere else None,
+            limits=limits,
         )
         return RemoteTarget(url, options) if is_url(url) else AddressTarget(url, options)
 

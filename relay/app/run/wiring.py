@@ -16,7 +16,7 @@ from relay.addresses import fault_of_url, shown_address
 from relay.app.specs import URL_SCHEMES, is_url
 from relay.endpoints.base import Endpoint
 from relay.endpoints.child.child import Child, child_environment
-from relay.endpoints.core.dialling import DiallingOptions, RequestLogin, Transport
+from relay.endpoints.core.dialling import DiallingOptions, Logins, RequestLogin, Transport
 from relay.endpoints.core.lazy import Lazy
 from relay.endpoints.stdio.own_stdio import OwnStdio
 from relay.errors import ConfigError
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from ssl import SSLContext
 
     import httpx
-
-    from relay.auth.outbound.tries import ServerLogin
 
 __all__ = ["connect", "connect_with"]
 
@@ -49,7 +47,7 @@ def connect(
     cwd: str | None = None,
     limits: Limits = DEFAULT_LIMITS,
     client: httpx.AsyncClient | None = None,
-    login: ServerLogin | RequestLogin | None = None,
+    login: Logins | RequestLogin | None = None,
 ) -> Endpoint:
     """Return an endpoint for a target. The first use of the endpoint starts the command, or connects.
 

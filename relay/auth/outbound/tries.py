@@ -42,15 +42,20 @@ class ServerLogin:
         url: str,
         *,
         limits: Limits = DEFAULT_LIMITS,
+        may_ask: bool = True,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        """Show ``credentials`` to the server at ``url``, and to no other origin."""
+        """Show ``credentials`` to the server at ``url``, and to no other origin.
+
+        ``may_ask``: whether a person may be asked to log in.
+        """
         self.credentials = credentials
         self.current = credentials.current
         self.covers = credentials.covers
         self._name = shown_address(url)
         self._origin = _origin_of(url)
         self._limits = limits
+        self._may_ask = may_ask
         self._clock = clock
         self._stands_until = 0.0
         self._renewals_under_way = 0
@@ -81,8 +86,12 @@ class ServerLogin:
         ``patience``: a deadline, in which the time for a login does not count.
         """
         tries = Tries(self, frame, sent or _NONE)
-        tries.is_background, tries.patience = is_background, patience
+        tries.is_background, tries.patience = is_background or not self._may_ask, patience
         return tries
+
+    def for_url(self, url: str) -> ServerLogin | None:
+        """Return this login if ``url`` is of the server's origin, by HTTP or by WebSocket."""
+        return self if self.is_for(url) else None
 
     def is_for(self, url: str) -> bool:
         """Tell whether ``url`` is of the server's origin, by HTTP or by WebSocket."""

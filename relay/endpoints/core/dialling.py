@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from relay.auth.outbound.tries import ServerLogin
     from relay.endpoints.core.egress import EgressGuard
 
-__all__ = ["DEFAULT_DIALLING", "DiallingOptions", "RequestLogin", "Transport"]
+__all__ = ["DEFAULT_DIALLING", "DiallingOptions", "Logins", "RequestLogin", "Transport"]
 
 Transport = Literal["auto", "sse", "streamablehttp"]
 """The transport of a server at a URL; with ``auto`` the relay detects it."""
@@ -34,6 +34,13 @@ class RequestLogin(Protocol):
         """Send a request with credentials, and once more after a 401; raise EndpointUnavailable without any."""
 
 
+class Logins(Protocol):
+    """Logins whose headers can be sent at once; all connections to one server share one of them."""
+
+    def for_url(self, url: str) -> ServerLogin | None:
+        """Return the login for the server at ``url``; None if there is none."""
+
+
 class DiallingOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How to reach a server; a transport ignores the options that it does not know."""
 
@@ -42,8 +49,8 @@ class DiallingOptions(msgspec.Struct, frozen=True, kw_only=True):
     transport: Transport = "auto"
     tls: ssl.SSLContext | None = None
     """The TLS context for the server; None trusts the system's authorities."""
-    login: ServerLogin | RequestLogin | None = None
-    """How the relay logs in to the server; all connections to that server share this object."""
+    login: Logins | RequestLogin | None = None
+    """How the relay logs in. A server that gets an Authorization header of the operator's needs no login."""
     guard: EgressGuard | None = None
     """Judges each URL and each address before the relay dials it, if clients choose the server; else None."""
     limits: Limits = DEFAULT_LIMITS
@@ -59,7 +66,14 @@ class DiallingOptions(msgspec.Struct, frozen=True, kw_only=True):
         """
         if callable(self.login):
             return None, self.login
-        return (self.login if self.login is not None and self.login.is_for(url) else None), None
+        if self.login is None or any(name.lower() == "authorization" for name in self.headers):
+            return None, None
+        return self.login.for_url(url), None
+
+    @property
+    def logs_in_everywhere(self) -> bool:
+        """Whether there is a login for any server, and not only for one."""
+        return self.login is not None and getattr(self.login, "is_for_all", False)
 
     def for_many_clients(self) -> DiallingOptions:
         """Return the options of a connection that many clients share, with a higher limit on open requests."""

@@ -70,13 +70,18 @@ class Dial(AnyDial):
         credentials, self._middleware = options.logins_for(url)
         super().__init__(address, options.limits, secrets_in({**self._headers, **logins}), credentials)
         self._hops = own_headers()
-        self.has_login = options.login is not None or any(name.lower() == "authorization" for name in self._headers)
+        self._has_header = any(name.lower() == "authorization" for name in self._headers)
         self._ssl = options.tls
         self._session: aiohttp.ClientSession | None = None
         self._pool: ConnectionPool | None = None
         self._may_pool = fast_ways.may_be_taken() and aiohttp_private.has("client")
         self._hint = ServerHint()
         self.cookies = self.new_jar()
+
+    @property
+    def has_login(self) -> bool:
+        """Whether requests carry credentials, so that a 401 means wrong credentials rather than missing ones."""
+        return self._middleware is not None or self._has_header or self.login_headers() != NO_HEADERS
 
     def new_jar(self) -> CookieJar:
         """Return a new jar for this server's cookies. A relay that forwards for many clients needs one per client."""

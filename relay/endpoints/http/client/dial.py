@@ -68,9 +68,6 @@ class Response(Protocol):
 class AnyDial:
     """The connections to one MCP server over HTTP."""
 
-    has_login = False
-    """Whether requests carry credentials, so that a 401 means wrong credentials rather than missing ones."""
-
     def __init__(self, url: URL, limits: Limits, secrets: list[str], login: ServerLogin | None = None) -> None:
         """Connect to ``url`` with the credentials of ``login``; no error message shows any of ``secrets``."""
         self.url = url
@@ -109,6 +106,11 @@ class AnyDial:
         """Adapt to a redirect: POSTs go to another address from now on."""
 
     # Credentials.
+
+    @property
+    def has_login(self) -> bool:
+        """Whether requests carry credentials, so that a 401 means wrong credentials rather than missing ones."""
+        return self.login_headers() != NO_HEADERS
 
     def login_headers(self) -> Mapping[str, str] | None:
         """Return the headers of the login to send now; None if the relay must wait for them."""

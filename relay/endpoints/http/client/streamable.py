@@ -256,7 +256,7 @@ class HttpClient(RemoteClient):
         elif status == 407:
             detail += "; the proxy requires a login: HTTP_PROXY=http://user:password@host:port"
         elif status == 401:
-            detail += "; the server requires a token in the header Authorization: Bearer … (no login by browser yet)"
+            detail += "; the server requires a login: mcp-relay auth login URL, or a token in Authorization: Bearer …"
         message = f"{self.name}: HTTP {status}{': ' if detail else ''}{detail.lstrip('; ')}"
         self.fail(post, replies.UPSTREAM_STATUS, message, replies.delivered_by(status), status=status)
 

@@ -10,8 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
-import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -28,6 +26,7 @@ from relay.auth.outbound.oauth.records import (
     encode_record,
     server_key,
 )
+from relay.endpoints.http.client.oauth.directory import store_directory
 from relay.endpoints.http.client.oauth.files import (
     delete_private,
     make_private_directory,
@@ -45,19 +44,6 @@ _Record = TypeVar("_Record", bound=msgspec.Struct)
 
 class LockBusy(Exception):
     """Another process holds a lock for longer than the caller waits."""
-
-
-def store_directory(configured: str | None = None) -> Path:
-    """Return the directory of the store: as configured, ``MCP_RELAY_AUTH_DIR``, or below the user's data."""
-    named = configured or os.environ.get("MCP_RELAY_AUTH_DIR")
-    if named:
-        return Path(named).expanduser()
-    if sys.platform not in ("win32", "darwin"):  # as platformdirs does, without the milliseconds of its import
-        data = os.environ.get("XDG_DATA_HOME", "").strip()
-        return (Path(data) if data else Path("~/.local/share").expanduser()) / "mcp-relay" / "auth"
-    from platformdirs import user_data_path
-
-    return user_data_path("mcp-relay", appauthor=False) / "auth"
 
 
 class Store:
