@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
@@ -27,6 +28,7 @@ __all__ = ["AuthorizationWeb", "ServerUnreachable"]
 
 _SECONDS = 30.0
 _CONNECT_SECONDS = 10.0
+_PRIVATE = "a public server may not name a private address; --oauth-allow-private allows it"
 _PING = b'{"jsonrpc":"2.0","id":0,"method":"ping"}'
 
 
@@ -37,6 +39,20 @@ class ServerUnreachable(EndpointUnavailable):
         """``why`` is a line without the address."""
         super().__init__(f"{shown_address(url)}: {why}")
         self.why = why
+
+
+class _PublicOnly(EgressGuard):
+    """Lets sockets open to public addresses only, and remembers whether it has refused one."""
+
+    has_refused = False
+
+    def open_socket(self, info: tuple[Any, ...]) -> socket.socket:
+        """Return a socket. Raises EgressRefused."""
+        try:
+            return super().open_socket(info)
+        except EgressRefused:
+            self.has_refused = True
+            raise
 
 
 class AuthorizationWeb:
@@ -51,7 +67,7 @@ class AuthorizationWeb:
         is_verifying = ssl_context is not None and ssl_context.verify_mode is ssl.CERT_REQUIRED
         self._ssl = ssl_context if is_verifying else None
         self._server = server
-        self._guard: EgressGuard | None = None
+        self._guard: _PublicOnly | None = None
 
     async def get(self, url: str, *, limit: int) -> tuple[int, bytes]:
         """Return the status and the body of a JSON document. Raises ServerUnreachable."""
@@ -84,10 +100,10 @@ class AuthorizationWeb:
         guard = await self._guard_of_server()
         try:
             proxy = proxy_for(url)
-            if guard is not None:
-                guard.check_url(url)
         except ConfigError as exc:
             raise ServerUnreachable(text, str(exc)) from exc
+        if guard is not None and guard.rules.fault_of_url(url) is not None:
+            raise ServerUnreachable(text, _PRIVATE)
         arguments: dict[str, Any] = {} if proxy is None else proxy.request_arguments(url)
         headers = {**headers, **({} if proxy is None else proxy.headers_for(url))}
         # A proxy opens its connections itself.
@@ -111,23 +127,27 @@ class AuthorizationWeb:
                 yield response
         except (aiohttp.ClientError, OSError, ValueError) as exc:  # TimeoutError is an OSError
             why = describe_failure(exc) if proxy is None else describe_unreached(exc, proxy)
-            if isinstance(exc, EgressRefused) or isinstance(getattr(exc, "os_error", None), EgressRefused):
-                why = "a public server may not name a private address; --oauth-allow-private allows it"
+            why = _PRIVATE if guard is not None and guard.has_refused else why
             raise ServerUnreachable(text, why) from exc
 
-    async def _guard_of_server(self) -> EgressGuard | None:
+    async def _guard_of_server(self) -> _PublicOnly | None:
         """Return the guard that admits only public addresses; None if the server's own address is private."""
         if self._server is None:
             return self._guard
         server, self._server = URL(self._server), None
         rules = EgressRules()
         try:
-            found = await asyncio.get_running_loop().getaddrinfo(server.host, server.port)
+            found = await addresses_of(server.host, server.port)
         except OSError:
             found = []  # only a proxy can reach it
         if found and all(rules.fault_of_address(str(info[4][0])) is None for info in found):
-            self._guard = EgressGuard(rules)
+            self._guard = _PublicOnly(rules)
         return self._guard
+
+
+async def addresses_of(host: str | None, port: int | None) -> list[Any]:
+    """Return the addresses of a name, as ``getaddrinfo`` does. Raises OSError."""
+    return await asyncio.get_running_loop().getaddrinfo(host, port)
 
 
 async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
