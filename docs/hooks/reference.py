@@ -29,6 +29,7 @@ def _command(word: str, parser: argparse.ArgumentParser, shared: Mapping[str, ar
     others: list[argparse.Action] = []
     for group in parser._action_groups:
         actions = [action for action in group._group_actions if action.help != argparse.SUPPRESS]
+        actions = [action for action in actions if "--help" not in action.option_strings]
         if (chosen := _subparsers(actions)) is not None:
             for each, its_parser in chosen.items():
                 yield from _command(f"{word} {each}".strip(), its_parser, shared)
@@ -38,7 +39,7 @@ def _command(word: str, parser: argparse.ArgumentParser, shared: Mapping[str, ar
         if ours and group.title is not None:
             yield f"### {group.title[:1].upper()}{group.title[1:]} {{ #{_slug(name, group.title)} }}\n"
             yield from (_definition(parser, action, prefix=word) for action in ours)
-    if links := [f"[`{_name(one)}`](#{_anchor('', one)})" for one in others if one.dest != "help"]:
+    if links := [f"[`{_name(one)}`](#{_anchor('', one)})" for one in others]:
         yield f"Also, as [of the program itself](#mcp-relay): {', '.join(links)}.\n"
 
 
