@@ -97,7 +97,7 @@ class PageSockets:
 
     def _dial(self, url: str, token: str) -> Endpoint:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        options = msgspec.structs.replace(self._options, headers=headers, limits=self._limits)
+        options = msgspec.structs.replace(self._options, headers=headers, limits=self._limits, ends_with_server=True)
         if url.lower().startswith(("ws:", "wss:")):
             return Lazy(url, lambda: dial_websocket(url, options))
         return Remote(url, options)

@@ -41,6 +41,8 @@ class Far:
         self.connections = 0
         self.sessions = 0
         self.news = asyncio.Condition()
+        self.stream = web.StreamResponse()
+        self.is_listening = asyncio.Event()
         self.url = ""
         self.port = 0
 

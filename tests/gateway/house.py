@@ -68,9 +68,10 @@ async def gateway(
     session_idle: float = 600,
     origins: Sequence[str] = ("https://page.example",),
     login: InboundLogin | None = None,
+    proxy: str | None = None,
 ) -> AsyncIterator[Page]:
     """Run a gateway that may dial this machine, unless ``rules`` say otherwise."""
-    guard = EgressGuard(rules)
+    guard = EgressGuard(rules, proxy=proxy)
     options = DiallingOptions(guard=guard, limits=limits)
     routes = Gateway(guard, options, "1.2.3", timeout=within, session_idle=session_idle)
     login = login or InboundLogin(GivenTokens({"first": TOKEN, "second": OTHER}))

@@ -14,6 +14,7 @@ from aiohttp.abc import ResolveResult
 from relay.auth.egress import EgressRules, parse_networks
 from relay.endpoints.core.keepalive import open_socket
 from relay.endpoints.http.client.connector import Resolver
+from tests.e2e.forward_proxy import ForwardProxy
 from tests.gateway.far import Asked, Far, far, plain, sse
 from tests.gateway.house import TOKEN, Page, gateway
 
@@ -226,6 +227,24 @@ async def test_other_schemes_and_commands(url: str, opened: list[str]) -> None:
         async with page.websocket(proxy_token=TOKEN, mcp_server_url=url) as socket:
             assert (await socket.receive(timeout=10)).data == 1002
     assert opened == []
+
+
+@pytest.mark.only_loop("uvloop")
+async def test_an_egress_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The operator's proxy opens the connections; the gateway still judges URLs, and the environment names no proxy."""
+    async with far() as server, ForwardProxy.running(mcp=server.port) as proxy:
+        monkeypatch.setenv("ALL_PROXY", f"http://127.0.0.1:{proxy.port}")
+        monkeypatch.setenv("NO_PROXY", "")
+        async with gateway(EgressRules()) as page:
+            assert await attempt(page, "http", "http://mcp.example/mcp") == 502
+        assert proxy.asked == []
+        async with gateway(EgressRules(), proxy=f"http://127.0.0.1:{proxy.port}") as page:
+            assert await attempt(page, "http", "http://mcp.example/mcp") == 200
+            assert await attempt(page, "http", "http://other.example/mcp") == 502
+            count = len(proxy.asked)
+            for url in (f"http://127.0.0.1:{server.port}/mcp", "http://2130706433/", "http://mcp.example:22/"):
+                assert await attempt(page, "http", url) == 400
+            assert len(proxy.asked) == count
 
 
 @pytest.mark.parametrize("kind", KINDS)

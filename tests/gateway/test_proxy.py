@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from relay.auth.inbound.login import InboundLogin
+from relay.auth.inbound.token_sources import GivenTokens
 from relay.mcp.revisions import MODERN_VERSION
 from tests.gateway.far import Asked, Far, far, gone, json_answer, plain, sse
 from tests.gateway.house import OTHER, TOKEN, gateway
@@ -241,6 +243,26 @@ async def test_no_session_is_shared_by_principals_or_tokens() -> None:
         assert sent == ["Bearer s1", "Bearer s2", "Bearer s1", None, "Bearer s1"]
         await server.wait_for(lambda methods: methods.count("DELETE") == 4)
         assert len(page.routes._upstreams) == 0
+
+
+@pytest.mark.only_loop("uvloop")
+async def test_nothing_crosses_principals() -> None:
+    """64 clients of four principals, all with the same ids, tokens and session guesses at once."""
+    tokens = {f"p{number}": f"token-number-{number}-of-the-four-principals" for number in range(4)}
+    async with far() as server, gateway(login=InboundLogin(GivenTokens(tokens))) as page:
+
+        async def ask(client: int, name: str) -> tuple[str, str]:
+            params = {"client": client, "_meta": {"progressToken": 1}}
+            body = body_of(server, "tools/call", mcp_token="same", id=1, params=params)
+            _, _, answer = await page.post(body, tokens[name], **{"Mcp-Session-Id": "session-1"})
+            message = json.loads(answer)
+            assert (message["id"], message["result"]["params"]["client"]) == (1, client)
+            return name, message["result"]["session"]
+
+        found = await asyncio.gather(*(ask(client, f"p{client % 4}") for client in range(64)))
+        assert len({session for _, session in found}) == 4
+        assert len(set(found)) == 4
+        assert server.methods.count("initialize") == 4
 
 
 async def test_the_least_recently_used_session_makes_room() -> None:

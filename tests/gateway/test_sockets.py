@@ -210,6 +210,43 @@ async def test_a_page_that_leaves_during_a_call() -> None:
             await server.wait_for(lambda methods: "DELETE" in methods)
 
 
+@pytest.mark.parametrize("transport", ["streamable", "sse"])
+async def test_the_http_server_leaves(transport: str) -> None:
+    """An idle page knows within three seconds that nothing listens any more."""
+
+    async def answer(server: Far, request: web.BaseRequest, asked: Asked) -> web.StreamResponse:
+        if asked.http == "POST":
+            if transport == "streamable":
+                return await plain(server, request, asked)
+            if request.path == "/mcp":
+                return web.Response(status=405)
+            reply = await plain(server, request, asked)
+            if asked.method == "initialize":
+                assert isinstance(reply, web.Response) and isinstance(reply.body, bytes)
+                await server.stream.write(b"data: " + reply.body + b"\n\n")
+            return web.Response(status=202)
+        if asked.http == "DELETE":
+            return web.Response()
+        server.stream = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await server.stream.prepare(request)
+        await server.stream.write(b": hello\n\n" if transport == "streamable" else b"event: endpoint\ndata: /m\n\n")
+        server.is_listening.set()
+        await asyncio.sleep(60)
+        return server.stream
+
+    async with gateway() as page:
+        async with far(answer) as server:
+            socket = await page.websocket(proxy_token=TOKEN, mcp_server_url=server.url)
+            await socket.send_str(HELLO)
+            assert (await socket.receive_json(timeout=10))["id"] == "h"
+            await socket.send_str(INITIALIZED)
+            async with asyncio.timeout(10):
+                await server.is_listening.wait()
+        async with asyncio.timeout(3):
+            code, _ = await ended(socket)
+        assert code == 1011
+
+
 async def test_errors_of_a_server_over_http_are_discreet() -> None:
     """A status is all that a page learns of an answer without JSON-RPC; the connection stays."""
 

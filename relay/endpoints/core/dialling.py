@@ -53,6 +53,8 @@ class DiallingOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How the relay logs in. A server that gets an Authorization header of the operator's needs no login."""
     guard: EgressGuard | None = None
     """Judges each URL and each address before the relay dials it, if clients choose the server; else None."""
+    ends_with_server: bool = False
+    """Whether the endpoint ends once the server of its session is gone, for a client that would not notice."""
     limits: Limits = DEFAULT_LIMITS
 
     def __repr__(self) -> str:

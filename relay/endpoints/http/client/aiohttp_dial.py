@@ -71,6 +71,7 @@ class Dial(AnyDial):
         super().__init__(address, options.limits, secrets_in({**self._headers, **logins}), credentials)
         self._hops = own_headers()
         self._has_header = any(name.lower() == "authorization" for name in self._headers)
+        self.ends_with_server = options.ends_with_server
         self._ssl = options.tls
         self._session: aiohttp.ClientSession | None = None
         self._pool: ConnectionPool | None = None

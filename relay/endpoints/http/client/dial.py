@@ -68,6 +68,9 @@ class Response(Protocol):
 class AnyDial:
     """The connections to one MCP server over HTTP."""
 
+    ends_with_server = False
+    """Whether an endpoint ends once its server is gone."""
+
     def __init__(self, url: URL, limits: Limits, secrets: list[str], login: ServerLogin | None = None) -> None:
         """Connect to ``url`` with the credentials of ``login``; no error message shows any of ``secrets``."""
         self.url = url

@@ -18,7 +18,7 @@ from relay.endpoints.core.turns import LARGE, read_in_turn
 from relay.endpoints.http.client.dial import AnyDial
 from relay.endpoints.http.client.lost_session import SessionLoss
 from relay.endpoints.http.client.post import Post
-from relay.errors import EndpointClosed, RelayError
+from relay.errors import EndpointBroken, EndpointClosed, RelayError
 from relay.frames import replies
 from relay.frames.envelope import salvage_head
 from relay.frames.faults import message_fault, size_fault
@@ -232,6 +232,12 @@ class RemoteClient:
             self._books.answer(request_id)
         post.owed = 0
         return asked
+
+    def server_left(self, failure: RelayError) -> None:
+        """End the endpoint, because nothing listens any more where the session's server was."""
+        for lost in self._books.fail_all():
+            self.inbox.put((replies.error(lost.request_id, replies.LOST, f"the request was lost: {failure}"),))
+        self.inbox.finish(EndpointBroken(str(failure)))
 
     async def abandon(self) -> None:
         """Cancel the running tasks, and leave the connections and the inbox to a successor."""

@@ -130,6 +130,10 @@ class SseClient(RemoteClient):
             session.fail(failure)
             if was_open:
                 self._fail_open(session, failure)
+            is_gone = repeat_handshake and not was_open and isinstance(failure, EndpointUnavailable)
+            if is_gone and self.dial.ends_with_server:
+                self.server_left(failure)
+                return
             if session.is_forgotten:
                 return  # a newer session has replaced this one
             if not (was_open or repeat_handshake) or self._initialize is None or self._has_eof:

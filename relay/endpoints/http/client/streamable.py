@@ -52,6 +52,7 @@ _POST_HEADERS = {"Content-Type": JSON, "Accept": f"{JSON}, {EVENT_STREAM}"}
 _TRANSIENT = (408, 409, 425, 429)
 _NOT_OF_THE_REQUEST = (401, 403, 404, 407, 410)  # about the login or the session: the relay words the error itself
 _LEAST_WAIT = 0.05  # a server that ends its streams at once must not keep the relay busy, whatever retry time it names
+_SOON = 0.5  # seconds until a look whether a server is still there whose end must be noticed
 _RESUME_TRIES = 3  # consecutive failed attempts to resume a broken stream; a success resets the count
 
 
@@ -448,6 +449,9 @@ class HttpClient(RemoteClient):
                         await self._read_stream(response, cursor)
             except RelayError as exc:
                 logger.info("%s: GET stream lost: %s", self.name, exc)
+                if was_open and self.dial.ends_with_server and isinstance(exc, EndpointUnavailable):
+                    self.server_left(exc)
+                    return
             is_lost = status in (404, 410) or (status == 400 and LAST_EVENT_ID not in headers)
             if is_lost and was_open and session_id is not None:
                 # In a separate task: the renewal cancels this task when it starts to listen in the new session.
@@ -462,10 +466,10 @@ class HttpClient(RemoteClient):
             delay = self._limits.reconnect_min if has_lived else min(delay * 2, self._limits.reconnect_max)
             # Jitter: a server that restarts must not get all its clients back at the same moment.
             own_wait = delay * random.uniform(0.5, 1.0)
-            if cursor.retry is None:
-                await asyncio.sleep(own_wait)
-            else:
-                await asyncio.sleep(max(cursor.retry, _LEAST_WAIT if status == 200 else own_wait))
+            wait = own_wait
+            if cursor.retry is not None:
+                wait = max(cursor.retry, _LEAST_WAIT if status == 200 else own_wait)
+            await asyncio.sleep(min(wait, _SOON) if was_open and self.dial.ends_with_server else wait)
 
     async def _renew_quietly(self, session_id: str) -> None:
         try:
