@@ -84,6 +84,8 @@ def relay_keys() -> str:
     known = options_of(parsers()[""])
     rows = []
     for key, action in known.items():
+        if action.help == argparse.SUPPRESS:
+            continue
         link = f"[`--{key}`](command-line.md#{_anchor('', action)})"
         rows.append(f"| `{key}` | `{variable_of(key)}` | {_type(schema[key])} | {link} |")
     return "\n".join(["| key | variable | value | option |", "|---|---|---|---|", *rows, ""])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 
 import relay
@@ -48,8 +49,8 @@ def test_what_is_said_is_the_programs_help() -> None:
 
 def test_every_key_is_there_with_its_variable() -> None:
     page = relay_keys()
-    for key in options_of(parsers()[""]):
-        assert f"| `{key}` | `{variable_of(key)}` |" in page
+    for key, action in options_of(parsers()[""]).items():
+        assert (f"| `{key}` | `{variable_of(key)}` |" in page) == (action.help != argparse.SUPPRESS)
     assert "| `bearer_token_env_var` | text |" in server_keys()
 
 
