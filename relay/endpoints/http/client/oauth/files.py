@@ -7,7 +7,6 @@ import os
 import stat
 import sys
 from pathlib import Path
-from secrets import token_hex
 
 from relay.errors import RelayError
 
@@ -74,7 +73,7 @@ def write_private(path: Path, content: bytes) -> None:
     make_private_directory(path.parent)
     if path.is_symlink():
         raise PrivateFileRefused(f"{path} is a link; remove it")
-    temporary = path.with_name(f".{path.name}.{token_hex(8)}")
+    temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW | _CLOSE | _BINARY, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
