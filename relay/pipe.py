@@ -19,7 +19,7 @@ from relay.endpoints.base import Endpoint, OffersFrames, SendsAtOnce
 from relay.errors import EndpointBroken, EndpointClosed, RelayError
 from relay.frames.frame import Frame
 from relay.limits import DEFAULT_LIMITS, Limits
-from relay.observe.hub import Hub
+from relay.observe.hub import Hub, Named
 
 __all__ = ["Observer", "PipeReport", "pipe"]
 
@@ -52,6 +52,34 @@ class Observer:
         """Called when both sides are closed, also if the pipe was cancelled."""
 
 
+class _ObserverOf:
+    """Subscribes an observer to a hub for the events of one pipe."""
+
+    def __init__(self, observer: Observer, a: Endpoint, b: Endpoint) -> None:
+        self._observer = observer
+        self._a, self._b = a, b
+
+    def frames_forwarded(self, source: Named, sink: Named, frames: Sequence[Frame]) -> None:
+        if source is self._a:
+            self._observer.frames_forwarded(self._a, self._b, frames)
+        elif source is self._b:
+            self._observer.frames_forwarded(self._b, self._a, frames)
+
+    def pipe_started(self, a: Named, b: Named) -> None:
+        if a is self._a:
+            self._observer.pipe_started(self._a, self._b)
+
+    def side_finished(self, side: Named, reason: RelayError | None) -> None:
+        if side is self._a:
+            self._observer.side_finished(self._a, reason)
+        elif side is self._b:
+            self._observer.side_finished(self._b, reason)
+
+    def pipe_ended(self, a: Named, b: Named, report: PipeReport) -> None:
+        if a is self._a:
+            self._observer.pipe_ended(self._a, self._b, report)
+
+
 @dataclass(slots=True)
 class PipeReport:
     """What a pipe forwarded, and how it ended."""
@@ -66,53 +94,13 @@ class PipeReport:
     """What broke the pipe; None if both sides finished."""
 
 
-class _Watched:
-    """Tells the hub and the observer of one pipe, until one of them raises: that one hears no more."""
-
-    def __init__(self, observer: Observer | None, hub: Hub | None, a: Endpoint, b: Endpoint) -> None:
-        self._observer = observer
-        self._hub = hub
-        self._a, self._b = a, b
-        self._finished: set[int] = set()
-        if observer is not None:
-            self._tell(observer.pipe_started, a, b)
-
-    def frames_forwarded(self, source: Endpoint, sink: Endpoint, frames: Sequence[Frame]) -> None:
-        if self._hub is not None and (heard := self._hub.frames) is not None:
-            try:
-                heard(source.name, sink.name, frames)
-            except Exception:  # as an observer, it must not break the pipe
-                logger.exception("%s <-> %s: the hub failed; the pipe no longer calls it", self._a.name, self._b.name)
-                self._hub = None
-        if self._observer is not None:
-            self._tell(self._observer.frames_forwarded, source, sink, frames)
-
-    def side_finished(self, side: Endpoint, reason: RelayError | None) -> None:
-        if self._observer is not None and id(side) not in self._finished:
-            self._finished.add(id(side))
-            self._tell(self._observer.side_finished, side, reason)
-
-    def ended(self, report: PipeReport) -> None:
-        for side in (self._a, self._b):
-            self.side_finished(side, EndpointClosed(f"{side.name}: the pipe has ended"))
-        if self._observer is not None:
-            self._tell(self._observer.pipe_ended, self._a, self._b, report)
-
-    def _tell(self, told: Callable[..., None], *what: object) -> None:
-        try:
-            told(*what)
-        except Exception:  # an observer must not break its pipe
-            logger.exception("%s <-> %s: the observer failed; the pipe no longer calls it", self._a.name, self._b.name)
-            self._observer = None
-
-
 @dataclass(slots=True)
 class _Direction:
     """One direction of a pipe, and what it has forwarded."""
 
     source: Endpoint
     sink: Endpoint
-    watched: _Watched | None
+    hub: Hub
     linger: float
     busy_poll: BusyPoll
     frames: int = 0
@@ -129,7 +117,9 @@ class _Direction:
     """The sink, if it can send at once."""
     is_handing_on: bool = False
     shown: int = 0
-    """The number of next frames that the observer has seen already, because sending them at once failed."""
+    """The number of next frames that the hub has heard already, because sending them at once failed."""
+    is_told_of_end: bool = False
+    """Whether the hub has heard that no more frames come from the source."""
     bug: Exception | None = None
 
     async def run(self) -> None:
@@ -142,14 +132,16 @@ class _Direction:
             if not self.is_given_up:
                 raise
             self.sink_failed = EndpointBroken(f"{self.sink.name} takes no more, and {self.source.name} has ended")
-        if self.watched is not None:
-            self._tell_end(self.watched)
-
-    def _tell_end(self, watched: _Watched) -> None:
         if self.sink_failed is None:
-            watched.side_finished(self.source, self.source_failed or self.closed_because)
-        else:
-            watched.side_finished(self.sink, self.sink_failed)
+            self.tell_end(self.source_failed or self.closed_because)
+        elif self.other is not None:
+            self.other.tell_end(self.sink_failed)
+
+    def tell_end(self, reason: RelayError | None) -> None:
+        """Tell the hub once that no more frames come from the source."""
+        if not self.is_told_of_end:
+            self.is_told_of_end = True
+            self.hub.side_finished(self.source, reason)
 
     def hand_on_at_once(self) -> None:
         """Forward frames in the callback that brought them, if the sink can send them at once.
@@ -165,8 +157,9 @@ class _Direction:
         # No answer inside the call that forwards its request: the request's source may not be ready for it yet.
         if self.other is not None and self.other.is_handing_on:
             return False
-        if self.watched is not None:
-            self.watched.frames_forwarded(self.source, self.sink, frames)
+        heard = self.hub.frames
+        if heard is not None:
+            heard(self.source, self.sink, frames)
         self.is_handing_on = True
         try:
             assert self.at_once is not None, "offered to"
@@ -179,7 +172,7 @@ class _Direction:
         finally:
             self.is_handing_on = False
         if not is_sent:
-            self.shown = len(frames)
+            self.shown = len(frames) if heard is not None else 0
             return False
         self.frames += len(frames)
         for frame in frames:
@@ -197,7 +190,7 @@ class _Direction:
             self.bytes += len(frame.raw)
 
     async def _carry(self) -> None:
-        receive, send, watched = self.source.receive, self.sink.send, self.watched
+        receive, send, hub = self.source.receive, self.sink.send, self.hub
         while True:
             try:
                 frames = await receive()
@@ -208,10 +201,9 @@ class _Direction:
                 if not frames:
                     await self.sink.send_eof()
                     return
-                if watched is not None:
-                    if len(frames) > self.shown:
-                        watched.frames_forwarded(self.source, self.sink, frames[self.shown :])
-                    self.shown = 0
+                if hub.frames is not None and len(frames) > self.shown:
+                    hub.frames(self.source, self.sink, frames[self.shown :] if self.shown else frames)
+                self.shown = 0
                 for start in range(0, len(frames), _BATCH):
                     batch = frames[start : start + _BATCH] if len(frames) > _BATCH else frames
                     await send(batch)
@@ -256,16 +248,16 @@ async def pipe(
     so that late answers arrive. When one side breaks, the pipe closes the other with that reason, so that each of its
     open requests gets an error. Cancellation closes both. Never raises RelayError: the report says what happened.
 
-    ``observer`` is told of this pipe; the subscribers of ``hub`` hear its frames among those of other ways. Subscribers
-    that come after the pipe has started do not hear it.
+    ``observer`` observes this pipe. ``hub`` tells its own subscribers of this pipe among others.
     """
     report = PipeReport()
-    is_heard = hub is not None and hub.frames is not None
-    watched = _Watched(observer, hub, a, b) if is_heard or observer is not None else None
+    hub = Hub() if hub is None else hub
+    unsubscribe = _subscribe(hub, observer, a, b) if observer is not None else None
+    hub.pipe_started(a, b)
     is_fast = fast_ways.may_be_taken()
     busy_poll = BusyPoll()
-    forward = _Direction(a, b, watched, limits.linger, busy_poll)
-    backward = _Direction(b, a, watched, limits.linger, busy_poll)
+    forward = _Direction(a, b, hub, limits.linger, busy_poll)
+    backward = _Direction(b, a, hub, limits.linger, busy_poll)
     try:
         async with asyncio.TaskGroup() as group:
             tasks = {}
@@ -290,10 +282,18 @@ async def pipe(
             finally:
                 report.frames_a_to_b, report.bytes_a_to_b = forward.frames, forward.bytes
                 report.frames_b_to_a, report.bytes_b_to_a = backward.frames, backward.bytes
-                if watched is not None:
-                    watched.ended(report)
+                for direction in (forward, backward):
+                    direction.tell_end(EndpointClosed(f"{direction.source.name}: the pipe has ended"))
+                hub.pipe_ended(a, b, report)
+                if unsubscribe is not None:
+                    unsubscribe()
     logger.debug("= %s <-> %s: ended, %s first%s", a.name, b.name, report.finished_first, _because(report.failure))
     return report
+
+
+def _subscribe(hub: Hub, observer: Observer, a: Endpoint, b: Endpoint) -> Callable[[], None]:
+    told = _ObserverOf(observer, a, b)
+    return hub.subscribe(f"{a.name} <-> {b.name}: the observer", frames=told.frames_forwarded, pipes=told)
 
 
 async def _finish(tasks: dict[asyncio.Task[None], _Direction], report: PipeReport, a: Endpoint, limits: Limits) -> None:

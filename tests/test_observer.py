@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 from collections.abc import Sequence
 
 import pytest
@@ -129,26 +128,49 @@ async def test_an_observer_that_fails_is_told_no_more(method: str, caplog: pytes
     assert running.result().frames_a_to_b == 5
     assert calls == 1
     assert [record.message for record in caplog.records] == [
-        "left <-> right: the observer failed; the pipe no longer calls it"
+        "left <-> right: the observer failed; the relay no longer calls it"
     ]
     assert ("ended" in diary.told) is False
 
 
-async def test_without_an_observer_nothing_is_watched(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What watches is not even made."""
-    monkeypatch.setattr(sys.modules["relay.pipe"], "_Watched", None)
-    rig = Rig(swapped=False)
-    await rig.left.send([frame(1)])
-    await rig.left.send_eof()
-    await rig.right.send_eof()
-    assert (await rig.run()).frames_a_to_b == 1
+async def test_who_comes_late_hears_everything_from_then_on(swapped: bool) -> None:
+    """Also of a pipe that runs already; and nothing more once the subscription has ended."""
+    rig, hub = Rig(swapped=swapped), Hub()
+    heard: list[str] = []
+    async with asyncio.TaskGroup() as group:
+        group.create_task(rig.run(hub=hub))
+        await rig.left.send([frame(1)])
+        assert len(await take(rig.right, 1)) == 1
+        leave = hub.subscribe("it", frames=lambda *told: heard.extend(one.raw.decode() for one in told[2]))
+        await rig.left.send([frame(2)])
+        await rig.right.send([frame(3)])
+        assert len(await take(rig.right, 1)) == len(await take(rig.left, 1)) == 1
+        leave()
+        await rig.left.send([frame(4)])
+        await rig.left.send_eof()
+        await rig.right.send_eof()
+    assert sorted(heard) == [frame(2).raw.decode(), frame(3).raw.decode()]
+    assert hub.frames is None
+
+
+async def test_an_observer_hears_its_own_pipe_only(swapped: bool) -> None:
+    """Several pipes may share one hub."""
+    hub, diary = Hub(), Diary()
+    observed, other = Rig(swapped=swapped), Rig(swapped=swapped)
+    for rig in (observed, other):
+        await rig.left.send([frame(1)])
+        await rig.left.send_eof()
+        await rig.right.send_eof()
+    await asyncio.gather(observed.run(diary, hub), other.run(hub=hub))
+    assert sorted(diary.told)[0] == "1 left > right" and len(diary.told) == 5
+    assert hub.frames is None, "the observer has left the hub"
 
 
 async def test_the_hub_hears_the_frames_of_a_pipe(swapped: bool) -> None:
     """By the names of the sides, each way once, beside the pipe's own observer."""
     rig, diary, hub = Rig(swapped=swapped), Diary(), Hub()
     heard: list[str] = []
-    hub.subscribe(lambda source, sink, frames: heard.append(f"{len(frames)} {source} > {sink}"))
+    hub.subscribe("it", frames=lambda *told: heard.append(f"{len(told[2])} {told[0].name} > {told[1].name}"))
     await rig.left.send([frame(1), frame(2)])
     await rig.left.send_eof()
     await rig.right.send([frame(3)])
@@ -162,10 +184,10 @@ async def test_a_hub_that_fails_harms_neither_the_pipe_nor_its_observer(caplog: 
     """The failure is logged once, and everything is forwarded and observed."""
     rig, diary, hub = Rig(swapped=False), Diary(), Hub()
 
-    def fail(source: str, sink: str, frames: Sequence[Frame]) -> None:
+    def fail(*_: object) -> None:
         raise ZeroDivisionError("the subscriber's own bug")
 
-    hub.subscribe(fail)
+    hub.subscribe("the tap", frames=fail)
     await rig.left.send([frame(1)])
     await rig.left.send_eof()
     await rig.right.send([frame(2)])
@@ -174,4 +196,4 @@ async def test_a_hub_that_fails_harms_neither_the_pipe_nor_its_observer(caplog: 
         report = await rig.run(diary, hub)
     assert (report.frames_a_to_b, report.frames_b_to_a) == (1, 1) and diary.told[-1] == "ended"
     messages = [record.message for record in caplog.records]
-    assert messages == ["left <-> right: the hub failed; the pipe no longer calls it"]
+    assert messages == ["the tap failed; the relay no longer calls it"]

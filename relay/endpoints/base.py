@@ -7,13 +7,14 @@ An endpoint ends in one of three ways: it is *finished* (the peer will send no m
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 from relay.errors import RelayError
 from relay.frames.frame import Frame
 
 if TYPE_CHECKING:
     from relay.endpoints.core.hops import Trail
+    from relay.routing.open_table import OpenTable
 
 __all__ = [
     "ANONYMOUS", "CountsUse", "Endpoint", "HasOwner", "HasStream", "HasTrail", "Listener", "OffersFrames",
@@ -87,12 +88,12 @@ class SendsAtOnce(Protocol):
 
 
 @runtime_checkable
-class CountsUse(Protocol):
+class CountsUse(Endpoint, Protocol):
     """A client's endpoint that knows the client's last activity and its open requests."""
 
     @property
-    def in_flight(self) -> int:
-        """The number of the client's requests that wait for an answer."""
+    def ledger(self) -> OpenTable[Any]:
+        """The client's requests that wait for an answer."""
 
     @property
     def last_used(self) -> float:

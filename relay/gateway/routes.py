@@ -27,6 +27,7 @@ from relay.gateway.targets import CALLED, check_server
 from relay.gateway.upstream import Refusal
 from relay.gateway.upstreams import Upstreams
 from relay.mcp.facts import read_facts
+from relay.observe.hub import Hub
 from relay.routing.open_table import LISTEN
 
 if TYPE_CHECKING:
@@ -64,19 +65,18 @@ class Gateway:
         self._banner = orjson.dumps({"name": "MCP Proxy Server", "version": version, "status": "running"})
         self._options = options
         self._timeout = timeout
-        self._upstreams = Upstreams(options, idle=session_idle)
+        self.hub = Hub()
+        self._upstreams = Upstreams(options, self.hub, idle=session_idle)
         self._sockets: PageSockets | None = None
         self._answering: Answering | None = None
         self._context: ListenerContext | None = None
-        self.last_used = 0.0
-        """When a page last sent a request, by the loop's clock."""
 
     def attach(self, context: ListenerContext) -> None:
         """Serve the pages of a listener."""
         self._context = context
         context.refusal_body = detail_body
         self._answering = Answering(context, self._timeout)
-        self._sockets = PageSockets(context, self.guard, self._options)
+        self._sockets = PageSockets(context, self.guard, self._options, self.hub)
 
     def begin(self, addresses: Sequence[tuple[str, int]]) -> None:
         """Never dial these addresses: the listener's own."""
@@ -94,15 +94,10 @@ class Gateway:
             return str(exc)
         return None
 
-    @property
-    def in_flight(self) -> int:
-        """The number of calls that wait for an answer."""
-        return self._upstreams.in_flight
-
     async def carry_out(self, request: web.BaseRequest, walk: Walk, decision: Decision) -> web.StreamResponse:
         """Carry out the gate's decision about a request's head. Raises Refused."""
         assert self._context is not None and self._sockets is not None, "attached"
-        self.last_used = asyncio.get_running_loop().time()
+        now = self.hub.touched = asyncio.get_running_loop().time()
         if walk.purpose is Purpose.BANNER:
             headers = self._context.cors(request.headers)
             return web.Response(body=self._banner, content_type=JSON, headers=headers)
@@ -110,7 +105,7 @@ class Gateway:
             return await self._sockets.serve(request, self._trail_of(request))
         assert isinstance(decision, BodyWanted), "a call has a body"
         async with body_of(request, walk, decision, self._context) as body:
-            decided = self._context.gate.decide(walk, self.last_used, body)
+            decided = self._context.gate.decide(walk, now, body)
             del body
         self._context.gate.let_go(walk)
         if isinstance(decided, Refused):
@@ -206,7 +201,7 @@ class Gateway:
         """Wait for at most ``seconds`` until every call has its answer."""
         self.is_leaving = True
         deadline = asyncio.get_running_loop().time() + seconds
-        while self.in_flight and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110 - once in its life
+        while self._upstreams.in_flight and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110 - once in its life
             await asyncio.sleep(0.02)
 
     async def aclose(self) -> None:

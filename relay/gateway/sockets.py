@@ -29,6 +29,7 @@ from relay.frames import replies
 from relay.frames.frame import Frame
 from relay.gateway.answers import UNREACHABLE
 from relay.gateway.targets import JOINED, check_server
+from relay.observe.hub import Clients, Hub
 from relay.pipe import pipe
 
 if TYPE_CHECKING:
@@ -48,13 +49,14 @@ _LINGER = 1.0  # seconds for late frames after one side has left: the other must
 class PageSockets:
     """The WebSockets of all pages of one listener."""
 
-    def __init__(self, context: ListenerContext, guard: EgressGuard, options: DiallingOptions) -> None:
-        """Dial with ``options``, which hold ``guard``."""
+    def __init__(self, context: ListenerContext, guard: EgressGuard, options: DiallingOptions, hub: Hub) -> None:
+        """Dial with ``options``, which hold ``guard``, and tell ``hub`` what passes."""
         self._context = context
         self._guard = guard
         self._options = options
         self._limits = dataclasses.replace(options.limits, linger=_LINGER)
-        self._open: set[WebSocketEndpoint] = set()
+        self._hub = hub
+        self._open: Clients[WebSocketEndpoint] = Clients(hub, set())
 
     async def serve(self, request: web.BaseRequest, trail: Trail) -> web.StreamResponse:
         """Answer an upgrade, and carry frames until a side leaves. Raises Refused if the upgrade is not valid."""
@@ -113,7 +115,7 @@ class PageSockets:
         self._open.add(page)
         try:
             with following(self, trail):
-                report = await pipe(page, _Discreet(server), limits=self._limits)
+                report = await pipe(page, _Discreet(server), limits=self._limits, hub=self._hub)
             if report.failure is not None:
                 logger.info("gateway: %s: %s", page.name, report.failure)
         finally:
@@ -122,7 +124,7 @@ class PageSockets:
 
     async def aclose(self, reason: RelayError) -> None:
         """Close every page's connection."""
-        for page in tuple(self._open):
+        for page in self._open:
             await page.aclose(reason)
 
 

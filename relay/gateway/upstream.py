@@ -33,6 +33,7 @@ from relay.routing.renaming import Renamed
 if TYPE_CHECKING:
     from relay.endpoints.core.dialling import DiallingOptions
     from relay.endpoints.http.proxied_call import ProxiedCall
+    from relay.observe.hub import Hub
 
 __all__ = ["Calls", "Refusal", "Upstream"]
 
@@ -94,7 +95,7 @@ class Calls(ModernClients):
 
     def _route(self, frame: Frame) -> None:
         if isinstance(frame, replies.OwnError) and frame.head.id is not None:
-            renamed = self._requests.settle(frame.head.id)
+            renamed = self._requests.settle(frame.head.id, frame)
             if renamed is not None:
                 is_streamed = renamed.owner.stream is not None
                 self._answer(renamed, with_id(frame, renamed.id) if is_streamed else frame)
@@ -130,12 +131,15 @@ def _answer_to_server(request: Frame) -> Frame:
 class Upstream:
     """A server, the relay's session with it, and the calls that are open there."""
 
-    def __init__(self, url: str, options: DiallingOptions, trail: Trail, *, is_modern: bool) -> None:
+    def __init__(self, url: str, options: DiallingOptions, trail: Trail, hub: Hub, *, is_modern: bool) -> None:
         """Connect to ``url`` with the first call. With ``is_modern`` the calls need no handshake.
+
+        ``hub`` hears what passes.
 
         Raises ConfigError if the URL is refused.
         """
         self._limits = options.limits
+        self._hub = hub
         with following(self, trail):
             self._remote = Remote(url, options)
         self.name = self._remote.name
@@ -226,7 +230,7 @@ class Upstream:
 
     async def _carry(self) -> None:
         limits = dataclasses.replace(self._limits, linger=_LINGER)
-        report = await pipe(self.calls, self._remote, limits=limits)
+        report = await pipe(self.calls, self._remote, limits=limits, hub=self._hub)
         self.is_over = True
         if report.failure is not None:
             logger.info("%s: ended: %s", self.name, report.failure)

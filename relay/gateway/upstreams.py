@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import weakref
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from hashlib import sha256
@@ -14,12 +15,14 @@ import msgspec
 
 from relay.endpoints.core.tasks import TaskScope
 from relay.endpoints.http.decisions import Refused
-from relay.gateway.upstream import Upstream
+from relay.gateway.upstream import Calls, Upstream
+from relay.observe.hub import Clients
 
 if TYPE_CHECKING:
     from relay.endpoints.core.dialling import DiallingOptions
     from relay.endpoints.core.hops import Trail
     from relay.endpoints.http.proxied_call import ProxiedCall
+    from relay.observe.hub import Hub
 
 __all__ = ["Upstreams"]
 
@@ -41,9 +44,14 @@ class _Key(NamedTuple):
 class Upstreams:
     """The sessions with servers, the least recently used first."""
 
-    def __init__(self, options: DiallingOptions, *, idle: float, most: int = _MOST) -> None:
-        """Dial with ``options``. Leave a server ``idle`` seconds after its last call, or when ``most`` are in use."""
+    def __init__(self, options: DiallingOptions, hub: Hub, *, idle: float, most: int = _MOST) -> None:
+        """Dial with ``options``, and tell ``hub`` what passes.
+
+        Leave a server ``idle`` seconds after its last call, or when ``most`` are in use.
+        """
         self._options = options
+        self._hub = hub
+        self._callers: Clients[Calls] = Clients(hub, weakref.WeakSet())
         self._idle = idle
         self._most = most
         self._kept: OrderedDict[_Key, Upstream] = OrderedDict()
@@ -80,7 +88,9 @@ class Upstreams:
         """Return the server of a call, with which no session exists yet. Raises ConfigError if its URL is refused."""
         headers = {"Authorization": f"Bearer {call.token}"} if call.token else {}
         options = msgspec.structs.replace(self._options.for_many_clients(), headers=headers)
-        return Upstream(call.url, options, trail, is_modern=call.is_modern)
+        upstream = Upstream(call.url, options, trail, self._hub, is_modern=call.is_modern)
+        self._callers.add(upstream.calls)
+        return upstream
 
     def keep(self, principal: str, call: ProxiedCall, upstream: Upstream) -> None:
         """Use this server for calls such as ``call`` from now on. Raises Refused if there is no room."""

@@ -24,7 +24,7 @@ from relay.frames import replies
 from relay.frames.frame import Frame
 from relay.frames.head import RequestId
 from relay.routing.matching import alike, error_in_place, last_resort, under_id
-from relay.routing.open_table import REMEMBERED, Left, OpenTable
+from relay.routing.open_table import REMEMBERED, Ending, Left, OpenTable
 
 __all__ = ["Due", "Ledger", "Lost"]
 
@@ -87,7 +87,7 @@ class Ledger(OpenTable[Entry]):
         home = self.home_of(answer, now, name, is_whole=is_whole, among=among)
         if home is None:
             return None
-        entry = self.answer(home.head.id)
+        entry = self.answer(home.head.id, home)
         assert entry is not None, "it was found open"
         return entry, home
 
@@ -140,6 +140,8 @@ class Ledger(OpenTable[Entry]):
             special = self._special_of(request_id)
             if not special.is_cancelled:
                 special.is_cancelled = True
+                if self.subscriber is not None:
+                    self.subscriber.cancelled(request_id)
                 self._call_at(now, grace, request_id, special)
         return entry
 
@@ -149,7 +151,7 @@ class Ledger(OpenTable[Entry]):
 
     def leave(self, request_id: RequestId | None, now: float, grace: float) -> Entry | None:
         """Close a request without an answer; remember for ``grace`` seconds that the peer may still refer to it."""
-        entry = self.answer(request_id)
+        entry = self.answer(request_id, ending="cancelled")
         if entry is not None and request_id is not None and request_id not in self._open:
             left = self._left[request_id] = Left(entry)
             self._call_at(now, grace, request_id, left)
@@ -170,8 +172,11 @@ class Ledger(OpenTable[Entry]):
         """Iterate over the entries of left requests."""
         return (left.entry for left in self._left.values())
 
-    def fail_all(self) -> list[Lost[Entry]]:
-        """Close all open requests and forget the left ones; return the unanswered ones in the order of opening."""
+    def fail_all(self, ending: Ending = "failed") -> list[Lost[Entry]]:
+        """Close all open requests and forget the left ones; return the unanswered ones in the order of opening.
+
+        The subscriber hears ``ending``.
+        """
         lost = [Lost(request_id, entry, self.stray_of(request_id)) for request_id, entry in self.items()]
         again = [one for one in lost for _ in range(self._repeats_of(one.request_id))]
         self._open.clear()
@@ -181,6 +186,12 @@ class Ledger(OpenTable[Entry]):
         self._times.clear()
         self._subscriptions = self._doubtful = 0
         self._settled.extend(hash(one.request_id) for one in lost)
+        if self.subscriber is not None:
+            for one in lost:
+                self.subscriber.ended(one.request_id, ending, None)
+            for one in again:
+                self.subscriber.opened(one.request_id, None)
+                self.subscriber.ended(one.request_id, ending, None)
         return lost + again
 
     def _repeats_of(self, request_id: RequestId) -> int:

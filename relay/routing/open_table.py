@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from relay.frames.frame import Frame
 from relay.frames.head import Head, Kind, RequestId
 from relay.routing.matching import spellings
 
-__all__ = ["LISTEN", "REMEMBERED", "IdInUse", "Left", "OpenTable", "Special"]
+__all__ = ["LISTEN", "REMEMBERED", "Ending", "HearsTable", "IdInUse", "Left", "OpenTable", "Special"]
 
 LISTEN = "subscriptions/listen"
 """The method of a request that stays open while a client wants notifications (2026-07-28, "Subscriptions")."""
@@ -22,6 +22,22 @@ REMEMBERED = 128
 """How many settled ids a ledger remembers by default."""
 
 Entry = TypeVar("Entry")
+
+Ending: TypeAlias = Literal["answered", "cancelled", "failed"]
+"""How a request ends: with an answer, because its client wants none, or because no answer can come any more."""
+
+
+class HearsTable(Protocol):
+    """Hears the life of each request of one table."""
+
+    def opened(self, request_id: RequestId, method: str | None) -> None:
+        """Called once a request waits for its answer."""
+
+    def cancelled(self, request_id: RequestId) -> None:
+        """Called once the client has cancelled a request that may still get its answer."""
+
+    def ended(self, request_id: RequestId, ending: Ending, answer: Frame | None) -> None:
+        """Called once a request is no longer open; ``answer`` is the frame that answers it, if the table has it."""
 
 
 class IdInUse(Exception):
@@ -69,6 +85,8 @@ class OpenTable(Generic[Entry]):
         self._note = self._settled.append
         self.knows_late: Callable[[RequestId], bool] | None = None
         """Tells whether an id was open before, in place of the last ``remembered`` ids."""
+        self.subscriber: HearsTable | None = None
+        """Hears the life of each request from now on; None if nobody listens."""
 
     def __len__(self) -> int:
         """Count the open requests, including subscriptions."""
@@ -106,6 +124,8 @@ class OpenTable(Generic[Entry]):
             self._note_special(request_id, token, is_subscription=method == LISTEN)
         if self._left:
             self._left.pop(request_id, None)
+        if self.subscriber is not None:
+            self.subscriber.opened(request_id, method)
 
     def _note_special(self, request_id: RequestId, token: RequestId | None, *, is_subscription: bool) -> None:
         special = self._special[request_id] = Special()
@@ -186,15 +206,30 @@ class OpenTable(Generic[Entry]):
 
     # A life's end.
 
-    def answer(self, request_id: RequestId | None) -> Entry | None:
-        """Take the answer under exactly this id; return the entry, or None if no request is open under the id."""
+    def answer(
+        self, request_id: RequestId | None, answer: Frame | None = None, ending: Ending = "answered"
+    ) -> Entry | None:
+        """Take the answer under exactly this id; return the entry, or None if no request is open under the id.
+
+        ``ending`` says how the request ends if not by an answer.
+        """
         entry = self._open.pop(request_id, None)
         if entry is not None:
             self._note(hash(request_id))
             if self._special and request_id in self._special:
                 assert request_id is not None, "it was open"
                 self._end_special(request_id, entry)
+            if self.subscriber is not None:
+                self._tell_end(self.subscriber, request_id, ending, answer)
         return entry
+
+    def _tell_end(
+        self, subscriber: HearsTable, request_id: RequestId | None, ending: Ending, answer: Frame | None
+    ) -> None:
+        assert request_id is not None, "it was open"
+        subscriber.ended(request_id, ending, answer)
+        if request_id in self._open:  # another request waits under the same id
+            subscriber.opened(request_id, None)
 
     def _end_special(self, request_id: RequestId, entry: Entry) -> None:
         special = self._special[request_id]

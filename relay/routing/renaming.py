@@ -26,7 +26,7 @@ from relay.frames.ids import (
 )
 from relay.frames.strictness import read_id
 from relay.routing.ledger import Ledger
-from relay.routing.open_table import LISTEN
+from relay.routing.open_table import LISTEN, Ending
 
 __all__ = ["LISTEN", "Renamed", "Renaming"]
 
@@ -107,9 +107,11 @@ class Renaming(Generic[Owner]):
         """Return the open request with this number; None if there is none."""
         return self.ledger.find(number)
 
-    def settle(self, number: RequestId | None) -> Renamed[Owner] | None:
-        """Forget a request that has its answer."""
-        renamed = self.ledger.answer(number)
+    def settle(
+        self, number: RequestId | None, answer: Frame | None = None, ending: Ending = "answered"
+    ) -> Renamed[Owner] | None:
+        """Forget a request that has its answer, or that ends without one, as ``OpenTable.answer`` does."""
+        renamed = self.ledger.answer(number, answer, ending)
         if renamed is not None and renamed.has_log:
             self._logging.pop(renamed.number, None)
         return renamed
@@ -122,12 +124,12 @@ class Renaming(Generic[Owner]):
         """
         renamed = self.ledger.find(number)
         if renamed is None or renamed.is_subscription:
-            return self.settle(number)
+            return self.settle(number, ending="cancelled")
         return self.ledger.leave(number, now, seconds)
 
     def answered(self, frame: Frame, now: float) -> tuple[Renamed[Owner], Frame] | None:
         """Take an answer; return its request and the answer for the client, or None if no request waits for it."""
-        renamed = self.settle(frame.head.id)
+        renamed = self.settle(frame.head.id, frame)
         if renamed is None:
             found = self.ledger.answer_oddly(frame, now, "the server")
             if found is None:

@@ -16,7 +16,6 @@ from relay.app.log.setup import set_up_logging
 from relay.app.log.stderr import StderrSink
 from relay.app.secrets.text import mask_secrets, start_of
 from relay.frames.frame import Frame
-from relay.pipe import Observer
 
 MOST = 0.25  # seconds of this thread: ten times what it takes, a fifth of what it took
 
@@ -163,7 +162,7 @@ def test_what_a_record_says_to_a_client_is_bounded() -> None:
         is_held_back = False
         say = said.append
 
-    log = ClientLog(Client(), SECRETS, Observer())  # type: ignore[arg-type]
+    log = ClientLog(Client(), SECRETS)  # type: ignore[arg-type]
     log._is_answered = log._is_initialized = True
     record = logging.LogRecord("relay", logging.ERROR, "", 0, '"' + "token" * 200_000, (), None)
     assert thread_seconds(lambda: log.take(record)) < MOST

@@ -208,13 +208,13 @@ def test_what_cannot_be_reached_is_said_once(written: Written, root_logger: logg
     client, server = memory_pair()
     set_up_logging(logging.WARNING, [], written.sink)
     log = ReachLog(server)
-    log.frames_forwarded(client, server, [unreachable(0, "its own")])
+    log.look(client, server, [unreachable(0, "its own")])
     assert not log.is_unreached
-    log.frames_forwarded(server, client, [unreachable(number, "refused") for number in range(3)])
-    log.frames_forwarded(server, client, [unreachable(3, "no address"), unreachable(4, "refused")])
+    log.look(server, client, [unreachable(number, "refused") for number in range(3)])
+    log.look(server, client, [unreachable(3, "no address"), unreachable(4, "refused")])
     assert log.is_unreached
     assert [line.split(" ", 2)[2] for line in written.read().splitlines()] == ["WARNING refused", "WARNING no address"]
-    log.frames_forwarded(server, client, [Frame(b'{"jsonrpc":"2.0","id":5,"result":{}}'), unreachable(6, "refused")])
+    log.look(server, client, [Frame(b'{"jsonrpc":"2.0","id":5,"result":{}}'), unreachable(6, "refused")])
     assert not log.is_unreached, "it was reached once"
     assert written.read().count("refused") == 1
 
@@ -237,7 +237,7 @@ def test_what_a_server_says_shows_that_it_was_reached(
     client, server = memory_pair()
     set_up_logging(logging.WARNING, [], written.sink)
     log = ReachLog(server)
-    log.frames_forwarded(server, client, [Frame(raw)])
+    log.look(server, client, [Frame(raw)])
     assert not log.is_unreached
     assert written.read() == ""
 
@@ -246,7 +246,7 @@ def test_causes_without_end_are_bounded(written: Written, root_logger: logging.L
     """A cause that names the request it fails."""
     client, server = memory_pair()
     set_up_logging(logging.WARNING, [], written.sink)
-    ReachLog(server).frames_forwarded(server, client, [unreachable(number, f"{number}") for number in range(1000)])
+    ReachLog(server).look(server, client, [unreachable(number, f"{number}") for number in range(1000)])
     assert written.read().count("\n") == 64
 
 

@@ -12,7 +12,6 @@ import sys
 import pytest
 
 from relay.app.log.client import ClientLog
-from relay.app.log.reach import ReachLog
 from relay.endpoints.core.memory import memory_pair
 from relay.endpoints.stdio.own_stdio import OwnStdio
 from relay.frames.frame import Frame
@@ -231,16 +230,16 @@ async def test_what_a_client_is_never_told() -> None:
     out, into = os.pipe()
     stdio = await OwnStdio.open(stdin=reading, stdout=into)
     near, far = memory_pair()
-    log = ClientLog(stdio, [], then=ReachLog(far))
-    log.frames_forwarded(stdio, far, [Frame(json.dumps(INITIALIZE).encode())])
-    log.frames_forwarded(far, stdio, [Frame(b'{"jsonrpc":"2.0","id":"init","result":{}}')])
+    log = ClientLog(stdio, [])
+    log.look(stdio, far, [Frame(json.dumps(INITIALIZE).encode())])
+    log.look(far, stdio, [Frame(b'{"jsonrpc":"2.0","id":"init","result":{}}')])
 
     def record(name: str = "relay", level: int = logging.WARNING, *, traceback: bool = False) -> logging.LogRecord:
         info = (ValueError, ValueError(), None) if traceback else None
         return logging.LogRecord(name, level, "x.py", 1, "said %d", (1,), info)
 
     assert not log.take(record()), "initialized has not come"
-    log.frames_forwarded(stdio, far, [Frame(json.dumps(INITIALIZED).encode())])
+    log.look(stdio, far, [Frame(json.dumps(INITIALIZED).encode())])
     assert not log.take(record(level=logging.INFO))
     assert not log.take(record("aiohttp"))
     assert not log.take(record(level=logging.ERROR, traceback=True))

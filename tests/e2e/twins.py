@@ -23,6 +23,7 @@ from relay.endpoints.core.dialling import DiallingOptions
 from relay.endpoints.http.client.aiohttp_dial import Dial
 from relay.endpoints.http.listening import ListeningOptions
 from relay.endpoints.http.server.listener import HttpListener
+from relay.observe.hub import Named
 from tests.e2e.fault_server import Exchange, FaultServer, Script, error, note, result
 from tests.e2e.oracle import ACCEPT_BOTH, VERSION, Response, Wire, initialize, notification, request
 from tests.endpoints.http.modern_house import ask, headers_for
@@ -378,7 +379,7 @@ async def _child(steps: Sequence[Step], record: Record, names: Names) -> None:
 async def _through(steps: Sequence[Step], record: Record, names: Names) -> None:
     async with FaultServer.running(Upstream(record, names)) as server:
         dial = Dial(server.url, DiallingOptions(headers={"x-from": "relay"}, limits=LIMITS))
-        dial.hub.subscribe(lambda *told: record.observed.append(_told(names, *told)))
+        dial.hub.subscribe("the twin", frames=lambda *told: record.observed.append(_told(names, *told)))
         listener = HttpListener(options=ListeningOptions(limits=LIMITS), server=dial)
         await listener.start()
         try:
@@ -388,8 +389,8 @@ async def _through(steps: Sequence[Step], record: Record, names: Names) -> None:
             await dial.aclose()
 
 
-def _told(names: Names, source: str, sink: str, frames: Sequence[relay.Frame]) -> object:
-    return (names.text(source), names.text(sink), [names.of(frame.raw) for frame in frames])
+def _told(names: Names, source: Named, sink: Named, frames: Sequence[relay.Frame]) -> object:
+    return (names.text(source.name), names.text(sink.name), [names.of(frame.raw) for frame in frames])
 
 
 async def _client(steps: Sequence[Step], record: Record, names: Names) -> None:

@@ -80,7 +80,7 @@ async def test_what_is_known_of_clients_over_http() -> None:
 @pytest.mark.parametrize("kind", [OwnStdio, SocketEndpoint, WebSocketEndpoint])
 def test_what_is_known_of_clients_on_connections(kind: type[Endpoint]) -> None:
     """Their use; there is no stream that they may leave closed."""
-    assert {"in_flight", "last_used"} <= members_of(kind)
+    assert {"ledger", "last_used"} <= members_of(kind)
     assert "is_listening" not in members_of(kind)
 
 

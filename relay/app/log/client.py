@@ -18,14 +18,13 @@ import msgspec
 
 from relay.app.secrets.text import mask_secrets, start_of
 from relay.auth.maskable import maskable
-from relay.endpoints.base import Endpoint
 from relay.endpoints.stdio.own_stdio import OwnStdio
 from relay.errors import RelayError
 from relay.frames import replies
 from relay.frames.frame import Frame
 from relay.frames.head import Kind, RequestId
 from relay.mcp.facts import read_facts
-from relay.pipe import Observer, PipeReport
+from relay.observe.hub import Named
 from relay.routing.matching import alike
 
 __all__ = ["ClientLog"]
@@ -65,14 +64,13 @@ def _severity(level: str | None) -> int | None:
     return _LEVELS.index(level) if level in _LEVELS else None
 
 
-class ClientLog(Observer):
-    """Sends warnings to the client of own stdio when the specification allows; observes the pipe to know when."""
+class ClientLog:
+    """Sends warnings to the client of own stdio when the specification allows; hears the pipe to know when."""
 
-    def __init__(self, client: OwnStdio, secrets: Sequence[str], then: Observer) -> None:
-        """Mask ``secrets``, and tell ``then`` of everything that is observed, before anything else."""
+    def __init__(self, client: OwnStdio, secrets: Sequence[str]) -> None:
+        """Mask ``secrets``."""
         self._client = client
         self._secrets = maskable(secrets)
-        self._then = then
         self._thread = threading.get_ident()
         self._handshake: RequestId | None = None
         self._is_answered = False
@@ -122,30 +120,26 @@ class ClientLog(Observer):
         self._budget -= 1
         return True
 
-    # As an observer.
+    # As a subscriber of the hub.
 
-    def pipe_started(self, a: Endpoint, b: Endpoint) -> None:
-        """Pass it on."""
-        self._then.pipe_started(a, b)
-
-    def frames_forwarded(self, source: Endpoint, sink: Endpoint, frames: Sequence[Frame]) -> None:
+    def look(self, source: Named, sink: Named, frames: Sequence[Frame]) -> None:
         """Note how far the handshake is, and which requests ask for which level."""
-        self._then.frames_forwarded(source, sink, frames)
         look = self._look_at_clients if source is self._client else self._look_at_servers
         for frame in frames:
             for one in frame.split() if frame.head.kind is Kind.BATCH else (frame,):
                 look(one)
 
-    def side_finished(self, side: Endpoint, reason: RelayError | None) -> None:
+    def pipe_started(self, a: Named, b: Named) -> None:
+        """Wait for the handshake."""
+
+    def side_finished(self, side: Named, reason: RelayError | None) -> None:
         """Send no more to a client that has left: it may have stopped reading."""
         if side is self._client:
             self._is_over = True
-        self._then.side_finished(side, reason)
 
-    def pipe_ended(self, a: Endpoint, b: Endpoint, report: PipeReport) -> None:
+    def pipe_ended(self, a: Named, b: Named, report: object) -> None:
         """Send no more."""
         self._is_over = True
-        self._then.pipe_ended(a, b, report)
 
     def _look_at_clients(self, frame: Frame) -> None:
         head = frame.head

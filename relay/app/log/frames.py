@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from relay.app.log.printable import more
 from relay.app.secrets.text import start_of
 from relay.frames.frame import Frame
-from relay.observe.hub import Hub
+from relay.observe.hub import Hub, Named
 
 __all__ = ["FrameLog", "log_frames_of"]
 
@@ -18,11 +18,15 @@ _SHOWN_FRAME = 2048
 
 
 class FrameLog:
-    """A hub's subscriber: every frame as an arrow in the debug log."""
+    """Every frame as an arrow in the debug log."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         """Cut no frame in the middle of one of ``secrets``: half of one would not be masked."""
         self._secrets = [secret.encode("utf-8", "surrogateescape") for secret in secrets]
+
+    def look(self, source: Named, sink: Named, frames: Sequence[Frame]) -> None:
+        """Log frames, as a hub's subscriber."""
+        self.show(source.name, sink.name, frames)
 
     def show(self, source: str, sink: str, frames: Sequence[Frame]) -> None:
         """Log frames that go from one to another, each cut to 2 KiB."""
@@ -37,4 +41,4 @@ class FrameLog:
 def log_frames_of(hub: Hub, secrets: Sequence[str]) -> None:
     """Log every frame that ``hub`` hears, if the log shows frames."""
     if logger.isEnabledFor(logging.DEBUG):
-        hub.subscribe(FrameLog(secrets).show)
+        hub.subscribe("the log of frames", frames=FrameLog(secrets).look)

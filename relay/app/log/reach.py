@@ -9,15 +9,15 @@ from relay.auth.outbound.tries import ServerLogin
 from relay.endpoints.base import Endpoint
 from relay.frames import replies
 from relay.frames.frame import Frame
-from relay.pipe import Observer
+from relay.observe.hub import Named
 
 __all__ = ["ReachLog"]
 
 logger = logging.getLogger("relay")
 
 
-class ReachLog(Observer):
-    """A pipe's observer: logs each cause once why a server cannot be reached, and notes whether it ever was."""
+class ReachLog:
+    """A hub's subscriber: logs each cause once why a server cannot be reached, and notes whether it ever was."""
 
     def __init__(self, server: Endpoint, login: ServerLogin | None = None) -> None:
         """Observe the frames of ``server``; ``login`` logs its own failures."""
@@ -31,7 +31,7 @@ class ReachLog(Observer):
         """Whether requests came and none was answered, because the server could not be reached."""
         return bool(self._causes) and not self._was_reached
 
-    def frames_forwarded(self, source: Endpoint, sink: Endpoint, frames: Sequence[Frame]) -> None:
+    def look(self, source: Named, sink: Named, frames: Sequence[Frame]) -> None:
         """Look for errors that the relay made because it could not reach the server."""
         if source is not self._server:
             return

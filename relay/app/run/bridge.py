@@ -18,8 +18,8 @@ from relay.app.specs import is_address, is_url
 from relay.endpoints.base import Endpoint
 from relay.endpoints.stdio.own_stdio import OwnStdio
 from relay.errors import ConfigError, EndpointClosed, EndpointUnavailable
-from relay.observe.hub import Hub
-from relay.pipe import Observer, pipe
+from relay.observe.hub import Clients, Hub
+from relay.pipe import pipe
 
 __all__ = ["bridge", "bridge_own_servers"]
 
@@ -44,15 +44,17 @@ async def bridge(settings: BridgeSettings, sink: StderrSink, *, remote: Endpoint
         remote = connect_with(settings.dialling, settings.url)
     reach = ReachLog(remote, settings.dialling.logins_for(settings.url)[0] if is_address(settings.url) else None)
     hub = Hub()
+    hub.subscribe("the log of unreachable servers", frames=reach.look)
     log_frames_of(hub, settings.secrets)
     stdio = await OwnStdio.open(limits=limits)
+    Clients(hub, {stdio})
 
     async def stop_in_order() -> None:
         await stop.stopped.wait()
         if not stdio.is_finished:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(limits.drain):
-                    while stdio.in_flight:  # noqa: ASYNC110 - once in a relay's life
+                    while hub.in_flight:  # noqa: ASYNC110 - once in a relay's life
                         await asyncio.sleep(0.02)
         await remote.aclose(EndpointClosed("the relay is shutting down"))
         stdio.finish()
@@ -63,24 +65,24 @@ async def bridge(settings: BridgeSettings, sink: StderrSink, *, remote: Endpoint
     async def end_in_order() -> None:
         """Leave a server that stays connected though no answer is due: the drain is for answers only."""
         await ended.wait()
-        while stdio.in_flight:  # noqa: ASYNC110 - once in a relay's life
+        while hub.in_flight:  # noqa: ASYNC110 - once in a relay's life
             await asyncio.sleep(0.02)
         await asyncio.sleep(limits.linger)
         await remote.aclose()
 
     with contextlib.ExitStack() as while_it_runs:
-        observer: Observer = reach
         if settings.log_to == "client":
             from relay.app.log.client import ClientLog
 
-            observer = log = ClientLog(stdio, settings.secrets, then=reach)
+            log = ClientLog(stdio, settings.secrets)
+            hub.subscribe("the log to the client", frames=log.look, pipes=log)
             while_it_runs.enter_context(log.installed())
         async with asyncio.TaskGroup() as group:
             stopping = group.create_task(stop_in_order(), name="stop in order")
             ending = group.create_task(end_in_order(), name="end in order")
             # As after SIGTERM, requests in flight when stdin ends get their answers, for as long as the drain lasts.
             patient = dataclasses.replace(limits, linger=limits.drain)
-            report = await pipe(stdio, remote, limits=patient, observer=observer, hub=hub)
+            report = await pipe(stdio, remote, limits=patient, hub=hub)
             stopping.cancel()
             ending.cancel()
     if isinstance(report.failure, ConfigError):

@@ -11,7 +11,6 @@ import contextlib
 import dataclasses
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -33,6 +32,7 @@ from relay.endpoints.core.dialling import DiallingOptions
 from relay.endpoints.core.refusing import Refusing
 from relay.endpoints.core.tasks import TaskScope
 from relay.errors import ConfigError
+from relay.observe.hub import Hub
 
 if TYPE_CHECKING:
     from relay.endpoints.http.server.listener import HttpListener
@@ -137,9 +137,9 @@ class NamedServers:
         return f"NAME is one of {', '.join(names[:_SHOWN_NAMES])}{more}" if names else "no server has a name now"
 
     @property
-    def last_used(self) -> Iterable[datetime]:
-        """When each server was last used."""
-        return (served.offer.last_used for served in self._served.values())
+    def hubs(self) -> Iterable[Hub]:
+        """What is known of the traffic with each server."""
+        return (served.offer.hub for served in self._served.values())
 
     def status(self) -> dict[str, object]:
         """Return the entry of each server in ``/status``."""
@@ -254,7 +254,7 @@ class NamedServers:
         name, offer = served.server.name, served.offer
         self._served[name] = served
         for listener in self._listeners:
-            mount = listener.mount(name, per_request=offer.per_request, server=offer.dial)
+            mount = listener.mount(name, per_request=offer.per_request, server=offer.dial, hub=offer.hub)
             served.mounts.append((listener, mount))
             offer.accept(mount, looks_after=True)
         if self._settings.is_eager:

@@ -9,8 +9,7 @@ import asyncio
 import contextlib
 import functools
 import logging
-from collections.abc import AsyncIterable, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import AsyncIterable
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -23,15 +22,14 @@ from relay.endpoints.core.refusal_log import RefusalLog
 from relay.endpoints.core.tasks import TaskScope
 from relay.endpoints.http.server.modern import ModernClients
 from relay.errors import EndpointBroken, EndpointClosed, RelayError, ServerLeftOut
-from relay.frames import replies
-from relay.frames.frame import Frame
-from relay.observe.hub import Hub
-from relay.pipe import Observer, pipe
+from relay.observe.hub import Clients, Hub
+from relay.pipe import pipe
 
 if TYPE_CHECKING:
     from relay.endpoints.combined.shared import SharedPool, SharedSessions
     from relay.endpoints.http.client.aiohttp_dial import Dial
     from relay.endpoints.http.server.mount import PerRequest
+    from relay.observe.requests import Request
 
 __all__ = ["Offer"]
 
@@ -40,17 +38,21 @@ logger = logging.getLogger("relay")
 _PER_REQUEST: dict[str, PerRequest] = {"stateless": "legacy", "request": "all"}  # by what clients share
 
 
-class _FaultsToHub(Observer):
-    """Tells the hub of a server whether that server answers, which only the frames of one session's pipe show."""
+class _Faults:
+    """Notes in the hub of a server whether that server answers the requests of sessions."""
 
-    def __init__(self, hub: Hub, upstream: Endpoint) -> None:
+    def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        self._answering = upstream
 
-    def frames_forwarded(self, source: Endpoint, sink: Endpoint, frames: Sequence[Frame]) -> None:
-        if source is self._answering:
-            fault = replies.fault_of(frames[-1])
-            self._hub.fault = fault.message if fault is not None and fault.is_failure else None
+    def request_opened(self, request: Request) -> None:
+        """Wait for its end."""
+
+    def request_cancelled(self, request: Request) -> None:
+        """Wait for its end."""
+
+    def request_ended(self, request: Request) -> None:
+        if request.answer is not None:
+            self._hub.note_fault(request.fault)
 
 
 class Offer:
@@ -62,18 +64,18 @@ class Offer:
         ``notes_faults``: watch the frames of a URL for whether it answers, which costs a little.
         """
         self.target = target
-        self._last_used = monotonic()
         self._settings = settings
         self.hub = target.dial.hub if isinstance(target, RemoteTarget) else Hub()
-        """Hears of every frame between clients and the server, by whichever way it goes."""
+        """Hears of everything between clients and the server, by whichever way it goes."""
         log_frames_of(self.hub, settings.secrets)
-        self._notes_faults = notes_faults and isinstance(target, RemoteTarget)
+        if notes_faults and isinstance(target, RemoteTarget):
+            self.hub.subscribe(f"{target.name}: the faults in /status", requests=_Faults(self.hub))
         self._pools: dict[str, SharedPool] = {}
         """The shared servers of each principal."""
         self._tasks = TaskScope()
         self._starting: asyncio.Task[None] | None = None
         self._carrying: set[asyncio.Task[None]] = set()
-        self._connections: set[Endpoint] = set()
+        self._connections: Clients[CountsUse] = Clients(self.hub, set())
         self._endings = RefusalLog()
 
     @property
@@ -83,13 +85,6 @@ class Offer:
         if not isinstance(target, RemoteTarget) or not target.passes_requests or self._settings.share is not None:
             return None
         return target.dial
-
-    @property
-    def last_used(self) -> datetime:
-        """When a session last began; or when a session was last used that is not an HTTP listener's."""
-        used = (session.last_used for session in self._clients())
-        self._last_used = max(self._last_used, *used, 0.0)
-        return datetime.now(UTC) - timedelta(seconds=monotonic() - self._last_used)
 
     @property
     def per_request(self) -> PerRequest:
@@ -108,10 +103,10 @@ class Offer:
 
     async def _accept(self, listener: AsyncIterable[Endpoint], *, looks_after: bool) -> None:
         async for session in listener:
+            if not looks_after and isinstance(session, CountsUse):
+                self._connections.add(session)
             with following(self, session.trail if isinstance(session, HasTrail) else None):
                 self._join(session, self._upstream(session), f"session {session.name}")
-            if not looks_after:
-                self._connections.add(session)
 
     def _join(self, session: Endpoint, upstream: Endpoint, name: str) -> None:
         task = self._tasks.spawn(self._carry(session, upstream), name=name)
@@ -127,8 +122,7 @@ class Offer:
     def _forget(self, session: Endpoint, task: asyncio.Task[None]) -> None:
         self._carrying.discard(task)
         if isinstance(session, CountsUse):
-            self._last_used = max(self._last_used, session.last_used)
-        self._connections.discard(session)
+            self._connections.discard(session)
 
     def _pool_of(self, session: Endpoint) -> SharedPool:
         """Return the shared servers of a session's principal: no principal shares a server with another."""
@@ -172,10 +166,9 @@ class Offer:
 
     async def _carry(self, session: Endpoint, upstream: Endpoint) -> None:
         """Join a session to its server; a failure ends this session only."""
-        self._last_used = monotonic()
-        observer = _FaultsToHub(self.hub, upstream) if self._notes_faults else None
+        self.hub.touched = monotonic()
         try:
-            report = await pipe(session, upstream, limits=self._settings.limits, observer=observer, hub=self.hub)
+            report = await pipe(session, upstream, limits=self._settings.limits, hub=self.hub)
         except Exception:
             # A bug in the relay ends this session and no other.
             logger.exception("%s: unexpected failure", session.name)
@@ -196,19 +189,16 @@ class Offer:
             is_said = isinstance(failure, ServerLeftOut)
             logger.log(logging.INFO if is_said else logging.WARNING, "%s: ended: %s", session.name, why)
 
-    def _clients(self) -> list[CountsUse]:
-        return [session for session in self._connections if isinstance(session, CountsUse)]
-
     async def drain(self, seconds: float) -> None:
         """Wait until connections have no request in flight, for at most ``seconds``."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while any(session.in_flight for session in self._clients()):  # noqa: ASYNC110
+                while self._connections.in_flight:  # noqa: ASYNC110
                     await asyncio.sleep(0.02)
 
     async def aclose(self) -> None:
         """End every session, once the listeners yield no more; return when all have ended."""
-        for session in tuple(self._connections):
+        for session in self._connections:
             await session.aclose(EndpointClosed("the relay is shutting down"))
         if self._starting is not None:
             self._starting.cancel()

@@ -170,7 +170,7 @@ class _Serving:
         self._sink = sink
         self._http: list[HttpListener] = []
         self._bounds = Bounds.of(settings.limits)
-        self._began, self._began_at = time.monotonic(), datetime.now(UTC)
+        self._began = time.monotonic()
 
     async def run(self, stopped: asyncio.Event) -> None:
         listeners: list[Listener] = []
@@ -240,6 +240,7 @@ class _Serving:
                 status=self._status,
                 per_request=self._offer.per_request if self._offer is not None else "no",
                 server=self._offer.dial if self._offer is not None else None,
+                hub=self._offer.hub if self._offer is not None else None,
                 has_root=self._offer is not None,
                 descriptor=spec.descriptor,
                 bounds=self._bounds,
@@ -290,19 +291,18 @@ class _Serving:
     def _status(self) -> dict[str, object]:
         """Return the body of ``/status``; the server without a name is called ``default``."""
         servers: dict[str, object] = {"default": self._offer.status()} if self._offer is not None else {}
-        used = [self._offer.last_used] if self._offer is not None else []
+        hubs = [self._offer.hub] if self._offer is not None else []
         instances = dict.fromkeys(servers, "configured")
         if self._named is not None:
             below = self._settings.listening.paths.servers
             for name, one in self._named.status().items():  # one of these may be called default, too
                 servers[f"{below}/{name}" if name in servers else name] = one
             instances |= dict.fromkeys(self._named.names, "configured")
-            used += self._named.last_used
-        now, clock = datetime.now(UTC), asyncio.get_running_loop().time()
-        used += [now - timedelta(seconds=clock - http.last_used) for http in self._http if http.last_used]
+            hubs += self._named.hubs
+        idle = time.monotonic() - max((self._began, *(hub.last_used for hub in hubs)))
         return {
             "uptime": round(time.monotonic() - self._began, 3),
-            "api_last_activity": max(used, default=self._began_at).isoformat(),
+            "api_last_activity": (datetime.now(UTC) - timedelta(seconds=idle)).isoformat(),
             "server_instances": instances,
             "servers": servers,
         }

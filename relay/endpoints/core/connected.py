@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from relay.endpoints.base import Taker
 from relay.endpoints.core.inbox import FrameInbox
+from relay.endpoints.core.open_requests import OpenRequests
 from relay.endpoints.core.settlement import Settlement
 from relay.frames.frame import Frame
 from relay.limits import Limits
@@ -44,9 +45,9 @@ class ConnectedEndpoint:
         raise NotImplementedError
 
     @property
-    def in_flight(self) -> int:
-        """The number of the peer's requests that wait for an answer."""
-        return self._settlement.in_flight
+    def ledger(self) -> OpenRequests:
+        """The peer's requests that wait for an answer."""
+        return self._settlement.theirs
 
     @property
     def dropped(self) -> int:

@@ -46,7 +46,8 @@ class Settlement:
         self._refusals = refusals
         self._other = "the client" if peer_serves else "the server"
         self._ours = OpenRequests(name, limits, lambda outcome: self.give_on(outcome), peer=name)
-        self._theirs = OpenRequests(name, limits, lambda outcome: self.give_back(outcome), peer=self._other)
+        self.theirs = OpenRequests(name, limits, lambda outcome: self.give_back(outcome), peer=self._other)
+        """The peer's requests."""
         self.give_on: Callable[[Frame], None] = lambda _: None
         """Takes an outcome of the relay's own as if the peer had sent it."""
         self.give_back: Callable[[Frame], None] = lambda _: None
@@ -57,17 +58,12 @@ class Settlement:
     @property
     def dropped(self) -> int:
         """The number of dropped answers."""
-        return self._ours.dropped + self._theirs.dropped
+        return self._ours.dropped + self.theirs.dropped
 
     @property
     def is_settled(self) -> bool:
         """Whether the peer owes no answer."""
         return not self._ours
-
-    @property
-    def in_flight(self) -> int:
-        """The number of the peer's requests that wait for an answer."""
-        return len(self._theirs)
 
     # From the peer.
 
@@ -91,11 +87,11 @@ class Settlement:
             else:
                 frames.append(piece)
         taken = self._take(frames)
-        self._check_size(self._theirs)
+        self._check_size(self.theirs)
         return [*onward, *taken] if onward else taken, back
 
     def _take(self, frames: Sequence[Frame]) -> Sequence[Frame]:
-        self._theirs.note_asked(frames)
+        self.theirs.note_asked(frames)
         return self._ours.answered(frames)
 
     def _take_oversized(self, piece: Oversized, onward: list[Frame], back: list[Frame]) -> None:
@@ -144,7 +140,7 @@ class Settlement:
 
     def _hand_over(self, frames: Sequence[Frame]) -> Sequence[Frame]:
         self._ours.note_asked(frames)
-        return self._theirs.answered(frames)
+        return self.theirs.answered(frames)
 
     def _sort_out(self, frames: Sequence[Frame]) -> tuple[list[Frame], list[Frame]]:
         """Replace invalid frames: an error for the peer if one was an answer, for its sender if it was a request."""
@@ -174,7 +170,7 @@ class Settlement:
 
     def we_end(self, reason: RelayError | None) -> list[Frame]:
         """Return the errors for the peer's open requests, which get no answer after our end."""
-        return self._theirs.end(ended_by(reason))
+        return self.theirs.end(ended_by(reason))
 
 
 def _but_errors_of_nobody(frames: Sequence[Frame]) -> list[Frame]:

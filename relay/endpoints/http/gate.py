@@ -55,8 +55,10 @@ def size(gate: Gate, walk: Walk) -> Refused | None:
     if session is not None:
         if length is not None and length <= gate.limits.buffer_low and session.waiting >= session.max_in_flight:
             return Refused(503, f"{session.waiting} messages wait for the server already")
-    elif walk.purpose is Purpose.POST_THROUGH and walk.mount.through.in_flight >= gate.limits.max_shared_in_flight:
-        return Refused(503, f"{walk.mount.through.in_flight} requests are in flight already")
+    elif walk.purpose is Purpose.POST_THROUGH:
+        count = len(walk.mount.through.open_requests)
+        if count >= gate.limits.max_shared_in_flight:
+            return Refused(503, f"{count} requests are in flight already")
     if length is None and walk.body is not None:
         length = len(walk.body)  # the ordinary way checks a chunked body as it reads it
     return None if length is None or length <= most else body_too_large(length, most, gate.limits)

@@ -154,8 +154,8 @@ class ThroughView(Protocol):
     """A server that speaks Streamable HTTP itself."""
 
     @property
-    def in_flight(self) -> int:
-        """The number of requests that wait for the server's answer."""
+    def open_requests(self) -> Sized:
+        """The requests that wait for the server's answer."""
 
     @property
     def is_elsewhere(self) -> bool:

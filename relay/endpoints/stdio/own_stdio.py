@@ -67,7 +67,8 @@ class OwnStdio:
         self._read_transport: asyncio.ReadTransport | None = None
         self._thread: _ReadingThread | None = None
         self._writer: FrameWriter | _WritingThread
-        self._open = OpenRequests(self.name, limits, self._give, forwards_unknown=True)
+        self.ledger = OpenRequests(self.name, limits, self._give, forwards_unknown=True)
+        """The client's requests that wait for an answer."""
         self.last_used = monotonic()
         """The time of the client's last write, by the monotonic clock."""
         self._closed = False
@@ -111,7 +112,7 @@ class OwnStdio:
             is_sound = all(map(_is_sound, frames))
             sound = frames if is_sound else self._answer_unsound(frames)
             if sound or is_sound:
-                self._open.note_asked(sound)
+                self.ledger.note_asked(sound)
                 return sound
 
     def _answer_unsound(self, frames: Sequence[Frame]) -> list[Frame]:
@@ -137,7 +138,7 @@ class OwnStdio:
             self.last_used = monotonic()
             if not all(map(_is_sound, frames)) or not taker(frames):
                 return False  # ``receive`` returns and records them
-            self._open.note_asked(frames)
+            self.ledger.note_asked(frames)
             return True
 
         self._reader.inbox.offer_to(offer)
@@ -151,7 +152,7 @@ class OwnStdio:
 
         Raises EndpointBroken once the client has closed its end.
         """
-        if frames := self._open.answered(frames):
+        if frames := self.ledger.answered(frames):
             await self._writer.send(frames)
 
     def send_at_once(self, frames: Sequence[Frame]) -> bool:
@@ -159,11 +160,11 @@ class OwnStdio:
         writer = self._writer
         if not writer.can_send:
             return False
-        writer.write_at_once(self._open.answered(frames))
+        writer.write_at_once(self.ledger.answered(frames))
         return True
 
     def _give(self, outcome: Frame) -> None:
-        for frame in self._open.answered((outcome,)):
+        for frame in self.ledger.answered((outcome,)):
             self._writer.write_soon(frame)
 
     def say(self, frame: Frame) -> None:
@@ -174,11 +175,6 @@ class OwnStdio:
     def is_held_back(self) -> bool:
         """Whether the client has stopped reading."""
         return self._writer.is_held_back
-
-    @property
-    def in_flight(self) -> int:
-        """The number of the client's requests that wait for an answer."""
-        return len(self._open)
 
     def finish(self) -> None:
         """Stop reading stdin, as if the client had closed it, because the relay is about to end."""
@@ -194,8 +190,8 @@ class OwnStdio:
         self._say_end(None)
 
     def _say_end(self, reason: RelayError | None) -> None:
-        self._open.note_asked(self._reader.inbox.waiting)  # a server that never started has received none of them
-        for answer in self._open.end(ended_by(reason)):
+        self.ledger.note_asked(self._reader.inbox.waiting)  # a server that never started has received none of them
+        for answer in self.ledger.end(ended_by(reason)):
             self._writer.write_soon(answer)
         self._writer.send_eof()
 

@@ -64,7 +64,7 @@ class Session:
 
 @dataclass
 class Through:
-    in_flight: int = 0
+    open_requests: Sized = ()
     is_elsewhere: bool = False
     owners: Owners | None = None
 

@@ -197,7 +197,7 @@ def houses(draw: st.DrawFn) -> House:
         per_request != "no",
         per_request == "all",
         draw(st.one_of(st.just({}), st.fixed_dictionaries({ANONYMOUS: sessions("modern")}))),
-        Through(draw(st.sampled_from([0, 5])), draw(st.booleans()))
+        Through(range(draw(st.sampled_from([0, 5]))), draw(st.booleans()))
         if draw(st.sampled_from([False, False, True]))
         else None,
         is_leaving=draw(st.sampled_from([False, False, True])),

@@ -51,8 +51,6 @@ class ListenerContext:
         self.is_draining = False
         """Whether the listener accepts no new work because the relay is about to end."""
         self.requests = 0
-        self.last_used = 0.0
-        """When the last request took the ordinary way, by the loop's clock."""
         self.refused = 0
         self.refusals = RefusalLog()
         self.active_streams = 0

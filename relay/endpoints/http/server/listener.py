@@ -46,6 +46,7 @@ from relay.endpoints.http.views import HouseView, MountView, RequestHead
 from relay.endpoints.http.walk import Walk
 from relay.errors import ConfigError
 from relay.mcp.headers import SESSION_ID
+from relay.observe.hub import Hub
 from relay.routing.sessions import Places
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ class HttpListener:
         status: Callable[[], dict[str, object]] | None = None,
         per_request: PerRequest = "no",
         server: Dial | None = None,
+        hub: Hub | None = None,
         has_root: bool = True,
         descriptor: int | None = None,
         bounds: Bounds | None = None,
@@ -107,7 +109,7 @@ class HttpListener:
 
         ``descriptor`` is a socket that already listens, on that address or on a Unix socket.
 
-        ``per_request`` and ``server`` apply to the mount at the root (see ``Mount``), if ``has_root``. Several
+        ``per_request``, ``server`` and ``hub`` apply to the mount at the root (see ``Mount``), if ``has_root``. Several
         listeners may share ``bounds``. ``routes`` serves other requests than those of MCP clients.
         """
         self._host = host
@@ -126,7 +128,7 @@ class HttpListener:
         self._leaving: list[_Door] = []
         self._door_of: dict[Mount, _Door] = {}
         self._fast: dict[str, StreamableHttp] = {}
-        self._root = self._open("", "", per_request=per_request, server=server) if has_root else None
+        self._root = self._open("", "", per_request=per_request, server=server, hub=hub) if has_root else None
         self._servers: list[asyncio.Server] = []
         self._http: ConnectionServer | None = None
         self._housekeeping: asyncio.Task[None] | None = None
@@ -138,15 +140,21 @@ class HttpListener:
 
     # Which servers the listener offers.
 
-    def mount(self, name: str, *, per_request: PerRequest = "no", server: Dial | None = None) -> Mount:
+    def mount(
+        self, name: str, *, per_request: PerRequest = "no", server: Dial | None = None, hub: Hub | None = None
+    ) -> Mount:
         """Offer a server below ``/servers/NAME``; return its mount, which yields an endpoint per session."""
         servers = self._paths.servers
         prefix = f"{servers}/{name}"
         assert prefix not in self._doors, "one server of a name"
-        return self._open(prefix, f"{servers}/{quote(name, safe=_SAFE)}", per_request=per_request, server=server)
+        quoted = f"{servers}/{quote(name, safe=_SAFE)}"
+        return self._open(prefix, quoted, per_request=per_request, server=server, hub=hub)
 
-    def _open(self, prefix: str, quoted: str, *, per_request: PerRequest, server: Dial | None) -> Mount:
-        mount = Mount(quoted, self._context, sse_path=self._paths.sse, per_request=per_request, server=server)
+    def _open(
+        self, prefix: str, quoted: str, *, per_request: PerRequest, server: Dial | None, hub: Hub | None
+    ) -> Mount:
+        sse_path = self._paths.sse
+        mount = Mount(quoted, self._context, sse_path=sse_path, per_request=per_request, server=server, hub=hub)
         door = self._doors[prefix] = self._door_of[mount] = _Door(prefix, mount, self._paths, self)
         if self._paths.mcp:
             self._fast[quoted + self._paths.mcp] = door.streamable
@@ -292,13 +300,16 @@ class HttpListener:
 
     @property
     def in_flight(self) -> int:
-        """The number of requests that wait for an answer, in all sessions."""
-        return sum(part.in_flight for part in self._parts())
+        """The number of requests that wait for an answer of one of the servers, whoever listens for their clients."""
+        return sum(hub.in_flight for hub in self._hubs())
 
     @property
     def last_used(self) -> float:
         """When a client last used a server, by the loop's clock; 0 if none did."""
-        return max(self._context.last_used, *(part.last_used for part in self._parts()), 0.0)
+        return max((hub.last_used for hub in self._hubs()), default=0.0)
+
+    def _hubs(self) -> set[Hub]:
+        return {part.hub for part in self._parts()}
 
     async def _tidy(self) -> None:
         loop = asyncio.get_running_loop()
@@ -378,7 +389,7 @@ class HttpListener:
         now = asyncio.get_running_loop().time()
         decision = self._context.gate.decide(walk, now)
         if walk.is_at_place:
-            self._context.last_used = now
+            walk.mount.hub.touched = now
         return decision
 
     # The gate's view of the listener.

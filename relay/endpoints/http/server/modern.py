@@ -55,8 +55,8 @@ class ModernClients(ClientSession):
         self.server = ServerProfile(self._loop.time)
         self._asking = asyncio.Lock()
         self._on_end = on_end
-        self._books: Books[Renamed[Exchange]] = Books(self.name, limits, lambda due: self._route(due.outcome))
-        self._requests = Renaming(self._books)
+        self.ledger: Books[Renamed[Exchange]] = Books(self.name, limits, lambda due: self._route(due.outcome))
+        self._requests = Renaming(self.ledger)
         self.open_requests = self._requests
         self.dropped = 0
         self.takes_one = False
@@ -171,7 +171,7 @@ class ModernClients(ClientSession):
 
     def idle_since(self) -> float | None:
         """Return when the last request arrived, or None while a request is open."""
-        if self._books:
+        if self.ledger:
             self.touch()
             return None
         return self._last_used
@@ -220,7 +220,7 @@ class ModernClients(ClientSession):
             renamed, home = answered
             self.server.take(renamed.method, home)
             self._answer(renamed, home)
-            if renamed.method == "server/discover" and is_foreign_error(home) and not self._books:
+            if renamed.method == "server/discover" and is_foreign_error(home) and not self.ledger:
                 self.finish()  # a legacy server, which serves sessions only: this endpoint cannot use it
         elif kind is Kind.REQUEST:
             # "The server MUST NOT write JSON-RPC requests" (stdio of this revision): answer it with an error at once.

@@ -22,6 +22,7 @@ from relay.endpoints.http.server.modern import ModernClients
 from relay.endpoints.http.server.session import HttpSession
 from relay.endpoints.http.server.sse_session import SseSession
 from relay.errors import EndpointClosed
+from relay.observe.hub import Clients, Hub
 from relay.routing.sessions import Sessions
 
 if TYPE_CHECKING:
@@ -53,11 +54,13 @@ class Mount:
         sse_path: str = SSE,
         per_request: PerRequest = "no",
         server: Dial | None = None,
+        hub: Hub | None = None,
     ) -> None:
         """Serve below ``prefix``, which is empty or begins with a slash, as in a URL; HTTP+SSE is at ``sse_path``.
 
         ``per_request`` gives each request of the legacy era, or of both eras, its own endpoint and no session.
         ``server`` speaks Streamable HTTP itself: the relay forwards the requests at ``/mcp`` to it, one by one.
+        ``hub`` hears what happens here; without one, that of ``server`` does, or a new one.
         """
         self.prefix = prefix
         self.sse_address = prefix + sse_path
@@ -70,11 +73,11 @@ class Mount:
         self.through = self._pass_to(server) if server is not None else None
         self.modern: dict[str, ModernClients] = {}
         """The endpoint of all clients of 2026-07-28 of each principal."""
+        self.hub = hub or (server.hub if server is not None else Hub())
         # Includes ended endpoints, which may still give late answers.
-        self._unclosed: weakref.WeakSet[AnyEndpoint] = weakref.WeakSet()
+        self._unclosed: Clients[AnyEndpoint] = Clients(self.hub, weakref.WeakSet())
         self._offered: asyncio.Queue[AnyEndpoint | None] = asyncio.Queue()
         self.is_leaving = False
-        self._last_used = 0.0
 
     def _pass_to(self, server: Dial) -> PassThrough:
         from relay.endpoints.http.through.pass_through import PassThrough
@@ -95,21 +98,14 @@ class Mount:
 
     @property
     def in_flight(self) -> int:
-        """The number of requests that wait for an answer, in all sessions."""
-        handed_on = self.through.hub.in_flight if self.through is not None else 0
-        return handed_on + sum(session.in_flight for session in self._unclosed)
-
-    @property
-    def last_used(self) -> float:
-        """When a client last used the server, by the loop's clock; 0 if none did. Ended sessions count."""
-        handed_on = self.through.hub.last_used if self.through is not None else 0.0
-        self._last_used = max(self._last_used, handed_on, *(session.last_used for session in self._unclosed), 0.0)
-        return self._last_used
+        """The number of requests that wait for an answer here; other listeners may have more for the same server."""
+        forwarded = self.through.ledger.calls if self.through is not None else 0
+        return forwarded + self._unclosed.in_flight
 
     def tidy(self, now: float) -> None:
         """End sessions that have been idle for too long."""
         max_idle = self.context.limits.session_idle
-        self._last_used = self.last_used  # includes the sessions that end now
+        self.hub.touched = self.hub.last_used  # includes the sessions that end now
         for session in self.sessions.expired(now, max_idle):
             logger.info("%s: closed after %g s idle", session.name, max_idle)
             session.finish()
@@ -139,7 +135,7 @@ class Mount:
         self.is_leaving = True
         if self.through is not None:
             await self.through.aclose()
-        for session in list(self._unclosed):
+        for session in self._unclosed:
             await session.aclose(EndpointClosed(why))
         self._offered.put_nowait(None)
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from relay.endpoints.http.decisions import Decision
     from relay.endpoints.http.server.context import ListenerContext
     from relay.endpoints.http.walk import Walk
+    from relay.observe.hub import Hub
 
 __all__ = ["Routes"]
 
@@ -25,12 +26,8 @@ class Routes(RoutesView, Protocol):
         """A text that names the paths."""
 
     @property
-    def in_flight(self) -> int:
-        """The number of requests that wait for an answer."""
-
-    @property
-    def last_used(self) -> float:
-        """When a client last used them, by the loop's clock; 0 if none did."""
+    def hub(self) -> Hub:
+        """Hears what happens between the clients and the servers behind the paths."""
 
     def attach(self, context: ListenerContext) -> None:
         """Serve the clients of a listener, whose rules and counts ``context`` holds."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Sequence, Sized
-from typing import Literal
+from typing import Any, Literal
 
 from relay.endpoints.base import ANONYMOUS, Taker
 from relay.endpoints.core.arrivals import Arrivals
@@ -45,7 +45,9 @@ class ClientSession:
 
     _end = "the session was closed"  # the reason of an end without one
     open_requests: Sized
-    """The requests that wait for an answer, without subscriptions of 2026-07-28."""
+    """The requests that wait for an answer, without subscriptions of 2026-07-28; the gate counts them."""
+    ledger: Books[Any]
+    """The requests that wait for an answer."""
 
     def __init__(self, limits: Limits, owner: str) -> None:
         self.id = new_session_id()
@@ -69,11 +71,6 @@ class ClientSession:
         self._limits = limits
         self._loop = asyncio.get_running_loop()
         self._last_used = self._loop.time()
-
-    @property
-    def in_flight(self) -> int:
-        """The number of requests that wait for an answer, without subscriptions of 2026-07-28."""
-        return len(self.open_requests)
 
     @property
     def last_used(self) -> float:
@@ -208,8 +205,8 @@ class HttpSession(ClientSession):
         self.max_in_flight = limits.max_in_flight
         self._on_ready = on_ready
         self._on_end = on_end
-        self.books: Books[Exchange] = Books(self.name, limits, self._give_due)
-        self.open_requests = self.books.open_ids
+        self.ledger: Books[Exchange] = Books(self.name, limits, self._give_due)
+        self.open_requests = self.ledger.open_ids
         self.is_initialized = False
         self._streams: dict[int, EventStream] = {}
         self._crowded: list[EventStream] = []
@@ -229,7 +226,7 @@ class HttpSession(ClientSession):
     @property
     def dropped(self) -> int:
         """The number of dropped answers, which no request waited for."""
-        return self.books.dropped
+        return self.ledger.dropped
 
     @property
     def answer_headers(self) -> dict[str, str]:
@@ -258,7 +255,7 @@ class HttpSession(ClientSession):
         self._last_used = self._loop.time()
         head = frame.head
         if head.target is not None and head.method == "notifications/cancelled":
-            self.books.await_cancelled(head.target)
+            self.ledger.await_cancelled(head.target)
         exchange = None
         if head.kind is REQUEST or head.kind is BATCH:
             exchange = self._open(head, Exchange(on_outcome, takes_stream=takes_stream))
@@ -269,7 +266,7 @@ class HttpSession(ClientSession):
         return exchange
 
     def _open(self, head: Head, exchange: Exchange) -> Exchange | None:
-        exchange.owed = self.books.open_frame(exchange, head)
+        exchange.owed = self.ledger.open_frame(exchange, head)
         exchange.is_initialize = not self.is_initialized and head.method == "initialize"
         return exchange if exchange.owed else None
 
@@ -415,10 +412,10 @@ class HttpSession(ClientSession):
             return self._route_batch(frame)
         if kind is Kind.INVALID:
             return self._route_invalid(frame)
-        exchange = self.books.related(head, frame.belongs_to)
+        exchange = self.ledger.related(head, frame.belongs_to)
         if exchange is None and not self._standalone.has_reader:
             # No connection reads the GET stream, so use another call's stream: the server may wait for the answer.
-            exchange = self.books.latest()
+            exchange = self.ledger.latest()
         if exchange is None or exchange.is_abandoned or not exchange.takes_stream:
             self._standalone.push(frame.line)
             return self._standalone
@@ -430,11 +427,11 @@ class HttpSession(ClientSession):
     def _route_batch(self, frame: Frame) -> EventStream | None:
         """Forward a batch unchanged if it completes its exchange; otherwise forward it member by member."""
         ids = {message.id for message in frame.head.members if message.kind is Kind.RESPONSE}
-        exchanges = {self.books.find(request_id) for request_id in ids}
+        exchanges = {self.ledger.find(request_id) for request_id in ids}
         exchange = exchanges.pop() if len(exchanges) == 1 else None
         if exchange is not None and not exchange.parts and exchange.owed == len(ids) == len(frame.head.members):
             for request_id in ids:
-                self.books.answer(request_id)
+                self.ledger.answer(request_id)
             exchange.owed = 0
             return self._answer(exchange, frame)
         stream = None
@@ -450,9 +447,9 @@ class HttpSession(ClientSession):
         return stream
 
     def _take_answer(self, frame: Frame, request_id: RequestId | None) -> EventStream | None:
-        exchange = self.books.answer(request_id)
+        exchange = self.ledger.answer(request_id, frame)
         if exchange is None:
-            found = self.books.take_odd(frame)
+            found = self.ledger.take_odd(frame)
             if found is None:
                 return None
             exchange, frame = found
@@ -494,7 +491,7 @@ class HttpSession(ClientSession):
         self._on_ready(self)
 
     def _fail_open(self, end: replies.End) -> None:
-        for lost in self.books.fail_all():
+        for lost in self.ledger.fail_all():
             lost.entry.owed -= 1
             self._answer(lost.entry, end.answer(lost.request_id))
         for stream in self._streams.values():

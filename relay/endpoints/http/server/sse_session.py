@@ -32,8 +32,8 @@ class SseSession(ClientSession):
         self._on_end = on_end
         self.max_in_flight = limits.max_in_flight
         self.stream = EventStream(0, limits, has_ids=False)
-        self._books: Books[SseSession] = Books(self.name, limits, lambda due: self._push(due.outcome))
-        self.open_requests = self._books.open_ids
+        self.ledger: Books[SseSession] = Books(self.name, limits, lambda due: self._push(due.outcome))
+        self.open_requests = self.ledger.open_ids
         self._began = self._last_used
         self.is_initialized = False
 
@@ -45,18 +45,18 @@ class SseSession(ClientSession):
     @property
     def dropped(self) -> int:
         """The number of dropped answers, which no request waited for."""
-        return self._books.dropped
+        return self.ledger.dropped
 
     def accept(self, frame: Frame) -> None:
         """Take a frame that the client has POSTed. Raises IdInUse, EndpointClosed."""
         self._check_taking()
         self.touch()
         head = frame.head
-        self._books.open_frame(self, head)
+        self.ledger.open_frame(self, head)
         if head.method == "initialize":
             self.is_initialized = True
         if head.method == "notifications/cancelled":
-            self._books.forget(head.target)  # the stream stays open without an answer, so nothing blocks
+            self.ledger.forget(head.target)  # the stream stays open without an answer, so nothing blocks
         self.inbox.put((frame,))
 
     def idle_since(self) -> float | None:
@@ -88,20 +88,20 @@ class SseSession(ClientSession):
             for answer in answers_in(frame):
                 self._push(answer)
             return
-        if kind is Kind.RESPONSE and self._books.answer(frame.head.id) is None:
-            found = self._books.answer_oddly(frame, self._loop.time(), "the server")
+        if kind is Kind.RESPONSE and self.ledger.answer(frame.head.id, frame) is None:
+            found = self.ledger.answer_oddly(frame, self._loop.time(), "the server")
             if found is not None:
                 frame = found[1]
-            elif frame.head.id is not None or self._books.is_doubtful:
-                self._books.drop(frame)
+            elif frame.head.id is not None or self.ledger.is_doubtful:
+                self.ledger.drop(frame)
                 return
         elif kind is Kind.BATCH:
             for message in frame.head.members:
-                self._books.answer(message.id if message.kind is Kind.RESPONSE else None)
+                self.ledger.answer(message.id if message.kind is Kind.RESPONSE else None)
         self.stream.push(frame.line)
 
     def _is_due(self, message: Head) -> bool:
-        return message.kind is not Kind.RESPONSE or message.id in self._books
+        return message.kind is not Kind.RESPONSE or message.id in self.ledger
 
     def finish(self) -> None:
         """Accept no more frames from the client, and end its stream."""
@@ -110,5 +110,5 @@ class SseSession(ClientSession):
         self._on_end(self)
 
     def _fail_open(self, end: replies.End) -> None:
-        for lost in self._books.fail_all():
+        for lost in self.ledger.fail_all():
             self.stream.push(end.answer(lost.request_id).line)

@@ -50,13 +50,18 @@ class DirectExchange:
         connection: DirectClient,
         pooled: PooledConnection,
         frame: Frame,
+        number: int,
         *,
         homeward: tuple[str, ...],
         max_bytes: int,
         on_end: Callable[[DirectExchange], None],
     ) -> None:
-        """Answer ``connection`` with at most ``max_bytes`` and the headers ``homeward``; call ``on_end`` at the end."""
+        """Answer ``connection`` with at most ``max_bytes`` and the headers ``homeward``; call ``on_end`` at the end.
+
+        ``number`` is the request's own, in the table of the server.
+        """
         self.frame = frame
+        self.number = number
         self.login: Mapping[str, str] = {}
         """The headers of the login with which the request was sent."""
         self._connection: DirectClient | None = connection
@@ -69,14 +74,15 @@ class DirectExchange:
         """Set once the answer has arrived or cannot arrive; created only if the exchange takes the ordinary way."""
         self._is_answered = False
         self._has_ended = False
-        self._is_given_up = False
+        self.is_given_up = False
+        """Whether the client has left."""
 
     def take(self, answer: PooledResponse | None, answer_in: Callable[[bytes, PooledResponse], bytes | None]) -> None:
         """Take the server's answer, or None if the server broke off; forward a plain answer once it is complete.
 
         ``answer_in`` returns the part of a body that answers the request, or None.
         """
-        if self._is_given_up:
+        if self.is_given_up:
             return
         self._answer, self._is_answered = answer, True
         if self._answered is not None:
@@ -125,7 +131,7 @@ class DirectExchange:
 
     def client_left(self) -> None:
         """Cancel the request: its client has left."""
-        self._is_given_up = True
+        self.is_given_up = True
         self._end()
         self._pooled.abort()
 

@@ -12,10 +12,12 @@ from aiohttp import web
 from relay.endpoints.http.client.aiohttp_dial import Response
 from relay.endpoints.http.media import EVENT_STREAM, JSON, media_type
 from relay.endpoints.http.through.body_slot import BodySlot
+from relay.endpoints.http.through.request_numbers import RequestNumbers
 from relay.frames import replies
 from relay.frames.head import Head, Kind
 from relay.limits import Limits
 from relay.mcp.headers import SESSION_ID
+from relay.observe.hub import Peer
 from relay.routing.sessions import name_of_session
 
 __all__ = [
@@ -29,7 +31,7 @@ __all__ = [
     "homeward",
     "is_framed",
     "is_stream",
-    "name_of_client",
+    "named_client",
     "session_of",
     "set_patience",
 ]
@@ -49,7 +51,7 @@ class NotStreamable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Forwarded:
-    """A client's request that the relay forwards, with its CORS headers, its body's slot and its frame's head."""
+    """A client's request that the relay forwards, with its CORS headers, its body's slot and its frame's requests."""
 
     request: web.BaseRequest
     owner: str
@@ -57,6 +59,7 @@ class Forwarded:
     cors: Mapping[str, str]
     slot: BodySlot | None
     head: Head | None
+    requests: RequestNumbers
 
 
 def session_of(request: web.BaseRequest, head: Head | None) -> str | None:
@@ -65,9 +68,9 @@ def session_of(request: web.BaseRequest, head: Head | None) -> str | None:
     return None if is_first else request.headers.get(SESSION_ID)
 
 
-def name_of_client(session_id: str | None) -> str:
-    """Return the name of a client in the log."""
-    return "a client" if session_id is None else name_of_session(session_id)
+def named_client(session_id: str | None) -> Peer:
+    """Return a client by its name in the log."""
+    return Peer("a client" if session_id is None else name_of_session(session_id))
 
 
 def is_stream(response: Response) -> bool:
@@ -99,10 +102,16 @@ def failure(
     message: str,
     delivered: replies.Delivered,
     status: int = 502,
+    *,
+    upstream_status: int | None = None,
 ) -> web.Response:
-    """Return the error for a request without an answer, or for each request of a batch."""
+    """Return the error for a request without an answer, or for each request of a batch.
+
+    ``upstream_status`` is the server's own, which ``status`` may hide.
+    """
     logger.info("http: %d %s", status, message)
     asked = [one.id for one in (head.messages if head is not None else ()) if one.kind is Kind.REQUEST]
-    made = [replies.error(one, code, message, delivered=delivered).raw for one in asked or (None,)]
+    more = {} if upstream_status is None else {"status": upstream_status}
+    made = [replies.error(one, code, message, delivered=delivered, **more).raw for one in asked or (None,)]
     body = b"[" + b",".join(made) + b"]" if head is not None and head.kind is Kind.BATCH and asked else made[0]
     return web.Response(status=status, body=body, content_type=JSON, headers=cors)

@@ -44,19 +44,22 @@ from relay.endpoints.http.through.forwarded import (
     Forwarded,
     failure,
     is_stream,
-    name_of_client,
+    named_client,
     session_of,
 )
 from relay.endpoints.http.through.life import Life
 from relay.endpoints.http.through.onward import Onward, onward_headers
 from relay.endpoints.http.through.relayed_streams import RelayedStreams
+from relay.endpoints.http.through.request_numbers import RequestNumbers
 from relay.endpoints.http.through.session_cookies import SessionCookies
 from relay.endpoints.http.through.whole_answers import WholeAnswers, answer_in
 from relay.errors import EndpointBroken, EndpointUnavailable, FrameTooLarge
 from relay.frames import replies
 from relay.frames.frame import Frame
-from relay.frames.head import REQUEST
+from relay.frames.head import REQUEST, Head, RequestId
 from relay.mcp.headers import SESSION_ID
+from relay.observe.hub import Clients
+from relay.routing.open_table import OpenTable
 from relay.routing.owners import Owners
 
 if TYPE_CHECKING:
@@ -84,18 +87,20 @@ class PassThrough:
         self._loop = asyncio.get_running_loop()
         self._limits = context.limits
         self._unsent = 0  # bytes of bodies that have arrived and are not yet sent
-        self._directs: set[DirectExchange] = set()
+        self.name = f"clients of {dial.name}"
+        self.ledger: OpenTable[DirectExchange | None] = OpenTable(remembered=0)
+        """The requests that wait for the server's answer, under the relay's own numbers."""
+        self.open_requests = self.ledger.open_ids
+        self.last_used = 0.0
+        """When the relay last forwarded a request, by the loop's clock; 0 if it has forwarded none."""
+        self._last_number = 0
         self._without_connection = 0
         self._busy_poll = BusyPoll()
         self._tasks = TaskScope()  # the pool opens connections in it
         self._life = Life()
         self._answers = WholeAnswers(dial, context.limits)
         self._streams = RelayedStreams(dial, context, self._tasks, self._life)
-
-    @property
-    def in_flight(self) -> int:
-        """Requests that wait for the server's answer."""
-        return self.hub.in_flight
+        Clients(dial.hub, {self})
 
     @property
     def is_elsewhere(self) -> bool:
@@ -110,7 +115,7 @@ class PassThrough:
         headers["Content-Type"] = JSON
         jar = self._cookies.of(headers.get(SESSION_ID))
         if self.hub.frames is not None and slot.frame is not None:
-            self.hub.frames(name_of_client(request.headers.get(SESSION_ID)), self._dial.name, (slot.frame,))
+            self.hub.frames(named_client(request.headers.get(SESSION_ID)), self._dial, (slot.frame,))
         tries = self._dial.tries(slot.frame)
         entering = self._dial.request("POST", headers, body=self._body(slot), jar=jar, tries=tries)
         return await self._hand_on(request, owner, entering, cors, slot, jar)
@@ -142,7 +147,7 @@ class PassThrough:
         """
         head, body = frame.head, frame.raw
         is_ordinary = head.kind is REQUEST and head.method not in (INITIALIZE, SUBSCRIBE)
-        if not is_ordinary or self._life.is_closed or self.hub.in_flight >= self._limits.max_shared_in_flight:
+        if not is_ordinary or self._life.is_closed or len(self.open_requests) >= self._limits.max_shared_in_flight:
             return False
         pool = self._dial.pool(self._tasks)
         if pool is None or len(body) > self._limits.buffer_high:
@@ -161,20 +166,21 @@ class PassThrough:
             if not self._without_connection:
                 asyncio.get_running_loop().call_soon(self._forget_without_connection)
             self._without_connection += 1
-            pool.grow(self.hub.in_flight + self._without_connection)
+            pool.grow(len(self.open_requests) + self._without_connection)
             return False
         direct = DirectExchange(
             connection,
             pooled,
             frame,
+            self._next_number(),
             homeward=HOMEWARD,
             max_bytes=min(self._limits.max_frame_bytes, LARGE),  # the relay reads a larger answer in several turns
             on_end=self._direct_ended,
         )
         direct.login = onward.login
-        self._directs.add(direct)
-        hub = self.hub
-        hub.opened(self._loop.time())
+        hub, ledger, number = self.hub, self.ledger, direct.number
+        ledger.open(number, direct, head.method)
+        self.last_used = self._loop.time()
         self._frames_came()
         connection.expect_direct(direct, self._limits.answer_wait)
 
@@ -182,8 +188,10 @@ class PassThrough:
             found = answer_in(head, body, whole)
             if found is not None:
                 hub.fault = None
-                if hub.frames is not None:
-                    hub.frames(self._dial.name, name_of_client(onward.session_id), (Frame(found),))
+                answer = Frame(found) if hub.frames is not None or ledger.subscriber is not None else None
+                if hub.frames is not None and answer is not None:
+                    hub.frames(self._dial, named_client(onward.session_id), (answer,))
+                ledger.answer(number, answer)
             return found
 
         def take(answer: PooledResponse | None) -> None:
@@ -192,17 +200,21 @@ class PassThrough:
             direct.take(answer, found_in)
 
         if hub.frames is not None:
-            hub.frames(name_of_client(onward.session_id), self._dial.name, (frame,))
+            hub.frames(named_client(onward.session_id), self._dial, (frame,))
 
         pooled.ask(b"%b%bContent-Length: %d\r\n\r\n" % (onward.head, cookies, len(body)), body, take)
         return True
+
+    def _next_number(self) -> int:
+        self._last_number += 1
+        return self._last_number
 
     def _forget_without_connection(self) -> None:
         self._without_connection = 0
 
     def _direct_ended(self, direct: DirectExchange) -> None:
-        self._directs.discard(direct)
-        self.hub.settled()
+        if direct.is_given_up:
+            self.ledger.answer(direct.number, ending="cancelled")
         self._frames_came()
 
     def _frames_came(self) -> None:
@@ -219,7 +231,10 @@ class PassThrough:
         slot = BodySlot(self._count_unsent, lambda: None)
         slot.hold(direct.frame, is_small=True)
         jar = self._cookies.of(request.headers.get(SESSION_ID))
-        return await self._hand_on(request, owner, self._after(direct, request, jar), cors, slot, jar)
+        head = direct.frame.head
+        assert head.id is not None, "a request"
+        requests = RequestNumbers(self.ledger, {head.id: direct.number})
+        return await self._hand_on(request, owner, self._after(direct, request, jar), cors, slot, jar, requests)
 
     @contextlib.asynccontextmanager
     async def _after(self, direct: DirectExchange, request: web.BaseRequest, jar: CookieJar) -> AsyncIterator[Response]:
@@ -264,8 +279,9 @@ class PassThrough:
     async def aclose(self) -> None:
         """End every exchange with an error, or so that its client can resume the stream."""
         self._life.close()
-        for direct in tuple(self._directs):
-            direct.go_on()
+        for direct in tuple(self.ledger.entries()):
+            if direct is not None:
+                direct.go_on()
         await self._tasks.aclose()
 
     async def _hand_on(
@@ -276,15 +292,18 @@ class PassThrough:
         cors: Mapping[str, str],
         slot: BodySlot | None = None,
         jar: CookieJar | None = None,
+        requests: RequestNumbers | None = None,
     ) -> web.StreamResponse:
-        """Enter ``entering``, which sends the request, and return its answer; ``jar`` collects the answer's cookies."""
+        """Enter ``entering``, which sends the request, and return its answer; ``jar`` collects the answer's cookies.
+
+        ``requests`` are those of the frame, if they are open already.
+        """
         frame = slot.frame if slot is not None else None
         head = frame.head if frame is not None else None
-        forwarded = Forwarded(request, owner, cors, slot, head)
+        requests = requests or self._open(head)
+        forwarded = Forwarded(request, owner, cors, slot, head, requests)
         asks = head is not None and head.asks
         del frame
-        if asks:
-            self.hub.opened(self._loop.time())
         try:
             async with contextlib.AsyncExitStack() as stack:
                 async with self._life.until_closed(head):
@@ -304,19 +323,19 @@ class PassThrough:
                         answer = await self._answers.whole(forwarded, response)
                 if streams:
                     return await self._streams.give(forwarded, response)
-                return await send_whole(request, self._shown(request, answer), self._limits)
+                return await send_whole(request, self._tell(forwarded, answer), self._limits)
         except EndpointUnavailable as exc:
-            self.hub.fault = f"{exc}"
             if head is None and (owed := self._streams.owed_to(request, owner)):
                 return self._streams.tell_owed(owed, cors, f"the request was lost: the stream broke; {exc}")
-            return self._shown(request, failure(head, cors, replies.UNAVAILABLE, f"{exc}", "no"))
+            return self._tell(forwarded, failure(head, cors, replies.UNAVAILABLE, f"{exc}", "no"))
         except (FrameTooLarge, EndpointBroken) as exc:
             end = replies.end_by(exc)
-            if isinstance(exc, EndpointBroken):
-                self.hub.fault = None if self._life.is_closed else f"{exc}"
-            return self._shown(request, failure(head, cors, end.code, end.message, end.delivered))
+            return self._tell(forwarded, failure(head, cors, end.code, end.message, end.delivered))
+        except asyncio.CancelledError:
+            requests.end_all("cancelled")
+            raise
         finally:
-            self.hub.settled(asks)
+            requests.end_all("failed")
 
     def _note_owner(self, owners: Owners, owner: str, session_id: str | None, response: Response, method: str) -> None:
         """Note whose session an answer begins or ends."""
@@ -327,10 +346,25 @@ class PassThrough:
         elif response.status == 404 or (is_good and method == "DELETE"):
             owners.remove(owner, session_id)
 
-    def _shown(self, request: web.BaseRequest, answer: web.Response) -> web.Response:
-        """Show an answer to the observers on its way to the client."""
-        if self.hub.frames is not None and isinstance(answer.body, bytes) and answer.body:
-            self.hub.frames(self._dial.name, name_of_client(request.headers.get(SESSION_ID)), (Frame(answer.body),))
+    def _open(self, head: Head | None) -> RequestNumbers:
+        """Open the requests of a frame."""
+        numbers: dict[RequestId, int] = {}
+        for one in head.messages if head is not None else ():
+            if one.kind is REQUEST and one.id is not None and one.id not in numbers:
+                number = numbers[one.id] = self._next_number()
+                self.ledger.open(number, None, one.method)
+        if numbers:
+            self.last_used = self._loop.time()
+        return RequestNumbers(self.ledger, numbers)
+
+    def _tell(self, forwarded: Forwarded, answer: web.Response) -> web.Response:
+        """Tell the hub of an answer on its way to the client."""
+        frame = Frame(answer.body) if isinstance(answer.body, bytes) and answer.body else None
+        if self.hub.frames is not None and frame is not None:
+            self.hub.frames(self._dial, named_client(forwarded.request.headers.get(SESSION_ID)), (frame,))
+        if frame is not None and not self._life.is_closed:
+            self.hub.note_fault(replies.fault_of(frame))
+        forwarded.requests.end_all("answered", frame)
         return answer
 
     def _body(self, slot: BodySlot) -> bytes | BytesPayload:

@@ -31,7 +31,7 @@ from relay.endpoints.http.through.forwarded import (
     Forwarded,
     homeward,
     is_framed,
-    name_of_client,
+    named_client,
     set_patience,
 )
 from relay.endpoints.http.through.life import Life
@@ -75,6 +75,7 @@ class RelayedStreams:
             await answer.write_eof()
         except ConnectionError as exc:
             logger.debug("http: a client left its stream: %s", exc)
+            forwarded.requests.end_all("cancelled")
         finally:
             self._context.active_streams -= 1
             self._end_watch(forwarded, watch)
@@ -83,15 +84,18 @@ class RelayedStreams:
     def _watch(self, forwarded: Forwarded) -> StreamWatch:
         request = forwarded.request
         last_event_id = request.headers.get(LAST_EVENT_ID) if forwarded.head is None else None
-        return StreamWatch(
+        watch = StreamWatch(
             forwarded.head,
             self._limits,
             can_resume=not is_modern_version(request.headers.get(PROTOCOL_VERSION)),
             owed=self.owed_to(request, forwarded.owner) if forwarded.head is None else None,
             is_resumed=last_event_id is not None,
         )
+        watch.owed.subscriber = forwarded.requests
+        return watch
 
     def _end_watch(self, forwarded: Forwarded, watch: StreamWatch) -> None:
+        watch.owed.subscriber = None
         if watch.last_event_id is not None and watch.is_owed:
             session_id = forwarded.request.headers.get(SESSION_ID)
             self._owed.keep(forwarded.owner, session_id, watch.last_event_id, watch.owed)
@@ -108,12 +112,14 @@ class RelayedStreams:
         """Copy events until the stream ends; return the bytes to append, or None if the stream must end abnormally."""
         head = forwarded.head
         fault = f"{self._dial.name}: the stream ended without an answer"
-        look = self._looking_on(forwarded.request)
+        look: Callable[[bytes], None] | None = None
         try:
             async with self._life.until_closed(head):
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(None) as patience:
                         async for chunk in self._dial.chunks(response):
+                            if look is None and self._dial.hub.frames is not None and watch.is_between_events:
+                                look = self._looking_on(forwarded.request)
                             onward = watch.feed(chunk)
                             if look is not None:
                                 look(onward)
@@ -143,17 +149,14 @@ class RelayedStreams:
             look(last)
         return last
 
-    def _looking_on(self, request: web.BaseRequest) -> Callable[[bytes], None] | None:
-        """Return a function that shows passing bytes of a stream to the observers; None if there are none."""
-        show = self._dial.hub.frames
-        if show is None:
-            return None
-        decoder, client = SseDecoder(self._limits.max_frame_bytes), name_of_client(request.headers.get(SESSION_ID))
+    def _looking_on(self, request: web.BaseRequest) -> Callable[[bytes], None]:
+        """Return a function that tells the hub of the frames in the passing bytes of a stream."""
+        decoder, client = SseDecoder(self._limits.max_frame_bytes), named_client(request.headers.get(SESSION_ID))
 
         def look(chunk: bytes) -> None:
             for event in decoder.feed(chunk):
-                if isinstance(event.data, bytes) and event.data:
-                    show(self._dial.name, client, (Frame(event.data),))
+                if isinstance(event.data, bytes) and event.data and self._dial.hub.frames is not None:
+                    self._dial.hub.frames(self._dial, client, (Frame(event.data),))
 
         return look
 

@@ -56,6 +56,11 @@ class StreamWatch:
         self._rest_of_half: bytes | None = None
 
     @property
+    def is_between_events(self) -> bool:
+        """Whether the next bytes begin an event."""
+        return self._decoder.is_between_events
+
+    @property
     def is_owed(self) -> bool:
         """Whether a request still waits for its answer."""
         return len(self._ledger) > 0
@@ -124,10 +129,12 @@ class StreamWatch:
 
     def _settle(self, event: SseEvent) -> bytes | None:
         """Take the answers in an event; return None if the event passes, or the bytes that replace it."""
+        frame: Frame | None = None
         if isinstance(event.data, Oversized):
             head = salvage_head(event.data.start, event.data.end)
             if head.kind is Kind.INVALID:
-                self._ledger.fail_all()  # an unreadable large event: count it as the answer, to send no second one
+                # An unreadable large event counts as the answer, so that the client gets no second one.
+                self._ledger.fail_all("answered")
         elif event.data and self._may_answer(event.data):
             frame = Frame(event.data)
             head = frame.head
@@ -136,15 +143,15 @@ class StreamWatch:
         else:
             return _without_bom(event)
         answers = [one.id for one in head.messages if one.kind is Kind.RESPONSE and one.id is not None]
-        fresh = [self._is_fresh(one) for one in answers]
+        fresh = [self._is_fresh(one, frame) for one in answers]
         if all(fresh):
             return _without_bom(event)
         self.dropped += len(fresh) - sum(fresh)
         return _without_repeated(event, fresh)
 
-    def _is_fresh(self, request_id: RequestId) -> bool:
+    def _is_fresh(self, request_id: RequestId, answer: Frame | None) -> bool:
         """Take an answer; return whether the answer passes, because it is the first to its request."""
-        if self._ledger.answer(request_id):
+        if self._ledger.answer(request_id, answer):
             return True
         if self._is_unasked or self._ledger.is_late(request_id):
             return False
@@ -180,7 +187,7 @@ class StreamWatch:
     def end_subscription(self) -> bytes:
         """Return the bytes that end a subscription gracefully."""
         return self._after_half() + b"".join(
-            encode_event(replies.subscription_ended(one.request_id).line) for one in self._ledger.fail_all()
+            encode_event(replies.subscription_ended(one.request_id).line) for one in self._ledger.fail_all("answered")
         )
 
     def _after_half(self) -> bytes:

@@ -41,7 +41,7 @@ def take_each(frame: Frame, ledger: Ledger[bool], *, is_whole: bool) -> Iterator
     for one in members:
         if one.head.kind is not Kind.RESPONSE:
             yield one, "no answer"
-        elif ledger.answer(one.head.id):
+        elif ledger.answer(one.head.id, one):
             yield one, "answers"
         elif found := ledger.answer_oddly(one, 0.0, _THERE, is_whole=is_whole):
             yield found[1], "answers"

@@ -57,7 +57,9 @@ class WholeAnswers:
         if not 200 <= status < 300:
             said = self._dial.describe_error_body(await self._dial.read_error_body(response))
             fault = f"{self._dial.name}: HTTP {status}{': ' if said else ''}{said}"
-            return failure(head, cors, replies.UPSTREAM_STATUS, fault, replies.delivered_by(status))
+            return failure(
+                head, cors, replies.UPSTREAM_STATUS, fault, replies.delivered_by(status), upstream_status=status
+            )
         kind = media_type(response.headers.get("Content-Type"))
         body = await (self._dial.read_body if kind == JSON else self._dial.read_error_body)(response)
         if kind == JSON:
@@ -118,15 +120,15 @@ class WholeAnswers:
         headers = homeward(response, forwarded.cors)
         if status in (401, 407):  # the server challenges the relay, and never gets the client's token
             fault = f"{self._dial.name}: HTTP {status}: the server does not accept this relay's credentials"
-            return failure(head, forwarded.cors, replies.UPSTREAM_STATUS, fault, "no")
+            return failure(head, forwarded.cors, replies.UPSTREAM_STATUS, fault, "no", upstream_status=status)
         if is_error:
             if head is not None and head.id is not None and frame.head.id is None:
                 body = (respelled(frame, head.id) or frame).raw
             return web.Response(status=status, body=body, content_type=JSON, headers=headers)
         said = self._dial.describe_error_body(body)
         fault = f"{self._dial.name}: HTTP {status}{': ' if said else ''}{said}"
-        self._dial.hub.fault = fault if status >= 500 else None
-        return failure(head, headers, replies.UPSTREAM_STATUS, fault, replies.delivered_by(status), status)
+        delivered = replies.delivered_by(status)
+        return failure(head, headers, replies.UPSTREAM_STATUS, fault, delivered, status, upstream_status=status)
 
 
 def answer_in(head: Head, body: bytes, response: Response, frame: Frame | None = None) -> bytes | None:

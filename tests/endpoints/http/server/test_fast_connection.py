@@ -344,8 +344,8 @@ async def post_all(lines: list[Line], session: HttpSession, first: int) -> list[
     frames = [request(first + place, "tools/call", of=BIG) for place in range(len(lines))]
     for place, (line, frame) in enumerate(zip(lines, frames, strict=True)):
         await line.wire.send("POST", "/mcp", line.headers, frame)
-        await until(lambda due=place: len(session.books) + session.waiting > due)
-    assert (len(session.books), session.waiting) == (2, len(lines) - 2)
+        await until(lambda due=place: len(session.ledger) + session.waiting > due)
+    assert (len(session.ledger), session.waiting) == (2, len(lines) - 2)
     return frames
 
 

@@ -95,7 +95,7 @@ async def test_a_request_that_is_not_whole_is_refused_under_its_id(
         response = await there.post(client, frame, **changed)
         error = await refused(response, 400)
         assert (error["id"], error["error"]["code"]) == (json.loads(frame)["id"], code)
-        assert server.inbox.waiting_bytes == 0 and server.in_flight == 0
+        assert server.inbox.waiting_bytes == 0 and server.ledger.calls == 0
 
 
 @both_ways
@@ -118,7 +118,7 @@ async def test_what_is_no_single_request_or_notification_is_refused(path: str, f
         client, server = await there.warm()
         response = await there.post(client, frame)
         assert (await refused(response, 400))["error"]["code"] == code
-        assert server.inbox.waiting_bytes == 0 and server.in_flight == 0
+        assert server.inbox.waiting_bytes == 0 and server.ledger.calls == 0
 
 
 @both_ways
@@ -347,7 +347,7 @@ async def test_two_clients_with_the_same_id_and_token_at_once(path: str) -> None
                 progress("t", 10 * index + 1).raw,
                 answer(1, {"for": number}).raw,
             ]
-        assert server.dropped == 0 and server.in_flight == 0
+        assert server.dropped == 0 and server.ledger.calls == 0
 
 
 @both_ways
@@ -503,7 +503,7 @@ async def test_a_client_that_leaves_has_cancelled(path: str, began: bool, is_new
         await _is_cancelled(server, number)
         if not began:
             await _see_it_fail(posting)
-        assert server.in_flight == 1
+        assert server.ledger.calls == 1
         await server.send([progress(number, 2), answer(number), answer(kept)])
         assert server.dropped == 2
         assert await (await other).frames() == [answer(1).raw]
