@@ -75,7 +75,8 @@ class Offer:
         self._tasks = TaskScope()
         self._starting: asyncio.Task[None] | None = None
         self._carrying: set[asyncio.Task[None]] = set()
-        self._connections: Clients[CountsUse] = Clients(self.hub, set())
+        self.connections: Clients[CountsUse] = Clients(self.hub, set())
+        """The clients of listeners that do not look after them: TCP, Unix sockets and own stdio."""
         self._endings = RefusalLog()
 
     @property
@@ -104,7 +105,7 @@ class Offer:
     async def _accept(self, listener: AsyncIterable[Endpoint], *, looks_after: bool) -> None:
         async for session in listener:
             if not looks_after and isinstance(session, CountsUse):
-                self._connections.add(session)
+                self.connections.add(session)
             with following(self, session.trail if isinstance(session, HasTrail) else None):
                 self._join(session, self._upstream(session), f"session {session.name}")
 
@@ -122,7 +123,7 @@ class Offer:
     def _forget(self, session: Endpoint, task: asyncio.Task[None]) -> None:
         self._carrying.discard(task)
         if isinstance(session, CountsUse):
-            self._connections.discard(session)
+            self.connections.discard(session)
 
     def _pool_of(self, session: Endpoint) -> SharedPool:
         """Return the shared servers of a session's principal: no principal shares a server with another."""
@@ -193,12 +194,12 @@ class Offer:
         """Wait until connections have no request in flight, for at most ``seconds``."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while self._connections.in_flight:  # noqa: ASYNC110
+                while self.connections.in_flight:  # noqa: ASYNC110
                     await asyncio.sleep(0.02)
 
     async def aclose(self) -> None:
         """End every session, once the listeners yield no more; return when all have ended."""
-        for session in self._connections:
+        for session in self.connections:
             await session.aclose(EndpointClosed("the relay is shutting down"))
         if self._starting is not None:
             self._starting.cancel()

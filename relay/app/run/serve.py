@@ -256,8 +256,11 @@ class _Serving:
             return StdioListener(await OwnStdio.open(limits=settings.limits))
         from relay.endpoints.socket.listener import TcpListener, UnixListener
 
+        clients = self._offer.connections if self._offer is not None else None
         if spec.kind == "unix":
-            unix = UnixListener(spec.path, limits=settings.limits, bounds=self._bounds, owner=self._offer)
+            unix = UnixListener(
+                spec.path, limits=settings.limits, bounds=self._bounds, owner=self._offer, clients=clients
+            )
             await unix.start()
             say(self._sink, f"listening on {unix.url}")
             return unix
@@ -268,6 +271,7 @@ class _Serving:
             limits=settings.limits,
             bounds=self._bounds,
             owner=self._offer,
+            clients=clients,
         )
         await tcp.start()
         say(self._sink, f"listening on {tcp.url}{everywhere(tcp.addresses)}")

@@ -15,7 +15,7 @@ import socket
 import ssl
 import stat
 from collections.abc import AsyncIterator, Callable
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -33,6 +33,7 @@ from relay.frames.frame import Frame, each_message
 from relay.frames.head import Kind
 from relay.frames.lines import KEPT, Oversized
 from relay.limits import DEFAULT_LIMITS, Limits
+from relay.observe.hub import Clients
 
 __all__ = ["SocketListener", "TcpListener", "UnixListener"]
 
@@ -233,10 +234,12 @@ class SocketListener:
         limits: Limits,
         bounds: Bounds | None,
         owner: object,
+        clients: Clients[Any] | None,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         """Use ``TcpListener`` or ``UnixListener``."""
         self._owner = owner
+        self._clients = clients
         self._path = ""
         bounds = bounds or Bounds.of(limits)
         self.places = bounds.places
@@ -302,7 +305,9 @@ class SocketListener:
         return self._owner is not None and comes_from_itself(transport, self._owner, self._path)
 
     def offer(self, endpoint: SocketEndpoint) -> None:
-        """Queue a peer for the iteration."""
+        """Queue a peer for the iteration, before its first frame is read."""
+        if self._clients is not None:
+            self._clients.add(endpoint)
         self._offered.put_nowait(endpoint)
 
     async def aclose(self) -> None:
@@ -337,12 +342,15 @@ class TcpListener(SocketListener):
         limits: Limits = DEFAULT_LIMITS,
         bounds: Bounds | None = None,
         owner: object = None,
+        clients: Clients[Any] | None = None,
     ) -> None:
         """Prepare to listen (port 0: a free port), with TLS if ``ssl_context`` is given; ``start`` listens.
 
-        Listeners may share ``bounds``. The listener rejects connections that ``owner`` itself has dialled.
+        Listeners may share ``bounds``. The listener rejects connections that ``owner`` itself has dialled. It adds each
+        peer to ``clients``.
         """
-        super().__init__(str(TcpAddress(host, port, ssl_context is not None)), limits, bounds, owner, ssl_context)
+        name = str(TcpAddress(host, port, ssl_context is not None))
+        super().__init__(name, limits, bounds, owner, clients, ssl_context)
         self._host = host
         self._port = port
         self.addresses: list[tuple[str, int]] = []
@@ -377,10 +385,16 @@ class UnixListener(SocketListener):
     """Listens on a Unix socket that only this user may connect to, and removes its file at the end."""
 
     def __init__(
-        self, path: str, *, limits: Limits = DEFAULT_LIMITS, bounds: Bounds | None = None, owner: object = None
+        self,
+        path: str,
+        *,
+        limits: Limits = DEFAULT_LIMITS,
+        bounds: Bounds | None = None,
+        owner: object = None,
+        clients: Clients[Any] | None = None,
     ) -> None:
-        """Prepare to listen; ``start`` listens. ``bounds`` and ``owner`` are those of ``TcpListener``."""
-        super().__init__(str(UnixAddress(path)), limits, bounds, owner)
+        """Prepare to listen; ``start`` listens. The other arguments are those of ``TcpListener``."""
+        super().__init__(str(UnixAddress(path)), limits, bounds, owner, clients)
         self._path = os.path.abspath(path)
         self._identity: tuple[int, int] | None = None
         self.addresses: list[str] = []

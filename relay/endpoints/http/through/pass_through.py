@@ -88,7 +88,7 @@ class PassThrough:
         self._limits = context.limits
         self._unsent = 0  # bytes of bodies that have arrived and are not yet sent
         self.name = f"clients of {dial.name}"
-        self.ledger: OpenTable[DirectExchange | None] = OpenTable(remembered=0)
+        self.ledger: OpenTable[DirectExchange | RequestNumbers] = OpenTable(remembered=0)
         """The requests that wait for the server's answer, under the relay's own numbers."""
         self.open_requests = self.ledger.open_ids
         self.last_used = 0.0
@@ -280,7 +280,7 @@ class PassThrough:
         """End every exchange with an error, or so that its client can resume the stream."""
         self._life.close()
         for direct in tuple(self.ledger.entries()):
-            if direct is not None:
+            if isinstance(direct, DirectExchange):
                 direct.go_on()
         await self._tasks.aclose()
 
@@ -349,13 +349,14 @@ class PassThrough:
     def _open(self, head: Head | None) -> RequestNumbers:
         """Open the requests of a frame."""
         numbers: dict[RequestId, int] = {}
+        requests = RequestNumbers(self.ledger, numbers)
         for one in head.messages if head is not None else ():
             if one.kind is REQUEST and one.id is not None and one.id not in numbers:
                 number = numbers[one.id] = self._next_number()
-                self.ledger.open(number, None, one.method)
+                self.ledger.open(number, requests, one.method)
         if numbers:
             self.last_used = self._loop.time()
-        return RequestNumbers(self.ledger, numbers)
+        return requests
 
     def _tell(self, forwarded: Forwarded, answer: web.Response) -> web.Response:
         """Tell the hub of an answer on its way to the client."""
