@@ -20,6 +20,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
+from itertools import count
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -93,7 +94,7 @@ class PassThrough:
         self.open_requests = self.ledger.open_ids
         self.last_used = 0.0
         """When the relay last forwarded a request, by the loop's clock; 0 if it has forwarded none."""
-        self._last_number = 0
+        self._numbers = count(1)
         self._without_connection = 0
         self._busy_poll = BusyPoll()
         self._tasks = TaskScope()  # the pool opens connections in it
@@ -172,7 +173,7 @@ class PassThrough:
             connection,
             pooled,
             frame,
-            self._next_number(),
+            next(self._numbers),
             homeward=HOMEWARD,
             max_bytes=min(self._limits.max_frame_bytes, LARGE),  # the relay reads a larger answer in several turns
             on_end=self._direct_ended,
@@ -204,10 +205,6 @@ class PassThrough:
 
         pooled.ask(b"%b%bContent-Length: %d\r\n\r\n" % (onward.head, cookies, len(body)), body, take)
         return True
-
-    def _next_number(self) -> int:
-        self._last_number += 1
-        return self._last_number
 
     def _forget_without_connection(self) -> None:
         self._without_connection = 0
@@ -352,7 +349,7 @@ class PassThrough:
         requests = RequestNumbers(self.ledger, numbers)
         for one in head.messages if head is not None else ():
             if one.kind is REQUEST and one.id is not None and one.id not in numbers:
-                number = numbers[one.id] = self._next_number()
+                number = numbers[one.id] = next(self._numbers)
                 self.ledger.open(number, requests, one.method)
         if numbers:
             self.last_used = self._loop.time()

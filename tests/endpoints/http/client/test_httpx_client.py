@@ -334,7 +334,7 @@ async def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.delitem(sys.modules, "relay.endpoints.http.client.httpx_dial", raising=False)
     monkeypatch.delitem(sys.modules, "relay.endpoints.http.client.httpx_events", raising=False)
     endpoint = relay.connect("http://127.0.0.1:1/mcp", client=httpx.AsyncClient())
-    with pytest.raises(relay.RelayError, match=r"httpx_sse.*; install 'mcp-relay\[httpx\]'"):
+    with pytest.raises(relay.RelayError, match=r"httpx_sse.*; install 'mcp-frame-relay\[httpx\]'"):
         await endpoint.receive()
     await endpoint.aclose()
 
