@@ -13,6 +13,7 @@ import msgspec
 
 from relay.endpoints.http.decisions import Refused
 from relay.endpoints.http.media import without_bom
+from relay.frames.faults import message_fault
 from relay.frames.frame import Frame
 from relay.frames.head import Kind
 from relay.frames.json_cost import is_utf8
@@ -88,7 +89,7 @@ def read_call(body: bytes, checks: FrameChecks) -> ProxiedCall:
     is_notification = method.startswith("notifications/")
     said = None if is_notification else members.get("id", b"1")
     shown = None if said is None else _shown_id(said)
-    frame = _checked(_frame(shown, members["method"], params), checks)
+    frame = _checked(_frame(shown, members["method"], params))
     return ProxiedCall(url=url, token=token, frame=frame, spelling=None if shown == said else said, params=params)
 
 
@@ -149,11 +150,11 @@ def _shown_id(said: bytes) -> bytes:
         raise _fault("id: expected an integer or a string") from exc
 
 
-def _checked(frame: Frame, checks: FrameChecks) -> Frame:
-    try:
-        return checks.check(frame.raw, "")
-    except Refused as exc:
-        raise exc if exc.status == 413 else _fault(f"method: {exc}") from None
+def _checked(frame: Frame) -> Frame:
+    """Return a frame whose parts have been checked, if together they are a message. Raises Refused."""
+    if (head := frame.read_whole()).kind is Kind.INVALID:
+        raise _fault(f"method: {message_fault(head.fault)}")
+    return frame
 
 
 def _fault(text: str) -> Refused:
