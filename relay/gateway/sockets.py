@@ -17,10 +17,11 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from relay.auth.inbound.verdicts import Challenge, Pending, Principal
-from relay.endpoints.base import Endpoint
+from relay.endpoints.base import ANONYMOUS, Endpoint
 from relay.endpoints.core.hops import Trail, following
 from relay.endpoints.core.lazy import Lazy
 from relay.endpoints.http.client.remote import Remote
+from relay.endpoints.http.decisions import Admission
 from relay.endpoints.http.proxied_call import is_token
 from relay.endpoints.websocket.turning_away import turn_away
 from relay.endpoints.websocket.websocket import accept_websocket, dial_websocket
@@ -42,7 +43,7 @@ __all__ = ["PageSockets"]
 
 logger = logging.getLogger("relay")
 
-_PROTOCOL_ERROR, _POLICY = 1002, 1008
+_PROTOCOL_ERROR, _POLICY, _LATER = 1002, 1008, 1013
 _LINGER = 1.0  # seconds for late frames after one side has left: the other must know within three
 
 
@@ -60,10 +61,13 @@ class PageSockets:
 
     async def serve(self, request: web.BaseRequest, trail: Trail) -> web.StreamResponse:
         """Answer an upgrade, and carry frames until a side leaves. Raises Refused if the upgrade is not valid."""
-        query = request.query
-        url, token = query.get("mcp_server_url", ""), query.get("mcp_token", "")
-        if not await self._is_admitted(request, query.get("proxy_token")):
+        url, token = request.query.get("mcp_server_url", ""), request.query.get("mcp_token", "")
+        request = _with_token_in_header(request)
+        admission = await self._admit(request)
+        if admission is None:
             return await turn_away(request, _POLICY, "Invalid proxy token")
+        if self._context.places.is_full:
+            return await turn_away(request, _LATER, "too many connections; try again later")
         if not url:
             return await turn_away(request, _PROTOCOL_ERROR, "MCP server URL required")
         try:
@@ -78,24 +82,21 @@ class PageSockets:
         with self._context.place():
             return await self._join(request, server, trail)
 
-    async def _is_admitted(self, request: web.BaseRequest, token: str | None) -> bool:
-        """Tell whether the page has a token of the gateway's, in a header or in its address."""
-        login = self._context.gate.login
+    async def _admit(self, request: web.BaseRequest) -> Admission | None:
+        """Return the admission of a page that has a token of the gateway's, else None."""
+        login, generation = self._context.gate.login, self._context.gate.generation
         if login is None:
-            return True
-        headers = CIMultiDict(request.headers)
-        if token is not None:
-            headers.add("X-Proxy-Token", token)
+            return Admission(ANONYMOUS, None, generation)
         now = asyncio.get_running_loop().time()
-        verdict = login.look(headers, request.remote, now)
+        verdict = login.look(request.headers, request.remote, now)
         if isinstance(verdict, Pending):
             verdict = await login.verify(verdict, request.remote, now)
         if isinstance(verdict, Principal):
-            return True
+            return Admission(verdict.name, verdict.until, generation)
         if isinstance(verdict, Challenge) and verdict.is_failed_login:
             login.note_failure(request.remote, now)
         self._context.refused += 1
-        return False
+        return None
 
     def _dial(self, url: str, token: str) -> Endpoint:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -126,6 +127,15 @@ class PageSockets:
         """Close every page's connection."""
         for page in self._open:
             await page.aclose(reason)
+
+
+def _with_token_in_header(request: web.BaseRequest) -> web.BaseRequest:
+    """Return a request whose token is in a header, although a browser can only put it into the address."""
+    if (token := request.query.get("proxy_token")) is None:
+        return request
+    headers = CIMultiDict(request.headers)
+    headers.add("X-Proxy-Token", token)
+    return request.clone(headers=headers)
 
 
 class _Discreet:

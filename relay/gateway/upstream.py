@@ -204,13 +204,12 @@ class Upstream:
 
     async def initialize(self, request: Frame) -> Frame:
         """Send a page's own ``initialize``, and after its answer what must follow. Raises RelayError."""
-        async with asyncio.timeout(self._limits.handshake):
-            answer = await self._ask(request)
-            if is_refusal(answer):
-                self.is_over = True
-            else:
-                await self._remote.send((INITIALIZED,))
-                self._begin("legacy")
+        answer = await self._ask(request)
+        if is_refusal(answer):
+            self.is_over = True
+        else:
+            await self._remote.send((INITIALIZED,))
+            self._begin("legacy")
         return answer
 
     async def _ask(self, request: Frame) -> Frame:

@@ -215,7 +215,7 @@ ORDERS: Mapping[Purpose, Order] = {
     ),
     Purpose.PROXY: Order((*_WHERE, steps.content), (size,), (call, steps.taking, steps.hops)),
     # The login follows the upgrade, because a page cannot read the status of a refused one.
-    Purpose.PROXY_SOCKET: Order((*_WHO, steps.place, steps.method, steps.taking, steps.hops, steps.room_for_session)),
+    Purpose.PROXY_SOCKET: Order((*_WHO, steps.place, steps.method, steps.taking, steps.hops)),
     Purpose.BANNER: Order((*_WHO, steps.method)),
 }
 """The order of the checks. The relay reads the body between the checks of its size and of its content."""

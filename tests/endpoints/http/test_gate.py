@@ -63,7 +63,7 @@ ORDER = {
     Purpose.SSE: (f"{WHERE} accept taking room_for_session hops", "", ""),
     Purpose.MESSAGE: (f"{WHERE} content sse_session", "size", "frame room load greeting life"),
     Purpose.PROXY: (f"{WHERE} content", "size", "call taking hops"),
-    Purpose.PROXY_SOCKET: (f"{WHO} place method taking hops room_for_session", "", ""),
+    Purpose.PROXY_SOCKET: (f"{WHO} place method taking hops", "", ""),
     Purpose.BANNER: (f"{WHO} method", "", ""),
 }
 
