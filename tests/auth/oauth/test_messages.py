@@ -355,7 +355,7 @@ def test_o30_how_the_relay_shows_who_it_is(method: str) -> None:
         (401, b'{"error":"invalid_client"}', "invalid_client", False),
         (400, b'{"error":"x","error_description":"a\\u001b[31m b"}', "x", False), (401, b"", "", False),
         (503, b"<html>", "", True), (429, b"", "", True), (500, b'{"error":"server_error"}', "server_error", True),
-        (403, b"<html>", "", False), (307, b"", "", False), (200, b"not json", "", True),
+        (403, b"<html>", "", True), (307, b"", "", True), (200, b"not json", "", True), (400, b"<html>", "", False),
         (200, b'{"access_token":"t","token_type":"mac"}', "", False), (200, b'{"access_token":""}', "", False),
         (200, b'{"access_token":"a\\nb","token_type":"Bearer"}', "", False),
         (200, b'{"token_type":"Bearer"}', "", False),

@@ -150,7 +150,8 @@ def read_answer(status: int, body: bytes, *, secrets: Iterable[str] = ()) -> Tok
 def _denial(status: int, answer: _Answer | None, secrets: tuple[str, ...]) -> TokenDenied:
     error = "" if answer is None else shown_text(answer.error, secrets)
     said = ": ".join(one for one in (error, shown_text(answer.error_description, secrets) if answer else "") if one)
-    is_temporary = status >= 500 or status in _TEMPORARY or (answer is None and status == 200)
+    is_of_another = answer is None and status not in (400, 401)  # a proxy, or the login page of a network
+    is_temporary = status >= 500 or status in _TEMPORARY or is_of_another
     fault = f"HTTP {status}{': ' if said else ''}{said}" if status != 200 or said else "the answer is not JSON"
     return TokenDenied(fault, error=error, status=status, is_temporary=is_temporary)
 

@@ -140,8 +140,7 @@ def _resumed(account: Account, demand: Demand) -> tuple[OpenWindow, list[socket]
         if window.device_code:
             return window, []
         with contextlib.suppress(PortBusy):
-            redirect = urlsplit(window.redirect_uri)
-            return window, bind_callback(redirect.hostname or "", redirect.port or 80)
+            return window, _bind_redirect(window.redirect_uri)
     account.store.delete_window(account.url, options.profile)
     return None
 
@@ -210,17 +209,24 @@ async def _client_on(account: Account, found: Found, host: str) -> tuple[Client,
 def _bind(account: Account, host: str) -> tuple[list[socket], str]:
     options = account.options
     if options.redirect_uri is not None:
-        redirect = urlsplit(options.redirect_uri)
-        if not is_loopback(redirect.hostname or ""):
-            return [], options.redirect_uri  # only a pasted URL can come from there
-        return _bind_pinned(account, redirect.hostname or "", redirect.port or 80), options.redirect_uri
+        return _bind_pinned(account, options.redirect_uri), options.redirect_uri
     is_known_there = options.client_id is not None or options.client_metadata_url is not None
     pinned = options.callback_port
     if pinned is None and is_known_there:
         pinned = stable_port(account.url, options.profile, 0)
-    sockets = _bind_any(account, host) if pinned is None else _bind_pinned(account, host, pinned)
     shown = f"[{host}]" if ":" in host else host
+    if pinned is not None:
+        redirect_uri = f"http://{shown}:{pinned}{_PATH}"
+        return _bind_pinned(account, redirect_uri), redirect_uri
+    sockets = _bind_any(account, host)
     return sockets, f"http://{shown}:{sockets[0].getsockname()[1]}{_PATH}"
+
+
+def _bind_redirect(redirect_uri: str) -> list[socket]:
+    """Bind the port of a redirect URI. No port if that is another machine's: then a person pastes the address."""
+    redirect = urlsplit(redirect_uri)
+    host = redirect.hostname or ""
+    return bind_callback(host, redirect.port or 80) if is_loopback(host) else []
 
 
 def _bind_any(account: Account, host: str) -> list[socket]:
@@ -230,9 +236,9 @@ def _bind_any(account: Account, host: str) -> list[socket]:
     return bind_callback(host, 0)
 
 
-def _bind_pinned(account: Account, host: str, port: int) -> list[socket]:
+def _bind_pinned(account: Account, redirect_uri: str) -> list[socket]:
     try:
-        return bind_callback(host, port)
+        return _bind_redirect(redirect_uri)
     except PortBusy as exc:
         raise account.failed(
             f"cannot log in: {exc}, and the authorization server knows the relay by this port; "
@@ -284,6 +290,11 @@ def _new_window(account: Account, found: Found, client: Client, scope: str | Non
 
 
 async def _by_browser(account: Account, demand: Demand, window: OpenWindow, sockets: list[socket]) -> Tokens:
+    if not sockets and demand.paste is None:
+        raise account.failed(
+            f"a login is needed, and it leads to another machine ({window.redirect_uri}); "
+            f"log in with: mcp-relay auth login --no-browser {account.url}"
+        )
     async with CallbackListener(sockets, window) as listener:
         await _show(account, demand, window)
         try:

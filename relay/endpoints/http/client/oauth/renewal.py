@@ -7,6 +7,7 @@ about to log in.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import ssl
@@ -161,8 +162,9 @@ class Renewal:
             raise self._too_late(seconds) from None
 
     def _too_late(self, seconds: float) -> LoginFailed:
-        options = self._account.options
-        window = self._account.store.window(self._account.url, options.profile)
+        window = None
+        with contextlib.suppress(RelayError, OSError):
+            window = self._account.store.window(self._account.url, self._account.options.profile)
         where = "" if window is None else f". Open {window.shown_url} and try again"
         return self._account.failed(f"a login is needed, and nobody has logged in for {seconds:g} s{where}")
 

@@ -93,6 +93,25 @@ async def test_a_pasted_address_completes_a_login(tmp_path: Path, monkeypatch: P
         assert sum("whole address" in line for line in here.told) == 3
 
 
+async def test_a_redirect_to_another_machine_needs_a_pasted_address(tmp_path: Path, monkeypatch: Patch) -> None:
+    """A client that is registered with one address only: the relay cannot listen there."""
+    async with authority() as place, house(place, tmp_path, monkeypatch) as here:
+        place.add_client("mine", method="none")
+        options = {"client_id": "mine", "redirect_uri": "https://company.example/done"}
+        answer = await here.call(here.start(**options))
+        assert "mcp-relay auth login --no-browser" in answer["error"] and not here.browser.opened
+        here.browser.is_away = True
+
+        async def paste() -> str:
+            url = next(line for line in here.told if "/authorize" in line).split(": ", 3)[-1]
+            async with aiohttp.ClientSession() as session, session.get(url, allow_redirects=False) as response:
+                return response.headers["Location"]
+
+        await log_in_now(account(here, **options), paste=paste)
+        assert "result" in await here.call(here.start(**options))
+        assert place.authorizations[0]["redirect_uri"] == "https://company.example/done"
+
+
 async def test_another_login_waits_for_the_open_window(tmp_path: Path, monkeypatch: Patch) -> None:
     """Two at once: the second says where the window of the first is, and uses its login."""
     async with authority() as place, house(place, tmp_path, monkeypatch) as here:
