@@ -98,3 +98,9 @@ def test_the_tests_that_pages_name_exist() -> None:
         text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
         for path in re.findall(r"`((?:tests|relay)/[\w/.]+)`", text):
             assert (ROOT / path).exists(), (page, path)
+
+
+def test_the_supported_version_is_ours() -> None:
+    (said,) = re.findall(r"latest minor version \((\d+\.\d+)\)", (ROOT / "SECURITY.md").read_text())
+    (ours,) = re.findall(r'^version = "([^"]+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert ours.startswith(f"{said}.")

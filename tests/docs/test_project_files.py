@@ -10,8 +10,10 @@ import pytest
 import yaml
 
 from tests.docs.blocks import ROOT
+from tests.release import notes_of
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+CHANGELOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
@@ -68,3 +70,19 @@ def test_pre_commit_runs_programs_of_the_environment() -> None:
         assert hook["entry"].startswith(".venv/bin/")
         for found in re.findall(r"tests/[\w/.]+", hook["entry"]):
             assert (ROOT / found).exists()
+
+
+def test_the_changelog_has_a_section_for_this_version() -> None:
+    """Sections under version numbers, newest first, each with a date; ours is the newest of them."""
+    sections = re.findall(r"^## \[?([^\]\s]+)\]?(?: - (\S+))?$", CHANGELOG, re.MULTILINE)
+    assert sections[0][0] == "Unreleased"
+    versions = [name for name, date in sections[1:] if re.fullmatch(r"\d{4}-\d\d-\d\d", date)]
+    assert len(versions) == len(sections) - 1
+    assert versions[0] == PROJECT["version"]
+    assert versions == sorted(versions, key=lambda text: [int(part) for part in text.split(".")], reverse=True)
+
+
+def test_a_release_has_the_notes_of_its_version() -> None:
+    assert (notes_of(CHANGELOG, PROJECT["version"]) or "").count("\n- ") > 3
+    assert notes_of(CHANGELOG, "9.9.9") is None
+    assert notes_of("## [1.0.0] - 2026-01-01\n\n## [0.9.0] - 2025-01-01\n- x\n", "1.0.0") is None
