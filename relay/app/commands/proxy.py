@@ -148,6 +148,7 @@ def build_load_balance_parser() -> Parser:
 def _parser(word: str, description: str, short_help: str) -> Parser:
     return Parser(
         prog=f"mcp-relay {word}",
+        usage=short_help.partition("\n")[0].removeprefix("usage: "),
         short_help=short_help,
         description=description,
         allow_abbrev=False,
