@@ -65,6 +65,14 @@ def _between(over: str, under: str, figure: str, *, relative_to: str | None = No
     return measure
 
 
+def _with_login(bridge: str) -> Measure:
+    """Ours with a login divided by ours without one."""
+    cell = "serve/calls/100B/32"
+    return lambda results: _ratio(
+        _median(results, bridge, cell, "per_second"), _median(results, OURS, cell, "per_second")
+    )
+
+
 def _bars_for_each_path() -> Iterator[Bar]:
     for path in ("serve", "connect-json"):
         start, memory = f"{path}/start/first-answer", f"{path}/memory/resident"
@@ -99,6 +107,8 @@ BARS: tuple[Bar, ...] = (
         40,
     ),
     Bar("connect, SSE: the same", _against("connect-sse/calls/100B/32", "per_second", "sparfenyuk"), 18, 35),
+    Bar("serve: with a static token, × without a login", _with_login("relay-token"), 0.95, 1),
+    Bar("serve: with a signed token, × without a login", _with_login("relay-jwt"), 0.9, 1),
     Bar("serve: an idle session, KiB", _own("serve/idle/session", "kib_per_session"), 32, 12, False),
     Bar("serve: p50 with 1,000 idle sessions, × with none", _between(_MANY, _NONE, "p50_us"), 1.1, 1, False),
     *_bars_for_each_path(),

@@ -7,6 +7,7 @@ The launcher fills in the words in braces when it starts a bridge:
     {url}           the far end's URL
     {home}          the folder in which the peer is installed
     {config}        a file with the entry's `config`, itself filled in
+    {keys}          the URL of the keys that sign the client's token, for a way whose login is "jwt"
     {far_http} ...  a program of this package, as separate words
 """
 
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 
 import relay
 from bench.install import Cargo, Go, Installation, Npm, PyPI
+from bench.logins import AUDIENCE, ISSUER, TOKEN, Login
 from bench.places import BENCH
 
 Words = tuple[str, ...]
@@ -31,6 +33,7 @@ class Way:
     config: str = ""
     tool_prefix: str = ""  # what it puts before the far end's tool names
     far_transport: str = "streamable"  # what it speaks to the far end; sse: HTTP+SSE of 2024-11-05
+    login: Login = "none"  # what the client shows: a static token ($BENCH_TOKEN), or a signed one
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +116,23 @@ BRIDGES: tuple[Bridge, ...] = (
         hop=Way((*RELAY, "--listen", "http://127.0.0.1:{port}/mcp", "{url}")),
         tcp=Way((*RELAY, "--listen", "tcp://127.0.0.1:{port}", "--", "{command}")),
         websocket=Way((*RELAY, "--port", "{port}", "--", "{command}")),
+    ),
+    Bridge(
+        name="relay-token",
+        title="this project, where clients log in with a static token",
+        serve=Way((*RELAY, "--accept-token", "env:BENCH_TOKEN", "--port", "{port}", "--", "{command}"), login="token"),
+        environment={"BENCH_TOKEN": TOKEN},
+    ),
+    Bridge(
+        name="relay-jwt",
+        title="this project, where clients log in with a signed token (RS256)",
+        serve=Way(
+            (
+                *(*RELAY, "--auth", "jwt", "--issuer", ISSUER, "--audience", AUDIENCE, "--jwks-url", "{keys}"),
+                *("--port", "{port}", "--", "{command}"),
+            ),
+            login="jwt",
+        ),
     ),
     Bridge(
         name="sparfenyuk",

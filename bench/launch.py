@@ -21,6 +21,7 @@ from bench.bridges import Bridge, Way
 from bench.cells import SOCKET_PATHS
 from bench.install import home_of
 from bench.load import CellFailed, Timing, run_load
+from bench.logins import login_for
 from bench.places import ROOT, without_folders
 from bench.processes import Usage, kill_tree, read_usage
 from bench.programs import COMPILED, Programs
@@ -45,6 +46,7 @@ VALUES = (  # what a brace in the words of a bridge may be
     "config",
     "program",
     "arguments",
+    "keys",
 )
 
 
@@ -113,12 +115,15 @@ class Launcher:
             return list(self.programs.words[name])
         return [word.format(**values)]
 
-    def fill_words(self, bridge: Bridge, way: Way, *, port: int, url: str, folder: Path) -> list[str]:
+    def fill_words(
+        self, bridge: Bridge, way: Way, *, port: int, url: str, folder: Path, keys: str = "http://127.0.0.1:0/"
+    ) -> list[str]:
         """Return the command line of `bridge` with every brace filled in."""
         command = self.programs.words["far_stdio"]
         values = {
             "port": str(port),
             "url": url,
+            "keys": keys,
             "home": str(home_of(bridge.name)),
             "command_line": shlex.join(command),
             "config": str(folder / "config.json"),
@@ -157,7 +162,8 @@ class Launcher:
             has_url = path in ("hop", "connect-json", "connect-sse") and bridge.name != "direct"
             url = stack.enter_context(self._far_http(way, path)) if has_url else ""
             port = free_port()
-            words = self.fill_words(bridge, way, port=port, url=url, folder=folder)
+            token, keys = stack.enter_context(login_for(way.login))
+            words = self.fill_words(bridge, way, port=port, url=url, folder=folder, keys=keys)
             log = folder / "stderr"
             if path in SOCKET_PATHS:
                 yield self._socket_stage(stack, bridge, path, words, port=port, log=log)
@@ -168,7 +174,7 @@ class Launcher:
                 started_ns = time.monotonic_ns()
                 process = _start(words, bridge, pipe, errors)
             stack.callback(_stop, process)
-            yield self._stage(way, process, port=port, log=log, started_ns=started_ns)
+            yield self._stage(way, process, token, port=port, log=log, started_ns=started_ns)
 
     def _socket_stage(
         self, stack: contextlib.ExitStack, bridge: Bridge, path: str, words: list[str], *, port: int, log: Path
@@ -191,10 +197,13 @@ class Launcher:
             shake_hands(client, port, way.endpoint)
         return self._line_stage(way, process, (client.fileno(), other.fileno()), path, log=log, started_ns=started_ns)
 
-    def _stage(self, way: Way, process: subprocess.Popen[bytes], *, port: int, log: Path, started_ns: int) -> Stage:
+    def _stage(
+        self, way: Way, process: subprocess.Popen[bytes], token: str, *, port: int, log: Path, started_ns: int
+    ) -> Stage:
         if process.stdin is None or process.stdout is None:
             words = [*self.programs.words["load_http"], "--port", str(port), "--path", way.endpoint]
             words += ["--transport", way.transport, "--tool-prefix", way.tool_prefix]
+            words += ["--bearer", token] if token else []
             return Stage(process, words, (), log, started_ns)
         ends = (process.stdout.fileno(), process.stdin.fileno())
         return self._line_stage(way, process, ends, "", log=log, started_ns=started_ns)

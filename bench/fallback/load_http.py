@@ -20,6 +20,8 @@ class Connection:
             f"POST {options.path} HTTP/1.1\r\nHost: 127.0.0.1:{options.port}\r\nContent-Type: application/json\r\n"
             f"Accept: application/json, text/event-stream\r\nContent-Length: {len(frame)}\r\n"
         )
+        if options.bearer:
+            head += f"Authorization: Bearer {options.bearer}\r\n"
         self._writer.write(head.encode() + self.session + b"\r\n" + frame)
         await self._writer.drain()
         head_lines = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")

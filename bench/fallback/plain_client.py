@@ -22,7 +22,7 @@ def read_options() -> argparse.Namespace:
         *((f"--{name}", int, 0) for name in ("port", "idle-sessions", "streams", "hold", "count", "limit")),
         *((f"--{name}", int, 0) for name in ("request-size", "result-size", "read-fd", "write-fd")),
         *((f"--{name}", float, 0.0) for name in ("rate", "seconds", "warm-up", "drain")),
-        *((f"--{name}", str, "") for name in ("path", "transport", "tool-prefix")),
+        *((f"--{name}", str, "") for name in ("path", "transport", "tool-prefix", "bearer")),
         ("--mode", str, "calls"),
         ("--framing", str, "lines"),
         ("--protocol", str, "2025-06-18"),

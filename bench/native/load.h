@@ -14,14 +14,14 @@ static int64_t deadline_ns;      /* nothing waits beyond this */
 
 struct options {
     int port, in_flight, sessions, idle_sessions, streams, hold, is_sse_transport, is_websocket, read_fd, write_fd;
-    const char *mode, *path, *protocol, *tool_prefix;
+    const char *mode, *path, *protocol, *tool_prefix, *bearer;
     double seconds, warm_up, rate, drain;
     size_t request_size, result_size;
     int64_t count, limit;
 };
 
 static struct options options = {
-    .in_flight = 1, .sessions = 1, .mode = "calls", .path = "/mcp", .protocol = "2025-06-18", .tool_prefix = "",
+    .in_flight = 1, .sessions = 1, .mode = "calls", .path = "/mcp", .protocol = "2025-06-18", .tool_prefix = "", .bearer = "",
     .seconds = 1, .warm_up = 0.2, .drain = 15, .read_fd = -1, .write_fd = -1,
 };
 
@@ -33,6 +33,7 @@ static void parse_options(int count, char **words) {
         else if (!strcmp(name, "--path")) options.path = value;
         else if (!strcmp(name, "--protocol")) options.protocol = value;
         else if (!strcmp(name, "--tool-prefix")) options.tool_prefix = value;
+        else if (!strcmp(name, "--bearer")) options.bearer = value;
         else if (!strcmp(name, "--mode")) options.mode = value;
         else if (!strcmp(name, "--transport")) options.is_sse_transport = !strcmp(value, "sse");
         else if (!strcmp(name, "--in-flight")) options.in_flight = atoi(value);

@@ -52,6 +52,7 @@ static void append_head(struct conn *c, const char *method, size_t length) {
     append_format(&c->out, "%s %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nAccept: %s\r\n", method,
                   s->path[0] ? s->path : options.path, options.port,
                   *method == 'G' ? "text/event-stream" : "application/json, text/event-stream");
+    if (options.bearer[0]) append_format(&c->out, "Authorization: Bearer %s\r\n", options.bearer);
     if (s->id[0]) append_format(&c->out, "Mcp-Session-Id: %s\r\n", s->id);
     if (s->protocol[0]) append_format(&c->out, "MCP-Protocol-Version: %s\r\n", s->protocol);
     if (*method == 'P') append_format(&c->out, "Content-Type: application/json\r\nContent-Length: %zu\r\n", length);
