@@ -90,6 +90,8 @@ class Limits:
     """Open HTTP connections; one more gets 503. In HTTP/1.1 every call in flight has its own connection."""
     max_sessions: int = 1024
     """Sessions at one time, each with a child of its own by default."""
+    max_sessions_each: int = 128
+    """Sessions of one principal at one time, if clients log in: one client cannot take all places."""
     max_in_flight: int = 256
     """Requests waiting for an answer in one session."""
     max_shared_in_flight: int = 16_384

@@ -23,6 +23,8 @@ class Tracked(Protocol):
     """The part of a session that the table needs."""
 
     id: str
+    owner: str
+    """The principal that began it."""
 
     def idle_since(self) -> float | None:
         """Return when the session was last in use (seconds of the caller's clock), or None while it is in use."""
@@ -34,10 +36,28 @@ Session = TypeVar("Session", bound=Tracked)
 class Places:
     """The places for sessions, in one table or in several together."""
 
-    def __init__(self, most: int) -> None:
-        """Start with ``most`` free places."""
+    def __init__(self, most: int, most_each: int | None = None) -> None:
+        """Start with ``most`` free places, of which one principal may take ``most_each``."""
         self.most = most
+        self.most_each = most_each
         self.taken = 0
+        self._taken_by: dict[str, int] = {}
+
+    def take(self, owner: str) -> None:
+        """Take a place for ``owner``, even beyond the cap."""
+        self.taken += 1
+        self._taken_by[owner] = self._taken_by.get(owner, 0) + 1
+
+    def free(self, owner: str) -> None:
+        """Give a place of ``owner`` back."""
+        self.taken -= 1
+        self._taken_by[owner] -= 1
+        if not self._taken_by[owner]:
+            del self._taken_by[owner]
+
+    def is_full_for(self, owner: str) -> bool:
+        """Whether ``owner`` may take no further place, while others may."""
+        return self.most_each is not None and self._taken_by.get(owner, 0) >= self.most_each
 
     @property
     def is_full(self) -> bool:
@@ -48,6 +68,11 @@ class Places:
     def refusal(self) -> str:
         """The message to a client that finds no place."""
         return f"{self.most} sessions are open already; --max-sessions admits more"
+
+    @property
+    def refusal_of_one(self) -> str:
+        """The message to a client whose principal finds no further place."""
+        return f"{self.most_each} sessions of this client are open already; --max-sessions-each admits more"
 
 
 class Sessions(Generic[Session]):
@@ -71,7 +96,7 @@ class Sessions(Generic[Session]):
         """Give the session a place, even beyond the cap; ``find`` does not return it yet."""
         if session not in self._members:
             self._members.add(session)
-            self._places.taken += 1
+            self._places.take(session.owner)
 
     def publish(self, session: Session) -> None:
         """Make the session available to ``find``, because its ``initialize`` has succeeded."""
@@ -86,7 +111,7 @@ class Sessions(Generic[Session]):
         """Forget the session and free its place; a second call does nothing."""
         if session in self._members:
             self._members.discard(session)
-            self._places.taken -= 1
+            self._places.free(session.owner)
         self._by_id.pop(session.id, None)
 
     def expired(self, now: float, max_idle: float) -> list[Session]:

@@ -15,6 +15,7 @@ class Guest:
     """A session that says what the test says."""
 
     id: str
+    owner: str = "somebody"
     used: float | None = 0.0
 
     def idle_since(self) -> float | None:
@@ -89,7 +90,7 @@ def test_sessions_may_end_while_one_looks() -> None:
 def test_expired_after_the_idle_time(used: float | None, expires: bool) -> None:
     """At exactly ``max_idle`` seconds; never while in use."""
     sessions: Sessions[Guest] = Sessions(Places(9))
-    guest = Guest("a", used)
+    guest = Guest("a", used=used)
     sessions.add(guest)
     assert sessions.expired(100.0, 30.0) == ([guest] if expires else [])
 

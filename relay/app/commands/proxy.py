@@ -13,7 +13,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from relay.app.log.stderr import StderrSink
-from relay.app.options.access import add_access_options, withheld_variables
+from relay.app.options.access import add_access_options, add_traffic_options, withheld_variables
 from relay.app.options.admission import ANY_PAGE, add_admission_options, check_admission
 from relay.app.options.connect_args import (
     TRANSPORTS,
@@ -183,7 +183,9 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         help="serve clients at http://HOST:PORT/mcp, tcp://HOST:PORT or unix:/PATH instead of own stdio (repeatable)",
     )  # fmt: skip
     add_admission_options(listening)
-    add_access_options(parser.add_argument_group("logins of clients, over HTTP"))
+    clients = parser.add_argument_group("clients, over HTTP")
+    add_access_options(clients)
+    add_traffic_options(clients)
     add_http_limits(listening)
     add_listen_tls_options(listening)
     logging_group = parser.add_argument_group("log and configuration")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from relay.addresses import shown_address
+from relay.app.header_names import HEADERS_IGNORED, HEADERS_REFUSED, is_header_name
 from relay.app.log.setup import mask_also
 from relay.app.options.secrets import read_secret
 from relay.app.specs import ListenSpec
@@ -19,9 +20,13 @@ from relay.errors import ConfigError
 if TYPE_CHECKING:
     from relay.auth.inbound.claims import Expected
     from relay.auth.inbound.login import InboundLogin, IssuedTokens
+    from relay.auth.inbound.rates import Rates
     from relay.auth.inbound.token_sources import TokenSources
 
 __all__ = [
+    "add_traffic_options",
+    "forwarded_headers",
+    "rates_of",
     "OF_ACCESS",
     "add_access_options",
     "has_login",
@@ -44,6 +49,8 @@ OF_ACCESS = {
     "introspection_client_id": "--introspection-client-id",
     "introspection_client_secret": "--introspection-client-secret",
     "public_url": "--public-url",
+    "forward_header": "--forward-header",
+    "rate": "--rate",
 }
 """Options without effect where no HTTP listener is, by their attribute."""
 _OF_INTROSPECTION = ("introspection_url", "introspection_client_id", "introspection_client_secret")
@@ -73,12 +80,63 @@ def add_access_options(group: Any) -> None:
     group.add_argument("--introspection-url", metavar="URL", help="where to ask about a token (RFC 7662)")
     group.add_argument("--introspection-client-id", metavar="ID", help="as whom to ask there")
     group.add_argument(
-        "--introspection-client-secret", metavar="env:VARIABLE|file:PATH", help="the secret of that client"
+        "--introspection-client-secret", metavar="SECRET", help="its secret, as env:VARIABLE or file:PATH"
     )
     group.add_argument(
         "--public-url", metavar="URL",
         help="the URL below which clients reach this relay, as https://mcp.example.com (needed beyond this machine)",
     )  # fmt: skip
+
+
+def add_traffic_options(group: Any) -> None:
+    """Add how much each client may send, and what of it goes on to the server."""
+    group.add_argument(
+        "--rate", type=_rate, metavar="N/s",
+        help="the requests of one client: N a second (N/s), a minute (N/m) or an hour (N/h); without a login, of one "
+        "address",
+    )  # fmt: skip
+    group.add_argument(
+        "--forward-header", action="append", default=[], metavar="HEADER",
+        help="send this header of clients on to the server at a URL (repeatable)",
+    )  # fmt: skip
+
+
+_PERIODS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def _rate(text: str) -> tuple[int, float]:
+    count, _, unit = text.partition("/")
+    unit = unit or "s"
+    if not count.isascii() or not count.isdigit() or not 0 < int(count) < 10**9 or unit not in _PERIODS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a rate such as 10/s, 600/m or 5000/h")
+    return int(count), _PERIODS[unit]
+
+
+def rates_of(options: argparse.Namespace) -> Rates | None:
+    """Return how many requests each client may send; None: any number."""
+    if options.rate is None:
+        return None
+    from relay.auth.inbound.rates import Rate, Rates
+
+    return Rates(Rate(*options.rate))
+
+
+def forwarded_headers(options: argparse.Namespace) -> list[str]:
+    """Return the headers of clients that go on to the server. Raises ConfigError."""
+    for name in options.forward_header:
+        if not is_header_name(name):
+            raise ConfigError(f"--forward-header: {name!r} is not a header name such as X-Tenant")
+        if name.lower() in (*HEADERS_REFUSED, *HEADERS_IGNORED, *_OF_A_HOP):
+            raise ConfigError(f"--forward-header: {name!r} belongs to the transport, which sets it where it is due")
+        if name.lower() in _CREDENTIALS and has_login(options):
+            logger.warning("--forward-header %s: the server gets what clients log in with here, and can use it", name)
+    if options.forward_header and getattr(options, "share", None) in ("shared", "stateless"):
+        raise ConfigError(f"--forward-header: clients share a server with --share {options.share}; leave one out")
+    return list(options.forward_header)
+
+
+_OF_A_HOP = ("cookie", "forwarded", "mcp-relay-hops", "mcp-relay-trail", "proxy-authorization", "proxy-connection")
+_CREDENTIALS = ("authorization", "x-api-key", "x-proxy-token")
 
 
 def has_login(options: argparse.Namespace) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from relay.app.log.stderr import StderrSink, say
-from relay.app.options.access import issuer_urls, login_of, public_host
+from relay.app.options.access import forwarded_headers, issuer_urls, login_of, public_host, rates_of
 from relay.app.options.limits import limits_of
 from relay.app.options.login import token_urls
 from relay.app.options.oauth import open_logins
@@ -78,6 +78,8 @@ def listening_of(
         allowed_origins=options.allow_origin,
         exposed_headers=options.expose_header,
         login=login_of(options, listens, dialling.tls),
+        rates=rates_of(options),
+        forward_headers=forwarded_headers(options),
         tls=listen_tls(options, listens),
         paths=paths,
         limits=limits_of(options),

@@ -14,6 +14,7 @@ __all__ = ["add_drain_timeout", "add_http_limits", "add_limits", "limits_of"]
 _FIELDS = {
     "max_frame_bytes": "max_frame_bytes",
     "max_sessions": "max_sessions",
+    "max_sessions_each": "max_sessions_each",
     "session_idle": "session_idle",
     "shared_idle": "shared_idle",
     "keep_alive": "idle_connection",
@@ -27,6 +28,10 @@ def add_limits(group: Any) -> None:
     """Add all of them."""
     group.add_argument("--max-frame-bytes", type=size, metavar="SIZE", help="one JSON-RPC message (default 64M)")
     group.add_argument("--max-sessions", type=positive, metavar="N", help="sessions at one time (default 1024)")
+    group.add_argument(
+        "--max-sessions-each", type=positive, metavar="N",
+        help="sessions of one client at one time, where clients log in (default 128)",
+    )  # fmt: skip
     group.add_argument(
         "--session-idle",
         type=seconds,

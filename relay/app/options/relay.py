@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from relay.app.options.access import OF_ACCESS, add_access_options
+from relay.app.options.access import OF_ACCESS, add_access_options, add_traffic_options
 from relay.app.options.admission import add_admission_options
 from relay.app.options.limits import add_limits
 from relay.app.options.log import add_log_options, add_log_to
@@ -160,7 +160,9 @@ def build_parser() -> Parser:
     add_oauth_options(parser.add_argument_group("login by OAuth, if the server asks for it"))
     add_child_options(parser.add_argument_group("the command"))
     _add_listen_options(parser.add_argument_group("listening"))
-    add_access_options(parser.add_argument_group("logins of clients, over HTTP"))
+    clients = parser.add_argument_group("clients, over HTTP")
+    add_access_options(clients)
+    add_traffic_options(clients)
     _add_named_options(parser.add_argument_group("servers with names, at /servers/NAME/mcp and /servers/NAME/sse"))
     add_limits(parser.add_argument_group("limits"))
     logging_group = parser.add_argument_group("log and configuration")

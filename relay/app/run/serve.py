@@ -24,7 +24,7 @@ from relay.app.run.signals import StopSignals
 from relay.app.run.targets import AddressTarget, RemoteTarget, Target
 from relay.app.settings import GatewaySettings, PoolSettings, ServeSettings
 from relay.app.specs import ListenSpec, is_url
-from relay.endpoints.base import Listener
+from relay.endpoints.base import ANONYMOUS, Listener
 from relay.endpoints.core.binding import everywhere
 from relay.endpoints.core.bounds import Bounds
 from relay.endpoints.stdio.own_stdio import OwnStdio
@@ -252,7 +252,7 @@ class _Serving:
         if spec.kind == "stdio":
             from relay.endpoints.stdio.listener import StdioListener
 
-            self._bounds.places.taken += 1  # its one client is connected from the start
+            self._bounds.places.take(ANONYMOUS)  # its one client is connected from the start
             return StdioListener(await OwnStdio.open(limits=settings.limits))
         from relay.endpoints.socket.listener import TcpListener, UnixListener
 

@@ -22,4 +22,4 @@ class Bounds(msgspec.Struct, frozen=True, eq=False):
     @classmethod
     def of(cls, limits: Limits) -> Bounds:
         """Return the bounds that ``limits`` give."""
-        return cls(Places(limits.max_sessions), Arrivals(limits))
+        return cls(Places(limits.max_sessions, limits.max_sessions_each), Arrivals(limits))

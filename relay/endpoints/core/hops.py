@@ -45,10 +45,11 @@ def new_mark() -> str:
 class Trail:
     """The places that a client's requests have passed; the last one is this relay's own."""
 
-    __slots__ = ("_hops", "_marks")
+    __slots__ = ("_forwarded", "_hops", "_marks")
 
-    def __init__(self, mark: str) -> None:
-        """Start at the place with this mark."""
+    def __init__(self, mark: str, forwarded: Mapping[str, str] | None = None) -> None:
+        """Start at the place with this mark; ``forwarded`` are headers of the client that go on to the server."""
+        self._forwarded = forwarded or {}
         self._hops = 1
         self._marks = [mark]
 
@@ -68,8 +69,8 @@ class Trail:
 
     @property
     def headers(self) -> dict[str, str]:
-        """The headers for the next relay."""
-        return {HOPS: str(self._hops), TRAIL: ", ".join(self._marks)}
+        """The headers for the next relay, and those of the client that go on."""
+        return {**self._forwarded, HOPS: str(self._hops), TRAIL: ", ".join(self._marks)}
 
 
 def fault_of_hops(headers: Mapping[str, str], mark: str, *, may_return: bool = False) -> str | None:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from relay.auth.inbound.login import InboundLogin
+    from relay.auth.inbound.rates import Rates
     from relay.auth.origin import OriginPolicy
     from relay.endpoints.http.views import HouseView, RequestHead
     from relay.limits import Limits
@@ -224,8 +225,11 @@ ORDERS: Mapping[Purpose, Order] = {
 class Gate:
     """The rules of one listener."""
 
-    def __init__(self, limits: Limits, policy: OriginPolicy, login: InboundLogin | None = None) -> None:
-        """Admit what ``policy`` admits, within ``limits``, of clients that ``login`` knows if there is one."""
+    def __init__(
+        self, limits: Limits, policy: OriginPolicy, login: InboundLogin | None = None, rates: Rates | None = None
+    ) -> None:
+        """Admit what ``policy`` admits, within ``limits`` and ``rates``, of clients that ``login`` knows if any."""
+        self.rates = rates
         self.limits = limits
         self.policy = policy
         self.login = login
@@ -275,6 +279,8 @@ class Gate:
                 if (decision := step(self, walk)) is not None:
                     return decision
             order = ORDERS[walk.purpose]  # a client may name an ended session as it begins another
+        if self.rates is not None and (decision := steps.rate(self, self.rates, walk, now)) is not None:
+            return decision
         if order.of_body:
             if not walk.is_sized:
                 for step in order.of_size:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import ssl
 
     from relay.auth.inbound.login import InboundLogin
+    from relay.auth.inbound.rates import Rates
 
 __all__ = ["DEFAULT_LISTENING", "ListeningOptions"]
 
@@ -29,6 +30,10 @@ class ListeningOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Headers of answers that those pages may read, in addition to ``Mcp-Session-Id``."""
     login: InboundLogin | None = None
     """The logins that listeners accept; None for no login."""
+    rates: Rates | None = None
+    """How many requests each client may send; None for any number."""
+    forward_headers: Sequence[str] = ()
+    """Headers of clients' requests that go on to a server behind, in addition to those of MCP."""
     tls: ssl.SSLContext | None = None
     """The context with the listener's certificate; None for no TLS."""
     paths: HttpPaths = DEFAULT_PATHS

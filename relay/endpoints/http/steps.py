@@ -5,6 +5,7 @@ The gate holds their order (gate.py). Pure: a check reads the walk and stores it
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from relay.endpoints.core.hops import fault_of_hops
@@ -31,6 +32,7 @@ from relay.mcp.revisions import LEGACY_VERSIONS, is_modern_version
 if TYPE_CHECKING:
     from multidict import MultiMapping
 
+    from relay.auth.inbound.rates import Rates
     from relay.endpoints.http.views import RulesView
     from relay.endpoints.http.walk import Walk
 
@@ -134,6 +136,22 @@ def method(gate: RulesView, walk: Walk) -> Refused | None:
         return None
     said = f"method {walk.request.method} is not one of {shown}"
     return Refused(405, said, headers={"Allow": shown})
+
+
+def rate(gate: RulesView, rates: Rates, walk: Walk, now: float) -> Refused | None:
+    """Refuse a request that comes too soon after others of its principal, or of its address without a login.
+
+    This is no check of the head: a connection remembers those. Each request counts once.
+    """
+    if walk.is_counted or walk.admission is None:
+        return None
+    key = walk.admission.principal if gate.login is not None else walk.request.remote or ""
+    if wait := rates.take(key, now):
+        seconds = math.ceil(wait)
+        fault = f"too many requests; the next may come in {seconds} s"
+        return Refused(429, fault, headers={"Retry-After": str(seconds)})
+    walk.is_counted = True
+    return None
 
 
 # What it carries, and what it takes.
@@ -249,10 +267,14 @@ def taking(gate: RulesView, walk: Walk) -> Refused | None:
 def room_for_session(gate: RulesView, walk: Walk) -> Refused | None:
     """Refuse a session beyond the limit."""
     places = walk.house.places
-    if not places.is_full:
+    if places.is_full:
+        said = places.refusal
+    elif gate.login is not None and walk.admission is not None and places.is_full_for(owner_of(walk)):
+        said = places.refusal_of_one
+    else:
         return None
     request_id = walk.head.id if walk.head is not None else None
-    return Refused(429, places.refusal, request_id=request_id, headers={"Retry-After": "5"})
+    return Refused(429, said, request_id=request_id, headers={"Retry-After": "5"})
 
 
 def hops(gate: RulesView, walk: Walk) -> Refused | None:
@@ -324,7 +346,9 @@ def beginning(gate: RulesView, walk: Walk) -> Refused | SessionWanted | None:
         return None
     assert walk.frame is not None, "read"
     if walk.is_of_modern_era and not mount.is_modern_per_request:
-        return taking(gate, walk) or hops(gate, walk) or SessionWanted("modern", walk.frame, owner_of(walk))
+        # With a login, the clients of each principal take the place of a session: they have a server of their own.
+        room = room_for_session(gate, walk) if gate.login is not None else None
+        return taking(gate, walk) or room or hops(gate, walk) or SessionWanted("modern", walk.frame, owner_of(walk))
     said = None
     if not walk.is_of_modern_era:
         if mount.per_request:

@@ -37,6 +37,7 @@ class Walk:
         "headers",
         "house",
         "is_at_place",
+        "is_counted",
         "is_modern",
         "is_of_modern_era",
         "is_sized",
@@ -72,6 +73,8 @@ class Walk:
         """When the head was checked, in seconds by the loop's clock."""
         self.verdict: Verdict | None = None
         """What an authorization server said of the client's token, until the gate has read it."""
+        self.is_counted = False
+        """Whether the request counts for the rate of its client already."""
         self.is_at_place = False
         """Whether the checks have reached a server."""
         self.is_modern = False

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from relay.endpoints.base import ANONYMOUS
 from relay.endpoints.core.arrivals import Arrival
 from relay.endpoints.core.binding import EVERYWHERE, addresses_of, bind
 from relay.endpoints.core.bounds import Bounds
@@ -188,7 +189,7 @@ class _StrangerProtocol(SocketProtocol):
         places = self._listener.places
         if places.is_full:
             return places.refusal
-        places.taken += 1
+        places.take(ANONYMOUS)
         self.is_proven = True
         self._arrival.end()
         self._stop_timer()
@@ -211,7 +212,7 @@ class _StrangerProtocol(SocketProtocol):
         self._stop_timer()
         self._arrival.end()
         if self.is_proven:
-            self._listener.places.taken -= 1
+            self._listener.places.free(ANONYMOUS)
         self._listener.disconnected(self)
         super().connection_lost(exc)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -68,6 +68,7 @@ _TOO_BIG = 1009
 _LOST = 1006
 _INTERNAL_ERROR = 1011
 _GOING_AWAY = 1001
+_POLICY = 1008
 # The relay reads a frame that is slightly too large, so that it can answer the frame's id and keep the connection. A
 # still larger frame ends the connection with 1009, because aiohttp keeps none of it.
 _SLACK = 1024 * 1024
@@ -104,8 +105,11 @@ class WebSocketEndpoint(ConnectedEndpoint):
         self._is_closing = False
         self._closed = asyncio.Event()
         self._silent_since: float | None = None
+        self._is_unadmitted = False
         self.owner = ANONYMOUS
         """The principal that connected."""
+        self.pace: Callable[[], float] | None = None
+        """Counts a message of the peer, and returns the seconds that it must wait; None for no limit."""
         self.trail: Trail | None = None
         """The relays that the client's connection has passed through."""
         self._stranger = socket if isinstance(socket, MaskedSocket) else None
@@ -196,6 +200,11 @@ class WebSocketEndpoint(ConnectedEndpoint):
         finally:
             self._end(failure)
 
+    async def _keep_pace(self) -> None:
+        """Read no faster than the peer may send."""
+        while self.pace is not None and (seconds := self.pace()) > 0:  # noqa: ASYNC110 - a clock, no event
+            await asyncio.sleep(seconds)
+
     async def _read_to_end(self) -> EndpointBroken | None:
         """Take messages until the connection ends; return the failure, or None after an orderly end."""
         while True:
@@ -205,6 +214,8 @@ class WebSocketEndpoint(ConnectedEndpoint):
                 message = self._socket.large_for(message)
             kind, data = message.type, message.data
             if kind is WSMsgType.TEXT:
+                if self.pace is not None:
+                    await self._keep_pace()
                 if not is_utf8(data):
                     await self._socket.close(code=_INVALID_TEXT)
                     return self._closed_with(_INVALID_TEXT, "a message that is not UTF-8")
@@ -345,7 +356,14 @@ class WebSocketEndpoint(ConnectedEndpoint):
             finally:
                 self._closed.set()
 
+    async def end_access(self) -> None:
+        """Close with the code of a broken policy, because the client's login has ended."""
+        self._is_unadmitted = True
+        await self.aclose(EndpointClosed("the login has ended"))
+
     def _close_code(self, reason: RelayError | None) -> int:
+        if self._is_unadmitted:
+            return _POLICY
         if reason is None:
             return 1000
         if self._peer_serves or isinstance(reason, EndpointClosed):
@@ -441,7 +459,7 @@ async def dial_websocket(url: str, options: DiallingOptions = DEFAULT_DIALLING) 
 
 async def _dial_once(url: str, options: DiallingOptions, login_headers: Mapping[str, str]) -> WebSocketEndpoint:
     limits, guard, (login, middleware) = options.limits, options.guard, options.logins_for(url)
-    headers = {"User-Agent": "mcp-relay", **own_headers(), **options.headers, **login_headers}
+    headers = {"User-Agent": "mcp-relay", **options.headers, **own_headers(), **login_headers}
     address, sent = parse_url(url, headers, ("ws", "wss"))
     if guard is not None:
         guard.check_url(address)

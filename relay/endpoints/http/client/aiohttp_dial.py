@@ -91,8 +91,9 @@ class Dial(AnyDial):
 
     @property
     def _all_headers(self) -> CIMultiDict[str]:
-        headers = CIMultiDict({"Accept-Encoding": "identity", "User-Agent": "mcp-relay", **self._hops})
+        headers = CIMultiDict({"Accept-Encoding": "identity", "User-Agent": "mcp-relay"})
         headers.update(self._headers)
+        headers.update(self._hops)
         if self.proxy is not None:
             headers.update(self.proxy.headers_for(self.url))
         return headers

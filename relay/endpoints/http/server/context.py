@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 from relay.auth.origin import OriginPolicy
+from relay.endpoints.base import ANONYMOUS
 from relay.endpoints.core.bounds import Bounds
 from relay.endpoints.core.refusal_log import RefusalLog
-from relay.endpoints.http.decisions import Refused
+from relay.endpoints.http.decisions import Admission, Refused
 from relay.endpoints.http.gate import Gate
 from relay.endpoints.http.media import EVENT_STREAM, JSON
 from relay.endpoints.http.server.stream import EventStream, Stalled
@@ -22,6 +23,8 @@ from relay.limits import Limits
 
 if TYPE_CHECKING:
     from relay.auth.inbound.login import InboundLogin
+    from relay.auth.inbound.rates import Rates
+    from relay.endpoints.http.server.standing import Standings
 
 __all__ = ["ListenerContext"]
 
@@ -42,11 +45,26 @@ def _refusal_body(refused: Refused) -> bytes:
 class ListenerContext:
     """The rules, counts and answers of one listener, for all its servers."""
 
-    def __init__(self, limits: Limits, policy: OriginPolicy, bounds: Bounds, login: InboundLogin | None = None) -> None:
-        """Admit what ``policy`` and ``login`` admit, within ``limits`` and ``bounds``."""
+    def __init__(
+        self,
+        limits: Limits,
+        policy: OriginPolicy,
+        bounds: Bounds,
+        login: InboundLogin | None = None,
+        rates: Rates | None = None,
+        forward_headers: Sequence[str] = (),
+    ) -> None:
+        """Admit what ``policy`` and ``login`` admit, within ``limits``, ``bounds`` and ``rates``."""
         self.limits = limits
-        self.gate = Gate(limits, policy, login)
+        self.gate = Gate(limits, policy, login, rates)
+        self.forward_headers = forward_headers
+        """Headers of clients that go on to a server behind."""
+        self.standings: Standings | None = None
+        """What outlives a request, if clients log in."""
         if login is not None:
+            from relay.endpoints.http.server.standing import Standings
+
+            self.standings = Standings(login)
             login.call_at_change(self.renew)
         self.is_draining = False
         """Whether the listener accepts no new work because the relay is about to end."""
@@ -77,15 +95,25 @@ class ListenerContext:
     def renew(self) -> None:
         """End every admission, because the gate's rules have changed."""
         self.gate.generation += 1
+        if self.standings is not None:
+            self.standings.look_again()
 
     @contextlib.contextmanager
-    def place(self) -> Iterator[None]:
-        """Hold a session's place for a connection; the gate has checked that a place is free."""
-        self.places.taken += 1
+    def place(self, owner: str = ANONYMOUS) -> Iterator[None]:
+        """Hold a session's place for a connection of ``owner``; the gate has checked that a place is free."""
+        self.places.take(owner)
         try:
             yield
         finally:
-            self.places.taken -= 1
+            self.places.free(owner)
+
+    def while_admitted(
+        self, request: web.BaseRequest, admission: Admission | None, end: Callable[[], None]
+    ) -> contextlib.AbstractContextManager[None]:
+        """Call ``end`` once the login of ``request`` has ended, unless the block has exited."""
+        if self.standings is None or admission is None:
+            return contextlib.nullcontext()
+        return self.standings.during(request, admission, end)
 
     async def stream(
         self,

@@ -61,7 +61,7 @@ class FastConnection(BoundedHeads):
 
     __slots__ = (
         "_cached_head", "_crowded", "_deadline", "_direct", "_doors", "_early", "_exchange", "_is_between", "_session",
-        "_stream", "_timer", "_unparsed", "remembered",
+        "_stream", "_timer", "_unparsed", "_was_counted", "remembered",
     )  # fmt: skip
 
     def __init__(self, *args: Any, doors: Mapping[str, Door], **kwargs: Any) -> None:
@@ -83,6 +83,8 @@ class FastConnection(BoundedHeads):
         """Whether the parser is between two requests, so that a request with a cached head may bypass the parser."""
         self._early = b""
         """The bytes that arrived while aiohttp's task was about to wait for a request."""
+        self._was_counted = False
+        """Whether a request that is not taken yet counts for the rate of its client already."""
         self._unparsed = b""
         """A request that bypassed the parser and waits for its answer; the ordinary way must parse it first."""
 
@@ -231,6 +233,7 @@ class FastConnection(BoundedHeads):
             walk = Walk(head, door.house, purpose_at(head, door.mount, MCP), door.mount, MCP)
             known = Remembered(door, raw, walk)
         walk = known.walk
+        walk.is_counted, self._was_counted = self._was_counted, False
         decision = door.gate.decide(walk, self._loop.time(), body)
         if not walk.takes_stream:
             is_taken = False
@@ -246,7 +249,14 @@ class FastConnection(BoundedHeads):
         self.remembered = known if is_taken else None
         if is_taken and self._crowded is None:
             door.context.requests += 1
+        else:
+            self._was_counted = walk.is_counted
         return is_taken
+
+    def take_counted(self) -> bool:
+        """Tell whether the request that a task now takes counts for the rate of its client already."""
+        was_counted, self._was_counted = self._was_counted, False
+        return was_counted
 
     def recall(self, request: web.BaseRequest) -> Walk | None:
         """Return the walk of a POST in a session with a remembered head, so that a task skips the head's checks."""

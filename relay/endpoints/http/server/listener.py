@@ -118,7 +118,9 @@ class HttpListener:
         self._descriptor = descriptor
         self._limits = limits = options.limits
         policy = OriginPolicy(host, options.allowed_hosts, options.allowed_origins, options.exposed_headers)
-        self._context = ListenerContext(limits, policy, bounds or Bounds.of(limits), options.login)
+        self._context = ListenerContext(
+            limits, policy, bounds or Bounds.of(limits), options.login, options.rates, options.forward_headers
+        )
         self.routes = routes
         if routes is not None:
             routes.attach(self._context)
@@ -295,6 +297,8 @@ class HttpListener:
         if self._http is not None:
             self._http.pre_shutdown()  # closes idle connections at once
             await self._http.shutdown(self._limits.close_grace)
+        if (standings := self._context.standings) is not None:
+            await standings.aclose()
         if (login := self._context.gate.login) is not None:
             await login.aclose()
 
@@ -349,9 +353,9 @@ class HttpListener:
     ) -> web.StreamResponse:
         assert admission is not None, "the callback admitted it"
         walk = self._context.gate.enter(request, self)
-        walk.admission = admission
+        walk.admission, walk.is_counted = admission, True
         self._ask(walk)
-        return await streamable.go_on(request, adopted, walk, admission.principal)
+        return await streamable.go_on(request, adopted, walk, admission)
 
     async def _dispatch(self, request: web.BaseRequest) -> web.StreamResponse:
         """Carry out the gate's decision. Raises Refused."""
@@ -359,6 +363,7 @@ class HttpListener:
         walk = connection.recall(request) if isinstance(connection, FastConnection) else None
         if walk is None:
             walk = self._context.gate.enter(request, self)
+        walk.is_counted = connection.take_counted() if isinstance(connection, FastConnection) else False
         decision = self._ask(walk)
         while isinstance(decision, VerificationWanted):
             await verify(self._context.gate, walk, decision)

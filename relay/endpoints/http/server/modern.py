@@ -179,13 +179,13 @@ class ModernClients(ClientSession):
     def tidy(self, now: float) -> None:
         """Do nothing: the endpoint keeps nothing that expires."""
 
-    def end_subscriptions(self) -> None:
-        """End every subscription as its server would, so that the client expects no more."""
+    def end_subscriptions(self, of: Exchange | None = None, why: str = "the relay is shutting down") -> None:
+        """End every subscription, or that of one exchange, as its server would, so that the client expects no more."""
         for renamed in self._requests:
-            if renamed.is_subscription:
+            if renamed.is_subscription and (of is None or renamed.owner is of):
                 self._requests.settle(renamed.number)
                 self._end_subscription(renamed)
-                self.inbox.put((replies.cancelled(renamed.number, "the relay is shutting down"),))
+                self.inbox.put((replies.cancelled(renamed.number, why),))
 
     def finish(self) -> None:
         """Accept no more requests."""

@@ -82,7 +82,13 @@ class Mount:
     def _pass_to(self, server: Dial) -> PassThrough:
         from relay.endpoints.http.through.pass_through import PassThrough
 
-        return PassThrough(server, self.context, self.mark, has_owners=self.context.gate.login is not None)
+        return PassThrough(
+            server,
+            self.context,
+            self.mark,
+            has_owners=self.context.gate.login is not None,
+            forward_headers=self.context.forward_headers,
+        )
 
     # Life.
 
@@ -153,7 +159,9 @@ class Mount:
             one.greeting = wanted.version
             return self._begin(one, headers)
         modern = self.modern[owner] = ModernClients(self.context.limits, self._forget_modern, owner)
-        modern.trail = self.trail_of(headers)
+        modern.trail = self.trail_of(headers, is_shared=True)
+        if self.context.gate.login is not None:
+            self.sessions.add(modern)
         self.offer(modern)
         return modern
 
@@ -164,6 +172,7 @@ class Mount:
         return session
 
     def _forget_modern(self, modern: ModernClients) -> None:
+        self.sessions.remove(modern)
         if self.modern.get(modern.owner) is modern:
             del self.modern[modern.owner]
 
@@ -176,9 +185,13 @@ class Mount:
         self.sessions.publish(session)
         return session
 
-    def trail_of(self, headers: Mapping[str, str]) -> Trail:
-        """Return the relays that a client's request has passed, up to this one."""
-        trail = Trail(self.mark)
+    def trail_of(self, headers: Mapping[str, str], *, is_shared: bool = False) -> Trail:
+        """Return the relays that a client's request has passed, up to this one, and its headers that go on.
+
+        ``is_shared``: other clients share the server, so that no client's headers may go there.
+        """
+        names = () if is_shared else self.context.forward_headers
+        trail = Trail(self.mark, {name: headers[name] for name in names if name in headers})
         trail.lead_here(headers)
         return trail
 

@@ -42,7 +42,10 @@ class SseRoutes:
         address = f"{self._messages}?session_id={session.id}".encode()
         first = encode_event(address, event=b"endpoint")
         try:
-            return await self._context.stream(request, session.stream, self._context.cors(request.headers), first=first)
+            with self._context.while_admitted(request, admission, session.finish):
+                return await self._context.stream(
+                    request, session.stream, self._context.cors(request.headers), first=first
+                )
         finally:
             session.finish()
 

@@ -84,6 +84,11 @@ class EventStream:
         self._news.set()
         self._room.set()
 
+    def release(self) -> None:
+        """Let the connection that reads finish; the stream goes on for the next one."""
+        self._reader = None
+        self._news.set()
+
     def cut(self) -> None:
         """End the reading connection at once, in the middle, and drop the events that wait."""
         self.is_cut = True

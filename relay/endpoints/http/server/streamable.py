@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -33,11 +34,20 @@ from relay.routing.open_table import IdInUse
 if TYPE_CHECKING:
     from relay.endpoints.http.through.direct_exchange import DirectExchange
     from relay.endpoints.http.views import HouseView
+    from relay.endpoints.websocket.websocket import WebSocketEndpoint
 
 __all__ = ["Adopted", "StreamableHttp"]
 
 Adopted: TypeAlias = "tuple[HttpSession | ModernClients, Exchange, EventStream] | DirectExchange"
 """What a callback leaves to a task: a stream that has begun, or a forwarded request that waits for its answer."""
+
+
+SUBSCRIBE = "subscriptions/listen"
+
+
+def _abort(request: web.BaseRequest) -> None:
+    if request.transport is not None:
+        request.transport.abort()
 
 
 class StreamableHttp:
@@ -59,7 +69,8 @@ class StreamableHttp:
             return await (self._post_through if through else self._post)(request, walk, decision)
         if isinstance(decision, HandOn):
             assert self.mount.through is not None, "the gate forwards only to such a server"
-            return await self.mount.through.other(request, decision.admission.principal, self._cors(request))
+            with self.context.while_admitted(request, decision.admission, functools.partial(_abort, request)):
+                return await self.mount.through.other(request, decision.admission.principal, self._cors(request))
         if decision.purpose is Purpose.STREAM:
             return await self._get(request, decision)
         if decision.purpose is Purpose.UPGRADE:
@@ -101,7 +112,11 @@ class StreamableHttp:
                 outcome.set_result(decided)
 
         exchange = self._accept(accepted, decide)
-        return self._accepted(request) if exchange is None else self._answer(request, session, exchange, outcome)
+        return (
+            self._accepted(request)
+            if exchange is None
+            else self._answer(request, session, exchange, outcome, accepted.admission)
+        )
 
     async def _accepted(self, request: web.BaseRequest) -> web.StreamResponse:
         return web.Response(status=202, headers=self._cors(request))
@@ -126,14 +141,22 @@ class StreamableHttp:
                 handed_on = await carry(self.gate, walk, self.mount, body)
                 assert isinstance(handed_on, HandOn) and handed_on.frame is not None, "read"
                 slot.hold(handed_on.frame, is_small=wanted.is_small)
-                owner = handed_on.admission.principal
+                admission = handed_on.admission
                 del body, handed_on
             self.gate.let_go(walk)
-            with contextlib.suppress(NotStreamable):
-                return await through.post(request, owner, slot, cors)
+            with contextlib.suppress(NotStreamable), self._while_subscribed(request, slot.frame, admission):
+                return await through.post(request, admission.principal, slot, cors)
             assert slot.frame is not None, "it may be needed still"
             answering = await self._take_back(request, walk, slot.frame)
         return await answering
+
+    def _while_subscribed(
+        self, request: web.BaseRequest, frame: Frame | None, admission: Admission
+    ) -> contextlib.AbstractContextManager[None]:
+        """End a forwarded subscription with its login; a call has an end of its own."""
+        if frame is None or frame.head.method != SUBSCRIBE:
+            return contextlib.nullcontext()
+        return self.context.while_admitted(request, admission, functools.partial(_abort, request))
 
     async def _take_back(self, request: web.BaseRequest, walk: Walk, frame: Frame) -> Awaitable[web.StreamResponse]:
         """Give a frame to a session here, because the server speaks another transport. Raises Refused."""
@@ -141,15 +164,17 @@ class StreamableHttp:
         walk.take_frame(frame)
         return await self._take(request, walk, None)
 
-    async def go_on(self, request: web.BaseRequest, adopted: Adopted, walk: Walk, owner: str) -> web.StreamResponse:
-        """Continue a request of ``owner`` that a callback accepted, and that needs more than a plain answer."""
+    async def go_on(
+        self, request: web.BaseRequest, adopted: Adopted, walk: Walk, admission: Admission
+    ) -> web.StreamResponse:
+        """Continue a request that a callback accepted, and that needs more than a plain answer."""
         if isinstance(adopted, tuple):
-            return await self._stream_answer(request, *adopted)
+            return await self._stream_answer(request, *adopted, admission)
         from relay.endpoints.http.through.forwarded import NotStreamable
 
         assert self.mount.through is not None, "the callback forwarded the request to it"
         with contextlib.suppress(NotStreamable):
-            return await self.mount.through.go_on(request, owner, adopted, self._cors(request))
+            return await self.mount.through.go_on(request, admission.principal, adopted, self._cors(request))
         return await (await self._take_back(request, walk, adopted.frame))
 
     async def _answer(
@@ -158,6 +183,7 @@ class StreamableHttp:
         session: HttpSession | ModernClients,
         exchange: Exchange,
         decided: asyncio.Future[Frame | EventStream],
+        admission: Admission | None,
     ) -> web.StreamResponse:
         timer = asyncio.get_running_loop().call_later(session.answer_wait, session.begin_stream, exchange)
         try:
@@ -168,7 +194,7 @@ class StreamableHttp:
         finally:
             timer.cancel()
         if not isinstance(outcome, Frame):
-            return await self._stream_answer(request, session, exchange, outcome)
+            return await self._stream_answer(request, session, exchange, outcome, admission)
         headers = {**self._cors(request), **session.answer_headers}
         status = session.status_of(outcome)
         answer = web.Response(status=status, body=outcome.raw, content_type=JSON, headers=headers)
@@ -176,12 +202,23 @@ class StreamableHttp:
         return answer if is_small else await send_whole(request, answer, self.context.limits)
 
     async def _stream_answer(
-        self, request: web.BaseRequest, session: HttpSession | ModernClients, exchange: Exchange, stream: EventStream
+        self,
+        request: web.BaseRequest,
+        session: HttpSession | ModernClients,
+        exchange: Exchange,
+        stream: EventStream,
+        admission: Admission | None,
     ) -> web.StreamResponse:
-        """Answer with the stream of an exchange."""
+        """Answer with the stream of an exchange; a subscription ends with the login, a call with its answer."""
         headers: Mapping[str, str] = {**self._cors(request), **session.stream_headers}
+
+        def end_subscription() -> None:
+            if isinstance(session, ModernClients):
+                session.end_subscriptions(exchange, "the login has ended")
+
         try:
-            return await self.context.stream(request, stream, headers)
+            with self.context.while_admitted(request, admission, end_subscription):
+                return await self.context.stream(request, stream, headers)
         finally:
             session.reader_left(exchange)
 
@@ -192,21 +229,23 @@ class StreamableHttp:
         session.touch()
         headers = self._cors(request)
         headers[SESSION_ID] = session.id
-        if accepted.resumed is None:
-            return await self.context.stream(request, session.standalone_stream(), headers)
-        stream, number = accepted.resumed
-        return await self.context.stream(request, stream, headers, after=number)
+        stream, number = accepted.resumed or (session.standalone_stream(), None)
+        with self.context.while_admitted(request, accepted.admission, stream.release):
+            return await self.context.stream(request, stream, headers, after=number)
 
     async def _upgrade(self, request: web.BaseRequest, admission: Admission) -> web.StreamResponse:
         """Answer with a WebSocket, whose end ends the session. Raises Refused if the handshake is invalid."""
         from relay.endpoints.websocket.websocket import accept_websocket  # 9 ms of start-up that few relays need
 
         context = self.context
-        with context.place():
+        with context.place(admission.principal):
             endpoint = await accept_websocket(
                 request, context.limits, strangers=context.strangers, refusals=context.refusals
             )
             endpoint.owner = admission.principal
+            if (rates := self.gate.rates) is not None:
+                key = admission.principal if self.gate.login is not None else request.remote or ""
+                endpoint.pace = lambda: rates.take(key, asyncio.get_running_loop().time())
             endpoint.trail = self.mount.trail_of(request.headers)
             self.mount.hold(endpoint)
             is_proven = False
@@ -217,4 +256,9 @@ class StreamableHttp:
                     await endpoint.aclose()  # no server was started for it
             if is_proven:
                 self.mount.offer(endpoint)
-            return await endpoint.serve()
+            with context.while_admitted(request, admission, functools.partial(self._end_access, endpoint)):
+                return await endpoint.serve()
+
+    def _end_access(self, endpoint: WebSocketEndpoint) -> None:
+        assert self.context.standings is not None, "the login has ended"
+        self.context.standings.spawn_close(endpoint.end_access)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -37,11 +37,16 @@ class Onward(msgspec.Struct, frozen=True, eq=False):
     """The headers of the login with which the head was built."""
 
 
-def onward_headers(mark: str, client_headers: MultiMapping[str], frame: Frame | None = None) -> CIMultiDict[str]:
-    """Return the headers of a forwarded request; ``mark`` names this relay's place in the trail."""
+def onward_headers(
+    mark: str, client_headers: MultiMapping[str], frame: Frame | None = None, forwarded: Sequence[str] = ()
+) -> CIMultiDict[str]:
+    """Return the headers of a forwarded request; ``mark`` names this relay's place in the trail.
+
+    ``forwarded`` names further headers that the operator lets pass.
+    """
     prefix = PARAM_PREFIX.lower()
     # All lines of each header: the server decides whether a repeated header is a fault.
-    headers = CIMultiDict((name, value) for name in _ONWARD for value in client_headers.getall(name, ()))
+    headers = CIMultiDict((name, value) for name in (*_ONWARD, *forwarded) for value in client_headers.getall(name, ()))
     if frame is not None and frame.head.method == INITIALIZE:
         headers.popall(SESSION_ID, None)  # a session begins: a client may still send its previous session's id
     for name, value in client_headers.items():

@@ -18,14 +18,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from itertools import count
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from aiohttp import BytesPayload, web
-from multidict import MultiMapping
+from multidict import CIMultiDict, MultiMapping
 
 from relay.busy_poll import MOMENT, BusyPoll
 from relay.endpoints.core.arrivals import Arrivals
@@ -74,11 +74,21 @@ logger = logging.getLogger("relay")
 class PassThrough:
     """A server to which an HTTP listener forwards requests without a session."""
 
-    def __init__(self, dial: Dial, context: CountsView, mark: str, *, has_owners: bool = False) -> None:
+    def __init__(
+        self,
+        dial: Dial,
+        context: CountsView,
+        mark: str,
+        *,
+        has_owners: bool = False,
+        forward_headers: Sequence[str] = (),
+    ) -> None:
         """Forward requests through ``dial``, within the limits and the counts of ``context``.
 
-        Each forwarded request carries ``mark``. With ``has_owners``, a session is its principal's alone.
+        Each forwarded request carries ``mark``, and the client's ``forward_headers``. With ``has_owners``, a session is
+        its principal's alone.
         """
+        self._forward_headers = forward_headers
         self._mark = mark
         self.hub = dial.hub
         self._dial = dial
@@ -108,11 +118,14 @@ class PassThrough:
         """Whether the server refused a client's first POST, and so may speak HTTP+SSE."""
         return self._answers.is_elsewhere
 
+    def _onward(self, client_headers: MultiMapping[str], frame: Frame | None = None) -> CIMultiDict[str]:
+        return onward_headers(self._mark, client_headers, frame, self._forward_headers)
+
     async def post(
         self, request: web.BaseRequest, owner: str, slot: BodySlot, cors: Mapping[str, str]
     ) -> web.StreamResponse:
         """Forward a POST of ``owner`` and return its answer. Raises Refused, NotStreamable."""
-        headers = onward_headers(self._mark, request.headers, slot.frame)
+        headers = self._onward(request.headers, slot.frame)
         headers["Content-Type"] = JSON
         jar = self._cookies.of(headers.get(SESSION_ID))
         if self.hub.frames is not None and slot.frame is not None:
@@ -124,7 +137,7 @@ class PassThrough:
     async def other(self, request: web.BaseRequest, owner: str, cors: Mapping[str, str]) -> web.StreamResponse:
         """Forward a GET or a DELETE of ``owner`` and return its answer. Raises Refused."""
         jar = self._cookies.of(request.headers.get(SESSION_ID))
-        headers, tries = onward_headers(self._mark, request.headers), self._dial.tries(is_background=True)
+        headers, tries = self._onward(request.headers), self._dial.tries(is_background=True)
         entering = self._dial.request(request.method, headers, jar=jar, tries=tries)
         return await self._hand_on(request, owner, entering, cors, jar=jar)
 
@@ -133,7 +146,7 @@ class PassThrough:
         pool, login = self._dial.pool(self._tasks), self._dial.login_headers()
         if pool is None or login is None or frame.head.method == INITIALIZE:
             return None
-        headers = onward_headers(self._mark, client_headers, frame)
+        headers = self._onward(client_headers, frame)
         headers["Content-Type"] = JSON
         try:
             headers.update(login)
@@ -242,7 +255,7 @@ class PassThrough:
             if not is_moved and not (tries and await tries.may_send_again(answer.status, answer.headers)):
                 yield answer
                 return
-        headers = onward_headers(self._mark, request.headers, direct.frame)
+        headers = self._onward(request.headers, direct.frame)
         headers["Content-Type"] = JSON
         body, may_follow = direct.frame.raw, not is_moved
         async with self._dial.request(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -19,9 +20,10 @@ from relay.endpoints.http.client.oauth.web import AuthorizationWeb
 from relay.endpoints.http.paths import HttpPaths
 from relay.endpoints.http.server.fast_connection import FastConnection
 from tests.auth.inbound.issuer import AUDIENCE, EXPECTED, ISSUER, Server, claims, key_of, public, server, signed
-from tests.e2e.oracle import initialize, notification
-from tests.endpoints.http.house import refused
-from tests.endpoints.http.server.test_logins import ASKED, TOKENS, Guarded, guarded
+from tests.e2e.oracle import initialize, notification, request
+from tests.endpoints.http.house import answer, refused
+from tests.endpoints.http.modern_house import acknowledged, completion, headers_for, listen
+from tests.endpoints.http.server.test_logins import ASKED, TOKENS, UPGRADE, Guarded, guarded
 
 METADATA = ResourceMetadata(ISSUER, ("mcp:use",), "https://mcp.example")
 
@@ -121,6 +123,61 @@ async def test_an_admission_ends_with_its_token(is_whole: bool) -> None:
         assert response.headers["www-authenticate"].startswith(
             'Bearer error="invalid_token", error_description="the token has expired"'
         )
+
+
+async def close_code(reader: asyncio.StreamReader) -> int:
+    """Read a WebSocket to its end; return the code of its close frame."""
+    while True:
+        kind, size = await reader.readexactly(2)
+        if size == 126:
+            size = int.from_bytes(await reader.readexactly(2), "big")
+        content = await reader.readexactly(size)
+        if kind == 0x88:
+            return int.from_bytes(content[:2], "big")
+
+
+@pytest.mark.parametrize("way", ["time", "reload"])
+async def test_what_has_no_end_of_its_own_ends_with_the_login(way: str) -> None:
+    """The GET stream, HTTP+SSE, a WebSocket and a subscription; a call that was admitted gets its answer."""
+    tokens = {"carol": "carol-" + "c" * 40}
+    async with judged_by("jwt") as (there, _):
+        login = there.listener._context.gate.login
+        assert login is not None
+        login._sources = GivenTokens(tokens)
+        login.reload()
+        token = tokens["carol"] if way == "reload" else signed(claims(exp=int(time.time()) + 2, iat=None))
+        carol, session = await there.begin_as(token)
+        stream = await carol.listen()
+        sse = await carol.request("GET", "/sse", {"accept": "text/event-stream"})
+        assert (await sse.any_event()) is not None
+        posting = asyncio.get_running_loop().create_task(carol.post(request(1, "tools/call")))
+        assert [frame.head.method for frame in await session.receive()] == ["tools/call"]
+        subscription = asyncio.get_running_loop().create_task(
+            carol.request("POST", "/mcp", headers_for(listen(5)), listen(5))
+        )
+        modern = await anext(there._sessions)
+        (frame,) = await modern.receive()
+        await modern.send([acknowledged(frame.head.id)])
+        subscribed = await subscription
+        assert (await subscribed.next_event()).data == acknowledged(5).raw
+        websocket = await carol.request("GET", "/mcp", UPGRADE)
+        payload = initialize()
+        head = bytes([0x81, 0xFE]) + len(payload).to_bytes(2, "big")
+        websocket.wire.writer.write(head + bytes(4) + payload)
+        await anext(there._sessions)
+        if way == "reload":
+            tokens.clear()
+            login.reload()
+        async with asyncio.timeout(20):
+            assert [event async for event in stream.events() if event.data] == []
+            assert [event async for event in sse.events()] == []
+            events = [json.loads(event.data) async for event in subscribed.events() if event.data]
+            assert events == [completion(5)]
+            assert await close_code(websocket.wire.reader) == 1008
+        await session.send([answer(1)])
+        response = await posting
+        assert (response.status, await response.body()) == (200, answer(1).raw)
+        await refused(await carol.listen(), 401)
 
 
 async def test_i_08_what_a_client_learns_from_a_refusal() -> None:
