@@ -263,6 +263,10 @@ EXAMPLES = [
     Example("mcp-remote {sse} --transport sse-only", ("stdio",)),
     Example("mcp-remote {http} --transport http-only", ("stdio",)),
     Example("mcp-remote {http} --disable-cookies", ("stdio",)),
+    Example(
+        "mcp-remote {http} 9696 --host 127.0.0.1 --auth-timeout 60 --authorize-param access_type=offline",
+        ("stdio",),
+    ),
     # srinugopi09/mcp-proxy: python mcp_proxy_server.py
     Example("fastmcp-proxy {http}", ("stdio",)),
     Example("fastmcp-proxy {http} --transport http --port {port}", ("http",)),
@@ -360,14 +364,6 @@ REFUSED = [
     Refused('translate --sse "https://example.com/sse" --stdioCommand "uvx mcp-client"', "--stdioCommand"),
     Refused('translate --streamableHttp "https://example.com/mcp" --oauth2Bearer "your-token"', "--streamableHttp"),
     Refused('supergateway --stdio "uvx mcp-server-git" --cors "/example\\.com$/"', "--cors"),
-    Refused("mcp-remote https://remote.mcp.server/sse 9696", "9696"),
-    Refused("mcp-remote https://remote.mcp.server/sse --host 127.0.0.1", "--host"),
-    Refused("mcp-remote https://mcp.atlassian.com/v1/sse --resource https://tenant1.atlassian.net/", "--resource"),
-    Refused(
-        "mcp-remote https://remote.mcp.server/mcp --authorize-param access_type=offline",
-        "--authorize-param",
-    ),
-    Refused("mcp-remote https://remote.mcp.server/mcp --disable-resource-parameter", "--disable-resource-parameter"),
     Refused("mcp-remote https://remote.mcp.server/sse --callback-path /custom/callback", "--callback-path"),
     Refused(
         "mcp-remote https://remote.mcp.server/sse --auth-success-url https://app.example.com/cli-connected",
@@ -375,28 +371,10 @@ REFUSED = [
     ),
     Refused("mcp-remote http://internal-service.vpc/sse", "--allow-http"),
     Refused("mcp-remote https://remote.mcp.server/sse --ignore-tool delete* --ignore-tool remove*", "--ignore-tool"),
-    Refused("mcp-remote https://remote.mcp.server/sse --auth-timeout 60", "--auth-timeout"),
     Refused("mcp-remote https://remote.mcp.server/sse --connect-timeout 30 --body-timeout 0", "--connect-timeout"),
     Refused("mcp-remote https://remote.mcp.server/sse --keep-alive --ping-interval 60", "--keep-alive"),
     Refused("mcp-remote https://remote.mcp.server/sse --ipv4", "--ipv4"),
     Refused("mcp-remote https://example.remote/mcp --protocol auto", "--protocol auto"),
-    Refused(
-        'mcp-remote https://example.remote/server --static-oauth-client-metadata \'{ "scope": "two scopes" }\'',
-        "--static-oauth-client-metadata",
-    ),
-    Refused(
-        "mcp-remote https://example.remote/server --static-oauth-client-info '@/Users/username/oauth_client_info.json'",
-        "--static-oauth-client-info",
-    ),
-    Refused(
-        "mcp-remote https://example.remote/server --client-metadata-url https://client.example.com/.well-known/client",
-        "--client-metadata-url",
-    ),
-    Refused(
-        "mcp-remote https://example.remote/mcp --client-credentials --token-endpoint https://auth.example.com/oauth/token",
-        "--client-credentials",
-    ),
-    Refused("mcp-remote https://example.remote/server --device-code", "--device-code"),
     Refused("mcp-remote https://example.remote/server --use-id-token", "--use-id-token"),
     Refused("mcp-proxy --upstreamProtocol auto -- my-modern-mcp-server", "--upstreamProtocol"),
     Refused("mcp-proxy --port 8080 --tunnel -- tsx server.js", "--tunnel"),
@@ -411,6 +389,6 @@ REFUSED = [
     Refused("fastmcp-proxy --server-id weather-service-123 --transport http --port 8001", "--server-id"),
     Refused(
         'mcp-connect auth-proxy --endpoint "https://oauth-server.com/mcp" --client-id "your-client-id" --debug',
-        "auth-proxy",
+        "--auth-url, --token-url",
     ),
 ]

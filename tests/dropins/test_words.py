@@ -11,10 +11,13 @@ from pathlib import Path
 import pytest
 from yarl import URL
 
+from relay.app.commands.proxy import build_proxy_parser
 from relay.app.config.servers_file import read_servers
 from relay.app.dropins import TOOLS, name_of_program, native_args
 from relay.app.dropins.reader import expand, shell_line
 from relay.app.log.stderr import StderrSink
+from relay.app.options.oauth import fields_of
+from relay.app.options.relay import parse
 from relay.cli import main
 from relay.endpoints.http.client.proxy import proxy_for
 from relay.errors import ConfigError
@@ -121,6 +124,71 @@ def test_options_in_their_ways_of_writing(words: list[str], flag: str, value: st
     assert value_of(flag, native(*words)) == value
 
 
+LOGIN = [
+    (
+        ["mcp-remote", "https://h/mcp", "9696"],
+        ["--callback-host", "localhost", "--callback-port", "9696"],
+    ),
+    (
+        ["mcp-remote", "https://h/mcp", "9696", "--host", "127.0.0.1", "--callback-path", "/back"],
+        ["--redirect-url", "http://127.0.0.1:9696/back"],
+    ),
+    (["mcp-remote", "https://h/mcp", "--auth-timeout", "60"], ["--auth-timeout", "60"]),
+    (["mcp-remote", "https://h/mcp", "--resource", "https://t/"], ["--resource", "https://t/"]),
+    (["mcp-remote", "https://h/mcp", "--authorize-param", "a=b"], ["--authorize-param", "a=b"]),
+    (["mcp-remote", "https://h/mcp", "--disable-resource-parameter"], ["--no-resource-parameter"]),
+    (["mcp-remote", "https://h/mcp", "--device-code"], ["--device-code"]),
+    (
+        ["mcp-remote", "https://h/mcp", "--static-oauth-client-metadata", '{"scope": "a b", "client_name": "me"}'],
+        ["--scope", "a b", "--client-metadata", '{"client_name": "me"}'],
+    ),
+    (
+        ["mcp-remote", "https://h/mcp", "--static-oauth-client-info", '{"client_id": "i", "client_secret": "${S}"}'],
+        ["--client-id=i", "--client-secret=s3cret", "--pin-first-issuer"],
+    ),
+    (
+        [
+            "mcp-remote", "https://h/mcp", "--client-credentials", "--token-endpoint", "https://as/token",
+            "--static-oauth-client-info", '{"client_id": "i", "client_secret": "s3cret"}',
+        ],
+        ["--client-credentials", "--token-url", "https://as/token", "--client-id=i", "--client-secret=s3cret"],
+    ),
+    (["mcp-remote", "https://h/mcp", "--client-metadata-url", "https://c/d"], ["--client-metadata-url", "https://c/d"]),
+    (
+        ["fastmcp-remote", "https://h/mcp", "9696", "--host", "127.0.0.1", "--resource", "https://t/"],
+        ["--callback-host", "127.0.0.1", "--callback-port", "9696", "--resource", "https://t/"],
+    ),
+    (["fastmcp-remote", "https://h/mcp", "--auth", "none"], ["--no-login"]),
+    (
+        [
+            "mcp-connect", "auth-proxy", "--endpoint", "https://h/mcp", "--fallbacks", "https://i/mcp",
+            "--client-id", "i", "--client-secret", "s3cret",
+            "--auth-url", "https://as/a", "--token-url", "https://as/t", "--redirect-url",
+            "http://localhost:8080/callback", "--scopes", "read,write",
+        ],
+        [
+            "proxy", "--client-id=i", "--client-secret=s3cret", "--auth-url=https://as/a", "--token-url=https://as/t",
+            "--redirect-url=http://localhost:8080/callback", "--scope", "read write", "--endpoint", "https://h/mcp",
+            "--fallbacks", "https://i/mcp",
+        ],
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("words", "meant"), LOGIN)
+def test_the_words_of_a_login(words: list[str], meant: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each has its option, and the relay's own parser takes them."""
+    monkeypatch.setenv("S", "s3cret")
+    found = native(*words)
+    rest = iter(found)
+    assert all(word in rest for word in meant), found
+    if found[0] == "proxy":
+        build_proxy_parser().parse_args(found[1:])
+    else:
+        options, _ = parse(found)
+        fields_of(options)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -151,7 +219,6 @@ def test_options_in_their_ways_of_writing(words: list[str], flag: str, value: st
         (["fastmcp-proxy", "https://h", "--transport", "sse"], "--port is required with --transport sse"),
         (["fastmcp-proxy", "https://h", "--port", "1"], "--port has no effect on stdio"),
         (["fastmcp-remote", "https://h", "--silent", "--debug"], "contradict"),
-        (["fastmcp-remote", "https://h", "--auth", "oauth"], "--auth oauth is not supported"),
         (["mcp-connect", "prox"], "'prox'"),
         (["translate", "--grpc", "h:1"], "--grpc is not supported"),
         (["translate", "--stdio", "a", "--oauth2Bearer", "x"], "--oauth2Bearer has no effect with --stdio"),

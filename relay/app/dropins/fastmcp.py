@@ -4,11 +4,10 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 
 from relay.addresses import shown_address
-from relay.app.dropins.reader import LOGIN, Native, ToolParser, expand, header
+from relay.app.dropins.reader import Native, ToolParser, expand, header
 from relay.app.options.values import port
 from relay.app.specs import is_url
 from relay.errors import ConfigError
@@ -53,23 +52,22 @@ def remote(name: str, args: Sequence[str]) -> Native:
     """Read the arguments of ``fastmcp-remote``. Raises ConfigError."""
     parser = ToolParser(name, "Join own stdin and stdout to a server at a URL.", "URL [OPTIONS]")
     parser.add_argument("url", metavar="URL", help="the server")
-    parser.add_argument("callback_port", nargs="?", help=argparse.SUPPRESS)
+    parser.add_argument("callback_port", nargs="?", metavar="PORT", help="to which the browser returns")
     parser.add_argument("--transport", choices=("http", "sse"), default="http", help="what the server speaks")
     parser.add_argument(
         "--header", type=header, action="append", default=[], metavar="'Name: value'",
         help="send this with every request; ${VARIABLE} is put in from the environment (repeatable)",
     )  # fmt: skip
-    parser.add_argument("--auth", choices=("oauth", "none"), help="none; oauth is not supported")
+    parser.add_argument("--auth", choices=("oauth", "none"), help="none: a 401 is an error")
     parser.add_argument("--debug", action="store_true", help="log every frame")
     parser.add_argument("--silent", action="store_true", help="log nothing")
-    parser.refuse("--resource", "--host", "--auth-timeout", why=LOGIN)
+    parser.add_argument("--resource", metavar="URL", help="request tokens for this resource")
+    parser.add_argument("--host", default="localhost", help="the host of the callback (default localhost)")
+    parser.add_argument("--auth-timeout", metavar="S", help="how long a request waits for a person (default 300)")
     parser.refuse("--ignore-tool", why="messages pass as they are, lists of tools too")
     parser.add_argument("--verify", metavar="VALUE", help="false, or a file of authorities to trust (PEM)")
     options = parser.read(args)
     _check_url(options.url)
-    if options.callback_port is not None or options.auth == "oauth":
-        what = "--auth oauth" if options.auth == "oauth" else f"the callback port {options.callback_port!r}"
-        raise ConfigError(f"{what} is not supported by mcp-relay as {name}: {LOGIN}")
     if options.silent and options.debug:
         raise ConfigError("--silent and --debug contradict each other")
     native = Native()
@@ -80,6 +78,12 @@ def remote(name: str, args: Sequence[str]) -> Native:
     if options.verify is not None:
         native.add("--verify-ssl", options.verify)
     native.headers([(key, expand(value, f"--header {key}")) for key, value in options.header])
+    native.add("--callback-host", options.host)
+    for flag in ("--callback-port", "--resource", "--auth-timeout"):
+        if (value := getattr(options, flag[2:].replace("-", "_"))) is not None:
+            native.add(flag, value)
+    if options.auth == "none":
+        native.args.append("--no-login")
     native.to_url(options.url)
     return native
 

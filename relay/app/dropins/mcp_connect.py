@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from relay.app.dropins.reader import LOGIN, Native, ToolParser
+from relay.app.dropins.reader import Native, ToolParser
+from relay.app.options.parser import Parser
 from relay.app.specs import is_address
-from relay.errors import ConfigError
 
 __all__ = ["read"]
 
@@ -24,7 +24,8 @@ def read(name: str, args: Sequence[str]) -> Native:
     parser.add_argument("--log-level", type=str.lower, choices=_LEVELS, default="warn", help="default warn")
     options, rest = parser.parse_known_args(args)
     if options.command == "auth-proxy":
-        raise ConfigError(f"auth-proxy is not supported by {parser.prog}: {LOGIN}")
+        rest = _with_login(rest, parser.prog)
+        options.command = "proxy"
     native = Native([options.command], takes_token=False)
     native.add("--log-level", options.log_level)
     if options.debug:
@@ -35,6 +36,20 @@ def read(name: str, args: Sequence[str]) -> Native:
         native.add("--pass-environment")
     native.args += rest
     return native
+
+
+def _with_login(args: Sequence[str], prog: str) -> list[str]:
+    """Translate the options of ``auth-proxy``, which is ``proxy`` with a login at endpoints that are given."""
+    known = Parser(prog=f"{prog} auth-proxy", allow_abbrev=False)
+    for flag in ("--client-id", "--client-secret", "--auth-url", "--token-url", "--redirect-url"):
+        known.add_argument(flag, required=flag in ("--client-id", "--auth-url", "--token-url"))
+    known.add_argument("--scopes", default="", metavar="A,B")
+    options, rest = known.parse_known_args(args)
+    for name in ("client_id", "client_secret", "auth_url", "token_url", "redirect_url"):
+        if (value := getattr(options, name)) is not None:
+            rest.append(f"--{name.replace('_', '-')}={value}")
+    scopes = [one.strip() for one in options.scopes.split(",") if one.strip()]
+    return [*rest, "--scope", " ".join(scopes)] if scopes else rest
 
 
 def _without_useless_fallbacks(args: Sequence[str], native: Native) -> list[str]:

@@ -17,7 +17,6 @@ from relay.errors import ConfigError
 
 __all__ = [
     "EVERYWHERE",
-    "LOGIN",
     "Native",
     "ToolParser",
     "Version",
@@ -30,8 +29,6 @@ __all__ = [
 
 _SHELL = re.compile(r"[|&;<>()$`*?\[\]#~%!{}\n]|^\w+=")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-LOGIN = "its logins are not there yet; send a token as a header"
-"""Why options of a login are refused."""
 EVERYWHERE = "0.0.0.0"
 """Where a tool listens that binds every address of the machine."""
 

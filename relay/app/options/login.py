@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from relay.app.options.oauth import add_client_options, secret_value
+from relay.app.options.oauth import add_client_options, is_as_client_itself, secret_value
 from relay.errors import ConfigError
 
 if TYPE_CHECKING:
     from relay.auth.outbound.logins import Login
 
-__all__ = ["add_login_options", "hidden_by_login", "is_as_client_itself", "log_in", "token_urls"]
+__all__ = ["add_login_options", "hidden_by_login", "log_in", "token_urls"]
 
 _OF_A_CLIENT = {"client_id": "--client-id", "client_secret": "--client-secret", "token_url": "--token-url"}
 _OF_A_USER = {"username": "--username", "password": "--password"}
@@ -28,7 +28,8 @@ def add_login_options(group: Any) -> None:
 def log_in(options: argparse.Namespace, headers: dict[str, str]) -> tuple[dict[str, str], Login | None]:
     """Return the headers with those of the login, and the login itself if it needs more. Raises ConfigError."""
     _check_complete(options)
-    is_as_client = is_as_client_itself(options)
+    # With --client-credentials the relay also names the resource, as MCP wants: that is a login by OAuth.
+    is_as_client = is_as_client_itself(options) and not options.client_credentials
     if not is_as_client and options.username is None:
         return headers, None
     from relay.auth.outbound.logins import ClientCredentials, DigestLogin, basic_authorization, check_token_url
@@ -43,12 +44,6 @@ def log_in(options: argparse.Namespace, headers: dict[str, str]) -> tuple[dict[s
     if options.digest:
         return headers, DigestLogin(options.username, options.password)
     return {**headers, "Authorization": basic_authorization(options.username, options.password)}, None
-
-
-def is_as_client_itself(options: argparse.Namespace) -> bool:
-    """Tell whether the relay logs in as a client, at a token endpoint that the operator names (RFC 6749, 4.4)."""
-    is_whole = options.client_id and options.client_secret and options.token_url and not options.auth_url
-    return bool(is_whole) and not options.client_credentials  # which also names the resource, as MCP wants
 
 
 def _check_complete(options: argparse.Namespace) -> None:

@@ -18,7 +18,15 @@ if TYPE_CHECKING:
     from relay.endpoints.http.client.oauth.logins import OAuthLogins
     from relay.limits import Limits
 
-__all__ = ["OF_OAUTH", "add_client_options", "add_oauth_options", "fields_of", "open_logins", "secret_value"]
+__all__ = [
+    "OF_OAUTH",
+    "add_client_options",
+    "add_oauth_options",
+    "fields_of",
+    "is_as_client_itself",
+    "open_logins",
+    "secret_value",
+]
 
 _LOGIN_SCHEMES = ("http:", "https:", "ws:", "wss:")
 # Each option that has a field of OAuthOptions, and that field.
@@ -108,7 +116,15 @@ def add_oauth_options(group: Any) -> None:
     add("--oauth-allow-http", action="store_true", help="let tokens and secrets go over http, in a private network")
     add("--oauth-allow-private", action="store_true", help="let a public server name a private authorization server")
     add("--oauth-legacy", action="store_true", help="assume the addresses of 2025-03-26 if there is no metadata")
-    add("--pin-first-issuer", action="store_true", help=argparse.SUPPRESS)
+    add(
+        "--pin-first-issuer", action="store_true",
+        help="instead of --oauth-issuer: the first one that the server names gets the secret, and no other ever",
+    )  # fmt: skip
+
+
+def is_as_client_itself(options: argparse.Namespace) -> bool:
+    """Tell whether the relay logs in as a client, at a token endpoint that the operator names (RFC 6749, 4.4)."""
+    return bool(options.client_id and options.client_secret and options.token_url and not options.auth_url)
 
 
 def fields_of(options: argparse.Namespace) -> dict[str, Any]:
@@ -121,7 +137,7 @@ def fields_of(options: argparse.Namespace) -> dict[str, Any]:
         key = options.client_assertion_key
         place = key if key.startswith(("env:", "file:")) else f"file:{key}"
         found["client_assertion_key"] = secret_value(place, "--client-assertion-key")
-    if options.client_credentials:
+    if options.client_credentials or is_as_client_itself(options):
         found["grant"] = "client"
     elif options.device_code:
         found["grant"] = "device"
