@@ -5,13 +5,18 @@ Everything runs with the Node on PATH; what depends on Node runs once more with 
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import re
+import secrets
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
-from tests.peers import locate
+from tests.peers import locate, matrix
 
 __all__ = ["main"]
 
@@ -24,11 +29,32 @@ def main() -> int:
     first, *others = _nodes()
     if not _is_installed():
         _npm(first, "ci", "--loglevel=error")
-    for step in ("build", "check", "test", "lint"):
-        _npm(first, "run", step)
-    for node in others:
-        _npm(node, "run", "test", "--", "calls", "websocket", "package")
+    with _gateway() as started:
+        os.environ["RELAY_GATEWAY"] = started
+        for step in ("build", "check", "test", "lint"):
+            _npm(first, "run", step)
+        for node in others:
+            _npm(node, "run", "test", "--", "calls", "websocket", "package")
     return 0
+
+
+@contextlib.contextmanager
+def _gateway() -> Iterator[str]:
+    """Run the gateway before a server of the official SDK; yield what client/test/gateway.test.ts must know."""
+    token, page_port = secrets.token_hex(32), locate.free_port()
+    words = ("gateway", "--port", "0", "--proxy-allow-net", "127.0.0.0/8")
+    command = [sys.executable, "-m", "relay", *words, "--allow-origin", f"http://127.0.0.1:{page_port}"]
+    with matrix.serving("ts", "http") as (_, server):
+        process = subprocess.Popen(command, env={**os.environ, "PROXY_TOKEN": token}, stderr=subprocess.PIPE, text=True)
+        with process:
+            try:
+                assert process.stderr is not None, "a pipe"
+                url = process.stderr.readline().split("listening on ")[1].partition("/proxy")[0]
+                threading.Thread(target=process.stderr.read, name="the gateway's stderr").start()
+                known = {"proxyUrl": url, "proxyToken": token, "mcpServerUrl": server, "pagePort": page_port}
+                yield json.dumps(known)
+            finally:
+                process.terminate()
 
 
 def _nodes() -> list[Path]:
