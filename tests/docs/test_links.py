@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import posixpath
 import re
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ LINK = re.compile(r"(?<!!)\[(?:[^\]\[]|\[[^\]]*\])*\]\(([^)\s]+)\)|!\[[^\]]*\]\(
 ELSEWHERE = re.compile(r"https?://|mailto:")
 
 
+@functools.cache
 def text_of(path: Path) -> str:
     """Return a page without its fenced blocks and spans of code, and with what is generated."""
     text = path.read_text(encoding="utf-8")
@@ -30,6 +32,7 @@ def links_of(path: Path) -> Iterator[str]:
         yield unescape(match[1] or match[2])
 
 
+@functools.cache
 def anchors_of(path: Path) -> set[str]:
     """Return the anchors of a page's headings, as GitHub and the site make them, and those that it names itself."""
     found: set[str] = set()
