@@ -77,6 +77,12 @@ def _reset(args: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
     return command(args, sink)
 
 
+def _auth(args: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
+    from relay.app.commands.auth import auth
+
+    return auth(args, sink)
+
+
 def _doctor(args: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
     from relay.app.commands.doctor import doctor
 
@@ -92,6 +98,7 @@ _SUBCOMMANDS: dict[str, Callable[[Sequence[str], StderrSink], Coroutine[Any, Any
     "gateway": _gateway,
     "reset": _reset,
     "doctor": _doctor,
+    "auth": _auth,
 }
 
 

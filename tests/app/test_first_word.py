@@ -70,7 +70,7 @@ def test_an_address_without_a_scheme_hears_how_it_is_written(
 
 def test_a_program_that_is_not_there_hears_what_the_subcommands_are(capfd: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["no-such-word"]) == 2
-    assert "add it to PATH; the subcommands are as, completion, config, " in capfd.readouterr().err
+    assert "add it to PATH; the subcommands are as, auth, completion, config, " in capfd.readouterr().err
     for target in ("server.py", "./a/b"):
         assert cli.main([target]) == 2
         assert "the subcommands" not in (said := capfd.readouterr().err) and "an address" not in said

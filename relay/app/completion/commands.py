@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from relay.app.commands import config, gateway, notification_demo, proxy, reset
+from relay.app.commands import auth, config, gateway, notification_demo, proxy, reset
 from relay.app.commands import doctor as entries_doctor
 from relay.app.doctor import cli as doctor
 from relay.app.dropins import TOOLS
@@ -25,6 +25,7 @@ _PARSERS: dict[str, tuple[Callable[[], argparse.ArgumentParser], str]] = {
     "proxy": (proxy.build_proxy_parser, "use the first of several servers that can be reached"),
     "load-balance": (proxy.build_load_balance_parser, "spread clients over several servers"),
     "gateway": (gateway.build_parser, "let web pages call servers that they name"),
+    "auth": (auth.build_parser, "log in to servers, see logins and end them"),
     "reset": (reset.build_parser, "delete the logins that another bridge keeps"),
     "config": (config.build_parser, "look at a configuration file"),
     "install": (build_install_parser, "put a server into a client's configuration"),
