@@ -16,6 +16,7 @@ import pytest
 from aiohttp import web
 
 from tests import warm_start
+from tests.e2e.conversation import INITIALIZE as HELLO
 from tests.endpoints.http.client.oauth.authority import Authority, authority
 from tests.endpoints.http.client.oauth.house import Browser, house
 
@@ -24,21 +25,22 @@ pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="kill -9, and a browser by BROWSER"),
 ]
 BROWSER = Path(__file__).with_name("browser.py")
+INITIALIZE = {**HELLO, "id": 0}
 CALLER = "tests.endpoints.http.client.oauth.caller"
 
 
 @contextlib.asynccontextmanager
-async def callers(place: Authority, folder: Path, number: int, calls: int, *, browser: str = "") -> AsyncIterator[Any]:
-    """Start processes that wait for the word."""
-    words = f"{shlex.quote(sys.executable)} -S {shlex.quote(str(BROWSER))} %s {browser}".strip()
+async def processes(number: int, *words: str, browser: str = "", **variables: str) -> AsyncIterator[Any]:
+    """Start Python programs, with a browser that BROWSER names."""
+    shown = f"{shlex.quote(sys.executable)} -S {shlex.quote(str(BROWSER))} %s {browser}".strip()
     pipe = asyncio.subprocess.PIPE
+    environment = {**os.environ, "BROWSER": shown, **variables}
     started = [
         await warm_start.Process.start(
-            sys.executable, "-m", CALLER, place.url, str(folder), str(calls),
-            stdin=pipe, stdout=pipe, stderr=pipe, env={**os.environ, "BROWSER": words},
+            sys.executable, "-m", *words, stdin=pipe, stdout=pipe, stderr=pipe, env=environment
         )
         for _ in range(number)
-    ]  # fmt: skip
+    ]
     try:
         yield started
     finally:
@@ -47,6 +49,11 @@ async def callers(place: Authority, folder: Path, number: int, calls: int, *, br
                 one.kill()
             await one.wait()
             one.close()
+
+
+def callers(place: Authority, folder: Path, number: int, calls: int, *, browser: str = "") -> Any:
+    """Start processes that wait for the word, and then make calls."""
+    return processes(number, CALLER, place.url, str(folder), str(calls), browser=browser)
 
 
 async def begin(process: Any) -> None:
@@ -61,16 +68,24 @@ async def counts(process: Any) -> dict[str, Any]:
     return dict(json.loads(line)) if line else {"died": (await process.stderr.read()).decode()}
 
 
+async def fifty_calls(relay: Any) -> list[int]:
+    """Make 50 calls at once through a relay on stdio; return the ids of the good answers, in order."""
+    lines = [json.dumps(INITIALIZE)]
+    lines += [json.dumps({"jsonrpc": "2.0", "id": number, "method": "tools/list"}) for number in range(1, 50)]
+    relay.stdin.write("\n".join([*lines, ""]).encode())
+    answers = [json.loads(await relay.stdout.readline()) for _ in lines]
+    return sorted(answer["id"] for answer in answers if "result" in answer)
+
+
 @pytest.mark.async_timeout(100)
-async def test_eight_processes_of_fifty_calls_refresh_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_eight_relays_of_fifty_calls_refresh_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """O-33: at expiry, against rotation and reuse detection: 1 refresh, no invalid_grant, 400 answers, no window."""
     async with authority() as place, house(place, tmp_path, monkeypatch) as here:
         await here.call(here.start())
-        async with callers(place, here.folder, 8, 50) as started:
+        async with processes(8, "relay", place.url, MCP_RELAY_AUTH_DIR=str(here.folder)) as relays:
             place.expire()
-            await asyncio.gather(*map(begin, started))
-            found = await asyncio.gather(*map(counts, started))
-        assert found == [{"good": 50, "faults": []}] * 8
+            found = await asyncio.gather(*map(fifty_calls, relays))
+        assert found == [list(range(50))] * 8
         assert len(place.grants_of("refresh_token")) == 1 and not place.refused
         assert len(place.authorizations) == 1
 
