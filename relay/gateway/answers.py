@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import orjson
 from aiohttp import web
 
-from relay.endpoints.http.decisions import Refused
+from relay.endpoints.http.decisions import Admission, Refused
 from relay.endpoints.http.media import EVENT_STREAM, JSON, accepts, listed
 from relay.endpoints.http.pieces import send_whole
 from relay.frames import replies
@@ -68,10 +68,13 @@ class Answering:
         calls: Calls,
         exchange: Exchange,
         decided: asyncio.Future[Frame | EventStream],
+        admission: Admission,
         *,
         deadline: float | None,
     ) -> web.StreamResponse:
         """Wait for a call's outcome, and write it. A page that leaves cancels the call.
+
+        A call that was admitted gets its answer; a subscription ends with the login.
 
         ``deadline`` is a time of the loop's clock. Raises Refused, and TimeoutError after the deadline.
         """
@@ -91,8 +94,13 @@ class Answering:
         late = None
         if deadline is not None:
             late = loop.call_at(deadline, calls.fail, exchange, replies.LOST, self.too_late)
+
+        def end_subscription() -> None:
+            calls.end_subscriptions(exchange, "the login has ended")
+
         try:
-            return await self._context.stream(request, outcome, headers)
+            with self._context.while_admitted(request, admission, end_subscription):
+                return await self._context.stream(request, outcome, headers)
         finally:
             if late is not None:
                 late.cancel()

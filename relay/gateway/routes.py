@@ -14,7 +14,7 @@ from aiohttp import web
 
 from relay.endpoints.core.hops import Trail, new_mark
 from relay.endpoints.http import paths
-from relay.endpoints.http.decisions import Accept, BodyWanted, Decision, Purpose, Refused
+from relay.endpoints.http.decisions import Accept, Admission, BodyWanted, Decision, Purpose, Refused
 from relay.endpoints.http.media import JSON
 from relay.endpoints.http.server.bodies import body_of
 from relay.errors import ConfigError, EndpointClosed, RelayError
@@ -111,7 +111,7 @@ class Gateway:
         if isinstance(decided, Refused):
             raise decided
         assert isinstance(decided, Accept) and decided.admission is not None, "the gate has read the call"
-        return await self._call(request, walk.call, decided.admission.principal)
+        return await self._call(request, walk.call, decided.admission)
 
     def _trail_of(self, request: web.BaseRequest) -> Trail:
         trail = Trail(self.mark)
@@ -120,9 +120,9 @@ class Gateway:
 
     # Calls.
 
-    async def _call(self, request: web.BaseRequest, call: ProxiedCall, principal: str) -> web.StreamResponse:
+    async def _call(self, request: web.BaseRequest, call: ProxiedCall, admission: Admission) -> web.StreamResponse:
         assert self._answering is not None, "attached"
-        method, trail = call.frame.head.method, self._trail_of(request)
+        method, trail, principal = call.frame.head.method, self._trail_of(request), admission.principal
         is_endless = method == LISTEN and takes_stream(request.headers)
         deadline = None if is_endless else asyncio.get_running_loop().time() + self._timeout
         try:
@@ -136,7 +136,7 @@ class Gateway:
                     frame = upstream.frame_of(call)
                     if (facts := read_facts(frame)) is not None:
                         await upstream.calls.find_out(method, facts)
-                return await self._ask(request, upstream, call, frame, deadline)
+                return await self._ask(request, admission, upstream, call, frame, deadline)
         except TimeoutError:
             raise Refused(504, self._answering.too_late) from None
         except Refusal as exc:
@@ -151,6 +151,7 @@ class Gateway:
     async def _ask(
         self,
         request: web.BaseRequest,
+        admission: Admission,
         upstream: Upstream,
         call: ProxiedCall,
         frame: Frame,
@@ -175,7 +176,7 @@ class Gateway:
             return web.Response(status=202, headers=self._context.cors(request.headers))
         if not takes_json(request.headers):
             upstream.calls.begin_stream(exchange)
-        return await self._answering.answer(request, upstream.calls, exchange, decided, deadline=deadline)
+        return await self._answering.answer(request, upstream.calls, exchange, decided, admission, deadline=deadline)
 
     async def _initialize(self, call: ProxiedCall, principal: str, trail: Trail) -> Frame:
         """Begin a session with a page's own handshake, which replaces the one in use. Raises RelayError."""

@@ -66,7 +66,8 @@ class PageSockets:
         admission = await self._admit(request)
         if admission is None:
             return await turn_away(request, _POLICY, "Invalid proxy token")
-        if self._context.places.is_full:
+        places = self._context.places
+        if places.is_full or places.is_full_for(admission.principal):
             return await turn_away(request, _LATER, "too many connections; try again later")
         if not url:
             return await turn_away(request, _PROTOCOL_ERROR, "MCP server URL required")
@@ -79,8 +80,8 @@ class PageSockets:
         except ConfigError as exc:
             logger.info("gateway: refused a page's server: %s", exc)
             return await turn_away(request, _PROTOCOL_ERROR, "Invalid MCP server URL")
-        with self._context.place():
-            return await self._join(request, server, trail)
+        with self._context.place(admission.principal):
+            return await self._join(request, admission, server, trail)
 
     async def _admit(self, request: web.BaseRequest) -> Admission | None:
         """Return the admission of a page that has a token of the gateway's, else None."""
@@ -105,17 +106,20 @@ class PageSockets:
             return Lazy(url, lambda: dial_websocket(url, options))
         return Remote(url, options)
 
-    async def _join(self, request: web.BaseRequest, server: Endpoint, trail: Trail) -> web.StreamResponse:
+    async def _join(
+        self, request: web.BaseRequest, admission: Admission, server: Endpoint, trail: Trail
+    ) -> web.StreamResponse:
         context = self._context
         try:
             page = await accept_websocket(request, context.limits, refusals=context.refusals)
         except BaseException:
             await server.aclose()
             raise
+        context.take_in(page, request, admission)
         page.vouch()
         self._open.add(page)
         try:
-            with following(self, trail):
+            with following(self, trail), context.while_connected(request, admission, page):
                 report = await pipe(page, _Discreet(server), limits=self._limits, hub=self._hub)
             if report.failure is not None:
                 logger.info("gateway: %s: %s", page.name, report.failure)

@@ -11,6 +11,7 @@ import aiohttp
 
 from relay.auth.egress import EgressRules, parse_networks
 from relay.auth.inbound.login import InboundLogin
+from relay.auth.inbound.rates import Rates
 from relay.auth.inbound.token_sources import GivenTokens
 from relay.endpoints.core.dialling import DiallingOptions
 from relay.endpoints.core.egress import EgressGuard
@@ -69,13 +70,14 @@ async def gateway(
     origins: Sequence[str] = ("https://page.example",),
     login: InboundLogin | None = None,
     proxy: str | None = None,
+    rates: Rates | None = None,
 ) -> AsyncIterator[Page]:
     """Run a gateway that may dial this machine, unless ``rules`` say otherwise."""
     guard = EgressGuard(rules, proxy=proxy)
     options = DiallingOptions(guard=guard, limits=limits)
     routes = Gateway(guard, options, "1.2.3", timeout=within, session_idle=session_idle)
     login = login or InboundLogin(GivenTokens({"first": TOKEN, "second": OTHER}))
-    listening = ListeningOptions(allowed_origins=origins, login=login, limits=limits)
+    listening = ListeningOptions(allowed_origins=origins, login=login, rates=rates, limits=limits)
     listener = HttpListener("127.0.0.1", 0, listening, has_root=False, routes=routes)
     await listener.start()
     try:

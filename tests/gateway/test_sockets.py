@@ -12,8 +12,11 @@ import pytest
 import websockets
 from aiohttp import WSMsgType, WSServerHandshakeError, web
 
+from relay.auth.inbound.login import InboundLogin
+from relay.auth.inbound.rates import Rate, Rates
+from relay.auth.inbound.token_sources import GivenTokens
 from tests.gateway.far import Asked, Far, far, plain
-from tests.gateway.house import TOKEN, gateway
+from tests.gateway.house import OTHER, TOKEN, gateway
 from tests.peers.locate import free_port
 
 ORIGIN = "https://page.example"
@@ -262,6 +265,40 @@ async def test_errors_of_a_server_over_http_are_discreet() -> None:
             await socket.send_str(LIST)
             said = await socket.receive_json(timeout=10)
             assert (said["id"], said["error"]["message"]) == (1, "MCP server error: HTTP 503")
+
+
+async def test_a_login_that_ends() -> None:
+    """A token that is taken back closes the WebSockets that it opened, also those with the token in their address."""
+    tokens = {"first": TOKEN, "second": OTHER}
+    login = InboundLogin(GivenTokens(tokens))
+    async with peer() as server, gateway(login=login) as page:
+        first = await page.websocket(proxy_token=TOKEN, mcp_server_url=server.url)
+        second = await page.websocket(proxy_token=OTHER, mcp_server_url=server.url)
+        for socket in (first, second):
+            await socket.send_str(LIST)
+            assert (await socket.receive(timeout=10)).type is WSMsgType.TEXT
+        del tokens["first"]
+        login.reload()
+        assert (await ended(first))[0] == 1008
+        await second.send_str(LIST)
+        assert (await second.receive(timeout=10)).type is WSMsgType.TEXT
+        await first.close()
+        await second.close()
+
+
+async def test_a_rate_of_calls() -> None:
+    """Beyond it a call gets 429, and a message waits."""
+    async with far() as server, gateway(rates=Rates(Rate(2, 3600))) as page:
+        body = {"mcp_server_url": server.url, "method": "tools/list"}
+        assert [(await page.post(body))[0] for _ in range(3)] == [200, 200, 429]
+        status, headers, _ = await page.post(body, OTHER)
+        assert status == 200
+        async with page.websocket(proxy_token=OTHER, mcp_server_url=server.url) as socket:
+            await socket.send_str(HELLO)
+            assert (await socket.receive_json(timeout=10))["id"] == "h"
+            await socket.send_str(LIST)
+            with pytest.raises(TimeoutError):
+                await socket.receive(timeout=0.2)
 
 
 async def test_binary_messages_are_refused() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from relay.app.log.stderr import StderrSink
+from relay.app.options.access import add_rate_option, rates_of
 from relay.app.options.admission import add_page_options, check_admission
 from relay.app.options.limits import add_drain_timeout, add_http_limits, limits_of
 from relay.app.options.log import add_log_options, begin_log
@@ -74,6 +75,7 @@ def build_parser() -> Parser:
         help="the tokens of pages, one a line after its NAME, besides $PROXY_TOKEN; read again at SIGHUP",
     )  # fmt: skip
     add_page_options(listening)
+    add_rate_option(listening)
     add_listen_tls_options(listening)
     add_http_limits(listening)
     add_drain_timeout(listening)
@@ -133,6 +135,7 @@ def gateway(args: Sequence[str], sink: StderrSink) -> Coroutine[Any, Any, int]:
             allowed_origins=options.allow_origin,
             exposed_headers=options.expose_header,
             login=login,
+            rates=rates_of(options),
             tls=listen_tls(options, listens),
             limits=limits,
         ),

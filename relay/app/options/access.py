@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from relay.auth.inbound.token_sources import TokenSources
 
 __all__ = [
+    "add_rate_option",
     "add_traffic_options",
     "forwarded_headers",
     "rates_of",
@@ -90,14 +91,19 @@ def add_access_options(group: Any) -> None:
 
 def add_traffic_options(group: Any) -> None:
     """Add how much each client may send, and what of it goes on to the server."""
+    add_rate_option(group)
+    group.add_argument(
+        "--forward-header", action="append", default=[], metavar="HEADER",
+        help="send this header of clients on to the server at a URL (repeatable)",
+    )  # fmt: skip
+
+
+def add_rate_option(group: Any) -> None:
+    """Add how much each client may send."""
     group.add_argument(
         "--rate", type=_rate, metavar="N/s",
         help="the requests of one client: N a second (N/s), a minute (N/m) or an hour (N/h); without a login, of one "
         "address",
-    )  # fmt: skip
-    group.add_argument(
-        "--forward-header", action="append", default=[], metavar="HEADER",
-        help="send this header of clients on to the server at a URL (repeatable)",
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from relay.auth.inbound.login import InboundLogin
     from relay.auth.inbound.rates import Rates
     from relay.endpoints.http.server.standing import Standings
+    from relay.endpoints.websocket.websocket import WebSocketEndpoint
 
 __all__ = ["ListenerContext"]
 
@@ -114,6 +116,24 @@ class ListenerContext:
         if self.standings is None or admission is None:
             return contextlib.nullcontext()
         return self.standings.during(request, admission, end)
+
+    def take_in(self, endpoint: WebSocketEndpoint, request: web.BaseRequest, admission: Admission) -> None:
+        """Give a WebSocket to its principal, and hold it to the rate of requests."""
+        endpoint.owner = admission.principal
+        if (rates := self.gate.rates) is not None:
+            key = admission.principal if self.gate.login is not None else request.remote or ""
+            endpoint.pace = lambda: rates.take(key, asyncio.get_running_loop().time())
+
+    def while_connected(
+        self, request: web.BaseRequest, admission: Admission, endpoint: WebSocketEndpoint
+    ) -> contextlib.AbstractContextManager[None]:
+        """Close a WebSocket once the login of ``request`` has ended, unless the block has exited."""
+
+        def end() -> None:
+            assert self.standings is not None, "the login has ended"
+            self.standings.spawn_close(endpoint.end_access)
+
+        return self.while_admitted(request, admission, end)
 
     async def stream(
         self,

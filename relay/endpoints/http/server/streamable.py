@@ -34,7 +34,6 @@ from relay.routing.open_table import IdInUse
 if TYPE_CHECKING:
     from relay.endpoints.http.through.direct_exchange import DirectExchange
     from relay.endpoints.http.views import HouseView
-    from relay.endpoints.websocket.websocket import WebSocketEndpoint
 
 __all__ = ["Adopted", "StreamableHttp"]
 
@@ -242,10 +241,7 @@ class StreamableHttp:
             endpoint = await accept_websocket(
                 request, context.limits, strangers=context.strangers, refusals=context.refusals
             )
-            endpoint.owner = admission.principal
-            if (rates := self.gate.rates) is not None:
-                key = admission.principal if self.gate.login is not None else request.remote or ""
-                endpoint.pace = lambda: rates.take(key, asyncio.get_running_loop().time())
+            context.take_in(endpoint, request, admission)
             endpoint.trail = self.mount.trail_of(request.headers)
             self.mount.hold(endpoint)
             is_proven = False
@@ -256,9 +252,5 @@ class StreamableHttp:
                     await endpoint.aclose()  # no server was started for it
             if is_proven:
                 self.mount.offer(endpoint)
-            with context.while_admitted(request, admission, functools.partial(self._end_access, endpoint)):
+            with context.while_connected(request, admission, endpoint):
                 return await endpoint.serve()
-
-    def _end_access(self, endpoint: WebSocketEndpoint) -> None:
-        assert self.context.standings is not None, "the login has ended"
-        self.context.standings.spawn_close(endpoint.end_access)
