@@ -2,7 +2,8 @@
 //
 //     node authorization_server.mjs NODE_MODULES      prints its origin once it listens, and ends with its stdin
 //
-// A person agrees to everything at once. POST /control {"refuse": true} makes the MCP server refuse all tokens that it
+// It issues tokens for other servers on this machine, too: signed ones, and opaque ones if the path ends with /opaque.
+// The client "machine" gets them without a person. A person agrees to everything at once. POST /control {"refuse": true} makes the MCP server refuse all tokens that it
 // has seen. The client id metadata document is at https://relay.example/client.json, by a fetch of our own.
 
 import { createServer } from "node:http";
@@ -23,13 +24,22 @@ const provider = new Provider(origin, {
   scopes: ["openid", "offline_access", "mcp:read", "mcp:write"],
   clientAuthMethods: ["none", "client_secret_basic", "client_secret_post", "private_key_jwt"],
   pkce: { required: () => true },
+  clients: [
+    {
+      client_id: "machine",
+      client_secret: "the-secret-of-the-machine",
+      grant_types: ["client_credentials"],
+      redirect_uris: [],
+      response_types: [],
+    },
+  ],
   rotateRefreshToken: true,
   issueRefreshToken: async (ctx, client) => client.grantTypeAllowed("refresh_token"),
   expiresWithSession: async () => false,
   findAccount: async (ctx, id) => ({ accountId: id, claims: async () => ({ sub: id }) }),
   interactions: { url: (ctx, interaction) => `/agree/${interaction.uid}` },
   cookies: { keys: ["tests"] },
-  ttl: { AccessToken: 3600, RefreshToken: 7200, AuthorizationCode: 60, DeviceCode: 600, Session: 600, Grant: 7200, Interaction: 600 },
+  ttl: { AccessToken: 3600, ClientCredentials: 3600, RefreshToken: 7200, AuthorizationCode: 60, DeviceCode: 600, Session: 600, Grant: 7200, Interaction: 600 },
   fetch: async (url) =>
     new Response(
       JSON.stringify({
@@ -47,13 +57,17 @@ const provider = new Provider(origin, {
     devInteractions: { enabled: false },
     registration: { enabled: true },
     revocation: { enabled: true },
+    clientCredentials: { enabled: true },
+    introspection: { enabled: true },
     deviceFlow: { enabled: true },
     clientIdMetadataDocument: { enabled: true, ack: "draft-02" },
     resourceIndicators: {
       enabled: true,
       getResourceServerInfo: async (ctx, indicator) => {
-        if (indicator !== resource) throw new Error(`an unknown resource: ${indicator}`);
-        return { scope: "mcp:read mcp:write", audience: resource, accessTokenFormat: "opaque" };
+        const isOwn = indicator === resource;
+        if (!isOwn && !indicator.startsWith("http://127.0.0.1:")) throw new Error(`an unknown resource: ${indicator}`);
+        const accessTokenFormat = isOwn || indicator.endsWith("/opaque") ? "opaque" : "jwt";
+        return { scope: "mcp:read mcp:write", audience: indicator, accessTokenFormat };
       },
     },
   },
