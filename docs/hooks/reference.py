@@ -66,7 +66,7 @@ def _definition(parser: argparse.ArgumentParser, action: argparse.Action, *, pre
     formatter = parser._get_formatter()
     text = " ".join(formatter._expand_help(action).split()) if action.help else ""
     invocation = formatter._format_action_invocation(action)
-    return f"`{invocation}` {{ #{_anchor(prefix, action)} }}\n:   {_escaped(text) or 'see above'}\n"
+    return f"`{invocation}` {{ #{_anchor(prefix, action)} }}\n:   {_escaped(text)}\n"
 
 
 def _name(action: argparse.Action) -> str:

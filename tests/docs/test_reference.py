@@ -30,6 +30,10 @@ def test_every_command_and_option_is_there() -> None:
                 assert any(f"{name}" in section for name in flag.names), (command.word, flag.names)
 
 
+def test_every_option_says_what_it_does() -> None:
+    assert re.findall(r"^`(.*)` .*\n: *$", command_line(), re.MULTILINE) == []
+
+
 def test_an_anchor_is_there_once() -> None:
     anchors = re.findall(r"\{ #([\w-]+) \}", command_line())
     assert sorted(set(anchors)) == sorted(anchors)

@@ -69,7 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     whats = parser.add_subparsers(dest="what", required=True, metavar="check|show|schema")
     check = whats.add_parser("check", help="say of each server what would run, or what is wrong; exit code 1 if it is")
-    check.add_argument("file", metavar="FILE")
+    check.add_argument("file", metavar="FILE", help="the relay's own, or one that names servers")
     check.add_argument("--json", action="store_true", dest="as_json", help="report as one JSON object")
     show = whats.add_parser("show", help="print what would run, secrets masked")
     show.add_argument("file", metavar="FILE", nargs="?", help="default: $MCP_RELAY_CONFIG and the other variables")

@@ -32,7 +32,10 @@ def add_transport_option(group: Any) -> None:
 
 def add_server_options(group: Any) -> None:
     """Add the headers for servers by HTTP."""
-    group.add_argument("-H", dest="pairs", nargs=2, action="append", default=[], metavar=("KEY", "VALUE"))
+    group.add_argument(
+        "-H", dest="pairs", nargs=2, action="append", default=[], metavar=("KEY", "VALUE"),
+        help="send this header with every request (repeatable)",
+    )  # fmt: skip
     group.add_argument("--headers", default="", metavar="K:V,K2:V2", help="send these headers with every request")
     group.add_argument("--auth-token", metavar="TOKEN", help="send Authorization: Bearer TOKEN")
     group.add_argument("--api-key", metavar="KEY", help="send X-API-Key: KEY, unless there is a token")
