@@ -22,9 +22,9 @@ def test_every_command_and_option_is_there() -> None:
     for command in commands():
         if command.word == "as":
             continue
-        start = page.index(f"## mcp-relay {command.word}".strip() + "\n")
-        end = page.find("\n## mcp-relay ", start + 1) if command.word != "config" else len(page)
-        section = page[start : end if end > 0 else len(page)]
+        # A command such as `config` has its options in the sections of its own words: `config check` and others.
+        name = f"mcp-relay {command.word}(?: \\w+)?" if command.word else "mcp-relay"
+        section = "".join(re.findall(rf"^## {name}$.*?(?=^## |\Z)", page, re.MULTILINE | re.DOTALL))
         for flag in command.flags:
             if flag.names != ("-h", "--help"):
                 assert any(f"{name}" in section for name in flag.names), (command.word, flag.names)
