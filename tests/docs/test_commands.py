@@ -48,7 +48,7 @@ def check_relay(args: list[str]) -> None:
     elif word in parsers() and word:
         before, _ = split_command(args[1:])
         parser = parsers()[word]
-        if word == "config":
+        if word in ("auth", "config"):
             parser.parse_args(before)
         else:
             parse_args(parser, before)
