@@ -159,7 +159,11 @@ def login_of(
     """
     _check(options)
     if not has_login(options):
-        return None
+        return (
+            _by_certificate()
+            if any(spec.kind == "http" and spec.is_tls for spec in listens) and (options.tls_client_ca is not None)
+            else None
+        )
     flag = "--accept-token" if options.accept_token else "--auth"
     if not any(spec.kind == "http" for spec in listens):
         raise ConfigError(f"{flag}: only HTTP listeners ask for a login; give one, or leave the option out")
@@ -178,6 +182,15 @@ def login_of(
     expected = Expected(options.issuer, options.audience or f"{public_url}{_mcp_path(options)}", scopes)
     login.issued = _issued(options, expected, login, tls)
     return _with_masks(login)
+
+
+def _by_certificate() -> InboundLogin:
+    """Return the login of listeners that demand a certificate and no token."""
+    from relay.auth.inbound.login import InboundLogin
+
+    login = InboundLogin()
+    login.by_certificate = True
+    return login
 
 
 def _with_masks(login: InboundLogin) -> InboundLogin:

@@ -9,6 +9,7 @@ issuer_keys.py    the keys with which it signs
 introspection.py  tokens about which an authorization server is asked
 claims.py         what such a token must say
 recent.py         tokens that were good a moment ago
+certificates.py   clients that have shown a certificate instead
 metadata.py       where clients get tokens (RFC 9728)
 challenges.py     how the challenge reads in WWW-Authenticate
 failures.py       how many failed logins an address may have

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
+from relay.auth.inbound.certificates import name_in_certificate
 from relay.auth.inbound.failures import FailedLogins
 from relay.auth.inbound.presented import presented_token
 from relay.auth.inbound.token_sources import GivenTokens, TokenSources
@@ -52,6 +53,8 @@ class InboundLogin:
         self.tokens = StaticTokens()
         self.secrets: list[str] = []
         """The static tokens: logs mask them."""
+        self.by_certificate = False
+        """Whether the certificate of a client says who it is, because the listener demands one and no token."""
         self.failures = FailedLogins()
         self._on_change: list[Callable[[], None]] = []
         self.reload()
@@ -81,15 +84,26 @@ class InboundLogin:
         for callback in self._on_change:
             callback()
 
-    def look(self, headers: MultiMapping[str], address: str | None, now: float) -> Verdict:
+    def look(
+        self,
+        headers: MultiMapping[str],
+        address: str | None,
+        now: float,
+        certificate: Callable[[], Mapping[str, Any] | None] = lambda: None,
+    ) -> Verdict:
         """Return who sent a request from ``address`` at ``now``, by the loop's clock.
 
-        Fails closed: an exception in a verifier is a challenge. Its text may contain the token, so the log does not.
+        ``certificate`` returns the certificate of the client's connection. Fails closed: an exception in a verifier is
+        a challenge. Its text may contain the token, so the log does not.
         """
         try:
-            return self._look(headers, address, now)
+            return self._by_certificate(certificate()) if self.by_certificate else self._look(headers, address, now)
         except Exception as exc:
             return _failed(exc)
+
+    def _by_certificate(self, certificate: Mapping[str, Any] | None) -> Verdict:
+        name = name_in_certificate(certificate)
+        return Challenge(message="the certificate has no name") if name is None else Principal(f"certificate:{name}")
 
     def _look(self, headers: MultiMapping[str], address: str | None, now: float) -> Verdict:
         token = presented_token(headers)

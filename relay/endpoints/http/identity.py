@@ -21,7 +21,7 @@ def identify(login: InboundLogin, walk: Walk, generation: int) -> Refused | Veri
     walk.admission = None  # an earlier one has ended
     verdict, walk.verdict = walk.verdict, None
     if verdict is None:
-        verdict = login.look(walk.headers, walk.request.remote, walk.now)
+        verdict = login.look(walk.headers, walk.request.remote, walk.now, lambda: walk.request.certificate)
     if isinstance(verdict, Pending):
         return VerificationWanted(verdict)
     if not isinstance(verdict, Principal):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Sized
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from aiohttp.http import HttpVersion
 from multidict import MultiMapping
@@ -92,6 +92,10 @@ class RequestHead(Protocol):
     @property
     def remote(self) -> str | None:
         """The address of the client; None for a Unix socket."""
+
+    @property
+    def certificate(self) -> Mapping[str, Any] | None:
+        """The certificate of the client, which has been verified; None without one."""
 
 
 class InboxView(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from aiohttp.http import HttpVersion, HttpVersion11
 from multidict import CIMultiDict, MultiMapping
@@ -35,6 +35,7 @@ class Head:
     content_length: int | None = None
     version: HttpVersion = HttpVersion11
     remote: str | None = "127.0.0.1"
+    certificate: Mapping[str, Any] | None = None
 
 
 @dataclass

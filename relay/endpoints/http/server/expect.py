@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, cast
+
 from aiohttp import web
 
 from relay.endpoints.http.expect import expects_continue
+
+if TYPE_CHECKING:
+    from relay.endpoints.http.views import RequestHead
 
 __all__ = ["ask_for_body", "holds_body_back"]
 
@@ -13,7 +18,7 @@ _GO_ON = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 def holds_body_back(request: web.BaseRequest) -> bool:
     """Tell whether the client may still hold back the body or the rest of it."""
-    return not request.content.is_eof() and expects_continue(request)
+    return not request.content.is_eof() and expects_continue(cast("RequestHead", request))
 
 
 def ask_for_body(request: web.BaseRequest) -> None:

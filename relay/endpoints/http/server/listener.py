@@ -10,8 +10,8 @@ import asyncio
 import functools
 import logging
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any, Literal, cast
 from urllib.parse import quote
 
 import orjson
@@ -66,6 +66,12 @@ def _authority(host: str, port: int) -> str:
 
 
 class _Request(web.BaseRequest):
+    @property
+    def certificate(self) -> Mapping[str, Any] | None:
+        """The certificate of the client, which has been verified; None without one."""
+        found: Mapping[str, Any] | None = self.get_extra_info("peercert")
+        return found
+
     async def _prepare_hook(self, response: web.StreamResponse) -> None:
         # aiohttp names itself and Python with their versions. Answers that aiohttp does not write have no such header.
         response.headers.popall("Server", None)
@@ -352,7 +358,7 @@ class HttpListener:
         self, request: web.BaseRequest, streamable: StreamableHttp, adopted: Adopted, admission: Admission | None
     ) -> web.StreamResponse:
         assert admission is not None, "the callback admitted it"
-        walk = self._context.gate.enter(request, self)
+        walk = self._context.gate.enter(cast("RequestHead", request), self)
         walk.admission, walk.is_counted = admission, True
         self._ask(walk)
         return await streamable.go_on(request, adopted, walk, admission)
@@ -362,7 +368,7 @@ class HttpListener:
         connection = request.protocol
         walk = connection.recall(request) if isinstance(connection, FastConnection) else None
         if walk is None:
-            walk = self._context.gate.enter(request, self)
+            walk = self._context.gate.enter(cast("RequestHead", request), self)
         walk.is_counted = connection.take_counted() if isinstance(connection, FastConnection) else False
         decision = self._ask(walk)
         while isinstance(decision, VerificationWanted):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from aiohttp.http import RawRequestMessage
 from multidict import MultiMapping
@@ -62,6 +62,11 @@ class PostHead:
         """The address of the client; None for a Unix socket."""
         peer = self._transport.get_extra_info("peername") if self._transport is not None else None
         return str(peer[0]) if isinstance(peer, tuple) else None
+
+    @property
+    def certificate(self) -> Mapping[str, Any] | None:
+        """The certificate of the client, which has been verified; None without one."""
+        return None if self._transport is None else self._transport.get_extra_info("peercert")
 
 
 class Remembered:

@@ -85,7 +85,9 @@ class Standings:
 
     def _look(self, one: _Standing) -> None:
         now = asyncio.get_running_loop().time()
-        verdict = self._login.look(one.request.headers, one.request.remote, now)
+        verdict = self._login.look(
+            one.request.headers, one.request.remote, now, lambda: one.request.get_extra_info("peercert")
+        )
         if isinstance(verdict, Pending):
             self._tasks.spawn(self._verify(one, verdict, now), name="ask about a login again")
         else:

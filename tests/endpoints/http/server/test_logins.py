@@ -5,10 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import ssl
 from collections.abc import AsyncIterator
+from typing import Any
 
+import aiohttp
 import pytest
+import trustme
 
+from relay.auth.inbound.certificates import name_in_certificate
 from relay.auth.inbound.login import InboundLogin
 from relay.auth.inbound.token_sources import GivenTokens
 from relay.endpoints.core.dialling import DiallingOptions
@@ -292,6 +297,57 @@ async def test_i_14_failed_logins_are_limited() -> None:
         assert 50 <= int(response.headers["retry-after"]) <= 60
         await refused(await there.member("alice").post(initialize()), 429)
         await refused(await there.member(None).post(initialize()), 401)
+
+
+@pytest.mark.parametrize(
+    ("certificate", "name"),
+    [
+        ({"subjectAltName": (("email", "a@x"), ("DNS", "b")), "subject": ((("commonName", "c"),),)}, "a@x"),
+        ({"subject": ((("organizationName", "o"),), (("commonName", "c"),))}, "c"),
+        ({"subject": ((("organizationName", "o"),),)}, None),
+        ({}, None),
+        (None, None),
+    ],
+)
+def test_i_10_the_name_in_a_certificate(certificate: dict[str, Any] | None, name: str | None) -> None:
+    """The first alternative name, else the common name."""
+    assert name_in_certificate(certificate) == name
+
+
+async def test_i_10_a_certificate_is_a_principal() -> None:
+    """Where it is demanded and no token is: sessions belong to the names in certificates, on the quick ways, too."""
+    authority = trustme.CA()
+    serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(serving)
+    authority.configure_trust(serving)
+    serving.verify_mode = ssl.CERT_REQUIRED
+    login = InboundLogin()
+    login.by_certificate = True
+    async with guarded(login, tls=serving) as there, contextlib.AsyncExitStack() as stack:
+        clients = []
+        for name in ("alice@x.example", "bob@x.example"):
+            context = ssl.create_default_context()
+            authority.configure_trust(context)
+            authority.issue_cert(name).configure_cert(context)
+            connector = aiohttp.TCPConnector(ssl=context)
+            clients.append(await stack.enter_async_context(aiohttp.ClientSession(there.base, connector=connector)))
+        alice, bob = clients
+        headers = {"Content-Type": "application/json", "Accept": ACCEPT_BOTH}
+
+        async def status(client: aiohttp.ClientSession, frame: bytes) -> int:
+            async with client.post("/mcp", data=frame, headers=headers) as response:
+                headers.setdefault("Mcp-Session-Id", response.headers.get("Mcp-Session-Id", ""))
+                await response.read()
+                return response.status
+
+        beginning = asyncio.get_running_loop().create_task(status(alice, initialize()))
+        session = await there.session()
+        assert isinstance(session, HttpSession) and session.owner == "certificate:alice@x.example"
+        await session.receive()
+        await session.send([initialized()])
+        assert await beginning == 200
+        assert [await status(alice, notification("x")) for _ in range(4)] == [202] * 4
+        assert [await status(bob, notification("x")) for _ in range(2)] == [404] * 2
 
 
 async def test_no_login_wants_none() -> None:
