@@ -59,6 +59,21 @@ def test_each_page_of_the_site_is_in_its_navigation() -> None:
         assert (ROOT / ("README.md" if name == "index.md" else name)).is_file()
 
 
+def test_every_code_and_status_is_in_the_reference() -> None:
+    """Each code that the relay sends by itself, and each status of the gate."""
+    page = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
+    definitions = [ROOT / "relay" / "frames" / "replies.py", ROOT / "relay" / "mcp" / "errors.py"]
+    codes = {
+        code for file in definitions for code in re.findall(r"^[A-Z_]+.* = (-3\d{4})$", file.read_text(), re.MULTILINE)
+    }
+    assert len(codes) > 10
+    assert {code for code in codes if not re.search(rf"^(?:### {code}$|\| {code} \|)", page, re.MULTILINE)} == set()
+    gate = ROOT / "relay" / "endpoints" / "http"
+    statuses = set(re.findall(r"Refused\((\d{3})", (gate / "steps.py").read_text() + (gate / "gate.py").read_text()))
+    said = set(re.findall(r"\b[45]\d\d\b", page[page.index("## HTTP statuses") :]))
+    assert statuses <= said
+
+
 # Kubernetes.
 
 
