@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import shlex
+import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,8 +20,9 @@ import pytest
 from relay.auth.outbound.oauth.options import OAuthOptions
 from relay.endpoints.http.client.oauth import device
 from relay.endpoints.http.client.oauth.accounts import log_out, open_account
+from relay.endpoints.http.client.oauth.credentials import OAuthCredentials
 from tests import peers
-from tests.endpoints.http.client.oauth.house import house
+from tests.endpoints.http.client.oauth.house import call, house
 
 pytestmark = [pytest.mark.only_loop("uvloop"), pytest.mark.timeout(90)]
 Patch = pytest.MonkeyPatch
@@ -122,6 +127,31 @@ async def test_a_code_on_another_device(real: RealServer, tmp_path: Path, monkey
         await real.refuse_all()
         assert "result" in await here.call(credentials)
         assert not here.browser.opened
+
+
+_SHOW = """
+import os, subprocess, sys
+page, url = sys.argv[1:]
+words = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={page}.profile", "--dump-dom"]
+with open(page, "wb") as file:
+    subprocess.run([*words, url], stdout=file, stderr=subprocess.DEVNULL, timeout=60)
+os.rename(page, f"{page}.done")
+"""
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="no Chromium on PATH")
+async def test_a_login_in_a_real_browser(real: RealServer, tmp_path: Path, monkeypatch: Patch) -> None:
+    """Chromium, as BROWSER names it: the window opens, the server redirects, and the page says that it is done."""
+    program, page = tmp_path / "show.py", tmp_path / "page"
+    program.write_text(_SHOW)
+    monkeypatch.setenv("BROWSER", f"{shlex.join([sys.executable, '-S', str(program), str(page)])} %s")
+    credentials = OAuthCredentials(real.url, OAuthOptions(store_dir=str(tmp_path / "store"), callback_host="localhost"))
+    assert "result" in await call(real.url, credentials)
+    done = page.with_name("page.done")
+    while not done.exists():
+        await asyncio.sleep(0.02)
+    assert "You are logged in" in done.read_text()
+    await credentials.aclose()
 
 
 async def enter_code(url: str) -> None:
