@@ -20,6 +20,7 @@ from relay.auth.inbound.verdicts import Challenge, Pending, Principal
 from relay.endpoints.base import ANONYMOUS, Endpoint
 from relay.endpoints.core.hops import Trail, following
 from relay.endpoints.core.lazy import Lazy
+from relay.endpoints.core.tasks import TaskScope
 from relay.endpoints.http.client.remote import Remote
 from relay.endpoints.http.decisions import Admission
 from relay.endpoints.http.proxied_call import is_token
@@ -57,6 +58,7 @@ class PageSockets:
         self._options = options
         self._limits = dataclasses.replace(options.limits, linger=_LINGER)
         self._hub = hub
+        self._tasks = TaskScope()
         self._open: Clients[WebSocketEndpoint] = Clients(hub, set())
 
     async def serve(self, request: web.BaseRequest, trail: Trail) -> web.StreamResponse:
@@ -118,19 +120,25 @@ class PageSockets:
         context.take_in(page, request, admission)
         page.vouch()
         self._open.add(page)
+        # Not in this task: aiohttp cancels it when the page leaves, and the server must still be left in good order.
+        with following(self, trail):
+            self._tasks.spawn(self._carry(page, _Discreet(server)), name=f"gateway: {page.name}")
+        with context.while_connected(request, admission, page):
+            return await page.serve()
+
+    async def _carry(self, page: WebSocketEndpoint, server: Endpoint) -> None:
         try:
-            with following(self, trail), context.while_connected(request, admission, page):
-                report = await pipe(page, _Discreet(server), limits=self._limits, hub=self._hub)
+            report = await pipe(page, server, limits=self._limits, hub=self._hub)
             if report.failure is not None:
                 logger.info("gateway: %s: %s", page.name, report.failure)
         finally:
             self._open.discard(page)
-        return await page.serve()
 
     async def aclose(self, reason: RelayError) -> None:
-        """Close every page's connection."""
+        """Close every page's connection, and leave every server."""
         for page in self._open:
             await page.aclose(reason)
+        await self._tasks.join()
 
 
 def _with_token_in_header(request: web.BaseRequest) -> web.BaseRequest:
