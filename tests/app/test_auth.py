@@ -6,8 +6,9 @@ import asyncio
 import hashlib
 import json
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -23,7 +24,7 @@ from tests.endpoints.http.client.oauth.house import Browser
 from tests.endpoints.http.house import until
 
 pytestmark = pytest.mark.only_loop("asyncio")
-Run = Callable[..., Awaitable[tuple[int, str, str]]]
+Run = Callable[..., Coroutine[Any, Any, tuple[int, str, str]]]
 
 
 @pytest.fixture
