@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tests import peers
 
-from . import inspector, processes, runner, table
+from . import inspector, logins, processes, runner, table
 from .columns import DIRECT, ERAS, GROUPS, Group
 from .table import Results
 from .verdicts import Verdict
@@ -30,20 +30,23 @@ LIMIT_SECONDS = 450.0  # of the whole run; it takes about a third of it on two c
 def main() -> int:
     """Do what the command line says."""
     parser = argparse.ArgumentParser(prog="python -m tests.conformance", description=__doc__)
-    parser.add_argument("--only", metavar="GLOB", default="*", help="of role/sdk/way/scenario, or inspector")
+    parser.add_argument(
+        "--only", metavar="GLOB", default="*", help="of role/sdk/way/scenario or login/bridge/scenario, or inspector"
+    )
     parser.add_argument("--era", choices=ERAS, help="one era only, and no inspector")
     parser.add_argument("--keep", metavar="DIR", help="keep the runner's results and all logs here")
+    parser.add_argument("--beside", action="store_true", help="run mcp-remote's logins, too, beside the relay's")
     parser.add_argument("--jobs", type=int, default=max(2, os.cpu_count() or 2), help="columns at a time")
     options = parser.parse_args()
     try:
-        peers.install()
+        peers.install(*([*peers.PINS] if options.beside else ()))
     except subprocess.CalledProcessError as exc:
         sys.stderr.write(f"conformance: {exc}\n")
         return 1
     folder = Path(options.keep or tempfile.mkdtemp(prefix="conformance-")).resolve()
     began = time.monotonic()
     try:
-        is_good = asyncio.run(run(folder, options.only, options.era, options.jobs))
+        is_good = asyncio.run(run(folder, options.only, options.era, options.jobs, is_beside=options.beside))
     except TimeoutError:
         say(f"not finished after {LIMIT_SECONDS:g} s")
         is_good = False
@@ -61,7 +64,7 @@ def say(*lines: str) -> None:
     sys.stdout.flush()
 
 
-async def run(folder: Path, only: str, era: str | None, jobs: int) -> bool:
+async def run(folder: Path, only: str, era: str | None, jobs: int, *, is_beside: bool = False) -> bool:
     """Run every column that is wanted, so many at a time, and print what was found."""
     slots = asyncio.Semaphore(jobs)
     async with asyncio.timeout(LIMIT_SECONDS):
@@ -72,8 +75,11 @@ async def run(folder: Path, only: str, era: str | None, jobs: int) -> bool:
             for results in found:
                 for way in results.group.ways:
                     tasks.create_task(run_column(results, way, only, folder, slots), name=f"{results.group.name} {way}")
-            inspecting = None
-            if not found and only != "inspector":
+            inspecting = logging_in = None
+            if only == "*" or only.startswith("login"):
+                working = logins.test(folder, only, era, slots, is_beside=is_beside)
+                logging_in = tasks.create_task(working, name="logins")
+            if not found and logging_in is None and only != "inspector":
                 raise SystemExit(f"--only {only}: no scenario has such a name")
             if era is None and only in ("*", "inspector"):
                 inspecting = tasks.create_task(inspector.compare(folder / "inspector", slots), name="inspector")
@@ -85,6 +91,9 @@ async def run(folder: Path, only: str, era: str | None, jobs: int) -> bool:
         compared = inspecting.result()
         lines = [*inspector.lines(compared), *lines]
         is_good = is_good and not any(one.lost for one in compared)
+    if logging_in is not None:
+        of_logins, has_all = logins.lines(logging_in.result())
+        lines, is_good = [*of_logins, *lines], is_good and has_all
     say(*lines)
     return is_good
 

@@ -21,10 +21,15 @@ STAMP = re.compile(r"-\d{4}-\d\d-\d\dT[\d-]+Z$")  # what the runner adds to the 
 
 
 async def list_scenarios(role: str, era: str, folder: Path) -> list[str]:
-    """Ask the runner which scenarios an era has; authorization is not the relay's yet."""
+    """Ask the runner which scenarios an era has, but for those of authorization: ``logins`` runs them."""
+    return [name for name in await list_all(role, era, folder) if not name.startswith("auth/")]
+
+
+async def list_all(role: str, era: str, folder: Path) -> list[str]:
+    """Ask the runner which scenarios an era has."""
     argv = [*peers.conformance_runner(), "list", f"--{role}", "--spec-version", era]
     output, _ = await run(argv, folder / f"list-{role}-{era}.log", {}, SCENARIO_SECONDS)
-    return [name for name in LISTED.findall(output) if not name.startswith("auth/")]
+    return LISTED.findall(output)
 
 
 async def test_server(url: str, era: str, scenarios: list[str] | None, folder: Path) -> dict[str, Verdict]:
@@ -44,14 +49,24 @@ async def test_server(url: str, era: str, scenarios: list[str] | None, folder: P
     }
 
 
-async def test_client(command: list[str], relay: list[str] | None, era: str, scenario: str, folder: Path) -> Verdict:
-    """Let the runner start the client and be its server; with a relay, the client starts that and speaks stdio."""
+async def test_client(
+    command: list[str],
+    relay: list[str] | None,
+    era: str | None,
+    scenario: str,
+    folder: Path,
+    more: dict[str, str] | None = None,
+) -> Verdict:
+    """Let the runner start the client and be its server; with a relay, the client starts that and speaks stdio.
+
+    ``more`` is for the client's environment.
+    """
     # The runner splits the command at blanks and gives it to a shell: paths go in by the environment.
     environment = {f"CLIENT_{at}": word for at, word in enumerate(command)}
-    environment |= {"RELAY_COMMAND": json.dumps(relay)}
+    environment |= {"RELAY_COMMAND": json.dumps(relay), **(more or {})}
     words = " ".join(f'"$CLIENT_{at}"' for at in range(len(command)))
     argv = [*peers.conformance_runner(), "client", "--command", words, "--scenario", scenario, "-o", str(folder)]
-    argv += ["--spec-version", era, "--timeout", str(int(SCENARIO_SECONDS * 1000))]
+    argv += [*(["--spec-version", era] if era else []), "--timeout", str(int(SCENARIO_SECONDS * 1000))]
     output, code = await run(argv, folder / f"{scenario}.log", environment, SCENARIO_SECONDS + 10)
     checks = read_checks(folder, "").get(scenario, [])
     # The runner fails a client that ended with an error, was too slow, or earned a warning.
@@ -68,8 +83,13 @@ def why_failed(output: str, code: int | None) -> str:
 
 def read_checks(folder: Path, prefix: str) -> dict[str, list[dict[str, Any]]]:
     """Read the checks of every scenario that wrote some."""
-    found = sorted(folder.glob(f"{prefix}*/checks.json"))
-    return {STAMP.sub("", one.parent.name).removeprefix(prefix): json.loads(one.read_bytes()) for one in found}
+    found = sorted(folder.rglob("checks.json"))  # a name with a slash is a folder in a folder
+    names = {one: STAMP.sub("", one.parent.relative_to(folder).as_posix()) for one in found}
+    return {
+        name.removeprefix(prefix): json.loads(one.read_bytes())
+        for one, name in names.items()
+        if name.startswith(prefix)
+    }
 
 
 async def run(

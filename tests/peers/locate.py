@@ -102,6 +102,11 @@ def authorization_server() -> list[str]:
     return [str(found), str(HERE / "authorization_server.mjs"), str(root() / "oidc" / "node_modules")]
 
 
+def mcp_remote() -> list[str]:
+    """Return the argv of mcp-remote; the URL and its options follow."""
+    return [*node_command(), str(root().joinpath("remote", "node_modules", "mcp-remote", "dist", "proxy.js"))]
+
+
 def node_package(*parts: str) -> str:
     """Return the path of a file inside the installed node_modules."""
     return str(root().joinpath("node", "node_modules", *parts))

@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 from typing import Any
 
 SCENARIO = os.environ["MCP_CONFORMANCE_SCENARIO"]
@@ -19,7 +20,7 @@ VERSION = os.environ["MCP_CONFORMANCE_PROTOCOL_VERSION"]
 GIVEN: dict[str, Any] = json.loads(os.environ.get("MCP_CONFORMANCE_CONTEXT", "{}"))
 BRIDGE: list[str] = json.loads(os.environ["BRIDGE"])
 IS_REMOTE = os.environ["BRIDGE_WORDS"] == "mcp-remote"
-IS_MODERN = VERSION >= "2026-07-28" and os.environ.get("BRIDGE_ERA") != "legacy"
+IS_MODERN = VERSION >= "2026-07-28" and os.environ["BRIDGE_SPEAKS"] == "both"
 DOCUMENT = "https://conformance-test.local/client-metadata.json"
 ROUNDS = {"auth/authorization-server-migration": 2}
 INFO = {"name": "conformance-login", "version": "1.0.0"}
@@ -67,13 +68,16 @@ def message(method: str, params: dict[str, Any], number: int | None) -> bytes:
 def run(url: str, home: str) -> int:
     """Make the calls; return 0 if each request has been answered."""
     given = options()
+    opener = Path(home, "xdg-open")  # which mcp-remote runs
+    opener.write_text(f'#!/bin/sh\nexec {os.environ["CONFORMANCE_BROWSER"].replace("%s", "")} "$1"\n')
+    opener.chmod(0o755)
     environment = os.environ | {
         "MCP_RELAY_AUTH_DIR": f"{home}/auth",
         "MCP_REMOTE_CONFIG_DIR": f"{home}/remote",
         "BROWSER": os.environ["CONFORMANCE_BROWSER"],
-        "PATH": f"{os.environ['CONFORMANCE_PATH']}:{os.environ['PATH']}",
+        "PATH": f"{home}:{os.environ['PATH']}",
     }
-    words = [*BRIDGE, url, *given] if IS_REMOTE else [*BRIDGE, *given, url]
+    words = [*BRIDGE, url, *given, "--auth-timeout", "5"] if IS_REMOTE else [*BRIDGE, *given, url]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as bridge:
         assert bridge.stdin is not None and bridge.stdout is not None, "pipes"
         for number, (method, params) in enumerate(calls(), 1):
