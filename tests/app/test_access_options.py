@@ -52,6 +52,20 @@ def test_i_02_with_a_login_beyond_loopback(jobs: Jobs, flag: str) -> None:  # no
     assert jobs.serving("--accept-token", "env:CLIENT_TOKEN", flag, where, "server").warnings == []
 
 
+@pytest.mark.parametrize("listen", ["http://127.0.0.1:0/mcp", "tcp://127.0.0.1:0", "unix:/tmp/x"])
+def test_i_18_a_login_that_all_on_this_machine_can_use(jobs: Jobs, listen: str) -> None:  # noqa: F811
+    """It is said at each start, unless clients log in, only the operator can connect, or it is meant."""
+    words = ["-H", "Authorization", "Bearer x", "--listen", listen, "https://h/mcp"]
+    warned = [] if listen.startswith("unix:") else ["everybody on this machine can use https://h/mcp with the login"]
+    for more in ([], ["--insecure-no-auth"], ["--accept-token", "env:CLIENT_TOKEN"]):
+        if more[:1] == ["--accept-token"] and not listen.startswith("http"):
+            continue
+        said = jobs.serving(*more, *words).warnings
+        assert len(said) == (0 if more else len(warned))
+        assert all(line.startswith(start) for line, start in zip(said, warned, strict=False))
+    assert jobs.serving("--listen", listen, "https://h/mcp").warnings == []
+
+
 MISTAKES = {
     "tcp beyond loopback": (
         ["--listen", "http://0.0.0.0:0/mcp", "--listen", "tcp://0.0.0.0:0"],

@@ -187,6 +187,7 @@ async def test_the_program_logs_in_for_others(way: str) -> None:
         argv = [
             *PROGRAM,
             *request_arguments(gate, words, there.base),
+            "--insecure-no-auth",
             "--listen",
             "http://127.0.0.1:0/mcp",
             f"{there.base}/mcp",

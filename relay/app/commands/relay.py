@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from relay.addresses import shown_address
 from relay.app.log.stderr import StderrSink
-from relay.app.options.access import withheld_variables
+from relay.app.options.access import has_login, withheld_variables
 from relay.app.options.admission import ANY_PAGE, check_admission
 from relay.app.options.dialling import dialling_of, ending_logins, listening_of
 from relay.app.options.headers import headers_of, warn_of_headers
@@ -74,6 +75,19 @@ def _warnings(options: argparse.Namespace, served: str) -> list[str]:
     return warnings
 
 
+def _warnings_of_login(
+    options: argparse.Namespace, headers: Mapping[str, str], login: Login | None, url: str | None
+) -> list[str]:
+    """Return the warning that others on this machine can use the relay's own login to a server."""
+    has_own = login is not None or any(name.lower() == "authorization" for name in headers)
+    is_open = any(spec.kind in ("http", "tcp") for spec in options.listens) and options.tls_client_ca is None
+    if url is None or not has_own or not is_open or has_login(options) or options.insecure_no_auth:
+        return []
+    where = shown_address(url)
+    ends = "--accept-token, or --listen unix:/PATH, ends that, --insecure-no-auth accepts it"
+    return [f"everybody on this machine can use {where} with the login that the relay has there; {ends}"]
+
+
 def _serve_settings(
     options: argparse.Namespace,
     command: list[str],
@@ -102,7 +116,7 @@ def _serve_settings(
         listen=options.listens,
         listening=listening_of(options, options.listens, dialling, paths_of(options)),
         secrets=secrets,
-        warnings=warnings,
+        warnings=[*warnings, *_warnings_of_login(options, headers, login, url)],
         named=named,
         pass_environment=options.pass_environment,
         withheld=withheld_variables(options),

@@ -350,6 +350,31 @@ async def test_i_10_a_certificate_is_a_principal() -> None:
         assert [await status(bob, notification("x")) for _ in range(2)] == [404] * 2
 
 
+async def test_i_19_the_relay_is_no_authorization_server() -> None:
+    """Nobody registers, logs in or gets a token here, with a login or without."""
+    async with guarded() as there, house() as bare:
+        for path in ("/authorize", "/register", "/token", "/.well-known/oauth-authorization-server"):
+            for method, body in (("GET", None), ("POST", b"{}")):
+                await refused(await there.member(None).request(method, path, {}, body), 401)
+                await refused(await there.member("alice").request(method, path, {}, body), 404)
+                await refused(await bare.client().request(method, path, {}, body), 404)
+
+
+async def test_i_21_nothing_is_cached() -> None:
+    """The same request of two principals, and again of one, reaches the server each time."""
+    script = Script()
+    async with FaultServer.running(script) as server:
+        dial = Dial(server.url, DiallingOptions(limits=PATIENT))
+        async with guarded(server=dial) as there:
+            for name in ("alice", "bob"):
+                member = await there.member(name).begin()
+                for _ in range(3):
+                    await member.call(request(1, "tools/list"))
+        await dial.aclose()
+    asked = [one for one in server.requests if one.body and one.message["method"] == "tools/list"]
+    assert len(asked) == 6
+
+
 async def test_no_login_wants_none() -> None:
     """A listener without one admits every client, also one that sends a token."""
     async with house() as there:
