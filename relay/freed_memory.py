@@ -13,13 +13,15 @@ import functools
 import sys
 from collections.abc import Callable
 
-__all__ = ["CROWD", "crowd_came", "crowd_left", "keep", "stop_growing"]
+__all__ = ["CROWD", "KEPT", "crowd_came", "crowd_left", "give_back", "keep", "stop_growing"]
 
 CROWD = 16 * 2**20
 """Bytes; two or more large bodies that together announce more are a crowd."""
 
+KEPT = 4 * 2**20
+"""Bytes of the largest kept block; twice as many may stay free at the end of the heap."""
+
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
-_KEPT = 4 * 2**20  # bytes of the largest kept block; twice as many may stay free at the end of the heap
 _KEPT_IN_CROWD = 512 * 1024  # bytes; more than two reads of a connection, which are freed at once
 
 _crowds = 0
@@ -31,12 +33,12 @@ def keep() -> None:
     glibc keeps blocks up to the size of the largest one that it has returned. This block is never touched, so it takes
     no memory.
     """
-    bytes(_KEPT)
+    bytes(KEPT)
 
 
 def stop_growing() -> None:
     """Keep no blocks above that size; by itself glibc raises the size to that of each block, up to 32 MiB."""
-    _keep_up_to(_KEPT if not _crowds else _KEPT_IN_CROWD)
+    _keep_up_to(KEPT if not _crowds else _KEPT_IN_CROWD)
 
 
 def crowd_came() -> None:
@@ -51,8 +53,14 @@ def crowd_left() -> None:
     global _crowds
     _crowds -= 1
     stop_growing()
-    if not _crowds and (libc := _libc()) is not None:
-        libc.give_back(0)  # 0.5 ms
+    if not _crowds:
+        give_back()
+
+
+def give_back() -> None:
+    """Return all freed memory to the kernel, which takes 0.5 ms."""
+    if (libc := _libc()) is not None:
+        libc.give_back(0)
 
 
 def _keep_up_to(size: int) -> None:

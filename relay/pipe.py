@@ -176,7 +176,7 @@ class _Direction:
             return False
         self.frames += len(frames)
         for frame in frames:
-            self.bytes += len(frame.raw)
+            self.bytes += frame.size
         now, poll = monotonic(), self.busy_poll
         if now - poll.last > MOMENT:
             poll.last, poll.in_a_row = now, 0
@@ -187,7 +187,7 @@ class _Direction:
     def _count(self, frames: Sequence[Frame]) -> None:
         self.frames += len(frames)
         for frame in frames:
-            self.bytes += len(frame.raw)
+            self.bytes += frame.size
 
     async def _carry(self) -> None:
         receive, send, hub = self.source.receive, self.sink.send, self.hub

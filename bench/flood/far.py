@@ -14,6 +14,7 @@ from aiohttp import web
 
 VERSIONS = ("2026-07-28",)
 ENDS = 4096
+READ_SIZE = 256 * 1024  # bytes; Python reads a pipe in steps of 8 KiB, which makes the relay wait
 _ID = re.compile(rb'"id"\s*:\s*("[^"]{0,99}"|\d+)')
 _METHOD = re.compile(rb'"method"\s*:\s*"([a-z/A-Z]+)"')
 
@@ -40,7 +41,8 @@ def answer(frame: bytes) -> tuple[bytes | None, bytes | None]:
             result = {"tools": [{"name": "x", "inputSchema": schema}]}
     if b'"flood' in start:
         order = Path(json.loads(frame)["params"]["path"]).read_bytes()
-        order = order.replace(b'"id":7', b'"id":' + found.group(1), 1)  # an answer is the answer to this
+        if found.group(1) != b"7":
+            order = order.replace(b'"id":7', b'"id":' + found.group(1), 1)  # an answer is the answer to this
     body = json.dumps(result).encode()
     return b'{"jsonrpc":"2.0","id":%b,"result":%b}' % (found.group(1), body), order
 
@@ -51,9 +53,10 @@ def _lines(frame: bytes) -> list[bytes]:
 
 
 def _stdio() -> None:
-    for line in sys.stdin.buffer:
+    for line in open(0, "rb", buffering=READ_SIZE):
         for said in _lines(line):
-            sys.stdout.buffer.write(said + b"\n")
+            sys.stdout.buffer.write(said)
+            sys.stdout.buffer.write(b"\n")
         sys.stdout.buffer.flush()
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections.abc import Generator
 from typing import Final
 
 import msgspec
@@ -26,7 +27,10 @@ from relay.frames.strictness import (
     read_str,
 )
 
-__all__ = ["find_messages", "read_head", "read_whole_head", "salvage_head"]
+__all__ = ["Steps", "find_messages", "last_of", "read_head", "read_whole_head", "salvage_head", "steps_of_head"]
+
+Steps = Generator[None, None, Head]
+"""Passes over a large message, each of which may take 50 ms, with room for other work between them."""
 
 _Unset = msgspec.UnsetType
 _UNSET: Final = msgspec.UNSET
@@ -75,29 +79,82 @@ _AFTER_MESSAGES = re.compile(rb"\s*+\]\s*+")
 NOT_UTF8 = Head(Kind.INVALID, fault="it is not UTF-8", is_json=False)
 
 
-def read_head(raw: Text, frame: Counted | None = None) -> Head:
+def read_head(raw: Text) -> Head:
     """Return the head of a message; ``Kind.INVALID``, with the reason, if it is none.
 
-    ``raw`` is UTF-8. ``frame`` is the frame it is the whole of, if any, which counts its values only once.
+    ``raw`` is UTF-8.
     """
     if len(raw) > LARGE and (head := _peek_at_answer(raw)) is not None:
         return head
-    return read_whole_head(raw, frame)
+    return read_whole_head(raw)
 
 
-def read_whole_head(raw: Text, frame: Counted | None = None) -> Head:
-    """Return the head, read from the whole message, never from its ends alone; for ``frame`` see ``read_head``."""
+def read_whole_head(raw: Text) -> Head:
+    """Return the head, read from the whole message, never from its ends alone."""
+    if len(raw) > BUILT:
+        return last_of(steps_of_head(raw))
     try:
-        return _head_of(_decode_envelope(raw) if len(raw) <= BUILT else _decode_large(raw), raw, frame)
+        return _head_of(_decode_envelope(raw), raw)
     except UNREADABLE as exc:
-        if (raw[:64].lstrip() or raw.lstrip())[:1] == b"[":
-            return _read_batch(raw)
-        if has_too_many_escapes(raw):
-            fault = f"half a surrogate pair among more than {MOST_MENDED} escapes, or {exc}"
-            return Head(Kind.INVALID, fault=fault, is_excessive=True)
-        if (mended := blunt(raw) if len(raw) > BUILT else mend(raw)) is not raw:
-            return _see_to_names(read_whole_head(mended, frame), mended)
+        if raw.lstrip()[:1] == b"[":
+            return last_of(_steps_of_batch(raw))
+        if (mended := mend(raw)) is not raw:
+            return _see_to_names(read_whole_head(mended), mended)
         return _unreadable(exc)
+
+
+def steps_of_head(raw: Text, frame: Counted | None = None, *, is_whole: bool = True) -> Steps:
+    """Read the head of a message of more than ``BUILT`` bytes step by step, as ``read_whole_head`` does.
+
+    ``frame`` is the frame it is the whole of, if any, which counts its values only once. Without ``is_whole`` the ends
+    of an answer suffice, as for ``read_head``.
+    """
+    if not is_whole and (head := _peek_at_answer(raw)) is not None:
+        return head
+    try:
+        envelope = _decode_large(raw)
+    except UNREADABLE as exc:  # whose traceback would keep the message
+        unreadable, said = _unreadable(exc), str(exc)
+    else:
+        names_request = _may_name_request(envelope, raw)
+        if names_request:
+            yield
+            if excessive := excess(raw) if frame is None else frame.excess():  # mending changes no count
+                message_id = None if envelope.id is _UNSET else envelope.id
+                return Head(Kind.INVALID, message_id, fault=excessive, is_excessive=True)
+            yield
+        return _head_of(envelope, raw, may_have_token=names_request)
+    yield
+    if (raw[:64].lstrip() or raw.lstrip())[:1] == b"[":
+        return (yield from _steps_of_batch(raw))
+    if has_too_many_escapes(raw):
+        fault = f"half a surrogate pair among more than {MOST_MENDED} escapes, or {said}"
+        return Head(Kind.INVALID, fault=fault, is_excessive=True)
+    mended = blunt(raw)
+    if mended is raw:
+        return unreadable
+    yield
+    return _see_to_names((yield from steps_of_head(mended, frame)), mended)
+
+
+def last_of(steps: Steps) -> Head:
+    """Take all steps at once; return the head."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as exc:
+            head: Head = exc.value
+            return head
+
+
+def _may_name_request(envelope: _Envelope, raw: Text) -> bool:
+    """Tell whether a large message may name a request, beside its own id, by a member of its params."""
+    method, has_params = envelope.method, envelope.params is not _UNSET
+    if method is _UNSET or not has_params or envelope.result is not _UNSET or envelope.error is not _UNSET:
+        return False
+    if envelope.id is _UNSET:
+        return method in _SPEAKING_OF_REQUESTS
+    return envelope.id is not None and _may_have_token(raw)
 
 
 def _decode_large(raw: Text) -> _Envelope:
@@ -141,7 +198,7 @@ def _spans_of_messages(text: Text) -> list[Span]:
     return spans
 
 
-def _read_batch(raw: Text) -> Head:
+def _steps_of_batch(raw: Text) -> Steps:
     try:
         text, spans = find_messages(raw)
     except TooMany:
@@ -152,7 +209,12 @@ def _read_batch(raw: Text) -> Head:
         return Head(Kind.INVALID, fault="an empty batch")
     heads: list[Head] = []
     for start, end in spans:
-        head = read_head(text[start:end])
+        message = text[start:end]
+        if len(message) <= BUILT:
+            head = read_head(message)
+        else:
+            yield
+            head = yield from steps_of_head(message, is_whole=False)
         if text is not raw:
             head = _see_to_names(head, text)
         if head.kind in (Kind.INVALID, Kind.BATCH):
@@ -161,7 +223,7 @@ def _read_batch(raw: Text) -> Head:
     return Head(Kind.BATCH, members=tuple(heads))
 
 
-def _head_of(envelope: _Envelope, raw: Text, frame: Counted | None) -> Head:
+def _head_of(envelope: _Envelope, raw: Text, *, may_have_token: bool | None = None) -> Head:
     has_answer = envelope.result is not _UNSET or envelope.error is not _UNSET
     method, said = envelope.method, envelope.id
     message_id = None if said is _UNSET else said
@@ -174,13 +236,11 @@ def _head_of(envelope: _Envelope, raw: Text, frame: Counted | None) -> Head:
     if has_answer:
         return Head(Kind.INVALID, message_id, fault="both a method and a result or error")
     if said is _UNSET:
-        return _notification(envelope, raw, frame)
+        return _notification(envelope, raw)
     if message_id is None:
         return Head(Kind.INVALID, fault="a request whose id is null")
     token = None
-    if envelope.params is not _UNSET and _may_have_token(raw):
-        if len(raw) > BUILT and (fault := _excess(raw, frame)):
-            return Head(Kind.INVALID, message_id, fault=fault, is_excessive=True)
+    if envelope.params is not _UNSET and (_may_have_token(raw) if may_have_token is None else may_have_token):
         token = _request_token(envelope.params)
     if len(raw) <= LARGE:
         return Head(REQUEST, message_id, method, token)
@@ -200,16 +260,10 @@ def _size(envelope: _Envelope, raw: Text) -> int:
     return memoryview(payload).nbytes if isinstance(payload, msgspec.Raw) else 0
 
 
-def _excess(raw: Text, frame: Counted | None) -> str:
-    return excess(raw) if frame is None else frame.excess()  # mending changes no count
-
-
-def _notification(envelope: _Envelope, raw: Text, frame: Counted | None) -> Head:
+def _notification(envelope: _Envelope, raw: Text) -> Head:
     assert isinstance(envelope.method, str), "a notification has a method"
     token = target = None
     if envelope.method in _SPEAKING_OF_REQUESTS and isinstance(envelope.params, msgspec.Raw):
-        if len(raw) > BUILT and (fault := _excess(raw, frame)):
-            return Head(Kind.INVALID, fault=fault, is_excessive=True)
         with contextlib.suppress(*UNREADABLE):
             notice = _decode_notice_params(envelope.params)
             token, target = _name_of(notice.progressToken), _name_of(notice.requestId)

@@ -16,7 +16,7 @@ import re
 
 import msgspec
 
-from relay.frames.frame import Frame
+from relay.frames.frame import Frame, Spliced
 from relay.frames.head import REQUEST, Head, RequestId
 from relay.frames.json_cost import MOST_NAME, may_hold
 from relay.frames.json_scan import Span, Text, TooMany, find_values
@@ -48,6 +48,7 @@ _TRAILING_ID = re.compile(rb',\s*+"id"\s*+:\s*+(' + _NAME + rb')\s*+(?:,\s*+"jso
 _TAIL = 256  # bytes in which a trailing id is looked for
 _HEAD = 4096  # bytes in which a leading one is
 _SMALL = 2048  # bytes up to which the whole frame is searched for a second id
+_JOINED = 4 * 2**20  # bytes up to which a frame is copied as a whole
 _ESCAPED = re.compile(rb"\\(?:/|u00(?:2[eEfF]|[4-7]))")  # a letter, a dot or a slash: a key can be spelt with it
 _TOKEN_PATH = ("params", "_meta", "progressToken")
 
@@ -253,7 +254,7 @@ def _renamed(
         return frame
     value = msgspec.json.encode(new) if value is None else value
     # Views where copies would cost memory: to make one takes 0.1 us.
-    raw: bytes | memoryview = frame.raw if len(frame.raw) <= _SMALL else memoryview(frame.raw)
+    raw: bytes | memoryview = frame.raw if frame.size <= _SMALL else memoryview(frame.raw)
     parts: list[bytes | memoryview] = []
     position = 0
     for start, end in spans:
@@ -268,4 +269,6 @@ def _renamed(
         head.token if token is None else token,
         head.target if target is None else target,
     )
+    if frame.size > _JOINED:
+        return Spliced(parts, frame.belongs_to, renamed)
     return Frame(b"".join(parts), frame.belongs_to, renamed)

@@ -7,11 +7,11 @@ of the line twice, and of one that comes byte by byte forty times.
 
 from __future__ import annotations
 
-import io
 import re
 
 import msgspec
 
+from relay.frames.growing import Growing
 from relay.frames.json_scan import Text
 
 __all__ = ["KEPT", "LineBuffer", "Oversized"]
@@ -39,7 +39,7 @@ class LineBuffer:
         """
         self._max_bytes = max_bytes
         self._keeps_blank = keeps_blank
-        self._kept = io.BytesIO()
+        self._kept = Growing()
         self._size = 0
         self._dropping = False
         self._start = b""
@@ -81,7 +81,7 @@ class LineBuffer:
 
     def forget(self) -> None:
         """Let go of the unfinished line: nobody will ask for it."""
-        self._kept = io.BytesIO()
+        self._kept = Growing()
         self._size = 0
         self._dropping = False
 
@@ -96,7 +96,7 @@ class LineBuffer:
         if self._size > self._max_bytes:
             with self._kept.getbuffer() as line:
                 self._start, self._end = bytes(line[:KEPT]), bytes(line[-KEPT:])
-            self._kept = io.BytesIO()
+            self._kept = Growing()
             self._dropping = True
 
     def _finish(self, piece: Text | memoryview) -> bytes | Oversized:
@@ -109,8 +109,8 @@ class LineBuffer:
             self._dropping = False
             self._start = self._end = b""
         else:
-            line = self._kept.getvalue()  # the buffer itself, not a copy of it
-            self._kept = io.BytesIO()
+            line = self._kept.whole()
+            self._kept = Growing()
         self._size = 0
         return line
 

@@ -6,15 +6,16 @@ MCP, Transports, "stdio": messages are delimited by newlines and must not contai
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from relay.frames.frame import Frame
 from relay.frames.json_scan import Text
 from relay.frames.lines import LineBuffer, Oversized
 
-__all__ = ["LineSplitter", "encode_lines"]
+__all__ = ["LineSplitter", "encode_lines", "pieces_of_lines"]
 
 _BOM = b"\xef\xbb\xbf"
+_PIECE = 256 * 1024
 
 
 class LineSplitter:
@@ -39,10 +40,10 @@ class LineSplitter:
             if isinstance(line, Oversized):
                 frames.append(line)
                 continue
-            if line[-1:] == b"\r":
-                line = line[:-1]
-            if line.startswith(_BOM):
-                line = line[len(_BOM) :]  # some Windows programs write one before each line; JSON has none
+            # Some Windows programs write a byte order mark before each line; JSON has none.
+            start, end = len(_BOM) if line.startswith(_BOM) else 0, -1 if line[-1:] == b"\r" else None
+            if start or end:
+                line = line[start:end]  # in one step, because it copies
             if line:
                 frames.append(Frame(line))
         return frames
@@ -54,6 +55,16 @@ class LineSplitter:
     def finish(self) -> list[Frame | Oversized]:
         """Return the last line if the stream ended without a newline after it."""
         return self.feed(b"\n") if self._lines.pending else []
+
+
+def pieces_of_lines(frames: Iterable[Frame]) -> Iterator[bytes]:
+    """Yield what ``encode_lines`` returns piece by piece, so that nobody needs a copy of a large frame."""
+    for frame in frames:
+        for part in frame.parts:
+            whole = memoryview(part)
+            for at in range(0, len(whole), _PIECE):
+                yield Frame(bytes(whole[at : at + _PIECE])).line
+        yield b"\n"
 
 
 def encode_lines(frames: Iterable[Frame]) -> bytes:

@@ -94,7 +94,8 @@ def meant_by(frame: Frame, *, is_server: bool) -> Head:
     Whoever looks for the side that waits must not take any frame for a request. An id alone is a server's answer, and
     a client's request; so is a frame with both a method and a result.
     """
-    loose = _read_loosely(frame.raw) if frame.head.is_json else None
+    # What costs too much to read is not read again: its ends must do.
+    loose = _read_loosely(frame.raw) if frame.head.is_json and not frame.head.is_excessive else None
     if loose is None:
         head = salvage_head(frame.raw[:KEPT], frame.raw[-KEPT:])
         return _cut_answer(frame.raw) or head if is_server and head.kind is Kind.INVALID else head
@@ -178,7 +179,8 @@ def _members_of(frame: Frame) -> Iterator[Frame]:
 
 def _mended(frame: Frame, request_id: RequestId | None) -> Frame | None:
     """Return a malformed answer mended; None if it cannot be."""
-    loose = _read_loosely(frame.raw) if frame.head.is_json else None
+    # What costs too much to read is not read again: its ends must do.
+    loose = _read_loosely(frame.raw) if frame.head.is_json and not frame.head.is_excessive else None
     if loose is None or not loose.has_answer or loose.has_method:
         return None
     raw = frame.raw

@@ -6,14 +6,14 @@ calls a line end would cut JSON that holds U+2028. Nothing is decoded: an event'
 
 from __future__ import annotations
 
-import io
 import re
 
 import msgspec
 
+from relay.frames.growing import Growing
 from relay.frames.lines import KEPT, LineBuffer, Oversized
 
-__all__ = ["KEEP_ALIVE", "LARGEST_RETRY", "SseDecoder", "SseEvent", "SseLines", "encode_event"]
+__all__ = ["KEEP_ALIVE", "LARGEST_RETRY", "SseDecoder", "SseEvent", "SseLines", "encode_event", "parts_of_event"]
 
 KEEP_ALIVE = b": keep-alive\n\n"
 """A comment: it keeps middleboxes awake and reveals a dead client, and no client takes it for an event."""
@@ -88,7 +88,7 @@ class SseDecoder:
     # Of the event that is unfinished; set where one begins line by line: many a decoder sees one whole event only.
     _event = ""
     _data: bytes | None = None
-    _lines_of_data: io.BytesIO | None = None  # if there are several: a list would take 17 times their size
+    _lines_of_data: Growing | None = None  # if there are several: a list would take 17 times their size
     _size = 0
     _oversized: Oversized | None = None
     _retry: int | None = None
@@ -174,8 +174,8 @@ class SseDecoder:
         return SseEvent("message", data[start:end], self._last_id, None)
 
     def _take(self, line: bytes) -> None:
-        if line.startswith(b"data:"):  # first, and with one copy of what may be large
-            self._take_data(line[6 if line.startswith(b" ", 5) else 5 :])
+        if line.startswith(b"data:"):  # first, because nearly all do
+            self._take_data(line, 6 if line.startswith(b" ", 5) else 5)
             self._has_fields = True
             return
         name, colon, value = line.partition(b":")
@@ -183,7 +183,7 @@ class SseDecoder:
             return  # a comment
         value = value.removeprefix(b" ")
         if name == b"data":
-            self._take_data(value)
+            self._take_data(value, 0)
         elif name == b"event":
             self._event = value.decode("utf-8", "replace")
         elif name == b"id":
@@ -198,9 +198,10 @@ class SseDecoder:
             return
         self._has_fields = True
 
-    def _take_data(self, value: bytes) -> None:
-        if not self._size and value.startswith(_BOM):
-            self._has_bom, value = True, value[len(_BOM) :]
+    def _take_data(self, line: bytes, at: int) -> None:
+        if not self._size and line.startswith(_BOM, at):
+            self._has_bom, at = True, at + len(_BOM)
+        value = line[at:]  # the only copy of what may be large
         self._size += len(value) + 1
         if self._size > self._max_event_bytes + 1:
             if self._oversized is None:
@@ -213,13 +214,13 @@ class SseDecoder:
             self._data = value
         else:
             if self._lines_of_data is None:
-                self._lines_of_data = io.BytesIO()
+                self._lines_of_data = Growing()
                 self._lines_of_data.write(self._data)
             self._lines_of_data.write(b"\n")
             self._lines_of_data.write(value)
 
     def _whole_data(self) -> bytes | None:
-        return self._data if self._lines_of_data is None else self._lines_of_data.getvalue()
+        return self._data if self._lines_of_data is None else self._lines_of_data.whole()
 
     def _forget_data(self) -> None:
         self._data = self._lines_of_data = None
@@ -249,10 +250,17 @@ def encode_event(
 
     ``event: message`` is always written: lenient clients broke where it was left out (toolhive #5655).
     """
+    return b"".join(parts_of_event(line, event=event, event_id=event_id, retry=retry))
+
+
+def parts_of_event(
+    line: bytes, *, event: bytes = b"message", event_id: bytes | None = None, retry: float | None = None
+) -> tuple[bytes, bytes, bytes]:
+    """Return an event as ``encode_event`` does, in parts, so that a large line need not be copied."""
     assert b"\n" not in line and b"\r" not in line, "data on one line: a newline would let a peer write fields"
     head = b"event: " + event + b"\n"
     if event_id is not None:
         head += b"id: " + event_id + b"\n"
     if retry is not None:
         head += b"retry: %d\n" % round(retry * 1000)
-    return b"".join((head, b"data: ", line, b"\n\n"))  # a large line is copied once
+    return head + b"data: ", line, b"\n\n"

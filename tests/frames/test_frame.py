@@ -408,7 +408,7 @@ def check_contract(raw: bytes) -> Head:
         assert isinstance(head.method, str)
     if head.kind is Kind.BATCH:
         assert [member.head.kind for member in frame.split()] == [member.kind for member in head.members]
-    if head.kind is not INVALID:
+    if Frame(raw).read_whole().kind is not INVALID:
         repeated_key(frame)
     assert b"\n" not in frame.line
     salvage_head(raw[:4096], raw[-4096:])

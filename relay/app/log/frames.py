@@ -34,7 +34,7 @@ class FrameLog:
             return
         for frame in frames:
             start = start_of(frame.raw, self._secrets, _SHOWN_FRAME)
-            text = start.decode("utf-8", "backslashreplace") + more(len(start), len(frame.raw), "bytes")
+            text = start.decode("utf-8", "backslashreplace") + more(len(start), frame.size, "bytes")
             logger.debug("%s > %s: %s", source, sink, text)
 
 

@@ -457,7 +457,7 @@ class SharedSessions:
     def _give(self, members: Sequence[Member], frame: Frame) -> None:
         for member in tuple(members):
             member.inbox.put((frame,))
-            if member.inbox.waiting_bytes > self._limits.replay_bytes + len(frame.raw):
+            if member.inbox.waiting_bytes > self._limits.replay_bytes + frame.size:
                 slow = EndpointBroken(f"{self.name}: the client reads too slowly")
                 logger.warning("%s", slow)
                 member.leave(slow)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from time import monotonic
 from typing import Literal, cast
 
@@ -17,12 +17,12 @@ from relay.endpoints.core.pipes import FULL_PIPE
 from relay.endpoints.core.small_event import SmallEvent
 from relay.endpoints.core.turns import LARGE, breath
 from relay.errors import EndpointBroken, EndpointClosed, RelayError
-from relay.frames.envelope import salvage_head
+from relay.frames.envelope import Steps, salvage_head
 from relay.frames.faults import size_fault
 from relay.frames.frame import Frame
 from relay.frames.head import Head, Kind
 from relay.frames.lines import Oversized
-from relay.frames.ndjson import LineSplitter, encode_lines
+from relay.frames.ndjson import LineSplitter, encode_lines, pieces_of_lines
 from relay.limits import Limits
 
 __all__ = ["FrameReader", "FrameWriter", "OnOversized"]
@@ -112,17 +112,23 @@ class FrameReader(asyncio.Protocol):
         first = pieces[0]  # only the first can be large: any other has come whole in one read
         if self._late:
             self._late += pieces
-        elif isinstance(first, Frame) and len(first.raw) > LARGE:
+        elif isinstance(first, Frame) and first.size > LARGE:
             self._late = pieces
-            self._read_in_turn(first)
+            self.pause()
+            self._read_in_turns(first, first.steps())
         else:
             self.inbox.put(self.accept(pieces))
 
-    def _read_in_turn(self, first: Frame) -> None:
-        """Read the head of a large frame, then let other clients run before the next step."""
-        self.pause()
-        assert first.head is not None, "read"
-        asyncio.get_running_loop().call_later(breath(len(first.raw)), self.deliver_late)
+    def _read_in_turns(self, first: Frame, steps: Steps) -> None:
+        """Read the head of a large frame; let other clients run after each step, and then deliver the frame."""
+        if not self._late:
+            return  # the stream has ended meanwhile
+        try:
+            next(steps)
+        except StopIteration:
+            asyncio.get_running_loop().call_later(breath(first.size), self.deliver_late)
+        else:
+            asyncio.get_running_loop().call_later(breath(first.size), self._read_in_turns, first, steps)
 
     def deliver_late(self) -> None:
         """Deliver now the frames that a later turn would deliver."""
@@ -190,6 +196,8 @@ class FrameWriter(asyncio.BaseProtocol):
         self._loop = asyncio.get_running_loop()
         self._gathered: list[Frame] = []
         self._gathered_bytes = 0
+        self._rest: Iterator[bytes] | None = None
+        """What is unwritten of large frames. Frames that come meanwhile are gathered."""
         self._last_written = 0.0
         self._has_written = False
         self.lost = SmallEvent()
@@ -219,15 +227,18 @@ class FrameWriter(asyncio.BaseProtocol):
         self._may_write.clear()
 
     def resume_writing(self) -> None:
-        """Let senders go on."""
+        """Write on, then let senders go on."""
         self.is_held_back = False
-        self._may_write.set()
+        self._write_on()
+        if not self.is_held_back:
+            self._may_write.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wake every sender, so that it learns that the peer is gone."""
         if not self._sent_eof:
             self._failure = EndpointBroken(f"{self.name}: {exc or 'the peer stopped reading'}")
         self._gathered.clear()
+        self._rest = None
         self.is_held_back = False
         self._may_write.set()
         self.lost.set()
@@ -247,17 +258,31 @@ class FrameWriter(asyncio.BaseProtocol):
     def _write(self, transport: asyncio.WriteTransport, frames: Sequence[Frame]) -> None:
         """Write frames as lines, joined in one write, but do not copy a large frame."""
         self._has_written = True
-        if len(frames) == 1 and len(frames[0].raw) <= _LARGE:  # the usual case
+        if len(frames) == 1 and frames[0].size <= _LARGE:  # the usual case
             transport.write(frames[0].line + b"\n")
             return
-        for frame in frames:
-            if len(frame.raw) > _LARGE:
-                transport.writelines([part for one in frames for part in (one.line, b"\n")])
-                return
-        transport.write(encode_lines(frames))
+        largest = max([frame.size for frame in frames])
+        if largest > LARGE:
+            self._rest = pieces_of_lines(frames)
+            self._write_on()
+        elif largest > _LARGE:
+            transport.writelines([part for one in frames for part in (one.line, b"\n")])
+        else:
+            transport.write(encode_lines(frames))
+
+    def _write_on(self) -> None:
+        """Write the rest of large frames while the peer reads it: a transport may copy what it cannot send at once."""
+        transport = self._transport
+        while self._rest is not None and not self.is_held_back:
+            piece = next(self._rest, None)
+            if piece is None or transport is None or transport.is_closing():
+                self._rest = None
+                self._flush()
+            else:
+                transport.write(piece)
 
     async def _wait_for_room(self) -> None:
-        if self.is_held_back:
+        while self.is_held_back:
             await self._may_write.wait()
             self.check()
 
@@ -287,15 +312,15 @@ class FrameWriter(asyncio.BaseProtocol):
                 self._loop.call_soon(self._flush)
             self._gathered += frames
             for frame in frames:
-                self._gathered_bytes += len(frame.raw)
+                self._gathered_bytes += frame.size
         else:
             assert self._transport is not None, "attached"
             self._write(self._transport, frames)
             self._last_written = monotonic()
 
     def _flush(self) -> None:
-        """Write the gathered frames."""
-        if self._gathered:
+        """Write the gathered frames, unless a large frame is still being written."""
+        if self._gathered and self._rest is None:
             frames, self._gathered, self._gathered_bytes = self._gathered, [], 0
             if self._transport is not None and not self._transport.is_closing():
                 self._write(self._transport, frames)
@@ -313,7 +338,11 @@ class FrameWriter(asyncio.BaseProtocol):
         """Write one small frame without waiting: an answer of the relay's own, from a callback."""
         if self._transport is not None and not self._transport.is_closing() and not self._sent_eof:
             self._flush()
-            self._transport.write(frame.line + b"\n")
+            if self._rest is None:
+                self._transport.write(frame.line + b"\n")
+            else:
+                self._gathered.append(frame)
+                self._gathered_bytes += frame.size
 
     def check(self) -> None:
         """Raise EndpointBroken or EndpointClosed if frames cannot be sent."""
@@ -326,6 +355,9 @@ class FrameWriter(asyncio.BaseProtocol):
 
     def send_eof(self) -> None:
         """Close the writing half after the buffered bytes."""
+        if self._rest is not None and self._transport is not None:
+            self._transport.writelines(self._rest)
+            self._rest = None
         self._flush()
         self._sent_eof = True
         if self._transport is not None and not self._transport.is_closing():
@@ -338,6 +370,7 @@ class FrameWriter(asyncio.BaseProtocol):
     def abort(self) -> None:
         """Close the writing half at once and drop unsent bytes."""
         self._sent_eof = True
+        self._rest = None
         transport = self._transport
         if transport is None or self.lost.is_set():
             return

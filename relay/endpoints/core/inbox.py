@@ -80,7 +80,7 @@ class FrameInbox:
             return
         self._frames += frames
         for frame in frames:
-            self._bytes += len(frame.raw)
+            self._bytes += frame.size
         self._wake()
         if self._bytes > self._high and not self.is_paused:
             self.is_paused = True

@@ -21,14 +21,15 @@ def breath(size: int) -> float:
 
 async def let_others_go_on(frame: Frame | bytes) -> None:
     """Pause briefly if a frame, or the bytes of one, is large, before the next step over it."""
-    size = len(frame if isinstance(frame, bytes) else frame.raw)
+    size = len(frame) if isinstance(frame, bytes) else frame.size
     if size > LARGE:
         await asyncio.sleep(breath(size))
 
 
 async def read_in_turn(frame: Frame) -> None:
-    """Read the head of a large frame in a turn of its own; do nothing for a small frame."""
-    if len(frame.raw) > LARGE:
+    """Read the head of a large frame in turns of its own; do nothing for a small frame."""
+    if frame.size > LARGE:
         await let_others_go_on(frame)
-        assert frame.head is not None, "read"
+        for _ in frame.steps():
+            await let_others_go_on(frame)
         await let_others_go_on(frame)

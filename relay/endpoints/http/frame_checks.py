@@ -9,11 +9,10 @@ from multidict import MultiMapping
 from relay.endpoints.http.decisions import Refused, not_a_message, too_large
 from relay.endpoints.http.media import without_bom
 from relay.frames import replies
-from relay.frames.envelope import NOT_UTF8, salvage_head
+from relay.frames.envelope import salvage_head
 from relay.frames.faults import batch_fault
 from relay.frames.frame import Frame
 from relay.frames.head import Head, Kind, RequestId
-from relay.frames.json_cost import is_utf8
 from relay.frames.json_scan import TooMany
 from relay.frames.lines import KEPT
 from relay.frames.strictness import repeated_key
@@ -42,21 +41,20 @@ class FrameChecks:
         Raises Refused.
         """
         frame = Frame(without_bom(raw))
+        self.check_counts(frame)
         for step in self.steps(version):
             step(frame)
         return frame
 
     def steps(self, version: str | None) -> Iterator[Callable[[Frame], object]]:
-        """Yield the checks of a frame. Each reads the whole frame, and raises Refused if it fails."""
-        yield self.check_counts
-        yield _check_text
+        """Yield the checks of a counted frame. Each reads the whole frame, and raises Refused if it fails."""
         yield _check_head
         yield _check_keys
         yield lambda frame: self._check_batch(frame.head, version)
 
     def check_counts(self, frame: Frame) -> None:
-        """Raise Refused if a body holds more than the relay parses."""
-        if len(frame.raw) <= self.uncounted:
+        """Raise Refused if a body holds more than the relay parses; nothing has read it yet."""
+        if frame.size <= self.uncounted:
             return
         if fault := frame.excess(self._limits.max_json_nodes, self._limits.max_json_values):
             raise too_large(fault, request_id=_id_at_ends(frame.raw))
@@ -71,11 +69,6 @@ class FrameChecks:
             raise too_large(batch_fault(most))
         if any(member.method == "initialize" for member in head.members):
             raise Refused(400, "initialize must not be part of a batch", code=replies.INVALID_REQUEST)
-
-
-def _check_text(frame: Frame) -> None:
-    if not frame.raw.isascii() and not is_utf8(frame.raw):
-        raise not_a_message(NOT_UTF8)
 
 
 def _check_head(frame: Frame) -> None:

@@ -72,7 +72,7 @@ def frame(gate: Gate, walk: Walk) -> Refused | None:
         return None
     checks, version, head = gate.frames, None if walk.session is None else walk.session.version, None
     try:
-        if len(raw) <= checks.uncounted and raw.isascii():
+        if len(raw) <= checks.uncounted:
             # The usual case is inline: calls would add 0.3 us to the 2.4 us that a small frame costs.
             one = Frame(raw)
             is_suspect = one.may_repeat_key
@@ -103,7 +103,7 @@ def room(gate: Gate, walk: Walk) -> RoomWanted | None:
     assert one is not None, "read"
     if session.inbox.is_paused and one.head.target is None and not session.is_closing:
         return RoomWanted(session, one)
-    return RoomWanted(session, one) if len(one.raw) > LONG and not walk.has_waited else None
+    return RoomWanted(session, one) if one.size > LONG and not walk.has_waited else None
 
 
 def load(gate: Gate, walk: Walk) -> Refused | None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from aiohttp import web
 
 from relay.limits import Limits
 
-__all__ = ["abort", "pieces_of", "send_whole", "write"]
+__all__ = ["abort", "joined", "pieces_of", "send_whole", "write"]
 
 logger = logging.getLogger("relay")
 
@@ -22,6 +22,15 @@ def pieces_of(data: bytes) -> Iterator[memoryview]:
     whole = memoryview(data)
     for at in range(0, len(data), _PIECE):
         yield whole[at : at + _PIECE]
+
+
+def joined(parts: Sequence[bytes]) -> Iterator[bytes | memoryview]:
+    """Yield parts as one piece, or in pieces if they are large, without a copy of all of them."""
+    if sum(map(len, parts)) <= _PIECE:
+        yield b"".join(parts)
+        return
+    for part in parts:
+        yield from pieces_of(part)
 
 
 async def send_whole(request: web.BaseRequest, whole: web.Response, limits: Limits) -> web.StreamResponse:

@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import io
 import secrets
 from collections import deque
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from aiohttp.http_websocket import WSCloseCode, WSMessageTextBytes
 
 from relay.endpoints.core.arrivals import Arrival, Arrivals
 from relay.endpoints.http.aiohttp_private import websocket_mask
+from relay.frames.growing import Growing
 
 __all__ = ["MaskedSocket"]
 
@@ -77,7 +77,7 @@ class _Parser:
         self._head = b""
         self._left = 0
         """The bytes of the payload that have not arrived yet."""
-        self._message: io.BytesIO | None = None
+        self._message: Growing | None = None
         self._kind = _TEXT
         self._key = b""
         self._at = 0
@@ -195,7 +195,7 @@ class _Parser:
                 raise WebSocketError(WSCloseCode.PROTOCOL_ERROR, "a new message inside a fragmented one")
             if is_last and header.length <= _LARGE:
                 return False
-            self._message, self._kind = io.BytesIO(), opcode
+            self._message, self._kind = Growing(), opcode
         assert self._message is not None, "just seen"
         size = self._message.tell() + header.length
         if size >= self._max_bytes:
@@ -214,7 +214,7 @@ class _Parser:
 
     def _end_if_last(self) -> None:
         if self._is_last and not self._left and self._message is not None:
-            message, self._message = self._message.getvalue(), None
+            message, self._message = self._message.whole(), None
             kind = WSMsgType.TEXT if self._kind == _TEXT else WSMsgType.BINARY
             self.large.append(WSMessageTextBytes(kind, message, ""))
             self._unread += len(message)

@@ -24,6 +24,8 @@ from relay.endpoints.http.server.modern import ModernClients
 from relay.endpoints.http.through import whole_answers
 from relay.endpoints.websocket import websocket
 from relay.errors import EndpointBroken
+from relay.frames import envelope
+from relay.frames import frame as frame_module
 from relay.frames.frame import Frame
 from relay.limits import DEFAULT_LIMITS, Limits
 from relay.testing.pair import take
@@ -85,18 +87,18 @@ class Turns:
 async def test_others_go_on_between_the_checks_of_a_large_body(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each goes over all of it; together they would take 100 ms."""
     turns = Turns(monkeypatch)
-    for name in ("is_utf8", "repeated_key"):
-        turns.watch(frame_checks, name)
+    turns.watch(frame_module, "is_utf8")
+    turns.watch(envelope, "_decode_large")
+    turns.watch(frame_checks, "repeated_key")
     turns.watch(carrying, "read_facts")
     turns.watch(Frame, "excess")
-    turns.watch(Frame, "read_whole")
     body = make("emoji", LARGE + SMALL)
     walk = post_of(body)
     async with turns.counted():
         await carrying.check_in_turns(gate_of(), walk)
     assert walk.frame is not None and walk.frame.raw == body
     assert walk.head is not None and walk.head.id == 1
-    order = ("excess", "is_utf8", "read_whole", "repeated_key", "read_facts", "the end")
+    order = ("excess", "is_utf8", "_decode_large", "repeated_key", "read_facts", "the end")
     assert turns.least_between(*order) > 1
 
 

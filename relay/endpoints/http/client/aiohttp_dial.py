@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import io
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
@@ -31,6 +30,7 @@ from relay.endpoints.http.client.cookies import CookieJar
 from relay.endpoints.http.client.dial import NO_HEADERS, AnyDial, secrets_in
 from relay.endpoints.http.client.failures import describe_failure, describe_unreached
 from relay.endpoints.http.client.kept import ServerHint
+from relay.endpoints.http.client.piecewise import PiecewiseBody
 from relay.endpoints.http.client.pool import ConnectionPool, PooledResponse, end_body
 from relay.endpoints.http.client.proxy import proxy_for
 from relay.errors import EndpointBroken, EndpointUnavailable
@@ -235,9 +235,9 @@ def keeping(jar: CookieJar) -> aiohttp.ClientMiddlewareType:
     return keep
 
 
-def _in_pieces(body: bytes | aiohttp.Payload | None) -> bytes | io.BytesIO | aiohttp.Payload | None:
+def _in_pieces(body: bytes | aiohttp.Payload | None) -> bytes | aiohttp.Payload | None:
     """Let aiohttp write a large body piece by piece: as aiohttp warns, one large write would block the loop."""
-    return io.BytesIO(body) if isinstance(body, bytes) and len(body) > _LARGE_BODY else body
+    return PiecewiseBody(body) if isinstance(body, bytes) and len(body) > _LARGE_BODY else body
 
 
 @contextlib.contextmanager

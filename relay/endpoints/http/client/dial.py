@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import io
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -24,6 +23,7 @@ from relay.endpoints.http.client.content_coding import coding_of, decode, is_rea
 from relay.endpoints.http.client.error_page import describe_page, page_of
 from relay.errors import FrameTooLarge
 from relay.frames.faults import size_fault
+from relay.frames.growing import Growing
 from relay.frames.sse import SseDecoder, SseEvent
 from relay.limits import Limits
 from relay.observe.hub import Hub
@@ -285,7 +285,7 @@ class AnyDial:
     async def read_body(self, response: Any) -> bytes:
         """Read an answer's body. Raises FrameTooLarge beyond ``max_frame_bytes``, and EndpointBroken."""
         limit = self.limits.max_frame_bytes
-        body = io.BytesIO()  # getvalue() does not copy; joining pieces takes the memory of the body twice
+        body = Growing()
         size = 0
         async for piece in self.chunks(response):
             size += len(piece)
@@ -293,7 +293,7 @@ class AnyDial:
                 fault = size_fault(limit + 1, limit, "an answer", is_cut=True)
                 raise FrameTooLarge(f"{self.name}: {fault}")
             body.write(piece)
-        return body.getvalue()
+        return body.whole()
 
     async def read_error_body(self, response: Any) -> bytes:
         """Read the start of an error page, for ``error_body_wait`` seconds and ``max_error_body`` bytes at most.

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import io
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from relay.endpoints.core.arrivals import Arrival
 from relay.endpoints.http.decisions import BodyWanted, Refused
 from relay.endpoints.http.gate import body_too_large
 from relay.endpoints.http.server.expect import ask_for_body
+from relay.frames.growing import Growing
 from relay.limits import Limits
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class _Reading:
         self._length = request.content_length
         self._is_joined = self._length is not None and self._length <= _JOINED
         self._pieces: list[bytes] = []
-        self._rest: io.BytesIO | None = None
+        self._rest: Growing | None = None
 
     async def read(self, rate: int) -> bytes:
         size = 0
@@ -143,14 +143,14 @@ class _Reading:
             if not self._pieces or (self._is_joined and (len(piece) >= _WHOLE or size == self._length)):
                 self._pieces.append(piece)
                 return
-            self._rest = io.BytesIO()
+            self._rest = Growing()
             self._rest.writelines(self._pieces)
             self._pieces.clear()
         self._rest.write(piece)
 
     def _whole(self) -> bytes:
         if self._rest is not None:
-            return self._rest.getvalue()  # no copy
+            return self._rest.whole()
         return self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
 
     async def _wait_for_room(self, count: int = 0) -> None:

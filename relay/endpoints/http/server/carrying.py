@@ -82,6 +82,10 @@ async def check_in_turns(gate: Gate, walk: Walk) -> Refused | None:
     walk.body = None
     version = None if walk.session is None else walk.session.version
     try:
+        gate.frames.check_counts(frame)
+        await let_others_go_on(frame)
+        for _ in frame.steps(is_whole=True):
+            await let_others_go_on(frame)
         for step in (*gate.frames.steps(version), read_facts, *((look_for_token,) if walk.is_modern else ())):
             step(frame)
             await let_others_go_on(frame)

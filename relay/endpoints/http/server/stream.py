@@ -13,8 +13,8 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from relay.endpoints.core.small_event import SmallEvent
-from relay.endpoints.http.pieces import pieces_of
-from relay.frames.sse import KEEP_ALIVE, encode_event
+from relay.endpoints.http.pieces import joined
+from relay.frames.sse import KEEP_ALIVE, encode_event, parts_of_event
 from relay.limits import Limits
 from relay.routing.event_log import EventLog, Kept
 
@@ -121,10 +121,11 @@ class EventStream:
             if self._has_priming:
                 await self._write(write, self._priming())
             while self._reader is reader:
-                data = self._take()
-                if data:
-                    for piece in pieces_of(data):
+                taken = self._take()
+                if taken:
+                    for piece in joined(taken):
                         await self._write(write, piece)
+                    del taken, piece
                     self.log.trim(has_reader=True)
                     self._room.set()
                 elif self.is_cut:
@@ -143,13 +144,13 @@ class EventStream:
         """Return the empty event whose id names the stream's position, so that the client can resume there."""
         return encode_event(b"", event_id=self.log.event_id(self.log.written), retry=self._limits.sse_retry)
 
-    def _take(self) -> bytes:
+    def _take(self) -> list[bytes]:
         parts: list[bytes] = []
         size = 0
         while size < _WRITE_SIZE and (event := self.log.next_unwritten()) is not None:
-            parts.append(encode_event(event.line, event_id=self.log.event_id(event.number) if self._has_ids else None))
+            parts += parts_of_event(event.line, event_id=self.log.event_id(event.number) if self._has_ids else None)
             size += len(event.line)
-        return b"".join(parts)
+        return parts
 
     async def _wait_for_news(self) -> bool:
         self._news.clear()

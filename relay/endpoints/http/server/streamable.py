@@ -197,7 +197,7 @@ class StreamableHttp:
         headers = {**self._cors(request), **session.answer_headers}
         status = session.status_of(outcome)
         answer = web.Response(status=status, body=outcome.raw, content_type=JSON, headers=headers)
-        is_small = len(outcome.raw) <= self.context.limits.buffer_low
+        is_small = outcome.size <= self.context.limits.buffer_low
         return answer if is_small else await send_whole(request, answer, self.context.limits)
 
     async def _stream_answer(

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from aiohttp import BytesPayload
 from aiohttp.abc import AbstractStreamWriter
 
-from relay.endpoints.http.media import JSON
-from relay.endpoints.http.pieces import pieces_of
+from relay.endpoints.http.client.piecewise import PiecewiseBody
 from relay.frames.frame import Frame
 
 __all__ = ["BodySlot", "LargeBody"]
@@ -29,7 +27,7 @@ class BodySlot:
         """Hold ``frame``, and count its bytes unless ``is_small``."""
         self.frame = frame
         if not is_small:
-            self._size = len(frame.raw)
+            self._size = frame.size
             self._count(self._size)
 
     def end(self) -> None:
@@ -41,19 +39,16 @@ class BodySlot:
             self._look_again()
 
 
-class LargeBody(BytesPayload):
+class LargeBody(PiecewiseBody):
     """A body that the relay drops once it is sent, because it is never sent twice."""
 
     def __init__(self, body: bytes, on_sent: Callable[[], None]) -> None:
         """Send ``body`` and call ``on_sent``."""
-        super().__init__(b"", content_type=JSON)
-        self._value, self._size = body, len(body)
+        super().__init__(body)
         self._on_sent = on_sent
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
-        """Write the body piece by piece when aiohttp asks for it."""
-        body, self._value = self._value, b""
-        for piece in pieces_of(body):
-            await writer.write(piece)
-        del body, piece
+        """Write the body when aiohttp asks for it."""
+        await super().write_with_length(writer, content_length)
+        self._value = b""
         self._on_sent()

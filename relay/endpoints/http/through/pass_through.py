@@ -381,7 +381,7 @@ class PassThrough:
     def _body(self, slot: BodySlot) -> bytes | BytesPayload:
         frame = slot.frame
         assert frame is not None, "read"
-        is_small = len(frame.raw) <= self._limits.buffer_low
+        is_small = frame.size <= self._limits.buffer_low
         if is_small or frame.head.method == INITIALIZE or self._dial.may_resend or not self._dial.is_settled:
             return frame.raw
         return LargeBody(frame.raw, slot.end)

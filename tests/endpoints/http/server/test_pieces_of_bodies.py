@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 from unittest import mock
 
 import pytest
@@ -12,20 +11,21 @@ from aiohttp.streams import StreamReader
 from aiohttp.test_utils import make_mocked_request
 
 from relay.endpoints.http.server import bodies
+from relay.frames.growing import Growing
 from relay.limits import DEFAULT_LIMITS
 
 MIB = 2**20
 
 
 class Buffers:
-    """Counts the buffers that are made, in place of ``io``."""
+    """Counts the buffers that are made, in place of ``Growing``."""
 
     def __init__(self) -> None:
         self.made = 0
 
-    def BytesIO(self) -> io.BytesIO:
+    def __call__(self) -> Growing:
         self.made += 1
-        return io.BytesIO()
+        return Growing()
 
 
 async def read(sizes: list[int], *, has_length: bool = True) -> tuple[bytes, bytes]:
@@ -67,7 +67,7 @@ async def test_a_body_is_what_came(
 ) -> None:
     """One of moderate length is joined at its end; a buffer is for what is large, of unknown length, or in crumbs."""
     counted = Buffers()
-    monkeypatch.setattr(bodies, "io", counted)
+    monkeypatch.setattr(bodies, "Growing", counted)
     sent, got = await read(sizes, has_length=has_length)
     assert got == sent
     assert counted.made == buffers
