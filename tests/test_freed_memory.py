@@ -16,6 +16,7 @@ from pathlib import Path
 
 from relay import freed_memory
 from relay.endpoints.core.arrivals import Arrivals
+from relay.frames.lines import LineBuffer
 from relay.limits import Limits
 
 MIB = 2**20
@@ -37,6 +38,16 @@ def faults_of_frames():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 
+def left_of_a_line():
+    lines, held, before = LineBuffer(2**26), [], resident()
+    for number in range(64):
+        lines.feed(b"x" * 2**18)
+        if number % 4 == 0:
+            held.append(b"y" * 1000)  # else the line would be the last thing in memory, and grow in place
+    line = lines.finish()
+    return resident() - before - len(line) / MIB
+
+
 def left_of_bodies():
     before = resident()
     bodies = [io.BytesIO() for _ in range(8)]
@@ -51,7 +62,9 @@ def left_of_bodies():
 freed_memory.keep()
 arrivals = Arrivals(Limits())
 arriving = [arrivals.begin(int(size)) for size in sys.argv[2:]]
-if sys.argv[1] == "left":
+if sys.argv[1] == "left of a line":
+    print(round(left_of_a_line()))
+elif sys.argv[1] == "left":
     print(round(left_of_bodies()))
 else:
     if sys.argv[1] == "faults after":
@@ -83,3 +96,8 @@ def test_what_a_crowd_held_is_given_back_at_once() -> None:
 def test_memory_is_kept_again_after_a_crowd() -> None:
     assert measured("faults", 2**24, 2**24) > 1000
     assert measured("faults after", 2**24, 2**24) < 100
+
+
+def test_what_a_large_line_left_behind_is_given_back() -> None:
+    """It moves while it grows, and up to 8 MiB of where it was would stay."""
+    assert measured("left of a line") <= 1
