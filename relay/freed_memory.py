@@ -22,7 +22,7 @@ KEPT = 4 * 2**20
 """Bytes of the largest kept block; twice as many may stay free at the end of the heap."""
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
-_KEPT_IN_CROWD = 512 * 1024  # bytes; more than two reads of a connection, which are freed at once
+_KEPT_IN_CROWD = 128 * 1024  # bytes; less than one read of a connection, because 20 of them wait side by side
 
 _crowds = 0
 

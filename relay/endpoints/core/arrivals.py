@@ -21,6 +21,7 @@ STEP = 64 * 1024
 """Bytes for one read while other clients may wait."""
 _LONG_STEP = 256 * 1024
 """Bytes for one read while no client waits; with 64 KiB, aiohttp pauses 8 times in a megabyte."""
+_AHEAD = 3 * _LONG_STEP  # bytes that a connection may read before its body is counted again
 _PERIOD = 0.02  # seconds between two checks while a body waits
 _MOST_WAITING = 512  # each may have some 100 KiB in the buffers of its connection
 
@@ -92,7 +93,7 @@ class Arrival:
 
     @property
     def step(self) -> int:
-        """The bytes to read at a time; the connection may hold three times as many uncounted bytes."""
+        """The bytes to read at a time; the connection may hold three times as many before they are counted."""
         return _LONG_STEP if self._hall.has_room_for_all else STEP
 
     @property
@@ -133,8 +134,13 @@ class Arrivals:
         return Arrival(self, size, is_wanted)
 
     def hall_of(self, arrival: Arrival) -> _Hall:
-        """Return the hall of a body; small bodies have their own, so that no handshake waits for an upload."""
-        return self._small if max(arrival.held, arrival.size or 0) <= self._max_small else self._large
+        """Return the hall of a body; small bodies have their own, so that no handshake waits for an upload.
+
+        A body of unknown size is small at its beginning only, because nobody knows how large it becomes.
+        """
+        if arrival.size is None:
+            return self._small if arrival.held <= STEP else self._large
+        return self._small if max(arrival.held, arrival.size) <= self._max_small else self._large
 
     def look_again(self) -> None:
         """Check the waiting bodies now, because a server takes more; else they wait for up to ``_PERIOD``."""
@@ -254,7 +260,7 @@ class _Hall:
         going = [one for one in (self._waiting if room >= 0 else self.members) if one.is_wanted and one not in silent]
         going.sort(key=lambda one: one.to_come)
         self._first = going[0] if room < 0 and going else None
-        return going[: max(1, room // STEP)]
+        return going[: max(1, room // _AHEAD)]
 
     def _refuse(self, arrival: Arrival) -> None:
         self.leave(arrival)

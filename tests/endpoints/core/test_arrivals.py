@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -110,6 +111,31 @@ async def test_handshakes_do_not_wait_for_uploads() -> None:
     small = scene.sender(STEP // 2)
     assert small.arrival.grow(1)
     assert await small.send()
+
+
+async def test_a_body_of_unknown_size_is_small_at_its_beginning_only() -> None:
+    """It may be a handshake; what has more than a read of it competes with uploads, and they with it."""
+    scene = Scene(replace(LIMITS, max_stranger_bytes=CAPACITY))
+    assert not scene.sender(FRAME, until=CAPACITY + 1).arrival.grow(CAPACITY + 1)
+    unknown = scene.sender(None, until=2 * STEP)
+    assert unknown.arrival.grow(STEP)
+    assert not unknown.arrival.grow(1)
+    assert scene.sender(CAPACITY).arrival.grow(STEP), "and small bodies have all of their room"
+
+
+async def test_no_more_go_on_than_there_is_room_for() -> None:
+    """Each may read on for a while before it is counted again."""
+    scene = Scene(replace(LIMITS, arrival_bytes=32 * STEP, max_frame_bytes=FRAME))
+    first = scene.sender(FRAME, until=FRAME)
+    assert not first.arrival.grow(33 * STEP)
+    waiting = [scene.sender(FRAME, until=FRAME) for _ in range(8)]
+    gone_on: list[Sender] = []
+    for one in waiting:
+        one.arrival.on_room = functools.partial(gone_on.append, one)
+        assert not one.arrival.grow(1)
+    first.arrival.end()
+    await asyncio.sleep(0)
+    assert 1 <= len(gone_on) < len(waiting)
 
 
 async def test_one_that_stands_still_is_left_alone_while_nobody_waits() -> None:

@@ -116,17 +116,17 @@ class _Reading:
             async with asyncio.timeout_at(end) as deadline:
                 if self._arrival is not None:
                     self._arrival.on_refused = lambda: deadline.reschedule(now)
-                await self._wait_for_room()
+                content = self._request.content
+                await self._wait_for_room(content.total_bytes)
                 if "Expect" in self._request.headers:
                     ask_for_body(self._request)
-                content = self._request.content
                 content.set_read_chunk_size(_CHUNK if self._arrival is None else self._arrival.step)
                 while piece := await content.readany():  # as it came: ``iter_chunked`` cuts and joins, a copy more
                     size += len(piece)
                     if size > self._most:
                         raise body_too_large(size, self._most, self._limits)
                     self._keep(piece, size)
-                    await self._wait_for_room(len(piece))
+                    await self._wait_for_room(content.total_bytes)
                     deadline.reschedule(end + size / rate)
         except TimeoutError:
             raise self._too_late() from None
@@ -153,8 +153,9 @@ class _Reading:
             return self._rest.whole()
         return self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
 
-    async def _wait_for_room(self, count: int = 0) -> None:
-        if self._arrival is None or self._arrival.grow(count):
+    async def _wait_for_room(self, arrived: int) -> None:
+        """Wait until more than ``arrived`` bytes may come; some of them wait unread in the connection."""
+        if self._arrival is None or self._arrival.grow(arrived - self._arrival.held):
             return
         room: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._arrival.on_room = lambda: None if room.done() else room.set_result(None)

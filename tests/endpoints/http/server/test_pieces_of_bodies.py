@@ -10,6 +10,7 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.streams import StreamReader
 from aiohttp.test_utils import make_mocked_request
 
+from relay.endpoints.core.arrivals import Arrivals
 from relay.endpoints.http.server import bodies
 from relay.frames.growing import Growing
 from relay.limits import DEFAULT_LIMITS
@@ -71,3 +72,22 @@ async def test_a_body_is_what_came(
     sent, got = await read(sizes, has_length=has_length)
     assert got == sent
     assert counted.made == buffers
+
+
+async def test_what_waits_unread_in_the_connection_is_counted() -> None:
+    """Of many bodies that wait for room, each has a few reads there."""
+    arrivals = Arrivals(DEFAULT_LIMITS)
+    content = StreamReader(mock.Mock(spec=BaseProtocol, _reading_paused=False), 2**16, loop=asyncio.get_running_loop())
+    request = make_mocked_request("POST", "/mcp", {"Content-Length": str(2 * MIB)}, payload=content)
+    content.feed_data(bytes(MIB // 2))
+    async with asyncio.TaskGroup() as group:
+        one = bodies._Reading(request, DEFAULT_LIMITS, arrivals.begin(2 * MIB), 64 * MIB)
+        reading = group.create_task(one.read(2**20))
+        await asyncio.sleep(0)
+        assert arrivals.held == MIB // 2
+        content.feed_data(bytes(MIB))
+        await asyncio.sleep(0)
+        assert arrivals.held == MIB + MIB // 2
+        content.feed_data(bytes(MIB // 2))
+        content.feed_eof()
+    assert len(reading.result()) == arrivals.held == 2 * MIB
