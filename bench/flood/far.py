@@ -6,6 +6,7 @@ method gets an empty result. The server does not parse a large message, and look
 
 import asyncio
 import json
+import mmap
 import re
 import sys
 from pathlib import Path
@@ -14,13 +15,14 @@ from aiohttp import web
 
 VERSIONS = ("2026-07-28",)
 ENDS = 4096
+Pieces = tuple[bytes | memoryview, ...]
 READ_SIZE = 256 * 1024  # bytes; Python reads a pipe in steps of 8 KiB, which makes the relay wait
 _ID = re.compile(rb'"id"\s*:\s*("[^"]{0,99}"|\d+)')
 _METHOD = re.compile(rb'"method"\s*:\s*"([a-z/A-Z]+)"')
 
 
-def answer(frame: bytes) -> tuple[bytes | None, bytes | None]:
-    """Return the answer to a message, and what it orders to be sent beside or instead."""
+def answer(frame: bytes) -> tuple[bytes | None, Pieces | None]:
+    """Return the answer to a message, and what it orders to be sent beside or instead, in pieces."""
     start = frame[:ENDS]
     method, found = _METHOD.search(start), _ID.search(start) or _ID.search(frame[-ENDS:])
     if method is None or found is None:
@@ -40,29 +42,42 @@ def answer(frame: bytes) -> tuple[bytes | None, bytes | None]:
             schema = {"type": "object", "properties": {"a": {"type": "string", "x-mcp-header": "A"}}}
             result = {"tools": [{"name": "x", "inputSchema": schema}]}
     if b'"flood' in start:
-        order = Path(json.loads(frame)["params"]["path"]).read_bytes()
-        if found.group(1) != b"7":
-            order = order.replace(b'"id":7', b'"id":' + found.group(1), 1)  # an answer is the answer to this
+        order = _ordered(Path(json.loads(frame)["params"]["path"]), found.group(1))
     body = json.dumps(result).encode()
     return b'{"jsonrpc":"2.0","id":%b,"result":%b}' % (found.group(1), body), order
 
 
-def _lines(frame: bytes) -> list[bytes]:
+def _ordered(path: Path, answered: bytes) -> Pieces:
+    """Return the message in a file; an answer to request 7 becomes the answer to this one.
+
+    Nothing large is copied: while a server that others share copies 16 MiB, they wait for it and not for the relay.
+    """
+    with path.open("rb") as file:
+        whole = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    start, end = whole[:ENDS], whole[max(ENDS, len(whole) - ENDS) :]
+    middle = memoryview(whole)[ENDS : max(ENDS, len(whole) - ENDS)]
+    old, new = b'"id":7', b'"id":' + answered
+    if old in start:
+        return start.replace(old, new, 1), middle, end
+    return start, middle, end.replace(old, new, 1)
+
+
+def _lines(frame: bytes) -> list[Pieces]:
     said, order = answer(frame)
-    return [one for one in (order, said) if one is not None]
+    return [*([] if order is None else [order]), *([] if said is None else [(said,)])]
 
 
 def _stdio() -> None:
     for line in open(0, "rb", buffering=READ_SIZE):
         for said in _lines(line):
-            sys.stdout.buffer.write(said)
-            sys.stdout.buffer.write(b"\n")
+            for piece in (*said, b"\n"):
+                sys.stdout.buffer.write(piece)
         sys.stdout.buffer.flush()
 
 
 async def _tcp(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     while line := await reader.readline():
-        writer.writelines(said + b"\n" for said in _lines(line))
+        writer.writelines(b"".join((*said, b"\n")) for said in _lines(line))
         await writer.drain()
     writer.close()
 
@@ -78,7 +93,8 @@ class _Http:
         if request.method == "GET":
             return await self._get(request)
         body = await request.content.read()
-        said, order = answer(body)
+        said, ordered = answer(body)
+        order = None if ordered is None else b"".join(ordered)
         if self._mode == "sse" and "session" not in request.query:
             return web.Response(status=405)
         if self._mode == "sse":
@@ -110,7 +126,7 @@ class _Http:
         await socket.prepare(request)
         async for message in socket:
             for said in _lines(str(message.data).encode()):
-                await socket._writer.send_frame(said, 1)  # type: ignore[union-attr] # it may be no UTF-8
+                await socket._writer.send_frame(b"".join(said), 1)  # type: ignore[union-attr] # it may be no UTF-8
         return socket
 
 

@@ -66,15 +66,15 @@ class Frame:
         head = self._head = read_whole_head(raw) if raw.isascii() or is_utf8(raw) else NOT_UTF8
         return head
 
-    def steps(self, *, is_whole: bool = False) -> Steps:
-        """Read the head of a frame of more than ``BUILT`` bytes, of the whole frame or as ``head`` is, step by step."""
+    def steps(self, *, is_whole: bool = False, is_server: bool = False) -> Steps:
+        """Read the head of a frame of more than ``BUILT`` bytes step by step; see ``steps_of_head``."""
         raw, head = self.raw, self._head
         if head is None or (is_whole and not getattr(self, "_is_whole", False)):
             if not raw.isascii() and not is_utf8(raw):
                 head = NOT_UTF8
             else:
                 yield
-                head = yield from steps_of_head(raw, self, is_whole=is_whole)
+                head = yield from steps_of_head(raw, self, is_whole=is_whole, is_server=is_server)
             self._head, self._is_whole = head, is_whole
         return head
 

@@ -117,6 +117,7 @@ def resolve_program(command: Sequence[str], env: Mapping[str, str], cwd: str | N
 class _ChildReader(FrameReader):
     """Reads the child's stdout and filters out lines that are not JSON-RPC."""
 
+    is_server = True
     passes: Literal["all", "messages", ""] = "messages"
 
     def __init__(

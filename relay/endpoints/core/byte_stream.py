@@ -30,6 +30,7 @@ __all__ = ["FrameReader", "FrameWriter", "OnOversized"]
 logger = logging.getLogger("relay")
 
 _LARGE = 256 * 1024  # bytes; a larger frame is not joined with others to one write
+_LONG = 0.005  # seconds of a step over a large frame, after which others run
 _GATHER = 50e-6  # seconds after a write in which frames wait for more; a single call takes longer than that
 
 OnOversized = Callable[[Head, Oversized], None]
@@ -38,6 +39,8 @@ OnOversized = Callable[[Head, Oversized], None]
 class FrameReader(asyncio.Protocol):
     """The reading half, which splits a transport's bytes into frames for an inbox."""
 
+    is_server = False
+    """Whether the frames are those of a server that the relay runs itself."""
     passes: Literal["all", "messages", ""] = "all"
     """Which lines ``accept`` lets go on as they are: all, those that are JSON-RPC messages, or not all of those."""
 
@@ -115,20 +118,20 @@ class FrameReader(asyncio.Protocol):
         elif isinstance(first, Frame) and first.size > LARGE:
             self._late = pieces
             self.pause()
-            self._read_in_turns(first, first.steps())
+            self._read_in_turns(first, first.steps(is_server=self.is_server))
         else:
             self.inbox.put(self.accept(pieces))
 
     def _read_in_turns(self, first: Frame, steps: Steps) -> None:
-        """Read the head of a large frame; let other clients run after each step, and then deliver the frame."""
+        """Read the head of a large frame; let other clients run after each long step, and before the delivery."""
         if not self._late:
             return  # the stream has ended meanwhile
-        try:
-            next(steps)
-        except StopIteration:
-            asyncio.get_running_loop().call_later(breath(first.size), self.deliver_late)
-        else:
-            asyncio.get_running_loop().call_later(breath(first.size), self._read_in_turns, first, steps)
+        loop, began = asyncio.get_running_loop(), monotonic()
+        for _ in steps:
+            if monotonic() - began > _LONG:  # others may wait behind this frame, so it should not pause needlessly
+                loop.call_later(breath(first.size), self._read_in_turns, first, steps)
+                return
+        loop.call_later(breath(first.size), self.deliver_late)
 
     def deliver_late(self) -> None:
         """Deliver now the frames that a later turn would deliver."""
