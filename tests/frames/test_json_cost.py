@@ -19,9 +19,10 @@ from multidict import CIMultiDict
 from bench.flood.corpus import HONEST, KINDS, make, modernise
 from relay.frames import ids as rename
 from relay.frames import json_cost as bounds
-from relay.frames.envelope import salvage_head
+from relay.frames import repair
+from relay.frames.envelope import last_of, salvage_head
 from relay.frames.frame import Frame, each_message
-from relay.frames.head import Kind
+from relay.frames.head import Head, Kind
 from relay.frames.json_cost import BUILT, MOST_MESSAGES, MOST_NAME, excess, is_utf8, may_hold_key
 from relay.frames.json_scan import Malformed, TooMany, elements, find_members
 from relay.frames.replies import TOO_LARGE, code_of
@@ -364,3 +365,45 @@ def test_the_token_of_a_large_request_is_found(filling: object, key: str | None,
 def test_a_key_is_never_overlooked(pieces: list[str]) -> None:
     raw = "".join(pieces).encode()
     assert may_hold_key(raw, b"progressToken") >= (b'"progressToken"' in raw)
+
+
+def test_very_many_members_are_not_decoded() -> None:
+    """Of each that it looks for a decoder makes an object: 80 ms for 16 MiB, in one step."""
+    size = 12 * 2**20
+    for kind in ("id-keys", "params-keys"):
+        head = Frame(make(kind, size)).head
+        assert head.is_excessive and "more members" in head.fault, kind
+        assert not Frame(make(kind, 2**20)).head.is_excessive, "such a one is quick"
+    for kind in ("nested", "ids-within", "strings-in-answer"):
+        assert Frame(make(kind, size)).head.kind is not Kind.INVALID, f"{kind} has few members of its own"
+    last = b'{"params":[%b""],' % (b'"",' * 2**18) + b'"id":1,' * (7 * 2**18) + b'"method":"m"}'
+    assert Frame(last).head.is_excessive, "behind others, too"
+
+
+def test_the_request_of_a_server_is_read_from_its_beginning() -> None:
+    """Its token is of interest to nobody here; where the relay cannot tell, it reads on."""
+
+    def read(raw: bytes) -> Head:
+        return last_of(Frame(raw).steps(is_server=True))
+
+    large = b'"params":{"x":[%b1]}}' % (b"[]," * BUILT)
+    broken = b'"params":{"x":[%b}1]}}' % (b"[]," * BUILT)
+    begun = b'{"jsonrpc":"2.0","id":5,"method":"sampling/createMessage",'
+    assert read(begun + broken) == Head(Kind.REQUEST, 5, "sampling/createMessage")
+    assert last_of(Frame(begun + broken).steps()).kind is Kind.INVALID, "of a client nothing is taken for granted"
+    assert read(begun + large[:-2] + b',"_meta":{"progressToken":7}}}').token == 7
+    assert read(begun + b'"x":1,' + large).id == 5
+    assert read(b'{"jsonrpc":"2.0","method":"m",' + large[:-1] + b',"id":5}').id == 5
+    assert read(b'{"jsonrpc":"2.0","method":"m",' + large).kind is Kind.NOTIFICATION
+    for named in (b'"id":null,"method":"m",', b'"id":5,"method":null,', b'"id":5.5,"method":"m",'):
+        assert read(b"{" + named + large).kind is Kind.INVALID
+    assert read((begun + large)[:-2]).kind is Kind.INVALID
+
+
+def test_what_costs_too_much_to_read_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its ends say who waits for an answer."""
+    frame = Frame(make("escaped-keys", 6 * 2**20))
+    assert frame.head.is_excessive
+    monkeypatch.setattr(repair, "_read_loosely", pytest.fail)
+    sifted = repair.sift(frame, "the server", is_server=False)
+    assert [one.head.id for one in sifted.back] == [1]

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from bench.flood.corpus import make
+from relay.endpoints.core import byte_stream
 from relay.endpoints.core.byte_stream import FrameReader
 from relay.endpoints.core.settlement import Settlement
 from relay.endpoints.core.turns import LARGE
@@ -211,6 +212,26 @@ async def test_a_large_line_is_read_in_one_turn_and_goes_on_in_another() -> None
     assert not pipe.is_paused
     reader.data_received(LAST + b"\n")
     assert reader.inbox.waiting_bytes == len(LAST), "at once"
+
+
+async def test_others_go_on_between_the_steps_over_a_large_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If each of them takes long: whoever waits behind this line should not wait for pauses."""
+    turns = Turns(monkeypatch)
+    turns.watch(frame_module, "is_utf8")
+    turns.watch(envelope, "_decode_large")
+    turns.watch(Frame, "excess")
+    turns.watch(envelope, "_request_token")
+    now = iter(range(1000))
+    monkeypatch.setattr(byte_stream, "monotonic", lambda: next(now))
+    reader = FrameReader("r", DEFAULT_LIMITS)
+    reader.connection_made(Pipe())
+    line = make("escaped-text", 2 * LARGE).replace(b"\\u00e9", "é".encode())
+    async with turns.counted():
+        reader.data_received(line)
+        reader.data_received(b"\n")
+        (frame,) = await reader.inbox.receive()
+    assert frame.head.id == 1
+    assert turns.least_between("is_utf8", "_decode_large", "excess", "_request_token", "the end") > 1
 
 
 @pytest.mark.parametrize("failure", [None, OSError("reset")], ids=["closed", "broken"])
