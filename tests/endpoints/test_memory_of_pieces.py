@@ -175,6 +175,18 @@ async def test_a_large_frame_is_written_as_fast_as_it_is_read(frame: Frame) -> N
     assert transport.blanks == frame.raw.count(b"\n")
 
 
+async def test_a_large_frame_under_another_id_is_written_without_a_copy() -> None:
+    """In the callback that brought it."""
+    writer = FrameWriter("w", DEFAULT_LIMITS)
+    transport = Slow(writer)
+    assert REQUEST.head.id == 1
+    with copies_nothing_large():
+        assert writer.send_at_once([with_number(REQUEST, 12345)])
+        while transport.unsent:
+            transport.send()
+    assert transport.size == REQUEST.size + 8 + 1
+
+
 @pytest.mark.parametrize("then", ["send", "write_soon", "send_eof"])
 async def test_nothing_comes_into_the_middle_of_a_large_frame(then: str) -> None:
     """What is written meanwhile comes after it, and the end after both."""

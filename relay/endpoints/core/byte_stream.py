@@ -300,9 +300,9 @@ class FrameWriter(asyncio.BaseProtocol):
         # A call is one small frame, and comes alone.
         now = monotonic()
         if len(frames) == 1 and not self._gathered and now - self._last_written >= _GATHER:
-            line = frames[0].line
-            if len(line) <= _LARGE and self._transport is not None:
-                self._transport.write(line + b"\n")
+            frame = frames[0]
+            if frame.size <= _LARGE and self._transport is not None:
+                self._transport.write(frame.line + b"\n")
                 self._last_written = now
                 return True
         self.write_at_once(frames)

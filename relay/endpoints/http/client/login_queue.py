@@ -61,8 +61,8 @@ class LoginQueue:
         """Send frames in their turn. Returns once they are sent, or once they wait for a login within the limits."""
         for frame in frames:
             if not self._is_cancellation_of_unsent(frame):
-                await self._until_room(len(frame.raw))
-                self._login.enter(len(frame.raw))
+                await self._until_room(frame.size)
+                self._login.enter(frame.size)
                 self._waiting.append(frame)
                 if self._sending is None:
                     self._known_failure = self._login.failure
@@ -110,7 +110,7 @@ class LoginQueue:
         return frame
 
     def _leave(self, frame: Frame) -> None:
-        self._login.leave(len(frame.raw))
+        self._login.leave(frame.size)
         self._room.set()
 
     def _refuse_all(self, fault: str) -> None:
