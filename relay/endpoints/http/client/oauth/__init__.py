@@ -1,5 +1,7 @@
 """Log in to a server by OAuth: all that does I/O. ``relay.auth.outbound.oauth`` decides, this package acts.
 
+logins.py        the logins of all servers that the relay dials; nothing else is loaded before a server wants one
+directory.py     where logins are kept
 credentials.py   what a transport holds: the headers of now, without an import; the rest is loaded after a refusal
 renewal.py       one renewal at a time: a refresh, else a login
 refresh.py       refresh a login, once for all tasks and processes

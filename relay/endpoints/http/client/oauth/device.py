@@ -32,7 +32,7 @@ class _Answer(msgspec.Struct):
 async def ask_for_code(account: Account, found: Found, scope: str | None) -> OpenWindow:
     """Get a code for the person. Raises TokenDenied, UnusableUrl and LoginFailed."""
     options, metadata = account.options, found.metadata
-    client = await client_at(account, metadata, DEVICE_REDIRECT)
+    client = await client_at(account, metadata, DEVICE_REDIRECT, is_device=True)
     form = {} if scope is None else {"scope": scope}
     if options.sends_resource:
         form["resource"] = found.resource

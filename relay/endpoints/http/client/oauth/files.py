@@ -53,7 +53,7 @@ def read_private(path: Path) -> bytes | None:
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | _NO_FOLLOW | _CLOSE | _BINARY)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as exc:
         raise PrivateFileRefused(f"{path} cannot be read: {exc.strerror}") from exc

@@ -23,7 +23,6 @@ from relay.auth.outbound.oauth.scopes import missing_from
 from relay.auth.outbound.oauth.tokens import TokenDenied
 from relay.endpoints.core.tasks import TaskScope
 from relay.endpoints.http.client.oauth.account import Account
-from relay.endpoints.http.client.oauth.files import PrivateFileRefused
 from relay.endpoints.http.client.oauth.login import Demand, log_in
 from relay.endpoints.http.client.oauth.machine import log_in_as_client
 from relay.endpoints.http.client.oauth.refresh import RefreshRefused, refresh
@@ -143,8 +142,12 @@ class Renewal:
             work.needs_person = True
         except LoginFailed as exc:
             work.failure = exc
-        except (RelayError, PrivateFileRefused, OSError) as exc:
+        except RelayError as exc:
             work.failure = self._account.failed(f"cannot log in: {exc}")
+        except OSError as exc:  # the store's: what comes from the network is a RelayError
+            work.failure = self._account.failed(
+                f"the login cannot be kept: {exc}; see --token-store and MCP_RELAY_AUTH_DIR"
+            )
         except Exception as exc:  # a bug of ours: those who wait get an answer all the same
             logger.error("%s: unexpected %s", self._account.name, type(exc).__name__, exc_info=exc)
             work.failure = self._account.failed(f"cannot log in: unexpected {type(exc).__name__}; the log has more")

@@ -19,7 +19,7 @@ from relay.auth.outbound.oauth.discovery import (
     resource_metadata_urls,
     server_metadata_urls,
 )
-from relay.auth.outbound.oauth.options import BROWSER, DEVICE
+from relay.auth.outbound.oauth.options import BROWSER
 from relay.auth.outbound.oauth.records import Client
 from relay.auth.outbound.oauth.registration import (
     RegistrationRefused,
@@ -164,7 +164,9 @@ async def _without_resource_metadata(account: Account) -> ServerMetadata:
     return metadata
 
 
-async def client_at(account: Account, metadata: ServerMetadata, redirect_uri: str) -> Client:
+async def client_at(
+    account: Account, metadata: ServerMetadata, redirect_uri: str, *, is_device: bool = False
+) -> Client:
     """Return what the relay is at an authorization server; register it if need be (RFC 7591).
 
     Raises RegistrationRefused, and LoginFailed if there is no way to become a client.
@@ -180,7 +182,7 @@ async def client_at(account: Account, metadata: ServerMetadata, redirect_uri: st
             f"{metadata.issuer} registers no clients by itself: register one there, with the redirect URI "
             f"{redirect_uri}, and pass --client-id"
         )
-    client = await _register(account, metadata, redirect_uri)
+    client = await _register(account, metadata, redirect_uri, is_device=is_device)
     await account.store.save_client(metadata.issuer, client)
     return client
 
@@ -191,7 +193,7 @@ def _has_expired(client: Client) -> bool:
     return 0 < client.secret_expires_at <= time.time()
 
 
-async def _register(account: Account, metadata: ServerMetadata, redirect_uri: str) -> Client:
+async def _register(account: Account, metadata: ServerMetadata, redirect_uri: str, *, is_device: bool) -> Client:
     from relay import __version__
 
     document = registration_request(
@@ -199,7 +201,7 @@ async def _register(account: Account, metadata: ServerMetadata, redirect_uri: st
         redirect_uri,
         version=__version__,
         extra=account.options.client_metadata,
-        is_device=account.options.grant == DEVICE,
+        is_device=is_device,
     )
     assert metadata.registration_endpoint is not None, "the caller looked"
     try:

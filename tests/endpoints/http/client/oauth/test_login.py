@@ -485,6 +485,16 @@ async def test_a_login_is_for_one_profile(tmp_path: Path, monkeypatch: Patch) ->
         assert await here.call(here.start(profile="work")) == first
 
 
+async def test_a_store_that_cannot_be_written_is_an_error(tmp_path: Path, monkeypatch: Patch) -> None:
+    """O-40: the call gets it, with what to do; nothing is opened that could not be completed."""
+    async with authority() as place, house(place, tmp_path, monkeypatch) as here:
+        (tmp_path / "file").write_text("")
+        answer = await here.call(here.start(store_dir=str(tmp_path / "file" / "auth")))
+        assert "MCP_RELAY_AUTH_DIR" in answer["error"] and not here.browser.opened
+        assert "result" in await here.call(here.start(token_store="memory"))
+        assert len(here.browser.opened) == 1 and not here.folder.exists()
+
+
 # Servers that refuse all.
 
 

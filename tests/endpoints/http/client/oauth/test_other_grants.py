@@ -55,6 +55,7 @@ async def test_without_a_browser_the_device_flow_is_used(tmp_path: Path, monkeyp
         monkeypatch.setattr(login, "has_browser", lambda: False)
         assert "result" in await here.call(here.start())
         assert place.count("POST /device") == 1 and not here.browser.opened
+        assert "urn:ietf:params:oauth:grant-type:device_code" in place.registrations[0]["grant_types"]
 
 
 @pytest.mark.parametrize(("error", "words"), [("access_denied", "access_denied"), ("expired_token", "expired_token")])
