@@ -201,6 +201,7 @@ class Gateway:
     async def drain(self, seconds: float) -> None:
         """Wait for at most ``seconds`` until every call has its answer."""
         self.is_leaving = True
+        self._upstreams.end_subscriptions()
         deadline = asyncio.get_running_loop().time() + seconds
         while self._upstreams.in_flight and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110 - once in its life
             await asyncio.sleep(0.02)

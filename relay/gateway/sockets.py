@@ -136,8 +136,7 @@ class PageSockets:
 
     async def aclose(self, reason: RelayError) -> None:
         """Close every page's connection, and leave every server."""
-        for page in self._open:
-            await page.aclose(reason)
+        await asyncio.gather(*(page.aclose(reason) for page in self._open))
         await self._tasks.join()
 
 

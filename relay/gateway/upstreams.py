@@ -120,6 +120,11 @@ class Upstreams:
             await asyncio.sleep(0.05)
         await upstream.aclose()
 
+    def end_subscriptions(self) -> None:
+        """End the calls that have no end of their own."""
+        for upstream in self._kept.values():
+            upstream.calls.end_subscriptions()
+
     def tidy(self, now: float) -> None:
         """Leave the servers that no page has used for too long."""
         for key, upstream in list(self._kept.items()):

@@ -12,6 +12,7 @@ from aiohttp import web
 from relay.auth.inbound.login import InboundLogin
 from relay.auth.inbound.token_sources import GivenTokens
 from relay.mcp.revisions import MODERN_VERSION
+from relay.routing.open_table import LISTEN
 from tests.gateway.far import Asked, Far, far, gone, json_answer, plain, sse
 from tests.gateway.house import OTHER, TOKEN, gateway
 
@@ -480,6 +481,39 @@ async def test_a_page_that_leaves_cancels() -> None:
         await asyncio.wait((asking,))
         await server.wait_for(lambda methods: "notifications/cancelled" in methods)
         assert (await page.call(server.url, "tools/list"))["result"]["session"] == "session-1"
+
+
+async def listening(server: Far, request: web.BaseRequest, asked: Asked) -> web.StreamResponse:
+    """Be a server of 2026-07-28 with a subscription that never ends."""
+    if asked.method != LISTEN:
+        return await modern(server, request, asked)
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+    await response.prepare(request)
+    note = {
+        "jsonrpc": "2.0", "method": "notifications/subscriptions/acknowledged",
+        "params": {"_meta": {"io.modelcontextprotocol/subscriptionId": asked.message["id"]}},
+    }  # fmt: skip
+    await response.write(b"data: " + json.dumps(note).encode() + b"\n\n")
+    await asyncio.sleep(60)
+    return response
+
+
+async def test_a_subscription_ends_with_the_gateway() -> None:
+    """It outlasts ``--timeout``, and ends in good order when the gateway does."""
+    async with far(listening) as server, gateway(within=0.3) as page:
+        body = body_of(server, LISTEN, params={"_meta": META}, id="s")
+        headers = {"X-Proxy-Token": TOKEN, "Accept": "text/event-stream"}
+        async with page.session.post(f"{page.base}/proxy", json=body, headers=headers) as response:
+            events = response.content
+            while not (line := await events.readline()).startswith(b"data:"):
+                assert line
+            assert json.loads(line[5:])["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"] == "s"
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.5):
+                    while not (await events.readline()).startswith(b"data:"):
+                        pass
+            await page.listener.drain(10)
+            assert json.loads((await events.read()).partition(b"data:")[2])["id"] == "s"
 
 
 async def test_a_server_that_is_this_gateway() -> None:
