@@ -258,6 +258,17 @@ async def test_a_missing_scope_leads_to_one_more_request_for_both(tmp_path: Path
         assert [one["scope"] for one in place.authorizations] == ["read", "read write"]
 
 
+async def test_calls_that_miss_a_scope_share_one_request(tmp_path: Path, monkeypatch: Patch) -> None:
+    """O-22, O-33: 20 calls at once, one window; a call that was refused before that has the new token, too."""
+    async with authority(challenge_scope="read") as place, house(place, tmp_path, monkeypatch) as here:
+        credentials = here.start()
+        await here.call(credentials)
+        place.needed_scope = "write"
+        answers = await asyncio.gather(*(here.call(credentials, method="tools/call") for _ in range(20)))
+        assert all("result" in answer for answer in answers)
+        assert [one["scope"] for one in place.authorizations] == ["read", "read write"]
+
+
 async def test_a_scope_that_was_requested_is_not_requested_again(tmp_path: Path, monkeypatch: Patch) -> None:
     """O-22: the server would refuse for ever."""
     async with authority(challenge_scope="admin") as place, house(place, tmp_path, monkeypatch) as here:
