@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 import relay
+from relay.errors import ConfigError
+from tests.e2e.oracle import Client, initialize
 
 SERVER = """
 import json, sys
@@ -88,3 +90,40 @@ async def test_tls_wants_a_certificate(spec: str) -> None:
     """Without a context nothing listens."""
     with pytest.raises(relay.RelayError, match="TLS needs a context with a certificate"):
         await relay.listen(spec)
+
+
+async def test_tokens_from_python() -> None:
+    """Clients with one are admitted under its name, and share no server with those of another name."""
+    tokens = {"ada": "ada-" + "a" * 40, "bob": "bob-" + "b" * 40}
+    listener = await relay.listen(tokens=tokens)
+    made: list[relay.Endpoint] = []
+
+    def make() -> relay.Endpoint:
+        near, far = relay.memory_pair()
+        made.append(far)
+        return near
+
+    server = relay.shared(make)
+    base = listener.url.removesuffix("/mcp")
+    try:
+        async with Client(base) as stranger, asyncio.TaskGroup() as group:
+            assert (await stranger.post(initialize())).status == 401
+            sessions = aiter(listener)
+            posts = []
+            for name in ("ada", "bob"):
+                posts.append(group.create_task(stranger.post(initialize(), authorization=f"Bearer {tokens[name]}")))
+                client = await anext(sessions)
+                assert getattr(client, "owner", None) == name
+                group.create_task(relay.pipe(client, server.session(client)))
+            async with asyncio.timeout(20):
+                while len(made) < 2:
+                    await asyncio.sleep(0.01)
+            for post in posts:
+                post.cancel()
+            await server.aclose()
+            await listener.aclose()
+    finally:
+        await server.aclose()
+        await listener.aclose()
+    with pytest.raises(ConfigError, match="only HTTP can ask for a token"):
+        await relay.listen("tcp://127.0.0.1:0", tokens=tokens)

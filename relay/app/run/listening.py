@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from ssl import SSLContext
+from typing import TYPE_CHECKING
 
 from relay.addresses import shown_address
 from relay.app.specs import ListenSpec, parse_listen
@@ -11,6 +12,9 @@ from relay.endpoints.base import Listener
 from relay.endpoints.http.listening import ListeningOptions
 from relay.errors import ConfigError
 from relay.limits import DEFAULT_LIMITS, Limits
+
+if TYPE_CHECKING:
+    from relay.auth.inbound.login import InboundLogin
 
 __all__ = ["listen"]
 
@@ -20,6 +24,7 @@ async def listen(
     *,
     allowed_hosts: Sequence[str] = (),
     allowed_origins: Sequence[str] = (),
+    tokens: Mapping[str, str] | None = None,
     ssl: SSLContext | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Listener:
@@ -35,17 +40,29 @@ async def listen(
     - ``"tcp://HOST:PORT"``, ``"unix:/PATH"``: each connection is an endpoint.
     - ``"stdio:"``: this process's own stdin and stdout, once.
 
-    Port 0 takes a free port. Every client that reaches the address may use the server behind it. ``allowed_hosts`` and
-    ``allowed_origins`` apply to HTTP, as on the command line. With ``ssl``, HTTP and TCP use TLS; ``"https://…"`` and
-    ``"tls://…"`` require it. Raises ConfigError if the spec is malformed or the address cannot be bound.
+    Port 0 takes a free port. Without ``tokens``, every client that reaches the address may use the server behind it.
+    ``allowed_hosts`` and ``allowed_origins`` apply to HTTP, as on the command line. With ``ssl``, HTTP and TCP use TLS;
+    ``"https://…"`` and ``"tls://…"`` require it.
+
+    With ``tokens``, a token for each name, HTTP admits only clients with one of them. The endpoint of a client has the
+    name as its ``owner``. Raises ConfigError if the spec is malformed, if the address cannot be bound, or if another
+    transport than HTTP gets tokens.
     """
     where = _parse(spec)
     if where.is_tls and ssl is None:
         raise ConfigError(f"cannot listen: {shown_address(spec)!r}: TLS needs a context with a certificate: ssl=…")
+    if tokens is not None and where.kind != "http":
+        raise ConfigError(f"cannot listen: {shown_address(spec)!r}: only HTTP can ask for a token")
     if where.kind == "http":
         from relay.endpoints.http.server.listener import HttpListener
 
-        options = ListeningOptions(allowed_hosts=allowed_hosts, allowed_origins=allowed_origins, tls=ssl, limits=limits)
+        options = ListeningOptions(
+            allowed_hosts=allowed_hosts,
+            allowed_origins=allowed_origins,
+            login=_login(tokens),
+            tls=ssl,
+            limits=limits,
+        )
         listener = HttpListener(where.host, where.port, options, descriptor=where.descriptor)
         await listener.start()
         return listener
@@ -63,6 +80,15 @@ async def listen(
         sockets = UnixListener(where.path, limits=limits)
     await sockets.start()
     return sockets
+
+
+def _login(tokens: Mapping[str, str] | None) -> InboundLogin | None:
+    if tokens is None:
+        return None
+    from relay.auth.inbound.login import InboundLogin
+    from relay.auth.inbound.token_sources import GivenTokens
+
+    return InboundLogin(GivenTokens(tokens))
 
 
 def _parse(spec: str) -> ListenSpec:

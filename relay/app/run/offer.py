@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from relay.app.log.frames import log_frames_of
 from relay.app.run.targets import AddressTarget, KeepsSpare, RemoteTarget, Target
 from relay.app.settings import ServeSettings
-from relay.endpoints.base import ANONYMOUS, CountsUse, Endpoint, HasOwner, HasStream, HasTrail
+from relay.endpoints.base import CountsUse, Endpoint, HasStream, HasTrail
 from relay.endpoints.core.hops import following
 from relay.endpoints.core.refusal_log import RefusalLog
 from relay.endpoints.core.tasks import TaskScope
@@ -26,7 +26,8 @@ from relay.observe.hub import Clients, Hub
 from relay.pipe import pipe
 
 if TYPE_CHECKING:
-    from relay.endpoints.combined.shared import SharedPool, SharedSessions
+    from relay.endpoints.combined.shared import SharedSessions
+    from relay.endpoints.combined.shared_pools import SharedPools
     from relay.endpoints.http.client.aiohttp_dial import Dial
     from relay.endpoints.http.server.mount import PerRequest
     from relay.observe.requests import Request
@@ -70,8 +71,7 @@ class Offer:
         log_frames_of(self.hub, settings.secrets)
         if notes_faults and isinstance(target, RemoteTarget):
             self.hub.subscribe(f"{target.name}: the faults in /status", requests=_Faults(self.hub))
-        self._pools: dict[str, SharedPool] = {}
-        """The shared servers of each principal."""
+        self._pools = self._make_pools() if settings.share in ("shared", "stateless") else None
         self._tasks = TaskScope()
         self._starting: asyncio.Task[None] | None = None
         self._carrying: set[asyncio.Task[None]] = set()
@@ -125,18 +125,9 @@ class Offer:
         if isinstance(session, CountsUse):
             self.connections.discard(session)
 
-    def _pool_of(self, session: Endpoint) -> SharedPool:
-        """Return the shared servers of a session's principal: no principal shares a server with another."""
-        owner = session.owner if isinstance(session, HasOwner) else ANONYMOUS
-        pool = self._pools.get(owner)
-        if pool is None:
-            for other in [name for name, one in self._pools.items() if not one.is_used]:
-                del self._pools[other]
-            pool = self._pools[owner] = self._make_pool()
-        return pool
-
-    def _make_pool(self) -> SharedPool:
+    def _make_pools(self) -> SharedPools:
         from relay.endpoints.combined.shared import IDLE, SharedPool
+        from relay.endpoints.combined.shared_pools import SharedPools
 
         limits = self._settings.limits
         # A client without a session leaves unnoticed: each of its requests may be the last.
@@ -147,18 +138,18 @@ class Offer:
         def begin(shared: SharedSessions) -> None:
             self._join(shared, self.target.endpoint(is_shared=True), f"shared server {shared.name}")
 
-        return SharedPool(self.target.name, limits, begin, idle=None if is_there_once else idle)
+        return SharedPools(lambda: SharedPool(self.target.name, limits, begin, idle=None if is_there_once else idle))
 
     def _upstream(self, session: Endpoint) -> Endpoint:
         """Return the endpoint for one session: a server of its own, or its share of one."""
         clients = session if isinstance(session, ModernClients) else None
         is_for_many = clients is not None and not clients.takes_one
-        if self._settings.share not in ("shared", "stateless") or is_for_many:
+        if self._pools is None or is_for_many:
             upstream = self.target.endpoint(is_shared=is_for_many)
         else:
             # Only a client of Streamable HTTP may leave its stream closed; without a session there is no stream.
             client = session if isinstance(session, HasStream) else None
-            upstream = self._pool_of(session).member(lambda: client is None or client.is_listening)
+            upstream = self._pools.of(session).member(lambda: client is None or client.is_listening)
         if clients is None or clients.greeting is None:
             return upstream
         from relay.endpoints.combined.initialized import Initialized
@@ -203,8 +194,8 @@ class Offer:
             await session.aclose(EndpointClosed("the relay is shutting down"))
         if self._starting is not None:
             self._starting.cancel()
-        for pool in self._pools.values():
-            await pool.aclose()
+        if self._pools is not None:
+            await self._pools.aclose()
         await self._tasks.join()
 
     def status(self) -> dict[str, object]:

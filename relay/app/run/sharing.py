@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from relay.app.run.wiring import connect_with
 from relay.endpoints.base import Endpoint, HasStream
 from relay.endpoints.combined.shared import IDLE, SharedPool, SharedSessions
+from relay.endpoints.combined.shared_pools import SharedPools
 from relay.endpoints.core.dialling import DiallingOptions
 from relay.endpoints.core.lazy import Lazy
 from relay.endpoints.core.tasks import TaskScope
@@ -92,22 +93,22 @@ class Shared:
         self._spare = spare
         self._limits = limits
         self._tasks = TaskScope()
-        self._pool = SharedPool(
-            name, limits, self._begin, idle=idle if limits.shared_idle is None else limits.shared_idle
-        )
+        kept = idle if limits.shared_idle is None else limits.shared_idle
+        self._pools = SharedPools(lambda: SharedPool(name, limits, self._begin, idle=kept))
         self._is_closed = False
 
     def session(self, client: Endpoint | None = None) -> Endpoint:
         """Return a client's share of the server: join the two with ``pipe``.
 
-        Pass the endpoint of a client that comes by HTTP, because only that knows two things: whether its GET stream is
-        open, and whether it stands for all clients of 2026-07-28. Those clients share a server of their own.
+        Pass the endpoint of a client that comes by HTTP, because only that knows three things: whether its GET stream
+        is open, who the client is, and whether it stands for all clients of 2026-07-28. Those clients share a server
+        of their own, and so do the clients of each principal.
         """
         if self._is_closed:
             raise EndpointClosed("the shared server was closed")
         if isinstance(client, ModernClients):
             return self._make()
-        return self._pool.member(lambda: not isinstance(client, HasStream) or client.is_listening)
+        return self._pools.of(client).member(lambda: not isinstance(client, HasStream) or client.is_listening)
 
     def _begin(self, clients: SharedSessions) -> None:
         self._tasks.spawn(self._carry(clients, self._make()), name=f"shared server {clients.name}")
@@ -120,7 +121,7 @@ class Shared:
     async def aclose(self) -> None:
         """End the server and every session on it; open requests get their errors."""
         self._is_closed = True
-        await self._pool.aclose()
+        await self._pools.aclose()
         await self._tasks.aclose()
         if self._spare is not None:
             await self._spare.aclose()
