@@ -16,6 +16,7 @@ import msgspec
 from aiohttp import web
 from multidict import CIMultiDict
 
+from relay.addresses import shown_address
 from relay.auth.inbound.verdicts import Challenge, Pending, Principal
 from relay.endpoints.base import ANONYMOUS, Endpoint
 from relay.endpoints.core.hops import Trail, following
@@ -105,7 +106,7 @@ class PageSockets:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         options = msgspec.structs.replace(self._options, headers=headers, limits=self._limits, ends_with_server=True)
         if url.lower().startswith(("ws:", "wss:")):
-            return Lazy(url, lambda: dial_websocket(url, options))
+            return Lazy(shown_address(url), lambda: dial_websocket(url, options))
         return Remote(url, options)
 
     async def _join(

@@ -31,11 +31,14 @@ QUICK = Limits(connect=2, handshake=5, close_grace=0.5, find_out=2)
 class Page:
     """What a page of the gateway does."""
 
-    def __init__(self, base: str, session: aiohttp.ClientSession, house: HttpListener, routes: Gateway) -> None:
+    def __init__(
+        self, base: str, session: aiohttp.ClientSession, house: HttpListener, routes: Gateway, login: InboundLogin
+    ) -> None:
         self.base = base
         self.session = session
         self.listener = house
         self.routes = routes
+        self.login = login
 
     async def post(
         self, body: bytes | Mapping[str, object], token: str | None = TOKEN, **headers: str
@@ -82,6 +85,6 @@ async def gateway(
     await listener.start()
     try:
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=40)) as session:
-            yield Page(listener.base_url, session, listener, routes)
+            yield Page(listener.base_url, session, listener, routes, login)
     finally:
         await listener.aclose()

@@ -267,6 +267,22 @@ async def test_errors_of_a_server_over_http_are_discreet() -> None:
             assert (said["id"], said["error"]["message"]) == (1, "MCP server error: HTTP 503")
 
 
+@pytest.mark.only_loop("uvloop")
+async def test_a_verifier_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception in a login admits nobody."""
+
+    def fail(*_: object) -> None:
+        raise RuntimeError(f"a bug that names {TOKEN}")
+
+    async with far() as server, gateway() as page:
+        monkeypatch.setattr(page.login, "_look", fail)
+        status, _, body = await page.post({"mcp_server_url": server.url, "method": "tools/list"})
+        assert (status, body) == (401, b'{"detail":"Invalid proxy token"}')
+        async with page.websocket(proxy_token=TOKEN, mcp_server_url=server.url) as socket:
+            assert (await ended(socket))[0] == 1008
+        assert server.asked == []
+
+
 async def test_a_login_that_ends() -> None:
     """A token that is taken back closes the WebSockets that it opened, also those with the token in their address."""
     tokens = {"first": TOKEN, "second": OTHER}
