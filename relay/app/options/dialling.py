@@ -58,9 +58,7 @@ async def ending_logins(job: Callable[[], Coroutine[Any, Any, int]], options: Di
     try:
         return await job()
     finally:
-        aclose = getattr(options.login, "aclose", None)
-        if aclose is not None:
-            await aclose()
+        await options.end_logins()
 
 
 def listening_of(

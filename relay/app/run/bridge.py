@@ -51,6 +51,7 @@ async def bridge(settings: BridgeSettings, sink: StderrSink, *, remote: Endpoint
 
     async def stop_in_order() -> None:
         await stop.stopped.wait()
+        await settings.dialling.end_logins()
         if not stdio.is_finished:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(limits.drain):

@@ -223,6 +223,7 @@ class _Serving:
     async def _drain(self) -> None:
         """Wait until requests in flight are answered, for at most ``limits.drain`` seconds; HTTP takes no new ones."""
         seconds = self._settings.limits.drain
+        await self._settings.dialling.end_logins()
         await asyncio.gather(*(listener.drain(seconds) for listener in self._http))
         if self._offer is not None:
             await self._offer.drain(seconds)

@@ -57,6 +57,12 @@ class DiallingOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the endpoint ends once the server of its session is gone, for a client that would not notice."""
     limits: Limits = DEFAULT_LIMITS
 
+    async def end_logins(self) -> None:
+        """End logins that are under way: a person may take longer than the relay has left."""
+        aclose = getattr(self.login, "aclose", None)
+        if aclose is not None:
+            await aclose()
+
     def __repr__(self) -> str:
         """Show neither headers nor the login: they hold secrets."""
         return f"DiallingOptions(transport={self.transport!r}, tls={self.tls!r}, limits={self.limits!r})"

@@ -13,7 +13,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from relay.auth.outbound.credentials import Credentials, Refusal
+from relay.addresses import shown_address
+from relay.auth.outbound.credentials import Credentials, LoginFailed, Refusal
 from relay.auth.outbound.oauth.options import CLIENT, OAuthOptions
 from relay.auth.outbound.oauth.records import Tokens, is_wanted
 from relay.auth.outbound.oauth.urls import canonical_url, covers
@@ -54,6 +55,7 @@ class OAuthCredentials(Credentials):
         self._headers = _NONE
         self._use_until = float("inf")
         self._renewal: Renewal | None = None
+        self._is_closed = False
         if self.options.token_store != "memory" and self.options.grant != CLIENT:
             self._read_kept()
 
@@ -91,6 +93,8 @@ class OAuthCredentials(Credentials):
 
     async def renew(self, refusal: Refusal | None) -> None:
         """Refresh the login, or let a person log in. Raises LoginFailed."""
+        if self._is_closed:
+            raise LoginFailed(f"{shown_address(self.url)}: the relay is shutting down")
         if self._renewal is None:
             from relay.endpoints.http.client.oauth.renewal import Renewal
 
@@ -107,6 +111,7 @@ class OAuthCredentials(Credentials):
         return self.tokens is None or covers(self.tokens.resource, url)
 
     async def aclose(self) -> None:
-        """End a login that is under way; the next start of the program can complete it."""
+        """End a login that is under way, and begin none; the next start of the program can complete it."""
+        self._is_closed = True
         if self._renewal is not None:
             await asyncio.shield(self._renewal.aclose())

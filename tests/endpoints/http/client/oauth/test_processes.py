@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from relay.endpoints.http.client.oauth.store import Store
 from tests import warm_start
 from tests.e2e.conversation import INITIALIZE as HELLO
 from tests.endpoints.http.client.oauth.authority import Authority, authority
@@ -139,3 +140,19 @@ async def test_a_window_survives_the_process_that_opened_it(tmp_path: Path) -> N
         await browser.visit(told.rpartition(" ")[2].strip())
         assert await counts(heir) == {"good": 1, "faults": []}
         assert browser.pages[0][0] == 200 and len(place.authorizations) == 1 == len(place.registrations)
+
+
+async def test_a_relay_that_is_told_to_end_waits_for_no_person(tmp_path: Path) -> None:
+    """SIGTERM while a call waits for a login: the call gets an error, and the relay ends before its drain is over."""
+    store = str(tmp_path / "store")
+    async with (
+        authority() as place,
+        processes(1, "relay", place.url, browser="away", MCP_RELAY_AUTH_DIR=store) as (relay,),
+    ):
+        relay.stdin.write(json.dumps(INITIALIZE).encode() + b"\n")
+        assert b"a login is needed" in await relay.stderr.readline()
+        relay.terminate()
+        answer = json.loads(await relay.stdout.readline())
+        assert answer["id"] == 0 and "shutting down" in answer["error"]["message"]
+        await relay.wait()
+        assert Store(Path(store)).window(place.url, "") is not None, "the next start can complete it"

@@ -190,5 +190,8 @@ async def test_after_its_end_a_login_starts_nothing(tmp_path: Path, monkeypatch:
         credentials = here.start()
         await here.call(credentials)
         await credentials.aclose()
-        with pytest.raises(LoginFailed, match="shutting down"):
-            await credentials.renew(Refusal(401, sent=credentials.current() or {}))
+        for one in (credentials, here.start(profile="unused")):
+            await one.aclose()
+            with pytest.raises(LoginFailed, match="shutting down"):
+                await one.renew(Refusal(401, sent=one.current() or {}))
+        assert len(here.browser.opened) == 1
