@@ -379,7 +379,6 @@ REFUSED = [
     Refused("mcp-proxy --upstreamProtocol auto -- my-modern-mcp-server", "--upstreamProtocol"),
     Refused("mcp-proxy --port 8080 --tunnel -- tsx server.js", "--tunnel"),
     Refused("mcp-proxy --port 8080 --tunnel --tunnelSubdomain myapp -- tsx server.js", "--tunnel"),
-    Refused('mcp-proxy --port 8080 --apiKey "your-secret-key" -- tsx server.js', "--apiKey"),
     Refused(
         "mcp-proxy --port 8080 --corsAddAllowedHeader X-API-Key -- npx -y @modelcontextprotocol/server-filesystem /srv",
         "--corsAddAllowedHeader",

@@ -16,6 +16,7 @@ from relay.app.config.servers_file import read_servers
 from relay.app.dropins import TOOLS, name_of_program, native_args
 from relay.app.dropins.reader import expand, shell_line
 from relay.app.log.stderr import StderrSink
+from relay.app.options.access import withheld_variables
 from relay.app.options.oauth import fields_of
 from relay.app.options.relay import parse
 from relay.cli import main
@@ -314,9 +315,24 @@ def test_variables_stand_for_options_of_punkpeye(monkeypatch: pytest.MonkeyPatch
     found = native("punkpeye", "--", "a")
     assert value_of("--port", found) == "9001" and "--stateless" in found
     assert value_of("--port", native("punkpeye", "--port", "9002", "--", "a")) == "9002"
-    monkeypatch.setenv("MCP_PROXY_API_KEY", "key")
-    with pytest.raises(ConfigError, match="--apiKey is not supported"):
+    monkeypatch.setenv("MCP_PROXY_TUNNEL", "true")
+    with pytest.raises(ConfigError, match="--tunnel is not supported"):
         native("punkpeye", "--", "a")
+
+
+@pytest.mark.parametrize("is_variable", [True, False])
+def test_a_key_of_punkpeye_is_a_token(is_variable: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is in no argument, and its command does not get it."""
+    monkeypatch.setenv("TOKEN_OF_CLIENTS", "")
+    if is_variable:
+        monkeypatch.setenv("MCP_PROXY_API_KEY", "true")
+    found = native("punkpeye", *([] if is_variable else ["--apiKey", "true"]), "--", "a")
+    assert value_of("--accept-token", found) == "api-key=env:TOKEN_OF_CLIENTS" and "true" not in found
+    options, _ = parse(found)
+    assert os.environ["TOKEN_OF_CLIENTS"] == "true" and withheld_variables(options) == ["TOKEN_OF_CLIENTS"]
+    assert "MCP_PROXY_API_KEY" not in os.environ
+    with pytest.raises(ConfigError, match="--apiKey: a token is visible ASCII characters"):
+        native("punkpeye", "--apiKey", "", "--", "a")
 
 
 def test_a_token_goes_where_the_tool_sends_it(monkeypatch: pytest.MonkeyPatch) -> None:

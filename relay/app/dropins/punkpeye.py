@@ -44,6 +44,8 @@ def read(name: str, args: Sequence[str]) -> Native:
     native.add("--pass-environment")
     native.add("--allow-origin", "*")
     _add_paths(options, native)
+    if options.apiKey is not None:
+        native.accept_token("api-key", options.apiKey, "--apiKey")
     if options.stateless:
         native.add("--stateless")
     if options.sessionIdleTimeout is not None:
@@ -91,7 +93,7 @@ def _parser(name: str) -> ToolParser:
     )
     parser.add_argument("--shell", action=switch, default=False, help="let /bin/sh start the command")
     parser.add_argument("--debug", action=switch, default=False, help="log every frame")
-    parser.refuse("--apiKey", why="clients cannot be asked for a key yet; put a proxy before it")
+    parser.add_argument("--apiKey", metavar="KEY", help="admit only clients that send this as X-API-Key")
     parser.add_argument("--sslCert", metavar="FILE", help="listen with TLS: the certificate with its chain (PEM)")
     parser.add_argument("--sslKey", metavar="FILE", help="the key of --sslCert")
     parser.refuse("--sslCa", why="clients are not asked for certificates")
@@ -113,7 +115,9 @@ def _args_of_environment() -> list[str]:
         if name.startswith(_PREFIX):
             first, *more = [part.lower() for part in re.split("_+", name[len(_PREFIX) :]) if part] or [""]
             flag = "--" + first + "".join(part.capitalize() for part in more)
-            if value in ("true", "false"):
+            if name == "MCP_PROXY_API_KEY":
+                args.append(f"{flag}={os.environ.pop(name)}")  # the command gets the environment, and not the key
+            elif value in ("true", "false"):
                 args.append(flag if value == "true" else f"--no-{flag[2:]}")
             else:
                 args.append(f"{flag}={value}")

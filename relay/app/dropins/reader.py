@@ -29,6 +29,7 @@ __all__ = [
 
 _SHELL = re.compile(r"[|&;<>()$`*?\[\]#~%!{}\n]|^\w+=")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_TOKEN = "TOKEN_OF_CLIENTS"
 EVERYWHERE = "0.0.0.0"
 """Where a tool listens that binds every address of the machine."""
 
@@ -58,6 +59,14 @@ class Native:
         """Send these headers with every request to the server."""
         for name, value in pairs:
             self.add("-H", name, value)
+
+    def accept_token(self, name: str, token: str, flag: str) -> None:
+        """Admit only clients with this token, which ``flag`` names. Raises ConfigError."""
+        if not token or not token.isascii() or not token.isprintable() or " " in token:
+            raise ConfigError(f"{flag}: a token is visible ASCII characters without blanks")
+        # The native option reads variables and files only, and no child gets the variables that it reads.
+        os.environ[_TOKEN] = token
+        self.add("--accept-token", f"{name}=env:{_TOKEN}")
 
     def target(self, *args: str) -> None:
         """Name the URL, or the command, last."""

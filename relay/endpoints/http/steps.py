@@ -269,12 +269,17 @@ def room_for_session(gate: RulesView, walk: Walk) -> Refused | None:
     places = walk.house.places
     if places.is_full:
         said = places.refusal
-    elif gate.login is not None and walk.admission is not None and places.is_full_for(owner_of(walk)):
+    elif gate.login is not None and _has_session(walk) and places.is_full_for(owner_of(walk)):
         said = places.refusal_of_one
     else:
         return None
     request_id = walk.head.id if walk.head is not None else None
     return Refused(429, said, request_id=request_id, headers={"Retry-After": "5"})
+
+
+def _has_session(walk: Walk) -> bool:
+    """Tell whether a request of a known client begins something that lasts, not an endpoint for itself alone."""
+    return walk.admission is not None and not (walk.purpose is Purpose.POST and walk.mount.per_request)
 
 
 def hops(gate: RulesView, walk: Walk) -> Refused | None:

@@ -125,6 +125,29 @@ async def test_i_11_sessions_of_one_principal() -> None:
         await there.aclose()
 
 
+async def test_requests_with_servers_of_their_own_are_no_sessions() -> None:
+    """One principal may have many of them at once."""
+    limits = dataclasses.replace(PATIENT, max_sessions_each=1)
+    login = InboundLogin(GivenTokens(TOKENS))
+    listener = HttpListener(options=ListeningOptions(limits=limits, login=login), per_request="all")
+    await listener.start()
+    there = Guarded(listener)
+    try:
+        loop = asyncio.get_running_loop()
+        asking = [
+            loop.create_task(there.member("alice").request("POST", "/mcp", headers_for(ask(1)), ask(1)))
+            for _ in range(3)
+        ]
+        for _ in asking:
+            one = await anext(there._sessions)
+            assert one.owner == "alice"
+            (frame,) = await one.receive()
+            await one.send([answer(frame.head.id)])
+        assert [(await one).status for one in asking] == [200] * 3
+    finally:
+        await there.aclose()
+
+
 async def test_i_09_no_header_goes_on_unless_it_is_named() -> None:
     """Neither credentials nor any other; by the quick way, too; and the named one, with each request's own value."""
     script = Script()
