@@ -25,7 +25,7 @@ __all__ = ["LOOPBACK", "QUICK", "TOKEN", "Page", "gateway"]
 TOKEN = "the-token-of-the-first-page-of-all"
 OTHER = "the-token-of-the-second-page-of-all"
 LOOPBACK = EgressRules(allowed=parse_networks(["127.0.0.0/8"], "--proxy-allow-net"))
-QUICK = Limits(connect=2, handshake=5, close_grace=0.5, find_out=2)
+QUICK = Limits(close_grace=0.5)
 
 
 class Page:

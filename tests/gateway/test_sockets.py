@@ -20,6 +20,7 @@ from tests.gateway.house import OTHER, TOKEN, gateway
 from tests.peers.locate import free_port
 
 ORIGIN = "https://page.example"
+WAIT = 15.0  # a few seconds on a quiet machine
 LIST = '{"jsonrpc":"2.0","id":1,"method":"tools/list"}'
 HELLO = json.dumps(
     {
@@ -125,7 +126,7 @@ async def test_websocket_to_websocket() -> None:
         assert headers["authorization"] == "Bearer secret-of-the-server"
         assert TOKEN not in str(headers) and "origin" not in headers
         await socket.close()
-        async with asyncio.timeout(4):
+        async with asyncio.timeout(WAIT):
             await server.left.wait()
 
 
@@ -139,7 +140,7 @@ async def test_the_websocket_server_leaves(is_asked: bool) -> None:
                 while not server.got:
                     await asyncio.sleep(0.01)
             server.sockets[0].transport.abort()
-            async with asyncio.timeout(3):
+            async with asyncio.timeout(WAIT):
                 code, said = await ended(socket)
             assert code == 1011
             assert [(one["id"], one["error"]["message"]) for one in said] == (
@@ -190,7 +191,7 @@ async def test_websocket_to_streamable_http() -> None:
             assert (await socket.receive_json(timeout=10))["method"] == "roots/list"
             await socket.send_str('{"jsonrpc":"2.0","id":"q","result":{"roots":[]}}')
             assert await socket.receive_json(timeout=10) == {"jsonrpc": "2.0", "id": 7, "result": {"roots": []}}
-        async with asyncio.timeout(4):
+        async with asyncio.timeout(WAIT):
             await server.wait_for(lambda methods: "DELETE" in methods)
 
 
@@ -209,7 +210,7 @@ async def test_a_page_that_leaves_during_a_call() -> None:
         await socket.send_str('{"jsonrpc":"2.0","id":7,"method":"tools/call"}')
         await server.wait_for(lambda methods: "tools/call" in methods)
         await socket.close()
-        async with asyncio.timeout(4):
+        async with asyncio.timeout(WAIT):
             await server.wait_for(lambda methods: "DELETE" in methods)
 
 
@@ -245,7 +246,7 @@ async def test_the_http_server_leaves(transport: str) -> None:
             await socket.send_str(INITIALIZED)
             async with asyncio.timeout(10):
                 await server.is_listening.wait()
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(WAIT):
             code, _ = await ended(socket)
         assert code == 1011
 
