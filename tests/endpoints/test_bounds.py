@@ -68,8 +68,9 @@ class Relay:
         self.http = HttpListener(
             options=ListeningOptions(limits=limits), bounds=self.bounds, server=server, per_request=per_request
         )
-        self.tcp = TcpListener(limits=limits, bounds=self.bounds)
-        self.unix = UnixListener(str(place / "s"), limits=limits, bounds=self.bounds)
+        options = ListeningOptions(limits=limits)
+        self.tcp = TcpListener(options=options, bounds=self.bounds)
+        self.unix = UnixListener(str(place / "s"), options, bounds=self.bounds)
         self._guests: list[Guest] = []
         self._tasks = TaskScope()
 

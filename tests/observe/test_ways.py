@@ -32,6 +32,7 @@ from tests.e2e.oracle import VERSION, initialize, notification, request
 from tests.endpoints.http.modern_house import ask
 
 LIMITS = relay.Limits(cancel_grace=0.05, close_grace=0.5, linger=0.5, answer_wait=5)
+OPTIONS = ListeningOptions(limits=LIMITS)
 WAIT = 10
 
 
@@ -117,9 +118,7 @@ class Lives:
 
 
 async def _http(offer: Offer) -> HttpListener:
-    listener = HttpListener(
-        options=ListeningOptions(limits=LIMITS), per_request=offer.per_request, server=offer.dial, hub=offer.hub
-    )
+    listener = HttpListener(options=OPTIONS, per_request=offer.per_request, server=offer.dial, hub=offer.hub)
     await listener.start()
     offer.accept(listener, looks_after=True)
     return listener
@@ -136,11 +135,11 @@ async def _client(way: str, offer: Offer, folder: Path) -> AsyncIterator[Endpoin
         for descriptor in (there, into, back, out):
             os.close(descriptor)
     elif way == "tcp":
-        listener = tcp = TcpListener(limits=LIMITS, clients=offer.connections)
+        listener = tcp = TcpListener(options=OPTIONS, clients=offer.connections)
         await tcp.start()
         client = relay.connect(tcp.url, limits=LIMITS)
     elif way == "unix":
-        listener = unix = UnixListener(str(folder / "socket"), limits=LIMITS, clients=offer.connections)
+        listener = unix = UnixListener(str(folder / "socket"), OPTIONS, clients=offer.connections)
         await unix.start()
         client = relay.connect(unix.url, limits=LIMITS)
     else:
@@ -197,8 +196,7 @@ LIFE = [
 
 @contextlib.asynccontextmanager
 async def _offered(target: Target, share: Share | None = None) -> AsyncIterator[Offer]:
-    listening = ListeningOptions(limits=LIMITS)
-    offer = Offer(target, ServeSettings(command=(), name="server", env={}, listening=listening, share=share))
+    offer = Offer(target, ServeSettings(command=(), name="server", env={}, listening=OPTIONS, share=share))
     try:
         yield offer
     finally:

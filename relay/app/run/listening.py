@@ -53,16 +53,12 @@ async def listen(
         raise ConfigError(f"cannot listen: {shown_address(spec)!r}: TLS needs a context with a certificate: ssl=…")
     if tokens is not None and where.kind != "http":
         raise ConfigError(f"cannot listen: {shown_address(spec)!r}: only HTTP can ask for a token")
+    options = ListeningOptions(
+        allowed_hosts=allowed_hosts, allowed_origins=allowed_origins, login=_login(tokens), tls=ssl, limits=limits
+    )
     if where.kind == "http":
         from relay.endpoints.http.server.listener import HttpListener
 
-        options = ListeningOptions(
-            allowed_hosts=allowed_hosts,
-            allowed_origins=allowed_origins,
-            login=_login(tokens),
-            tls=ssl,
-            limits=limits,
-        )
         listener = HttpListener(where.host, where.port, options, descriptor=where.descriptor)
         await listener.start()
         return listener
@@ -75,9 +71,9 @@ async def listen(
 
     sockets: TcpListener | UnixListener
     if where.kind == "tcp":
-        sockets = TcpListener(where.host, where.port, ssl_context=ssl, limits=limits)
+        sockets = TcpListener(where.host, where.port, options)
     else:
-        sockets = UnixListener(where.path, limits=limits)
+        sockets = UnixListener(where.path, options)
     await sockets.start()
     return sockets
 

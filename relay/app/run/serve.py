@@ -259,21 +259,11 @@ class _Serving:
 
         clients = self._offer.connections if self._offer is not None else None
         if spec.kind == "unix":
-            unix = UnixListener(
-                spec.path, limits=settings.limits, bounds=self._bounds, owner=self._offer, clients=clients
-            )
+            unix = UnixListener(spec.path, options, bounds=self._bounds, owner=self._offer, clients=clients)
             await unix.start()
             say(self._sink, f"listening on {unix.url}")
             return unix
-        tcp = TcpListener(
-            spec.host,
-            spec.port,
-            ssl_context=options.tls,
-            limits=settings.limits,
-            bounds=self._bounds,
-            owner=self._offer,
-            clients=clients,
-        )
+        tcp = TcpListener(spec.host, spec.port, options, bounds=self._bounds, owner=self._offer, clients=clients)
         await tcp.start()
         say(self._sink, f"listening on {tcp.url}{everywhere(tcp.addresses)}")
         return tcp

@@ -25,6 +25,7 @@ from relay.endpoints.core.binding import EVERYWHERE, addresses_of, bind
 from relay.endpoints.core.bounds import Bounds
 from relay.endpoints.core.hops import comes_from_itself
 from relay.endpoints.core.refusal_log import RefusalLog
+from relay.endpoints.http.listening import DEFAULT_LISTENING, ListeningOptions
 from relay.endpoints.socket.tcp import SocketEndpoint, SocketProtocol, SocketReader, TcpAddress, UnixAddress
 from relay.errors import ConfigError, EndpointClosed
 from relay.frames import replies
@@ -33,7 +34,7 @@ from relay.frames.faults import message_fault
 from relay.frames.frame import Frame, each_message
 from relay.frames.head import Kind
 from relay.frames.lines import KEPT, Oversized
-from relay.limits import DEFAULT_LIMITS, Limits
+from relay.limits import Limits
 from relay.observe.hub import Clients
 
 __all__ = ["SocketListener", "TcpListener", "UnixListener"]
@@ -236,7 +237,7 @@ class SocketListener:
         bounds: Bounds | None,
         owner: object,
         clients: Clients[Any] | None,
-        ssl_context: ssl.SSLContext | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         """Use ``TcpListener`` or ``UnixListener``."""
         self._owner = owner
@@ -247,7 +248,7 @@ class SocketListener:
         self.strangers = bounds.strangers
         self.name = name
         self._limits = limits
-        self._ssl = ssl_context
+        self._ssl = tls
         self._servers: list[asyncio.Server] = []
         self._connections: set[_StrangerProtocol] = set()
         self._offered: asyncio.Queue[SocketEndpoint | None] = asyncio.Queue()
@@ -338,20 +339,19 @@ class TcpListener(SocketListener):
         self,
         host: str = "127.0.0.1",
         port: int = 0,
+        options: ListeningOptions = DEFAULT_LISTENING,
         *,
-        ssl_context: ssl.SSLContext | None = None,
-        limits: Limits = DEFAULT_LIMITS,
         bounds: Bounds | None = None,
         owner: object = None,
         clients: Clients[Any] | None = None,
     ) -> None:
-        """Prepare to listen (port 0: a free port), with TLS if ``ssl_context`` is given; ``start`` listens.
+        """Prepare to listen (port 0: a free port) with the limits of ``options`` and its TLS; ``start`` listens.
 
         Listeners may share ``bounds``. The listener rejects connections that ``owner`` itself has dialled. It adds each
         peer to ``clients``.
         """
-        name = str(TcpAddress(host, port, ssl_context is not None))
-        super().__init__(name, limits, bounds, owner, clients, ssl_context)
+        name = str(TcpAddress(host, port, options.tls is not None))
+        super().__init__(name, options.limits, bounds, owner, clients, options.tls)
         self._host = host
         self._port = port
         self.addresses: list[tuple[str, int]] = []
@@ -388,14 +388,14 @@ class UnixListener(SocketListener):
     def __init__(
         self,
         path: str,
+        options: ListeningOptions = DEFAULT_LISTENING,
         *,
-        limits: Limits = DEFAULT_LIMITS,
         bounds: Bounds | None = None,
         owner: object = None,
         clients: Clients[Any] | None = None,
     ) -> None:
-        """Prepare to listen; ``start`` listens. The other arguments are those of ``TcpListener``."""
-        super().__init__(str(UnixAddress(path)), limits, bounds, owner, clients)
+        """Prepare to listen, without TLS; ``start`` listens. The other arguments are those of ``TcpListener``."""
+        super().__init__(str(UnixAddress(path)), options.limits, bounds, owner, clients)
         self._path = os.path.abspath(path)
         self._identity: tuple[int, int] | None = None
         self.addresses: list[str] = []

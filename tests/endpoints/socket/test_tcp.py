@@ -23,6 +23,7 @@ import pytest
 
 from relay.endpoints.child.child import Child
 from relay.endpoints.core.memory import memory_pair
+from relay.endpoints.http.listening import ListeningOptions
 from relay.endpoints.socket.listener import SocketListener, TcpListener, UnixListener
 from relay.endpoints.socket.tcp import SocketEndpoint, TcpAddress, UnixAddress, dial, parse_address
 from relay.errors import ConfigError, EndpointBroken, EndpointClosed, EndpointUnavailable
@@ -82,7 +83,8 @@ async def listening(family: str, limits: Limits) -> AsyncIterator[SocketListener
     """Listen with our own listener."""
     with tempfile.TemporaryDirectory() as directory:
         listener: TcpListener | UnixListener
-        listener = TcpListener(limits=limits) if family == "tcp" else UnixListener(f"{directory}/s", limits=limits)
+        options = ListeningOptions(limits=limits)
+        listener = TcpListener(options=options) if family == "tcp" else UnixListener(f"{directory}/s", options)
         await listener.start()
         try:
             yield listener
@@ -193,7 +195,7 @@ async def test_tls(side: str, certificate: tuple[Path, Path]) -> None:
 
     @contextlib.asynccontextmanager
     async def accepted_pair(limits: Limits) -> AsyncIterator[Pair]:
-        listener = TcpListener(ssl_context=server_context, limits=limits)
+        listener = TcpListener(options=ListeningOptions(tls=server_context, limits=limits))
         await listener.start()
         host, port = listener.addresses[0]
         far = StreamFar(*await asyncio.open_connection(host, port, ssl=client_context))
@@ -290,7 +292,7 @@ async def test_a_server_whose_certificate_is_not_trusted(certificate: tuple[Path
     # asyncio in debug mode tells of every TLS handshake that failed.
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
     server_context, _ = contexts(certificate)
-    listener = TcpListener(ssl_context=server_context, limits=QUICK)
+    listener = TcpListener(options=ListeningOptions(tls=server_context, limits=QUICK))
     await listener.start()
     with pytest.raises(EndpointUnavailable, match="certificate is not trusted"):
         await dial(listener.url, ssl_context=ssl.create_default_context(), limits=QUICK)
@@ -695,7 +697,7 @@ async def test_a_stale_socket_is_replaced_and_a_live_one_is_not(tmp_path: Path) 
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(path))
         dead.listen()
-    listener = UnixListener(str(path), limits=QUICK)
+    listener = UnixListener(str(path), ListeningOptions(limits=QUICK))
     await listener.start()
     with pytest.raises(ConfigError, match="another process listens there"):
         await UnixListener(str(path)).start()
