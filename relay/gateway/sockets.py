@@ -63,7 +63,7 @@ class PageSockets:
         self._open: Clients[WebSocketEndpoint] = Clients(hub, set())
 
     async def serve(self, request: web.BaseRequest, trail: Trail) -> web.StreamResponse:
-        """Answer an upgrade, and carry frames until a side leaves. Raises Refused if the upgrade is not valid."""
+        """Answer an upgrade, and carry frames until a side leaves."""
         url, token = request.query.get("mcp_server_url", ""), request.query.get("mcp_token", "")
         request = _with_token_in_header(request)
         admission = await self._admit(request)

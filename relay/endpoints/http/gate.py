@@ -209,14 +209,14 @@ ORDERS: Mapping[Purpose, Order] = {
     Purpose.OTHER_THROUGH: Order((*_WHERE, owned, trail), hands_on=True),
     Purpose.STREAM: Order((*_WHERE, steps.accept, steps.session, steps.version, steps.resumption)),
     Purpose.DELETE: Order((*_WHERE, steps.session, steps.version)),
-    Purpose.UPGRADE: Order((*_WHERE, steps.taking, steps.hops, steps.room_for_session)),
+    Purpose.UPGRADE: Order((*_WHERE, steps.taking, steps.hops, steps.room_for_session, steps.upgrade)),
     Purpose.SSE: Order((*_WHERE, steps.accept, steps.taking, steps.room_for_session, steps.hops)),
     Purpose.MESSAGE: Order(
         (*_WHERE, steps.content, steps.sse_session), (size,), (frame, room, load, steps.greeting, life)
     ),
     Purpose.PROXY: Order((*_WHERE, steps.content), (size,), (call, steps.taking, steps.hops)),
     # The login follows the upgrade, because a page cannot read the status of a refused one.
-    Purpose.PROXY_SOCKET: Order((*_WHO, steps.place, steps.method, steps.taking, steps.hops)),
+    Purpose.PROXY_SOCKET: Order((*_WHO, steps.place, steps.method, steps.taking, steps.hops, steps.upgrade)),
     Purpose.BANNER: Order((*_WHO, steps.method)),
 }
 """The order of the checks. The relay reads the body between the checks of its size and of its content."""

@@ -5,6 +5,7 @@ The gate holds their order (gate.py). Pure: a check reads the walk and stores it
 
 from __future__ import annotations
 
+import base64
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
     from relay.endpoints.http.views import RulesView
     from relay.endpoints.http.walk import Walk
 
+SUBPROTOCOL = "mcp"
+"""The subprotocol of WebSocket. A client may offer others beside it, or none at all."""
+_SOCKET_VERSIONS = ("13", "8", "7")  # those that aiohttp speaks
+_KEY_SIZE = 16
 _SINGLE = ("Origin", "Authorization", SESSION_ID, LAST_EVENT_ID)
 _ALLOWED = {
     MCP: ("GET, POST, DELETE, OPTIONS", ("GET", "POST", "DELETE")),
@@ -290,6 +295,26 @@ def hops(gate: RulesView, walk: Walk) -> Refused | None:
 
 
 # What the frame of a POST without a session means.
+
+
+def upgrade(gate: RulesView, walk: Walk) -> Refused | None:
+    """Refuse what is no handshake of WebSocket (RFC 6455 §4.2.1), and subprotocols without ``mcp``."""
+    headers = walk.headers
+    try:
+        has_key = len(base64.b64decode(headers.get("Sec-WebSocket-Key", ""))) == _KEY_SIZE
+    except ValueError:
+        has_key = False
+    is_upgrade = headers.get("Upgrade", "").strip().lower() == "websocket" and "upgrade" in _words(walk, "Connection")
+    if not (is_upgrade and has_key and headers.get("Sec-WebSocket-Version") in _SOCKET_VERSIONS):
+        return Refused(400, "not a proper WebSocket handshake")
+    offered = listed(headers, "Sec-WebSocket-Protocol") or ""
+    if offered.strip(" ,") and SUBPROTOCOL not in (word.strip() for word in offered.split(",")):
+        return Refused(400, f"the subprotocol here is {SUBPROTOCOL!r}; offered: {offered}")
+    return None
+
+
+def _words(walk: Walk, name: str) -> list[str]:
+    return [word.strip().lower() for word in (listed(walk.headers, name) or "").split(",")]
 
 
 def staleness(gate: RulesView, walk: Walk) -> Refused | None:

@@ -38,8 +38,8 @@ from relay.endpoints.http.client.cookies import CookieJar
 from relay.endpoints.http.client.dial import secrets_in
 from relay.endpoints.http.client.failures import describe_failure, describe_unreached
 from relay.endpoints.http.client.proxy import proxy_for
-from relay.endpoints.http.decisions import Refused
 from relay.endpoints.http.media import listed, without_bom
+from relay.endpoints.http.steps import SUBPROTOCOL
 from relay.endpoints.websocket.masks import MaskedSocket
 from relay.endpoints.websocket.sending import send_masked
 from relay.endpoints.websocket.upgrade_refusal import UpgradeRefused, explaining
@@ -54,11 +54,10 @@ from relay.limits import DEFAULT_LIMITS, Limits
 if TYPE_CHECKING:
     from relay.endpoints.core.refusal_log import RefusalLog
 
-__all__ = ["SUBPROTOCOL", "WebSocketEndpoint", "accept_websocket", "dial_websocket"]
+__all__ = ["WebSocketEndpoint", "accept_websocket", "dial_websocket"]
 
 logger = logging.getLogger("relay")
 
-SUBPROTOCOL = "mcp"
 
 _PROTOCOLS = "Sec-WebSocket-Protocol"
 _ORDERLY = (0, 1000, 1001, 1005)  # normal, going away, and the two ways to give no code
@@ -394,14 +393,10 @@ async def accept_websocket(
 ) -> WebSocketEndpoint:
     """Answer an upgrade and return the endpoint; the handler then does ``return await endpoint.serve()``.
 
-    The caller has checked Host, Origin and credentials. Until its first frame the client shares the memory of
-    ``strangers``. ``refusals`` logs its faults. Raises Refused if the upgrade is not valid, or offers subprotocols
-    without ``mcp``.
+    The gate has admitted the request. Until its first frame the client shares the memory of ``strangers``.
+    ``refusals`` logs its faults. Raises ConnectionError if the client has gone.
     """
     request = _with_one_list(request)
-    offered = [word.strip() for word in request.headers.get(_PROTOCOLS, "").split(",") if word.strip()]
-    if offered and SUBPROTOCOL not in offered:
-        raise Refused(400, f"the subprotocol here is {SUBPROTOCOL!r}; offered: {', '.join(offered)}")
     options: dict[str, Any] = {
         "protocols": (SUBPROTOCOL,),
         "autoping": False,
@@ -415,11 +410,9 @@ async def accept_websocket(
         socket = MaskedSocket(strangers=strangers, **options)
     else:
         socket = web.WebSocketResponse(**options)
-    if not socket.can_prepare(request):
-        raise Refused(400, "not a proper WebSocket handshake")
     transport = request.transport
     if transport is None:
-        raise Refused(400, "the client has gone")
+        raise ConnectionResetError("the client has gone")
     detect_dead_peer(transport.get_extra_info("socket"), limits.stall)
     await socket.prepare(request)
     bytewise = cast("web.WebSocketResponse[Literal[False]]", socket)  # decode_text makes it so, which mypy cannot see

@@ -59,11 +59,11 @@ ORDER = {
     Purpose.OTHER_THROUGH: (f"{WHERE} owned trail", "", ""),
     Purpose.STREAM: (f"{WHERE} accept session version resumption", "", ""),
     Purpose.DELETE: (f"{WHERE} session version", "", ""),
-    Purpose.UPGRADE: (f"{WHERE} taking hops room_for_session", "", ""),
+    Purpose.UPGRADE: (f"{WHERE} taking hops room_for_session upgrade", "", ""),
     Purpose.SSE: (f"{WHERE} accept taking room_for_session hops", "", ""),
     Purpose.MESSAGE: (f"{WHERE} content sse_session", "size", "frame room load greeting life"),
     Purpose.PROXY: (f"{WHERE} content", "size", "call taking hops"),
-    Purpose.PROXY_SOCKET: (f"{WHO} place method taking hops", "", ""),
+    Purpose.PROXY_SOCKET: (f"{WHO} place method taking hops upgrade", "", ""),
     Purpose.BANNER: (f"{WHO} method", "", ""),
 }
 

@@ -27,7 +27,6 @@ from websockets.typing import Subprotocol
 
 from relay.endpoints.core.dialling import DiallingOptions
 from relay.endpoints.core.memory import memory_pair
-from relay.endpoints.http.decisions import Refused
 from relay.endpoints.websocket.websocket import WebSocketEndpoint, accept_websocket, dial_websocket
 from relay.errors import ConfigError, EndpointBroken, EndpointUnavailable
 from relay.frames import replies
@@ -36,6 +35,7 @@ from relay.limits import Limits
 from relay.pipe import pipe
 from relay.testing import Capabilities, Pair, check_endpoint, joined
 from relay.testing.pair import of_size, request, take
+from tests.endpoints.http.house import house
 from tests.endpoints.http.peers_by_hand import HELLO, QUICK, answer, error_of, start
 from tests.endpoints.library_far import LibraryFar
 
@@ -77,10 +77,7 @@ async def accepting(limits: Limits) -> AsyncIterator[tuple[str, asyncio.Queue[We
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
         if request.headers.get("Upgrade") != "websocket":
             return web.Response(status=405)
-        try:
-            endpoint = await accept_websocket(request, limits)
-        except Refused as exc:
-            return web.Response(status=exc.status, text=str(exc))
+        endpoint = await accept_websocket(request, limits)
         came.put_nowait(endpoint)
         return await endpoint.serve()
 
@@ -454,19 +451,42 @@ async def test_a_peer_that_we_do_not_read_is_not_taken_for_dead(make: Make) -> N
 # -- the handshake ----------------------------------------------------------------------------------------------------
 
 
-async def test_who_may_not_upgrade() -> None:
-    """Foreign subprotocols and broken handshakes are refused with 400; no subprotocol at all is accepted."""
-    async with accepting(QUICK) as (url, came):
-        with pytest.raises(websockets.exceptions.InvalidStatus) as caught:
-            await websockets.asyncio.client.connect(url, subprotocols=[Subprotocol("chat")], proxy=None)
-        assert caught.value.response.status_code == 400
-        async with aiohttp.ClientSession() as session:
-            broken = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Key": "x"}
-            async with session.get(url.replace("ws:", "http:"), headers=broken) as response:
-                assert response.status == 400
-        async with websockets.asyncio.client.connect(url, proxy=None) as connection:
-            near = await came.get()
+KEY = "AAAAAAAAAAAAAAAAAAAAAA=="
+UPGRADE = {
+    "Upgrade": "websocket", "Connection": "keep-alive, Upgrade", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": KEY
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"Sec-WebSocket-Key": "x"}, "not a proper WebSocket handshake"),
+        ({"Sec-WebSocket-Key": "QUJD"}, "not a proper WebSocket handshake"),
+        ({"Sec-WebSocket-Key": None}, "not a proper WebSocket handshake"),
+        ({"Sec-WebSocket-Version": "12"}, "not a proper WebSocket handshake"),
+        ({"Sec-WebSocket-Version": None}, "not a proper WebSocket handshake"),
+        ({"Connection": "keep-alive"}, "not a proper WebSocket handshake"),
+        ({"Sec-WebSocket-Protocol": "chat, mcp2"}, "the subprotocol here is 'mcp'; offered: chat, mcp2"),
+    ],
+)
+async def test_who_may_not_upgrade(changed: dict[str, str | None], words: str) -> None:
+    """Foreign subprotocols and broken handshakes are refused with 400."""
+    headers = {name: value for name, value in (UPGRADE | changed).items() if value is not None}
+    async with house(QUICK) as opened, aiohttp.ClientSession() as session:
+        async with session.get(opened.listener.url, headers=headers) as response:
+            assert (response.status, (await response.json())["error"]["message"]) == (400, words)
+
+
+@pytest.mark.parametrize("offered", [None, ["mcp"], ["chat", "mcp"]])
+async def test_who_may_upgrade(offered: list[str] | None) -> None:
+    """Without a subprotocol, or with ours among others."""
+    async with house(QUICK) as opened:
+        url = opened.listener.url.replace("http:", "ws:")
+        subprotocols = None if offered is None else [Subprotocol(one) for one in offered]
+        async with websockets.asyncio.client.connect(url, subprotocols=subprotocols, proxy=None) as connection:
+            assert connection.subprotocol == (None if offered is None else "mcp")
             await connection.send(HELLO.raw.decode())
+            near = await anext(aiter(opened.listener))
             assert [frame.raw for frame in await near.receive()] == [HELLO.raw]
             await near.aclose()
 

@@ -233,7 +233,7 @@ class StreamableHttp:
             return await self.context.stream(request, stream, headers, after=number)
 
     async def _upgrade(self, request: web.BaseRequest, admission: Admission) -> web.StreamResponse:
-        """Answer with a WebSocket, whose end ends the session. Raises Refused if the handshake is invalid."""
+        """Answer with a WebSocket, whose end ends the session."""
         from relay.endpoints.websocket.websocket import accept_websocket  # 9 ms of start-up that few relays need
 
         context = self.context
