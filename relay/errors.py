@@ -7,6 +7,7 @@
     ├── FrameError            a peer: bytes that are not an acceptable JSON-RPC frame
     │   └── FrameTooLarge     a peer: a frame larger than ``Limits.max_frame_bytes``
     ├── EndpointUnavailable   a peer that the relay cannot reach; it has sent nothing to the peer
+    │   └── LoginRefused      a server that wants a login, which failed; it has executed nothing
     ├── EndpointBroken        a peer that failed after the relay had reached it
     │   └── ServerLeftOut     one of several servers, now out of service; logged once for all its sessions
     ├── EndpointClosed        this program: it used an endpoint that it had closed
@@ -27,6 +28,7 @@ __all__ = [
     "EndpointUnavailable",
     "FrameError",
     "FrameTooLarge",
+    "LoginRefused",
     "RelayError",
     "ServerLeftOut",
 ]
@@ -68,6 +70,12 @@ class FrameTooLarge(FrameError):
 
 class EndpointUnavailable(RelayError):
     """The relay cannot reach the peer, and has sent no byte to it."""
+
+
+class LoginRefused(EndpointUnavailable):
+    """A server answered with ``status`` that it wants a login, and the login failed. The server itself is well."""
+
+    status = 401
 
 
 class EndpointBroken(RelayError):

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from relay.routing.open_table import OpenTable
 
 __all__ = [
-    "ANONYMOUS", "CountsUse", "Endpoint", "HasOwner", "HasStream", "HasTrail", "Listener", "OffersFrames",
-    "SendsAtOnce", "SpeaksTransport", "Taker",
+    "ANONYMOUS", "CountsUse", "Endpoint", "HasOwner", "HasStream", "HasTrail", "Listener", "LogsIn",
+    "OffersFrames", "SendsAtOnce", "SpeaksTransport", "Taker",
 ]  # fmt: skip
 
 ANONYMOUS = "anonymous"
@@ -148,3 +148,12 @@ class Listener(Protocol):
 
     async def aclose(self) -> None:
         """Stop listening; endpoints that it has yielded stay open."""
+
+
+@runtime_checkable
+class LogsIn(Protocol):
+    """An endpoint that may wait for a login, perhaps by a person."""
+
+    @property
+    def is_logging_in(self) -> bool:
+        """Whether it waits for one now."""

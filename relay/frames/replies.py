@@ -12,7 +12,7 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 import orjson
 
-from relay.errors import ConfigError, EndpointUnavailable, FrameTooLarge, RelayError, ServerLeftOut
+from relay.errors import ConfigError, EndpointUnavailable, FrameTooLarge, LoginRefused, RelayError, ServerLeftOut
 from relay.frames.faults import message_fault
 from relay.frames.frame import Frame
 from relay.frames.head import Head, Kind, RequestId
@@ -149,12 +149,19 @@ class End(NamedTuple):
     message: str
     delivered: Delivered
     is_session_over: bool = False
+    status: int | None = None
+    """The HTTP status with which the server refused the request, if that is why."""
 
     def answer(self, request_id: RequestId) -> Frame:
         """Make the error of one of them."""
         if self.is_session_over:
             return session_over(request_id, self.message)
-        return error(request_id, self.code, self.message, delivered=self.delivered)
+        return error(request_id, self.code, self.message, delivered=self.delivered, **self.data)
+
+    @property
+    def data(self) -> dict[str, object]:
+        """The further members of the error's data."""
+        return {} if self.status is None else {"status": self.status}
 
 
 def end_by(reason: RelayError | None, otherwise: str = "") -> End:
@@ -167,6 +174,8 @@ def end_by(reason: RelayError | None, otherwise: str = "") -> End:
         return End(TOO_LARGE, str(reason), "unknown")
     if isinstance(reason, ServerLeftOut):
         return End(UNAVAILABLE, str(reason), "no", is_session_over=True)
+    if isinstance(reason, LoginRefused):
+        return End(UPSTREAM_STATUS, str(reason), "no", status=reason.status)
     if isinstance(reason, EndpointUnavailable | ConfigError):
         return End(UNAVAILABLE, str(reason), "no")
     return End(LOST, f"the request was lost: {reason or otherwise}", "unknown")

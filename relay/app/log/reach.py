@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from relay.auth.outbound.tries import ServerLogin
 from relay.endpoints.base import Endpoint
 from relay.frames import replies
 from relay.frames.frame import Frame
@@ -19,10 +18,9 @@ logger = logging.getLogger("relay")
 class ReachLog:
     """A hub's subscriber: logs each cause once why a server cannot be reached, and notes whether it ever was."""
 
-    def __init__(self, server: Endpoint, login: ServerLogin | None = None) -> None:
-        """Observe the frames of ``server``; ``login`` logs its own failures."""
+    def __init__(self, server: Endpoint) -> None:
+        """Observe the frames of ``server``."""
         self._server = server
-        self._login = login
         self._causes: set[str] = set()
         self._was_reached = False
 
@@ -43,5 +41,4 @@ class ReachLog:
                     self._causes.clear()  # a new loss is logged again
             elif fault.message not in self._causes and len(self._causes) < 64:
                 self._causes.add(fault.message)
-                if self._login is None or str(self._login.failure) != fault.message:
-                    logger.warning("%s", fault.message)
+                logger.warning("%s", fault.message)

@@ -14,7 +14,7 @@ from relay.app.log.stderr import StderrSink
 from relay.app.run.signals import StopSignals
 from relay.app.run.wiring import connect_with
 from relay.app.settings import BridgeSettings, ServeSettings
-from relay.app.specs import is_address, is_url
+from relay.app.specs import is_url
 from relay.endpoints.base import Endpoint
 from relay.endpoints.stdio.own_stdio import OwnStdio
 from relay.errors import ConfigError, EndpointClosed, EndpointUnavailable
@@ -42,7 +42,7 @@ async def bridge(settings: BridgeSettings, sink: StderrSink, *, remote: Endpoint
         remote = Remote(settings.url, settings.dialling)
     else:
         remote = connect_with(settings.dialling, settings.url)
-    reach = ReachLog(remote, settings.dialling.logins_for(settings.url)[0] if is_address(settings.url) else None)
+    reach = ReachLog(remote)
     hub = Hub()
     hub.subscribe("the log of unreachable servers", frames=reach.look)
     log_frames_of(hub, settings.secrets)

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from relay.addresses import shown_address
 from relay.auth.outbound.credentials import CHALLENGES, Credentials, LoginFailed, Refusal
+from relay.errors import LoginRefused
 from relay.frames.frame import Frame
 from relay.limits import DEFAULT_LIMITS, Limits
 
@@ -150,15 +151,18 @@ class ServerLogin:
                 self._refused.append(secret)
 
     async def renew(self, refusal: Refusal | None, size: int) -> None:
-        """Wait for new headers for a frame of ``size`` bytes. Raises LoginFailed, and logs it once."""
+        """Wait for new headers for a frame of ``size`` bytes.
+
+        Raises LoginRefused if the server had refused the request, else LoginFailed, and logs either once.
+        """
         self._count_renewals(1)
         try:
             with self.waiting(size):
                 await self.credentials.renew(refusal)
         except LoginFailed as exc:
-            self.failure = exc
             self.log(str(exc))
-            raise
+            self.failure = exc if refusal is None else _LoginRefused(str(exc), refusal.status)
+            raise self.failure from exc.__cause__
         else:
             self.failure = None
         finally:
@@ -265,6 +269,14 @@ class Tries:
             self.is_waiting = False
             if patience is not None and left is not None and not patience.expired():
                 patience.reschedule(loop.time() + left)
+
+
+class _LoginRefused(LoginFailed, LoginRefused):
+    """A login failed that the server had asked for with ``status``."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 def _origin_of(url: str) -> tuple[bool, str | None, int]:

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator
 from typing import Protocol
 
+from relay.endpoints.base import LogsIn
 from relay.endpoints.combined.branch import Branch
 from relay.endpoints.combined.pool import Pool, said_by
 from relay.endpoints.core.books import Books
@@ -148,6 +149,9 @@ class Calls:
         branch, seconds = call.branch, f"{self._pool.retry.timeout:g} s"
         if branch is None:
             self.fail(call, replies.UNAVAILABLE, f"{self.faults_of(call)}; given up after {seconds}", "no")
+            return
+        if isinstance(branch.endpoint, LogsIn) and branch.endpoint.is_logging_in:
+            self.begin_timer(call)  # a person has more time than a server
             return
         fault = f"{self._pool.servers[branch.place].name}: no answer within {seconds}"
         self.fail(call, replies.LOST, f"the request was lost: {fault}", "unknown")

@@ -91,7 +91,7 @@ class LoginQueue:
             while self._waiting:
                 await self._until_free(self._waiting[0])
                 if self._login.failure is not self._known_failure and self._login.failure is not None:
-                    self._refuse_all(str(self._login.failure))
+                    self._refuse_all(replies.end_by(self._login.failure))
                 elif self._waiting:  # a cancellation may have taken it
                     await self._sender.send_now((self._take(),))
         finally:
@@ -113,16 +113,15 @@ class LoginQueue:
         self._login.leave(frame.size)
         self._room.set()
 
-    def _refuse_all(self, fault: str) -> None:
+    def _refuse_all(self, end: replies.End) -> None:
         self._known_failure = self._login.failure
         while self._waiting:
-            self._refuse(self._take(), replies.UNAVAILABLE, fault)
-
-    def _refuse(self, frame: Frame, code: int, fault: str) -> None:
-        asked = [one for one in frame.head.messages if one.kind is Kind.REQUEST]
-        self._inbox.put([replies.error(one.id, code, fault, delivered="no") for one in asked])
-        if not asked:
-            logger.warning("%s: %s was not sent: %s", self._name, frame.head.method or "an answer", fault)
+            frame = self._take()
+            asked = [one.id for one in frame.head.messages if one.kind is Kind.REQUEST and one.id is not None]
+            self._inbox.put([end.answer(request_id) for request_id in asked])
+            if not asked:
+                said = frame.head.method or "an answer"
+                logger.warning("%s: %s was not sent: %s", self._name, said, end.message)
 
     def _is_cancellation_of_unsent(self, frame: Frame) -> bool:
         """Take a cancellation of a request that waits for the login, so that neither of the two is sent."""
@@ -142,8 +141,7 @@ class LoginQueue:
         """Send no more; answer each request that waits with an error."""
         await self._tasks.aclose()
         self._sending = None
-        while self._waiting:
-            self._refuse(self._take(), replies.UNAVAILABLE, f"the request was not sent: {fault}")
+        self._refuse_all(replies.End(replies.UNAVAILABLE, f"the request was not sent: {fault}", "no"))
 
 
 async def _until(event: Awaitable[object]) -> None:

@@ -74,6 +74,11 @@ class Remote:
         """Offer the server's frames to ``taker``; see ``OffersFrames``."""
         self._inbox.offer_to(taker)
 
+    @property
+    def is_logging_in(self) -> bool:
+        """Whether a request waits for a login."""
+        return self._dial.is_logging_in
+
     def send_at_once(self, frames: Sequence[Frame]) -> bool:
         """Send requests without waiting; return False, and send none, if the transport is unknown or one must wait."""
         client, queue = self._client, self._queue

@@ -319,7 +319,7 @@ class RemoteClient:
             await delivery
         except RelayError as exc:
             end = replies.end_by(exc)
-            self.fail(post, end.code, end.message, end.delivered)
+            self.fail(post, end.code, end.message, end.delivered, **end.data)
         except Exception:  # a bug of the relay, but without an error the client would wait indefinitely
             self.fail(post, replies.LOST, "the request was lost: the relay failed", "unknown")
             raise

@@ -63,7 +63,8 @@ class _Session:
     def fail(self, failure: RelayError) -> None:
         """Tell the requests that wait for the session that it failed, and that they were not sent."""
         if not self.messages.done():
-            self.messages.set_exception(EndpointUnavailable(str(failure)))
+            unsent = failure if isinstance(failure, EndpointUnavailable) else EndpointUnavailable(str(failure))
+            self.messages.set_exception(unsent)
             self.messages.exception()  # mark as retrieved: perhaps no request waits
         if self.repeated is not None:
             self.repeated.cancel()
