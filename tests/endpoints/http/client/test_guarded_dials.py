@@ -112,6 +112,7 @@ async def test_no_redirect_is_followed_and_own_ports_are_refused() -> None:
     assert bird.connections == 1
 
 
+@pytest.mark.shortcuts
 async def test_kept_connections_are_judged_too() -> None:
     """The pool resolves names itself: when a name moves to a refused address, the pool opens nothing there."""
     tasks = TaskScope()
