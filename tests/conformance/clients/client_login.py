@@ -91,7 +91,10 @@ def run(url: str, home: str) -> int:
                 bridge.stdin.write(message("notifications/initialized", {}, None))
                 bridge.stdin.flush()
         bridge.stdin.close()
-        bridge.stdout.read()
+        try:
+            bridge.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            bridge.terminate()
     return 0
 
 
