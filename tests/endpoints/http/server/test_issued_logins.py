@@ -137,7 +137,7 @@ async def close_code(reader: asyncio.StreamReader) -> int:
 
 
 @pytest.mark.parametrize("way", ["time", "reload"])
-async def test_what_has_no_end_of_its_own_ends_with_the_login(way: str) -> None:
+async def test_what_has_no_end_of_its_own_ends_with_the_login(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The GET stream, HTTP+SSE, a WebSocket and a subscription; a call that was admitted gets its answer."""
     tokens = {"carol": "carol-" + "c" * 40}
     async with judged_by("jwt") as (there, _):
@@ -145,7 +145,11 @@ async def test_what_has_no_end_of_its_own_ends_with_the_login(way: str) -> None:
         assert login is not None
         login._sources = GivenTokens(tokens)
         login.reload()
-        token = tokens["carol"] if way == "reload" else signed(claims(exp=int(time.time()) + 2, iat=None))
+        token = tokens["carol"] if way == "reload" else signed(claims())
+        assert isinstance(login.issued, JwtLogin)
+        now = time.time()
+        login.issued._clock = lambda: now
+        monkeypatch.setattr("relay.auth.inbound.jwt._ADMITTED", 0.3)  # asked again so often
         carol, session = await there.begin_as(token)
         stream = await carol.listen()
         sse = await carol.request("GET", "/sse", {"accept": "text/event-stream"})
@@ -165,6 +169,7 @@ async def test_what_has_no_end_of_its_own_ends_with_the_login(way: str) -> None:
         head = bytes([0x81, 0xFE]) + len(payload).to_bytes(2, "big")
         websocket.wire.writer.write(head + bytes(4) + payload)
         await anext(there._sessions)
+        now += 3600
         if way == "reload":
             tokens.clear()
             login.reload()
