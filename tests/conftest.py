@@ -79,6 +79,7 @@ def pytest_configure(config: pytest.Config) -> None:
     Bytecode is written whatever the environment says: each worker, and each program that it starts, would compile the
     same files again. What the collection makes stays, and is no work for the cycle collector.
     """
+    _record_one_line_of_each_stack()
     sys.dont_write_bytecode = False
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     gc.disable()
@@ -241,20 +242,30 @@ def _run(test: AsyncTest, item: pytest.Function, *args: object, **kwargs: object
             told = "\n  ".join(f"{context['message']}: {context.get('exception')!r}" for context in unhandled)
             pytest.fail(f"reached the loop's exception handler:\n  {told}")
 
-    # Debug mode keeps where each handle, future and task was made: one line of it, where all would take half of a
-    # test's time. The last two have it from the second, without a word on how many.
-    asyncio.format_helpers.extract_stack = _line_of  # type: ignore[attr-defined]  # has no types
-    traceback.extract_stack.__defaults__ = (None, 1)
     # uvloop's own debug mode only warns of slow callbacks, at the price of a traceback for every handle.
     with asyncio.Runner(debug=loop_name == "asyncio", loop_factory=_loop_factory(loop_name)) as runner:
         runner.run(bounded())
 
 
-def _line_of(frame: FrameType) -> traceback.StackSummary:
-    """Keep one line of where something was made, and read no file before someone asks for its text."""
-    code = frame.f_code
-    place = traceback.FrameSummary(code.co_filename, frame.f_lineno, code.co_name, lookup_line=False)
-    return traceback.StackSummary.from_list([place])
+def _record_one_line_of_each_stack() -> None:
+    """Let debug mode keep one line of where each handle, future, task and coroutine was made.
+
+    Whole stacks took half of a test's time. The loop's C code holds the function itself: only its body can be replaced.
+    """
+    traceback.extract_stack.__code__ = _extract_stack.__code__
+    asyncio.format_helpers.extract_stack = traceback.extract_stack  # type: ignore[attr-defined]  # has no types
+    asyncio.constants.DEBUG_STACK_DEPTH = 1  # type: ignore[attr-defined]  # of a coroutine's origin
+
+
+def _extract_stack(f: FrameType | None = None, limit: int | None = None) -> traceback.StackSummary:
+    """Be the body of ``traceback.extract_stack``, whose globals it sees: the file of the line is not looked at."""
+    f = f or sys._getframe().f_back
+    assert f is not None, "a caller"
+    code = f.f_code
+    summary: traceback.StackSummary = StackSummary(  # type: ignore[name-defined]  # noqa: F821
+        (FrameSummary(code.co_filename, f.f_lineno, code.co_name, lookup_line=False),)  # type: ignore[name-defined]  # noqa: F821
+    )
+    return summary
 
 
 async def _within(seconds: float, test: Awaitable[object]) -> None:

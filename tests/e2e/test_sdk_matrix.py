@@ -5,7 +5,9 @@
     hop      client by HTTP  ⇄  mcp-relay --listen http: URL  ⇄  SERVER by HTTP or HTTP+SSE
     before   client by stdio  ⇄  mcp-relay URL  ⇄  SERVER by HTTP, HTTP+SSE or WebSocket
 
-Each client runs the whole scenario of tests/peers: 22 checks, of which 2024-11-05 knows 21. Most of its time is
+Each way has every client with every server, by HTTP or by HTTP+SSE in turns, so that each client and each server meets
+both: a relay that stands between has two sides, which know nothing of each other. RELAY_TESTS_EVERY_PAIR=1 runs each by
+both. Each client runs the whole scenario of tests/peers: 22 checks, of which 2024-11-05 knows 21. Most of its time is
 waiting, so several run at once, and one relay in front of each server serves all clients. The first test that needs a
 result starts everything that was selected.
 """
@@ -15,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import os
 import re
 import subprocess
 import sys
@@ -59,13 +62,16 @@ class Combination:
         return f"{self.way}-{self.transport}-{self.client}-{self.server}{many}"
 
 
+WAYS, TRANSPORTS = ("behind", "row", "before"), ("http", "sse")
+EACH_BY_BOTH = "RELAY_TESTS_EVERY_PAIR" in os.environ
 ALL = [
     *(
         Combination(client, server, way, transport)
-        for way in ("behind", "row", "before")
-        for transport in ("http", "sse")
-        for server in peers.SERVERS
-        for client in peers.CLIENTS
+        for at_way, way in enumerate(WAYS)
+        for at_transport, transport in enumerate(TRANSPORTS)
+        for at_server, server in enumerate(peers.SERVERS)
+        for at_client, client in enumerate(peers.CLIENTS)
+        if EACH_BY_BOTH or (at_way + at_transport + at_server + at_client) % 2 == 0
     ),
     *(Combination("py1", server, "behind", "ws") for server in peers.SERVERS),  # the only SDK that speaks WebSocket
     *(Combination(client, "py1", "before", "ws") for client in peers.CLIENTS),

@@ -8,6 +8,7 @@ locate.py     where they are: interpreters, command lines, free ports
 server_*      one server per SDK, all with the same tools (tools.py; the TypeScript one repeats them)
 client_*      one client per SDK, all with the same checks (scenario.py; the TypeScript one repeats them)
 lines_*       an SDK's transports, client's and server's, as programs that speak lines of JSON
+quick.py      what httpx need not do for any of them
 matrix.py     every client against every server, directly: the table the relay must equal
 """
 

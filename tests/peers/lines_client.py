@@ -19,10 +19,10 @@ from mcp.shared.message import SessionMessage
 from mcp.types import JSONRPCMessage
 
 if TYPE_CHECKING or __package__:
-    from . import client_py1, scenario
+    from . import client_py1, quick, scenario
 else:  # run as a script
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-    from peers import client_py1, scenario
+    from peers import client_py1, quick, scenario
 
 MOST_LINE = 64 * 2**20
 
@@ -38,6 +38,7 @@ def read_target() -> scenario.Target:
 
 async def main() -> None:
     """Carry until stdin or the server ends."""
+    quick.spare()
     lines = asyncio.StreamReader(limit=MOST_LINE)
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin.buffer)

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
+from . import quick
 from .scenario import CHECKS, STEP_TIMEOUT, TERMINATION, CheckFailed, Inbox, Run, Sdk, Target, expect
 
 RUN_TIMEOUT = 50.0  # the whole run ends within 60 s, clean-up included
@@ -34,6 +35,7 @@ class Report:
 
 def main(sdk: Sdk) -> int:
     """Do what the command line says; 0 if nothing failed."""
+    quick.spare()
     options = parse(sdk.name)
     if options.each:
         return max((run_target(sdk, options, **json.loads(line)) for line in sys.stdin), default=0)
