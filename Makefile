@@ -8,7 +8,7 @@ ARGS =
 ONCE =
 # RELAY_TESTS_EXEC=1 starts every program as users do; otherwise most are forked (tests/warm_start).
 # Tests mostly wait, so run more workers than there are CPUs. 0 runs all tests in pytest's own process.
-WORKERS ?= 4
+WORKERS ?= 6
 
 BIN = $(VENV)/bin
 

@@ -7,6 +7,7 @@ An async test needs no marker and no plugin:
 
     @pytest.mark.async_timeout(60)           # instead of 50 s
     @pytest.mark.only_loop("asyncio")        # where the law is about one loop
+    @pytest.mark.each_loop                   # with many parameters over HTTP: each on both loops, not on one of them
     @pytest.mark.allow_leaks("why")          # where a leak is the subject
     @pytest.mark.shortcuts                   # where a shortcut is: `pytest --ordinary-way` takes them all away
 
@@ -17,7 +18,6 @@ child process that it did not find may be left, and nothing may have reached the
 from __future__ import annotations
 
 import asyncio
-import compileall
 import gc
 import inspect
 import itertools
@@ -25,6 +25,7 @@ import os
 import signal
 import sys
 import traceback
+import zlib
 from collections.abc import Awaitable, Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,8 +36,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
-import relay
-from tests import warm_start
+from tests import bytecode, warm_start
 
 try:
     import uvloop
@@ -58,6 +58,12 @@ TOGETHER = (
     "tests/app/test_completion.py",  # a shell
 )
 """Files whose tests share what takes seconds to start, the longest first."""
+IN_TURNS = ("tests/endpoints/http/", "tests/e2e/")
+"""Where a test with ``MANY`` sets of parameters runs each of them on one loop, half on either.
+
+Over HTTP, aiohttp and the two transports of a loop lie beneath all of them. `--ordinary-way` takes the other half.
+"""
+MANY = 8
 LEAK_GRACE = 2.0  # closing takes a few turns of the loop, a killed child until it is reaped
 
 settings.register_profile("default", deadline=None)  # a busy machine is no failure
@@ -70,6 +76,7 @@ settings.load_profile("default")
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let every test be run without the shortcuts, which must change nothing but the speed."""
     parser.addoption("--ordinary-way", action="store_true", help="take from every relay its shortcuts")
+    parser.addoption("--each-loop", action="store_true", help="run each set of parameters on both loops")
     parser.addoption("--no-skips", action="store_true", help="a skipped test is a failure: CI has all that tests need")
 
 
@@ -107,14 +114,17 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
-def pytest_sessionstart() -> None:
-    """Compile the package as an installer does: hundreds of relays are started, each 60 ms sooner with bytecode."""
-    compileall.compile_dir(Path(relay.__file__).parent, quiet=1)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Compile what every worker, or every program that a test starts, would compile for itself."""
+    if hasattr(session.config, "workerinput"):
+        return
+    bytecode.compile_package()
+    if session.config.getoption("numprocesses", None):
+        bytecode.compile_tests()
 
 
 def pytest_collection_finish() -> None:
     """Begin to collect garbage, but not among thousands of tests: those would be looked at in each of them."""
-    gc.collect()
     gc.freeze()
     gc.enable()
 
@@ -170,10 +180,36 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = itertools.filterfalse(_is_about_a_shortcut, items)
     if hasattr(config, "workerinput"):
         items.sort(key=_turn)
+    if not config.getoption("--each-loop"):
+        on_other_loop = _on_other_loop(items, is_odd=config.getoption("--ordinary-way"))
+        config.hook.pytest_deselected(items=on_other_loop)
+        left_out = {item.nodeid for item in on_other_loop}
+        items[:] = [item for item in items if item.nodeid not in left_out]
     for item in items:
         bound = item.get_closest_marker("async_timeout")
         if bound is not None and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(bound.args[0] + CLEAN_UP))
+
+
+def _on_other_loop(items: list[pytest.Item], *, is_odd: bool) -> list[pytest.Item]:
+    """Choose what is left out of each test with many sets of parameters: for each set, one of its two loops."""
+    sets: dict[str, dict[str, list[pytest.Item]]] = {}
+    for item in items:
+        if not (isinstance(item, pytest.Function) and hasattr(item, "callspec")):
+            continue
+        loop = item.callspec.params.get("loop_name")
+        if isinstance(loop, str) and item.nodeid.startswith(IN_TURNS) and item.get_closest_marker("each_loop") is None:
+            words = item.callspec.id.split("-")
+            words.remove(loop)
+            sets.setdefault(item.nodeid.partition("[")[0], {}).setdefault("-".join(words), []).append(item)
+    found: list[pytest.Item] = []
+    for of_function in sets.values():
+        pairs = [(name, pair) for name, pair in of_function.items() if len(pair) == 2]
+        if len(pairs) >= MANY:
+            # Not by their order: a parameter of two values would meet one loop with each.
+            pairs.sort(key=lambda one: zlib.crc32(one[0].encode()))
+            found += [pair[at % 2 ^ is_odd] for at, (_, pair) in enumerate(pairs)]
+    return found
 
 
 @pytest.fixture

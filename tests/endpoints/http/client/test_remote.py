@@ -90,6 +90,7 @@ async def make_pair(transport: Transport, limits: Limits) -> AsyncIterator[Pair]
             await near.aclose()
 
 
+@pytest.mark.each_loop
 @pytest.mark.parametrize("transport", ["streamablehttp", "sse"])
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
 async def test_laws_of_an_endpoint(law: laws.Law, transport: Transport) -> None:

@@ -109,6 +109,7 @@ async def test_an_http_sse_session_is_an_endpoint() -> None:
     await check_endpoint(sse_pair, Capabilities(half_close=False, most_buffered=UNREAD))
 
 
+@pytest.mark.each_loop
 @pytest.mark.parametrize(
     "law",
     [
