@@ -45,7 +45,7 @@ def test_a_relay_is_measured_and_every_answer_is_right() -> None:
     said = run(
         "--only", "mcp-relay", "--only", "direct", "--only", "serve/calls/100B/8", "--only", "hop/calls/100B/8",
         "--only", "tcp/calls/100B/32", "--only", "websocket/calls/100B/32",
-        "--seconds", "0.3", "--rounds", "1",
+        "--seconds", "0.1", "--rounds", "1",
     )  # fmt: skip
     assert isinstance(said, dict)
     rows = {(one["bridge"], one["cell"]): one for one in said["samples"]}

@@ -79,12 +79,12 @@ def theirs(listener: str, target: str) -> Parts | None:
         return None
     if target in THEIR_TARGETS:
         # A process of theirs takes a second to start: few, where each session has one.
-        clients = {"child": 2, "stdio": 1}.get(target, 8)
+        clients = {"child": 2, "stdio": 1}.get(target, 4)
         if listener == "ws":
             return Parts(LIBRARY, SDK, clients, 2**20, _reach_by_library)
         return Parts(OURS, SDK, clients, 2**20, _reach)
     if listener == "ws":
-        return Parts(LIBRARY, OURS, 8, 16 * 2**20, _reach_by_library)
+        return Parts(LIBRARY, OURS, 4, 16 * 2**20, _reach_by_library)
     return Parts(SDK, OURS, 2, 2**20, _reach_by_sdk) if listener in THEIR_LISTENERS else None
 
 

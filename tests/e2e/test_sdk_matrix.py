@@ -79,9 +79,9 @@ ALL = [
     *(Combination(client, server, "hop", "sse") for client, server in (("ts", "py1"), ("py1", "ts"), ("py2", "py2"))),
 ]
 CROWDS = [
-    Combination("ts", "py2", "behind", "http", clients=8),
-    Combination("py1", "ts", "row", "http", clients=8),
-    Combination("py2", "py1", "before", "sse", clients=8),
+    Combination("ts", "py2", "behind", "http", clients=4),
+    Combination("py1", "ts", "row", "http", clients=4),
+    Combination("py2", "py1", "before", "sse", clients=4),
 ]
 
 
@@ -232,16 +232,21 @@ def run_json(command: list[str]) -> dict[str, Any]:
     return found
 
 
+@pytest.fixture(scope="module")
+def direct() -> dict[str, Any]:
+    """What the TypeScript SDK's client sees of the reference server without a relay."""
+    return run_json([*peers.node_command(), str(CLIENT), "--", *peers.everything_server()])
+
+
 @pytest.mark.parametrize("way", ["http", "sse", "stdio"])
-def test_everything_server(way: str, runs: Runs) -> None:
+def test_everything_server(way: str, runs: Runs, direct: dict[str, Any]) -> None:
     """The reference server answers the TypeScript SDK's client through the relay as it does directly."""
     urls = runs.relay("everything")
     target = ["--", *RELAY, urls["http"]] if way == "stdio" else [f"--{way}", urls[way]]
-    direct = run_json([*peers.node_command(), str(CLIENT), "--", *peers.everything_server()])
     relayed = run_json([*peers.node_command(), str(CLIENT), *target])
     for one in (direct, relayed):  # this SDK can lose the progress that comes in one piece with the answer
-        assert one.pop("progress")[:3] == [1, 2, 3]
-    assert relayed == direct
+        assert one["progress"][:3] == [1, 2, 3]
+    assert relayed | {"progress": ()} == direct | {"progress": ()}
     assert relayed["echo"] == "Echo: through the relay \u4e2d\U0001f9ea"
     assert relayed["tools"] >= 8
 

@@ -216,6 +216,7 @@ async def test_a_failed_initialize_leaves_nothing() -> None:
 
 
 @pytest.mark.async_timeout(40)
+@pytest.mark.parametrize("relay", ["uvloop"], indirect=True)  # on asyncio they are in test_hop.py
 async def test_frames_of_64_mib_pass_both_ways_and_a_larger_one_fails_alone(relay: Relay) -> None:
     """Just below the limit up and down; one byte too many is 413 up, and an error with its id down."""
     limit = 64 * 2**20
