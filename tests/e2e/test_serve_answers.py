@@ -207,12 +207,13 @@ async def test_a_failed_initialize_leaves_nothing() -> None:
     with run_relay(command=stdio_server("--initialize-fails")) as relay:
         async with Client(relay.base) as client:
             response = await client.post(initialize())
-            assert "mcp-session-id" not in response.headers
+            # An answer that takes longer than `answer_wait`, on a busy machine, comes on a stream that named a session.
+            assert "mcp-session-id" not in response.headers or response.is_stream
             assert json.loads((await client.finished(response))[0])["error"]["code"] == -32602
             async with asyncio.timeout(20):
-                while (status := await client.status())["servers"]["default"]["children"]:
+                while (status := await client.status())["servers"]["default"]["children"] or status["sessions"]:
                     await asyncio.sleep(0.02)
-            assert status["sessions"] == 0 and status["servers"]["default"]["started"] == 1
+            assert status["servers"]["default"]["started"] == 1
 
 
 @pytest.mark.async_timeout(40)
