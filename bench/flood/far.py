@@ -11,8 +11,6 @@ import re
 import sys
 from pathlib import Path
 
-from aiohttp import web
-
 VERSIONS = ("2026-07-28",)
 ENDS = 4096
 Pieces = tuple[bytes | memoryview, ...]
@@ -62,14 +60,15 @@ def _ordered(path: Path, answered: bytes) -> Pieces:
     return start, middle, end.replace(old, new, 1)
 
 
-def _lines(frame: bytes) -> list[Pieces]:
+def lines(frame: bytes) -> list[Pieces]:
+    """Return what the server says to a message, each of it in pieces."""
     said, order = answer(frame)
     return [*([] if order is None else [order]), *([] if said is None else [(said,)])]
 
 
 def _stdio() -> None:
     for line in open(0, "rb", buffering=READ_SIZE):
-        for said in _lines(line):
+        for said in lines(line):
             for piece in (*said, b"\n"):
                 sys.stdout.buffer.write(piece)
         sys.stdout.buffer.flush()
@@ -77,61 +76,9 @@ def _stdio() -> None:
 
 async def _tcp(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     while line := await reader.readline():
-        writer.writelines(b"".join((*said, b"\n")) for said in _lines(line))
+        writer.writelines(b"".join((*said, b"\n")) for said in lines(line))
         await writer.drain()
     writer.close()
-
-
-class _Http:
-    def __init__(self, mode: str) -> None:
-        self._mode = mode
-        self._streams: list[web.StreamResponse] = []
-
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        if self._mode == "ws":
-            return await self._websocket(request)
-        if request.method == "GET":
-            return await self._get(request)
-        body = await request.content.read()
-        said, ordered = answer(body)
-        order = None if ordered is None else b"".join(ordered)
-        if self._mode == "sse" and "session" not in request.query:
-            return web.Response(status=405)
-        if self._mode == "sse":
-            stream = self._streams[int(request.query["session"])]
-            for one in (order, said):
-                if one is not None:
-                    await stream.write(_event(one))
-            return web.Response(status=202)
-        said = order or said
-        if said is None:
-            return web.Response(status=202)
-        headers = {"Mcp-Session-Id": "s"} if b'"initialize"' in body[:200] else {}
-        if self._mode == "http-sse":
-            return web.Response(body=_event(said), content_type="text/event-stream", headers=headers)
-        return web.Response(body=said, content_type="application/json", headers=headers)
-
-    async def _get(self, request: web.BaseRequest) -> web.StreamResponse:
-        if self._mode != "sse":
-            return web.Response(status=405)
-        stream = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
-        await stream.prepare(request)
-        self._streams.append(stream)
-        await stream.write(b"event: endpoint\ndata: /messages?session=%d\n\n" % (len(self._streams) - 1))
-        await asyncio.Event().wait()
-        return stream
-
-    async def _websocket(self, request: web.BaseRequest) -> web.StreamResponse:
-        socket = web.WebSocketResponse(protocols=("mcp",), max_msg_size=0, compress=False)
-        await socket.prepare(request)
-        async for message in socket:
-            for said in _lines(str(message.data).encode()):
-                await socket._writer.send_frame(b"".join(said), 1)  # type: ignore[union-attr] # it may be no UTF-8
-        return socket
-
-
-def _event(data: bytes) -> bytes:
-    return b"event: message\ndata: " + data.replace(b"\r", b" ").replace(b"\n", b" ") + b"\n\n"
 
 
 async def _serve(mode: str, port: int) -> None:
@@ -139,7 +86,11 @@ async def _serve(mode: str, port: int) -> None:
         server = await asyncio.start_server(_tcp, "127.0.0.1", port, limit=2**28)
         await server.serve_forever()
     else:
-        far = _Http(mode)
+        from aiohttp import web
+
+        from bench.flood.far_http import HttpFar
+
+        far = HttpFar(mode)
         loop = asyncio.get_running_loop()
         await loop.create_server(web.Server(far.handle), "127.0.0.1", port)
         await asyncio.Event().wait()

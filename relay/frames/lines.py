@@ -18,7 +18,9 @@ __all__ = ["KEPT", "LineBuffer", "Oversized"]
 
 KEPT = 4096
 """Bytes of a line too long to keep, at either end: enough for every envelope seen."""
+_RUN = 4096  # bytes of blank lines that are matched one by one, at 10 ns each
 _BLANK_LINES = re.compile(rb"(?:\r?\n)++")
+_RUNS = (b"\r\n" * (_RUN // 2), b"\n" * _RUN)
 
 
 class Oversized(msgspec.Struct, frozen=True, gc=False):
@@ -63,9 +65,12 @@ class LineBuffer:
         # Not split(), which looks at one byte after the other: 1.4 us for 100 kB where that takes 70.
         while (end := data.find(b"\n", start, size)) >= 0:
             if end - start < 2 and not (self._keeps_blank or self._size):
-                blank = _BLANK_LINES.match(data, start, size)
+                blank = _BLANK_LINES.match(data, start, min(size, start + _RUN))
                 if blank is not None:
                     start = blank.end()
+                    for run in _RUNS:
+                        while data.startswith(run, start, size):
+                            start += _RUN
                     continue
             piece = view[start:end]
             fits = not self._size and end - start <= self._max_bytes

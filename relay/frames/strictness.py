@@ -97,6 +97,8 @@ def _mend_escape(escape: re.Match[bytes]) -> bytes:
 
 def blunt(raw: Text) -> Text:
     """Write ``\\uf…`` for each ``\\ud…``, piece by piece, to save two more copies of the whole."""
+    if b"\\" not in raw:
+        return raw
     blunted = None
     for start in range(0, len(raw), BUILT):
         # An escape may begin in one piece and go on in the next.

@@ -175,6 +175,15 @@ def test_blank_lines_skipped_in_a_run_change_nothing(parts: list[bytes], cut: in
     assert [piece.raw for piece in pieces if isinstance(piece, Frame)] == [line for line in expected if line]
 
 
+@pytest.mark.parametrize("cut", [0, 2, 3, 4097, 10_003, 10_004, 19_000])
+def test_very_many_blank_lines_are_skipped(cut: int) -> None:
+    """To match each takes 10 ns, and their sender's neighbours wait for 16 MiB of them."""
+    stream = b"{}\n" + b"\r\n" * 5000 + b"\n" * 9000 + b"\r\n{}\n"
+    splitter = LineSplitter(1000)
+    pieces = splitter.feed(stream[:cut]) + splitter.feed(stream[cut:])
+    assert [piece.raw for piece in pieces if isinstance(piece, Frame)] == [b"{}", b"{}"]
+
+
 def test_an_event_of_a_large_line_is_one_copy() -> None:
     """A second would be held for as long as a client takes to read the first."""
     line = b"x" * 2**20
