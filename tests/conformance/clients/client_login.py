@@ -68,15 +68,18 @@ def message(method: str, params: dict[str, Any], number: int | None) -> bytes:
 def run(url: str, home: str) -> int:
     """Make the calls; return 0 if each request has been answered."""
     given = options()
-    opener = Path(home, "xdg-open")  # which mcp-remote runs
-    opener.write_text(f'#!/bin/sh\nexec {os.environ["CONFORMANCE_BROWSER"].replace("%s", "")} "$1"\n')
-    opener.chmod(0o755)
+    for name in ("xdg-open", "x-www-browser", "sensible-browser"):  # mcp-remote runs the first that works
+        opener = Path(home, name)
+        opener.write_text(f'#!/bin/sh\nexec {os.environ["CONFORMANCE_BROWSER"].replace("%s", "")} "$1"\n')
+        opener.chmod(0o755)
     environment = os.environ | {
         "MCP_RELAY_AUTH_DIR": f"{home}/auth",
         "MCP_REMOTE_CONFIG_DIR": f"{home}/remote",
         "BROWSER": os.environ["CONFORMANCE_BROWSER"],
         "PATH": f"{home}:{os.environ['PATH']}",
     }
+    if VERSION >= "2026-07-28" and not IS_MODERN:
+        given += ["--protocol", "auto"]  # the server is modern, and this bridge translates
     words = [*BRIDGE, url, *given, "--auth-timeout", "5"] if IS_REMOTE else [*BRIDGE, *given, url]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as bridge:
         assert bridge.stdin is not None and bridge.stdout is not None, "pipes"
