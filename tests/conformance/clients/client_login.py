@@ -68,9 +68,9 @@ def message(method: str, params: dict[str, Any], number: int | None) -> bytes:
 def run(url: str, home: str) -> int:
     """Make the calls; return 0 if each request has been answered."""
     given = options()
-    for name in ("xdg-open", "x-www-browser", "sensible-browser"):  # mcp-remote runs the first that works
+    for name in ("xdg-open", "gio", "x-www-browser", "sensible-browser"):  # mcp-remote runs the first that works
         opener = Path(home, name)
-        opener.write_text(f'#!/bin/sh\nexec {os.environ["CONFORMANCE_BROWSER"].replace("%s", "")} "$1"\n')
+        opener.write_text(f'#!/bin/sh\nexec {os.environ["CONFORMANCE_BROWSER"].replace("%s", "")} "$@"\n')
         opener.chmod(0o755)
     environment = os.environ | {
         "MCP_RELAY_AUTH_DIR": f"{home}/auth",
