@@ -82,7 +82,6 @@ class OpenTable(Generic[Entry]):
         self._left: dict[RequestId, Left[Entry]] = {}
         self._settled: deque[int] = deque(maxlen=remembered)
         """Hashes of settled ids, because the ids may be long."""
-        self._note = self._settled.append
         self.knows_late: Callable[[RequestId], bool] | None = None
         """Tells whether an id was open before, in place of the last ``remembered`` ids."""
         self.subscriber: HearsTable | None = None
@@ -215,7 +214,7 @@ class OpenTable(Generic[Entry]):
         """
         entry = self._open.pop(request_id, None)
         if entry is not None:
-            self._note(hash(request_id))
+            self._settled.append(hash(request_id))
             if self._special and request_id in self._special:
                 assert request_id is not None, "it was open"
                 self._end_special(request_id, entry)
@@ -249,7 +248,7 @@ class OpenTable(Generic[Entry]):
 
     def note(self, request_id: RequestId) -> None:
         """Note that an id has settled that was never open in this ledger."""
-        self._note(hash(request_id))
+        self._settled.append(hash(request_id))
 
     def is_late(self, request_id: RequestId | None) -> bool:
         """Tell whether an id has recently settled, in any spelling, so that one more answer is late or repeated."""

@@ -89,7 +89,7 @@ class OpenRequests(Books[int]):
 
         Drop an answer that fits no open request.
         """
-        take, note = self._open.pop, self._note
+        take, note = self._open.pop, self._settled.append
         is_plain = not self._special and self.subscriber is None
         for number, frame in enumerate(frames):
             head = frame.head
