@@ -264,7 +264,7 @@ class FrameWriter(asyncio.BaseProtocol):
         if len(frames) == 1 and frames[0].size <= _LARGE:  # the usual case
             transport.write(frames[0].line + b"\n")
             return
-        largest = max([frame.size for frame in frames])
+        largest = max([frame.size for frame in frames], default=0)  # an answer in doubt leaves none
         if largest > LARGE:
             self._rest = pieces_of_lines(frames)
             self._write_on()
