@@ -1,4 +1,4 @@
-"""The words for a frame that the relay does not take, whichever way it came. ``replies`` has the codes."""
+"""Describe why the relay rejects a frame, in the same words for every transport. ``replies`` has the codes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["batch_fault", "message_fault", "size_fault"]
 def size_fault(
     size: int, limit: int, what: str = "a frame", *, is_cut: bool = False, most: str = "--max-frame-bytes"
 ) -> str:
-    """Say that ``what`` has ``size`` bytes where ``limit`` are admitted.
+    """Describe ``what``, which has ``size`` bytes where ``limit`` are allowed.
 
     ``is_cut``: it may have more than ``size``. ``most``: the name of the limit.
     """
@@ -16,10 +16,10 @@ def size_fault(
 
 
 def batch_fault(most: int) -> str:
-    """Say that a batch has more than ``most`` messages."""
+    """Describe a batch of more than ``most`` messages."""
     return f"a batch of more than {most} messages"
 
 
 def message_fault(fault: str) -> str:
-    """Say that something is no message of JSON-RPC; ``fault`` is the reason, as ``Head.fault``."""
+    """Describe something that is no JSON-RPC message; ``fault`` is the reason, as in ``Head.fault``."""
     return f"not a JSON-RPC message: {fault}"

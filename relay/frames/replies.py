@@ -70,7 +70,7 @@ Delivered = Literal["no", "unknown"]
 
 
 def delivered_by(status: int) -> Delivered:
-    """Tell whether an answer of this status, which is none of success, may mean that the request was executed."""
+    """Tell whether a request may have been executed if its answer has this status, which is no success."""
     return "no" if 300 <= status < 500 else "unknown"
 
 
@@ -95,12 +95,12 @@ def code_of(invalid: Head) -> int:
 
 
 def not_a_message(invalid: Head, request_id: RequestId | None) -> Frame:
-    """Make the error for whoever sent what is no message, under the id that it was meant to have."""
+    """Make the error for the sender of what is no JSON-RPC message, under the id that it was meant to have."""
     return error(request_id, code_of(invalid), message_fault(invalid.fault), delivered="no")
 
 
 def too_large(head: Head, request_id: RequestId | None, fault: str) -> Frame:
-    """Make the error in place of a frame that is too large: for its sender if it is a request, else for who waits."""
+    """Make the error that replaces a large frame, for its sender if it is a request, else for its receiver."""
     return error(request_id, TOO_LARGE, fault, delivered="no" if head.kind is Kind.REQUEST else "unknown")
 
 
@@ -131,19 +131,19 @@ class OwnError(Frame):
 
 
 class SessionOver(OwnError):
-    """An error that also means that the session is over: its client is to begin a new one, over HTTP by a 404."""
+    """An error that also ends its session: over HTTP it goes out as a 404, and the client begins a new session."""
 
     __slots__ = ()
 
 
 def session_over(request_id: RequestId | None, message: str) -> SessionOver:
-    """Make the error of a request that its session's server has surely not got, nor will."""
+    """Make the error of a request that its session's server has not received and never will."""
     answer = error(request_id, UNAVAILABLE, message, delivered="no")
     return SessionOver(answer.raw, request_id, UNAVAILABLE, "no")
 
 
 class End(NamedTuple):
-    """What requests are told that are open when there will be no answer any more."""
+    """The error for the requests that are still open once no answer can come."""
 
     code: int
     message: str
@@ -165,10 +165,11 @@ class End(NamedTuple):
 
 
 def end_by(reason: RelayError | None, otherwise: str = "") -> End:
-    """Return what ``reason`` means for them: a server that could not be reached, or started, has got none of them.
+    """Return the error for requests that are open when a server ends because of ``reason``.
 
-    Nor has one that is left out: what it had got has had its outcome before the session ended. A request whose answer
-    is too large may have been executed. ``otherwise`` is the reason if there is none.
+    A server that could not be reached or started has received none of them. Neither has a server that its pool leaves
+    out: the requests that it had received ended before the session did. A request whose answer is too large may have
+    been executed. ``otherwise`` is the reason if there is none.
     """
     if isinstance(reason, FrameTooLarge):
         return End(TOO_LARGE, str(reason), "unknown")
@@ -187,7 +188,7 @@ def errors(request_ids: Iterable[RequestId], code: int, message: str, *, deliver
 
 
 def cancelled(request_id: RequestId, reason: str = "the client has left") -> Frame:
-    """Make the ``notifications/cancelled`` of a request whose answer nobody waits for any more."""
+    """Make the ``notifications/cancelled`` of a request whose client no longer waits for the answer."""
     head = b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":'
     return Frame(head + msgspec.json.encode(request_id) + b',"reason":' + orjson.dumps(reason) + b"}}")
 
@@ -202,7 +203,7 @@ def subscription_ended(request_id: RequestId) -> Frame:
 
 
 def log_message(level: str, text: str) -> Frame:
-    """Make the ``notifications/message`` by which the relay itself says something to a client."""
+    """Make a ``notifications/message`` from the relay itself to a client."""
     params = {"level": level, "logger": "mcp-relay", "data": text}
     return Frame(b'{"jsonrpc":"2.0","method":"notifications/message","params":' + orjson.dumps(params) + b"}")
 
@@ -214,24 +215,24 @@ def request(request_id: RequestId, method: str, params: object) -> Frame:
 
 
 def result(request_id: RequestId | None) -> Frame:
-    """Make the empty answer that says no more than that all is well."""
+    """Make an empty successful answer."""
     return Frame(b'{"jsonrpc":"2.0","id":' + msgspec.json.encode(request_id) + b',"result":{}}')
 
 
-# Read back, by who stands behind the endpoint that wrote them.
+# Reading such an error back, on the other side of the endpoint that wrote it.
 
 _LONGEST = 16 * 1024  # ours are a line; larger frames need not be looked at
 
 
 class Fault(msgspec.Struct, frozen=True, gc=False):
-    """What an error of a relay's own says of the server that it stands in for."""
+    """What an error made by a relay says about the server whose answer it replaces."""
 
     message: str
     code: int
     is_undelivered: bool
     """Whether the server could not be reached: the request surely was not executed."""
     is_failure: bool
-    """Whether the server itself failed, which no refusal of a request says."""
+    """Whether the server itself failed; a rejected request is no failure of the server."""
 
 
 class _Data(msgspec.Struct):
@@ -253,7 +254,7 @@ _decode_our_error = msgspec.json.Decoder(_OurError).decode
 
 
 def fault_of(answer: Frame) -> Fault | None:
-    """Return what an answer says if it is an error such as ``error`` makes; None if the server itself has spoken."""
+    """Return what an answer says if it is an error such as ``error`` makes; None if the server itself answered."""
     if len(answer.raw) > _LONGEST or b'"delivered"' not in answer.raw:
         return None
     try:
@@ -266,7 +267,7 @@ def fault_of(answer: Frame) -> Fault | None:
 
 
 def is_about_nothing(answer: Frame) -> bool:
-    """Tell whether an error without an id is a relay's word on a frame that was no request: it answers none."""
+    """Tell whether an error without an id is a relay's error about a frame that was no request, and so answers none."""
     if len(answer.raw) > _LONGEST or b'"delivered"' not in answer.raw:
         return False
     try:
