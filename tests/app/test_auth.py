@@ -70,6 +70,14 @@ async def test_login_status_logout(run: Run, browser: Browser) -> None:
         assert await run("status", place.url) == (1, f"no login for {place.url}\n", "")
 
 
+async def test_a_login_in_memory_ends_with_the_command(run: Run) -> None:
+    """The line says so, in place of a directory; the next command finds nothing."""
+    async with authority() as place:
+        code, out, _ = await run("login", "--token-store", "memory", place.url)
+        assert code == 0 and out.endswith(", kept in memory until this command ends\n")
+        assert await run("status", place.url) == (1, f"no login for {place.url}\n", "")
+
+
 async def test_several_accounts(run: Run) -> None:
     """Each has its own login; --all ends every one, also where nothing can be revoked."""
     async with authority() as place:

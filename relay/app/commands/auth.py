@@ -159,9 +159,10 @@ def _line(one: LoginStatus) -> str:
     account = f" (account {one.profile})" if one.profile else ""
     end = "no known end" if one.expires_at is None else _end(one.expires_at)
     renewed = ", renewed by itself" if one.is_refreshable else ""
+    kept = "in memory until this command ends" if one.kept_in == "memory" else f"in {one.kept_in} {one.directory}"
     return (
         f"{one.url}{account}: logged in at {one.issuer} as {one.client_id}, scopes: {one.scope or 'as given'}, "
-        f"{end}{renewed}, kept in {one.kept_in} {one.directory}"
+        f"{end}{renewed}, kept {kept}"
     )
 
 
