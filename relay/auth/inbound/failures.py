@@ -38,7 +38,11 @@ class FailedLogins:
         if failed is None or len(failed) < self._most:
             return 0
         left = failed[0] + self._period - now
-        return math.ceil(left) if left > 0 and (key, _digest(token)) not in self._proven else 0
+        return math.ceil(left) if left > 0 and not self.is_proven(address, token) else 0
+
+    def is_proven(self, address: str | None, token: str) -> bool:
+        """Tell whether a token was good at this address before, so that nobody is guessing it."""
+        return (_key(address), _digest(token)) in self._proven
 
     def failed(self, address: str | None, now: float) -> None:
         """Count a failed login."""

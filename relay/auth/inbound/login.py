@@ -6,6 +6,8 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
+import msgspec
+
 from relay.auth.inbound.certificates import name_in_certificate
 from relay.auth.inbound.failures import FailedLogins
 from relay.auth.inbound.presented import presented_token
@@ -114,9 +116,14 @@ class InboundLogin:
         if seconds := self.failures.wait_of(address, token, now):
             fault = "too many failed logins from this address"
             return Challenge(status=429, message=f"{fault}; try again in {seconds} s", retry_after=seconds)
-        verdict = self._verdict(token, now)
+        return self._noted(self._verdict(token, now), address, token)
+
+    def _noted(self, verdict: Verdict, address: str | None, token: str) -> Verdict:
+        """Remember a good token. One that was good here and has ended is refused, but is no guess of a token."""
         if isinstance(verdict, Principal):
             self.failures.succeeded(address, token)
+        elif isinstance(verdict, Challenge) and verdict.is_failed_login and self.failures.is_proven(address, token):
+            return msgspec.structs.replace(verdict, is_failed_login=False)
         return verdict
 
     def _verdict(self, token: str, now: float) -> Verdict:
@@ -129,10 +136,7 @@ class InboundLogin:
         """Return whose token this is, after asking the authorization server. Fails closed, as ``look`` does."""
         assert self.issued is not None, "it said that the server must be asked"
         try:
-            verdict = await self.issued.verify(pending.token, now)
-            if isinstance(verdict, Principal):
-                self.failures.succeeded(address, pending.token)
-            return verdict
+            return self._noted(await self.issued.verify(pending.token, now), address, pending.token)
         except Exception as exc:
             return _failed(exc)
 

@@ -171,6 +171,19 @@ def test_i_14_ten_failures_a_minute() -> None:
     assert accepts.look(sent(("X-API-Key", BOB)), HERE, 60) == Principal("bob")
 
 
+def test_i_14_a_token_that_has_ended_is_no_guess() -> None:
+    """A client whose token ends in the middle of many calls is not locked out with its next token."""
+    tokens = {"alice": ALICE}
+    accepts = InboundLogin(GivenTokens(tokens))
+    assert accepts.look(sent(("X-API-Key", ALICE)), HERE, 0) == Principal("alice")
+    tokens["alice"] = BOB
+    accepts.reload()
+    for address, counts in ((HERE, False), ("192.0.2.2", True)):
+        verdict = accepts.look(sent(("X-API-Key", ALICE)), address, 1)
+        assert isinstance(verdict, Challenge) and (verdict.status, verdict.error) == (401, "invalid_token")
+        assert verdict.is_failed_login is counts
+
+
 @pytest.mark.parametrize(
     ("one", "other", "is_same"),
     [
