@@ -174,3 +174,7 @@ async def test_the_test_says_which_login_is_needed(
         said = f"login needed: mcp-relay auth login {place.url} (at {place.origin} with the scopes read write)"
         assert said in capfd.readouterr().err
         assert browser.opened == [] and place.count("POST /register") == 0
+        over_websocket = place.url.replace("http", "ws", 1)
+        assert await doctor.command((over_websocket,), sink) == 1
+        sink.flush()
+        assert f"login needed: mcp-relay auth login {over_websocket} (at {place.origin} " in capfd.readouterr().err

@@ -41,10 +41,12 @@ _PATHS = ("/mcp", "/sse")
 class CheckFailed(Exception):
     """Something does not work: what the test saw, and what to try next."""
 
-    def __init__(self, reason: str, advice: str = "") -> None:
+    def __init__(self, reason: str, advice: str = "", *, refused_upgrade: int | None = None) -> None:
+        """Take the HTTP status with which a server refused the upgrade to WebSocket, if it did."""
         super().__init__(reason)
         self.reason = reason
         self.advice = advice
+        self.refused_upgrade = refused_upgrade
 
     def __str__(self) -> str:
         """Return both in one line."""
@@ -64,7 +66,8 @@ def explain_connection(name: str, failure: Exception, timeout: float) -> CheckFa
             return CheckFailed(f"{name}: cannot connect: {describe(exc)}", _advice_for(exc))
     status = getattr(failure.__cause__, "status", None)  # from an HTTP server that refuses the upgrade to WebSocket
     if status:
-        return CheckFailed(str(failure), _advice_for_status(status, name, has_token=False))
+        advice = _advice_for_status(status, name, has_token=False)
+        return CheckFailed(str(failure), advice, refused_upgrade=status)
     is_left = name.startswith(_WITH_TLS) and "closed the connection" in str(failure)
     return CheckFailed(str(failure), _MAYBE_CERTIFICATE if is_left else "")
 

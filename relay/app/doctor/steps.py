@@ -43,6 +43,7 @@ class Examination:
     def __init__(self, settings: DoctorSettings, output: ChildOutput) -> None:
         """Give ``output`` what a command writes beside the protocol."""
         self.found = Found(shown_address(settings.target) if isinstance(settings.target, str) else settings.target[0])
+        self._settings = settings
         self._timeout = settings.timeout
         self._dialling = settings.dialling
         self._output = output
@@ -57,7 +58,8 @@ class Examination:
         try:
             await self._ask_everything()
         except CheckFailed as failure:
-            failure.advice = await self._server.advice_of_port() or failure.advice
+            advice = await self._login_advice(failure.refused_upgrade) or await self._server.advice_of_port()
+            failure.advice = advice or failure.advice
             raise
         finally:
             await self._server.aclose()
@@ -150,20 +152,27 @@ class Examination:
         self._capabilities = _members(result.get("capabilities"))
 
     async def _explain_refusal(self, answer: Response) -> CheckFailed:
-        has_header = any(name.lower() == "authorization" for name in self._dialling.headers)
-        logins = None if has_header or not self._dialling.logs_in_everywhere else self._dialling.login
-        has_token = has_header or (self._dialling.login is not None and logins is None)
+        has_token = self._has_header() or (self._dialling.login is not None and not self._dialling.logs_in_everywhere)
         error = answer.error or {"message": "an answer without a protocolVersion"}
         if "status" in _members(self._refusal.get("data")) and "status" not in _members(error.get("data")):
             error = self._refusal  # the answer to POST is clearer than the one to the GET of HTTP+SSE
         failure = explain_refusal(self.found.target, error, self._server.url, has_token=has_token)
-        if logins is not None and self._server.url is not None and _members(error.get("data")).get("status") == 401:
-            from relay.app.doctor.login import login_advice
-
-            failure.advice = await login_advice(self._server.url, logins) or failure.advice
+        failure.advice = await self._login_advice(_members(error.get("data")).get("status")) or failure.advice
         if self._server.url is not None and self._dialling.transport != "auto":
             failure.advice += f"{'; ' if failure.advice else ''}without --transport it is found out what it speaks"
         return failure
+
+    def _has_header(self) -> bool:
+        return any(name.lower() == "authorization" for name in self._dialling.headers)
+
+    async def _login_advice(self, status: object) -> str | None:
+        """Return which login the server wants if it has answered with 401 to a relay that may log in."""
+        target, dialling = self._settings.target, self._dialling
+        if status != 401 or self._has_header() or not dialling.logs_in_everywhere or not isinstance(target, str):
+            return None
+        from relay.app.doctor.login import login_advice
+
+        return await login_advice(target, dialling.login)
 
     # What it offers.
 
