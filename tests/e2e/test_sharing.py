@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.only_loop("uvloop"), pytest.mark.timeout(240)]  # asyn
 MODERN = "2026-07-28"
 SUBSCRIPTION = "io.modelcontextprotocol/subscriptionId"
 META = {"io.modelcontextprotocol/protocolVersion": MODERN, "io.modelcontextprotocol/clientCapabilities": {}}
-CLIENTS, CALLS, REPORTS = 64, 40, 2
+CLIENTS, CALLS, REPORTS = 64, 100, 2
 DESCRIPTORS = CLIENTS * (CALLS + 4) + 200
 
 
@@ -134,7 +134,7 @@ async def all_at_once(oracle: SharingOracle, clients: list[Client], *, modern: b
 
 
 @pytest.mark.async_timeout(200)
-async def test_64_clients_of_2026_07_28_with_2560_calls_in_flight_and_a_subscription_each() -> None:
+async def test_64_clients_of_2026_07_28_with_6400_calls_in_flight_and_a_subscription_each() -> None:
     """The same ids, tokens and subscription ids everywhere: every frame to its own client, once, and byte for byte."""
     oracle = SharingOracle()
     with run_relay("--drain-timeout", "1", via=LOW) as relay:
@@ -173,7 +173,7 @@ LOW = ["/bin/sh", "-c", 'ulimit -S -n 1024; exec "$@"', "sh"]
 
 
 @pytest.mark.async_timeout(200)
-async def test_64_sessions_of_one_server_with_2560_calls_in_flight() -> None:
+async def test_64_sessions_of_one_server_with_6400_calls_in_flight() -> None:
     """--share shared: one child hears one handshake; ids, tokens and server's questions are each session's own."""
     oracle = SharingOracle()
     with run_relay("--share", "shared", "--drain-timeout", "1", via=LOW) as relay:
